@@ -1,0 +1,107 @@
+"""Every error of the package, in one shallow tree.
+
+An error says what happened, to what, and what to do. It carries the facts as attributes, so that a
+handler never has to parse a message. No message holds a session id, a whole store key or a value.
+
+What a WSGI client sees: `StoreUnavailable` and `CorruptRecord` become 503, `SessionConflict`
+becomes 409; every other error is the application's own and is raised to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsgi_sessions.merge import Conflict
+    from wsgi_sessions.stores.base import Record
+
+
+class SessionError(Exception):
+    """Anything that this package raises on purpose."""
+
+
+class ConfigurationError(SessionError, ValueError):
+    """A setting is wrong. The message names it, its value (secrets hidden) and what is allowed."""
+
+
+class StoreUnavailable(SessionError):
+    """The store could not answer within its deadline. The session is neither lost nor empty.
+
+    `operation` is the store call, `key` the *short* form of the store key (or None), `attempts` how
+    often it was tried. The fault itself is the `__cause__`.
+    """
+
+    def __init__(
+        self, message: str, *, operation: str = "", key: str | None = None, attempts: int = 1
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.key = key
+        self.attempts = attempts
+
+
+class LockTimeout(StoreUnavailable):
+    """`exclusive()` waited its whole time-out for another holder. Try again later."""
+
+
+class UnsupportedFormat(StoreUnavailable):
+    """A record of a newer format version, as in a rolling deploy. It is left as it is."""
+
+
+class SessionExists(SessionError):
+    """`create` met a record under this key. Nothing was written."""
+
+
+class SessionGone(SessionError):
+    """`save` met no record: it was destroyed or has expired. A save never creates."""
+
+
+class VersionConflict(SessionError):
+    """`save` met another version. `current` is the record as it now stands; nothing was written."""
+
+    def __init__(self, current: Record) -> None:
+        super().__init__(f"the record is at version {current.version}")
+        self.current = current
+
+
+class CorruptRecord(SessionError):
+    """Bytes that are no valid record of this session. `reason` says what is wrong with them."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"corrupt session record: {reason}")
+        self.reason = reason
+
+
+class UnserializableValue(SessionError, TypeError):
+    """A value that a session cannot hold. `path` leads to it, as in ``cart[2].price``."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"session value {path}: {why}")
+        self.path = path
+
+
+class SessionTooLarge(SessionError, ValueError):
+    """The session would exceed its size limit, in bytes. The stored record is intact."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the session would take {size} bytes, over its limit of {limit}: keep large data "
+            f"elsewhere and a reference in the session, or raise WSGI_SESSIONS_MAX_SIZE"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class SessionConflict(SessionError):
+    """Two requests changed the same key and `on_conflict="raise"`. Nothing was written."""
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        keys = ", ".join(sorted({conflict.path for conflict in conflicts}))
+        super().__init__(f"changed by another request meanwhile: {keys}; read again and retry")
+        self.conflicts = tuple(conflicts)
+
+
+class HeadersAlreadySent(SessionError, RuntimeError):
+    """The change needs a cookie, but the response's headers have left."""

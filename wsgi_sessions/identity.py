@@ -1,0 +1,106 @@
+"""Session ids: generate, sign, verify, and the store key.
+
+The id is 256 bits of `secrets` and means nothing. The browser holds ``<id>.<signature>``; the store
+holds the SHA-256 of the id, so that a leaked store gives no cookie (CVE-2019-16782).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from itsdangerous import Signer
+
+from wsgi_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SALT = b"wsgi_sessions.cookie.v1"
+MIN_SECRET_BYTES = 32
+_ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_SIGNED_LENGTH = 43 + 1 + 43
+
+
+def new_id() -> str:
+    """A fresh session id: 43 URL-safe characters, 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def new_secret() -> str:
+    """A fresh signing secret, fit for WSGI_SESSIONS_SECRET_KEYS."""
+    return secrets.token_urlsafe(48)
+
+
+def store_key(session_id: str) -> str:
+    """The key of an id in the store: SHA-256 in hex, 64 characters."""
+    return hashlib.sha256(session_id.encode("ascii")).hexdigest()
+
+
+def short_key(key: str) -> str:
+    """What may stand in a log: enough of a store key to find it, too little to use it."""
+    return key[:10]
+
+
+class IdSigner:
+    """Signs and verifies session ids with itsdangerous; rotation by a list of secrets.
+
+    `secrets` has the newest last: that one signs, all of them verify, a retired one (left out) is
+    refused. Each must have 32 bytes or more.
+
+    Raises `ConfigurationError` for no secret, a short one, or one given twice.
+    """
+
+    def __init__(self, secrets: Sequence[str | bytes]) -> None:
+        keys = [s.encode() if isinstance(s, str) else s for s in secrets]
+        if not keys:
+            raise ConfigurationError("no secret key: set WSGI_SESSIONS_SECRET_KEYS")
+        if any(len(key) < MIN_SECRET_BYTES for key in keys):
+            raise ConfigurationError(
+                f"a secret key is shorter than {MIN_SECRET_BYTES} bytes: "
+                "make one with 'wsgi-sessions keygen'"
+            )
+        if len(set(keys)) < len(keys):
+            raise ConfigurationError("a secret key is given twice: list each one once")
+        self._signers = [_CanonicalSigner(key) for key in reversed(keys)]
+
+    def sign(self, session_id: str) -> str:
+        """The cookie value of an id, signed with the newest secret."""
+        return f"{session_id}.{self._signers[0].signature(session_id)}"
+
+    def verify(self, value: str) -> str | None:
+        """The id in a cookie value, or None. Never raises; length is checked before any HMAC."""
+        if len(value) != _SIGNED_LENGTH or value[43] != "." or not value.isascii():
+            return None
+        session_id, signature = value[:43], value[44:]
+        if not _ID.fullmatch(session_id):
+            return None
+        for signer in self._signers:
+            if hmac.compare_digest(signature, signer.signature(session_id)):
+                return session_id
+        return None
+
+    def is_current(self, value: str) -> bool:
+        """Whether the newest secret signed this (verified) value; if not, it is re-signed."""
+        return hmac.compare_digest(value[44:], self._signers[0].signature(value[:43]))
+
+
+class _CanonicalSigner:
+    """One secret. Signing again and comparing accepts only the canonical spelling: base64 has
+    several for one signature, and `Signer.unsign` takes them all."""
+
+    def __init__(self, secret: bytes) -> None:
+        deriving = Signer(secret, salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        # The derivation is the same for every cookie: done once here, not per request.
+        self._signer = Signer(
+            deriving.derive_key(),
+            salt=SALT,
+            key_derivation="none",
+            digest_method=hashlib.sha256,
+        )
+
+    def signature(self, session_id: str) -> str:
+        return self._signer.get_signature(session_id).decode("ascii")

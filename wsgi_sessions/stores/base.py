@@ -1,0 +1,177 @@
+"""What a store promises, stated once.
+
+A store keeps opaque payloads under opaque keys. It knows nothing of HTTP, cookies, Python values or
+merging: all consistency is made by one loop (`wsgi_sessions.manager`) out of the five small
+operations of `SessionStore`. Every adapter passes one contract suite (``tests/test_stores.py``).
+
+Units: an `expires_at` is seconds since the epoch (float); a key is the SHA-256 of a session id, 64
+hex characters; a payload is bytes; a version is an int that starts at 1 and grows by 1.
+
+Faults: every operation may raise `StoreUnavailable`, within the store's deadline. Absence is a
+value, never an error, and a fault is never reported as absence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+
+class Record(NamedTuple):
+    """One stored session, as of one moment."""
+
+    version: int
+    payload: bytes
+    expires_at: float
+
+
+class SessionStore(Protocol):
+    """Records under keys, each changed by compare-and-set on its version.
+
+    All operations are atomic with respect to each other, across threads and processes, and at
+    kill -9: a reader sees one whole record or none. After an operation has returned, every later
+    `load`, in whichever process, sees its effect.
+
+    When `StoreUnavailable` is raised, a write may or may not have happened (a reply can be lost);
+    calling again is safe, since the payload carries a token by which the caller knows its own.
+    """
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        """Store a new record at version 1. Raises `SessionExists` if one is there: no upsert."""
+
+    def load(self, key: str) -> Record | None:
+        """The record, or None if there is none or it has expired.
+
+        A damaged record is set aside (see `Quarantine`) and is None. One of a newer format raises
+        `UnsupportedFormat` and stays where it is.
+        """
+
+    def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
+        """Replace the record if it is still at `expected_version`; returns its new version.
+
+        Raises `VersionConflict` with the current record if it is not, and `SessionGone` if there is
+        none or it has expired: a save never creates.
+        """
+
+    def touch(self, key: str, expires_at: float) -> None:
+        """Move the expiry to `expires_at` if that is later than it is. Data and version stay.
+
+        Never creates, and never shortens: of two touches that race, the later expiry stands. To
+        shorten, save.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove the record. Idempotent. No save begun before can bring it back."""
+
+    def ping(self) -> None:
+        """Return if the store answers, else raise `StoreUnavailable`."""
+
+    def close(self) -> None:
+        """Release connections and files. The store may be used again: it reopens what it needs."""
+
+
+class SessionIteration(Protocol):
+    """Going through all live sessions. Not a snapshot: what changes meanwhile may be missed."""
+
+    def keys(self) -> Iterator[str]:
+        """The key of every record that is live when it is reached, in no order."""
+
+    def count(self) -> int:
+        """How many live records there are. Costs a scan."""
+
+
+class ExpiredDeletion(Protocol):
+    """Deleting what has expired, for stores that do not do it by themselves."""
+
+    def delete_expired(self, limit: int) -> int:
+        """Delete up to `limit` expired records and return how many; fewer means no more are left.
+
+        Never deletes a live record, also when it is touched or saved meanwhile.
+        """
+
+
+class Quarantine(Protocol):
+    """Setting damaged records aside: never served again, kept for a look, bounded in number."""
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        """Move the record under `key` out of the way if it is still at `version`."""
+
+    def quarantined(self) -> int:
+        """How many records are set aside now."""
+
+
+class PrincipalIndex(Protocol):
+    """Which sessions belong to a principal (a user).
+
+    An aid to find sessions, not the truth about them: an entry may outlive its session (a crash
+    between two steps), never the other way round, since entries are added before the record is.
+    """
+
+    def add(self, principal: str, key: str, expires_at: float) -> None:
+        """Add an entry, or extend it."""
+
+    def remove(self, principal: str, key: str) -> None:
+        """Remove an entry. Idempotent."""
+
+    def keys_of(self, principal: str) -> list[str]:
+        """The keys of the principal's sessions, in no order."""
+
+
+class SessionLocks(Protocol):
+    """One mutex per session key, for `Session.exclusive()`."""
+
+    def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
+        """Hold the mutex while in the context. Raises `LockTimeout` after `timeout` seconds.
+
+        Not re-entrant. A dead holder frees it: at once where the kernel holds it, else when its
+        time is up. Not promised: fairness, and exclusion of a holder that was paused for longer
+        than the lock's time (the version compare still refuses or merges what it writes).
+        """
+
+
+class Leftovers(Protocol):
+    """What crashes leave behind (temporaries, unused locks), cleaned up at start and regularly."""
+
+    def elect(self, interval: float) -> AbstractContextManager[bool]:
+        """True for one process at a time, and for nobody within `interval` seconds of the last."""
+
+    def remove_leftovers(self) -> dict[str, int]:
+        """Remove what no live process can still need; returns how many of each kind."""
+
+
+class Advice(Protocol):
+    """Settings of the server or the file system that endanger sessions."""
+
+    def warnings(self) -> list[str]:
+        """One sentence each: what is wrong, what it risks, what to do."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One store with all its abilities; an ability that it lacks is None."""
+
+    name: str
+    sessions: SessionStore
+    iteration: SessionIteration
+    index: PrincipalIndex
+    locks: SessionLocks
+    quarantine: Quarantine | None = None
+    expired: ExpiredDeletion | None = None
+    leftovers: Leftovers | None = None
+    advice: Advice | None = None
+    secret: SecretKeeper | None = None
+
+    def close(self) -> None:
+        """Close what the backend has open."""
+        self.sessions.close()
+
+
+class SecretKeeper(Protocol):
+    """A signing secret that all workers share, kept beside the sessions."""
+
+    def secret(self) -> str:
+        """The kept secret; made at the first call, once, whoever calls."""
