@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from itsdangerous import Signer
 
@@ -45,6 +45,13 @@ def short_key(key: str) -> str:
     return key[:10]
 
 
+class Verified(NamedTuple):
+    """An id whose signature was found good, and whether the newest secret made it."""
+
+    session_id: str
+    is_current: bool
+
+
 class IdSigner:
     """Signs and verifies session ids with itsdangerous; rotation by a list of secrets.
 
@@ -55,7 +62,7 @@ class IdSigner:
     """
 
     def __init__(self, secrets: Sequence[str | bytes]) -> None:
-        keys = [s.encode() if isinstance(s, str) else s for s in secrets]
+        keys = [_as_bytes(secret) for secret in secrets]
         if not keys:
             raise ConfigurationError("no secret key: set WSGI_SESSIONS_SECRET_KEYS")
         if any(len(key) < MIN_SECRET_BYTES for key in keys):
@@ -73,19 +80,30 @@ class IdSigner:
 
     def verify(self, value: str) -> str | None:
         """The id in a cookie value, or None. Never raises; length is checked before any HMAC."""
+        found = self.examine(value)
+        return found and found.session_id
+
+    def examine(self, value: str) -> Verified | None:
+        """As `verify`, and whether the newest secret signed it: if not, it is to be re-signed."""
         if len(value) != _SIGNED_LENGTH or value[43] != "." or not value.isascii():
             return None
         session_id, signature = value[:43], value[44:]
         if not _ID.fullmatch(session_id):
             return None
-        for signer in self._signers:
+        for age, signer in enumerate(self._signers):
             if hmac.compare_digest(signature, signer.signature(session_id)):
-                return session_id
+                return Verified(session_id, is_current=age == 0)
         return None
 
-    def is_current(self, value: str) -> bool:
-        """Whether the newest secret signed this (verified) value; if not, it is re-signed."""
-        return hmac.compare_digest(value[44:], self._signers[0].signature(value[:43]))
+
+def _as_bytes(secret: str | bytes) -> bytes:
+    if isinstance(secret, bytes):
+        return secret
+    try:
+        return secret.encode()
+    except UnicodeEncodeError:
+        # Not chained: that error holds the secret.
+        raise ConfigurationError("a secret key is no valid text: make it printable") from None
 
 
 class _CanonicalSigner:

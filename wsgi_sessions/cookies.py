@@ -1,0 +1,262 @@
+"""The session cookie: read from a request, written, renewed and deleted in a response.
+
+Nothing here knows WSGI or a store. Reading never raises and takes linear time, whatever the header
+holds; a value that does not verify costs no store call.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from werkzeug.http import dump_cookie
+
+from wsgi_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsgi_sessions.identity import IdSigner, Verified
+
+logger = logging.getLogger("wsgi_sessions.cookies")
+
+Secure = Literal["auto", "always", "never"]
+SameSite = Literal["Lax", "Strict", "None"]
+Partitioned = Literal["off", "on"]
+
+MAX_AGE_LIMIT = 400 * 24 * 3600
+"""Seconds that a browser keeps a cookie at most (RFC 6265bis, section 5.5)."""
+MAX_COOKIE_BYTES = 4096
+"""What a browser takes of one cookie (RFC 6265, section 6.1)."""
+MAX_CANDIDATES = 20
+"""Different cookies of our name in one request; with more, none is looked at."""
+
+_SECURE_PREFIXES = ("__secure-", "__host-", "__http-")
+
+
+class Rule(NamedTuple):
+    """What one attribute of a cookie may be: a pattern, and the same in words."""
+
+    pattern: re.Pattern[str]
+    allowed: str
+
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+RULES = {
+    "name": Rule(
+        re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}"),
+        "an RFC 6265 token: up to 256 ASCII letters, digits and any of !#$%&'*+-.^_`|~",
+    ),
+    "domain": Rule(
+        re.compile(rf"(?=.{{1,253}}\Z)\.?{_LABEL}(?:\.{_LABEL})*"),
+        "a host name, without a port, such as example.org (an international one as xn--...)",
+    ),
+    "path": Rule(
+        re.compile(r"/[!-+\--:<-~]{0,1023}"),
+        "a path that begins with /, up to 1024 printable ASCII characters without blank, ; and ,",
+    ),
+}
+
+
+def variable(attribute: str) -> str:
+    """The environment variable of an attribute of `CookiePolicy`."""
+    return f"WSGI_SESSIONS_COOKIE_{attribute.upper()}"
+
+
+@dataclass(frozen=True)
+class CookiePolicy:
+    """How the session cookie is named and sent. It is always HttpOnly.
+
+    `secure="auto"` sets Secure on https requests; a name with a prefix that browsers tie to Secure
+    (``__Host-``, ``__Secure-``, ``__Http-``, in any case) sets it always.
+
+    Raises `ConfigurationError` for a value that would break the header, and for a combination that
+    browsers refuse (RFC 6265bis sections 4.1.2.7 and 4.1.3; CHIPS). It names every fault at once.
+    """
+
+    name: str = "session"
+    secure: Secure = "auto"
+    samesite: SameSite = "Lax"
+    domain: str | None = None
+    path: str = "/"
+    partitioned: Partitioned = "off"
+
+    def __post_init__(self) -> None:
+        faults = [*self._bad_values()] or [*self._bad_combinations()]
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+
+    def values(self, header: str | None) -> list[str]:
+        """The different raw values of cookies of our name in a Cookie header, in its order.
+
+        Never raises. Nothing is unquoted or decoded: what we issue needs neither. A header joined
+        of several ones by ``,`` is read as if by ``;``. More than `MAX_CANDIDATES` values are an
+        attack or an accident: then there are none.
+        """
+        # `in` costs a fraction of the pattern, and many requests have other cookies only.
+        if not header or self._needle not in header:
+            return []
+        found = dict.fromkeys([value.rstrip(" \t") for value in self._findall(header)])
+        return [*found] if len(found) <= MAX_CANDIDATES else []
+
+    def is_secure(self, scheme: str) -> bool:
+        """Whether the cookie bears Secure in a response to a request of this URL scheme."""
+        if self.secure == "auto":
+            return self._prefixed or scheme == "https"
+        return self.secure == "always"
+
+    def set_header(self, value: str, *, scheme: str, max_age: int | None) -> str:
+        """The value of a Set-Cookie header.
+
+        `max_age` is in seconds, capped at 400 days; None makes a cookie that ends with the browser.
+        Raises `ValueError` for a cookie that browsers would drop for its size.
+        """
+        if max_age is not None:
+            max_age = min(max_age, MAX_AGE_LIMIT)
+        header = self._dump(value, scheme, max_age, expires=None)
+        if len(header) > MAX_COOKIE_BYTES:
+            raise ValueError(
+                f"the cookie would take {len(header)} bytes; browsers drop it over "
+                f"{MAX_COOKIE_BYTES}"
+            )
+        return header
+
+    def delete_header(self, *, scheme: str) -> str:
+        """The Set-Cookie value that deletes it: with the attributes that it was set with, since a
+        browser takes another Path or Domain for another cookie."""
+        return self._dump("", scheme, max_age=0, expires=0)
+
+    def _dump(self, value: str, scheme: str, max_age: int | None, expires: int | None) -> str:
+        return dump_cookie(
+            self.name,
+            value,
+            max_age=max_age,
+            expires=expires,
+            path=self.path,
+            domain=self.domain,
+            secure=self.is_secure(scheme),
+            httponly=True,
+            sync_expires=False,
+            max_size=0,
+            samesite=self.samesite,
+            partitioned=self.partitioned == "on",
+        )
+
+    @cached_property
+    def _needle(self) -> str:
+        return self.name + "="
+
+    @cached_property
+    def _findall(self) -> Callable[[str], list[str]]:
+        # The name only where a pair begins, so that neither `=name=x` nor `xname=x` is taken for
+        # it. Blanks are tried from one separator to the next only, which keeps this linear.
+        return re.compile(rf"(?:\A|[;,])[ \t]*{re.escape(self.name)}=([^;,]*)").findall
+
+    @cached_property
+    def _prefixed(self) -> bool:
+        return self.name.lower().startswith(_SECURE_PREFIXES)
+
+    def _bad_values(self) -> Iterator[str]:
+        for attribute, rule in RULES.items():
+            value = getattr(self, attribute)
+            if attribute == "domain" and value is None:
+                continue
+            if not rule.pattern.fullmatch(value):
+                yield f"{variable(attribute)}={value!r}: must be {rule.allowed}"
+        for attribute, choice in (
+            ("secure", Secure),
+            ("samesite", SameSite),
+            ("partitioned", Partitioned),
+        ):
+            value, allowed = getattr(self, attribute), get_args(choice)
+            if value not in allowed:
+                yield f"{variable(attribute)}={value!r}: must be one of {', '.join(allowed)}"
+
+    def _bad_combinations(self) -> Iterator[str]:
+        secure = variable("secure")
+        if self._prefixed and self.secure == "never":
+            yield (
+                f"{secure}=never: a cookie named {self.name} must be Secure: set it to always, or "
+                f"choose a {variable('name')} without that prefix"
+            )
+        if self.samesite == "None" and self.secure != "always":
+            yield f"{variable('samesite')}=None needs {secure}=always; it is {self.secure}"
+        if self.partitioned == "on" and self.secure != "always":
+            yield f"{variable('partitioned')}=on needs {secure}=always; it is {self.secure}"
+        if self.name.lower().startswith("__host-"):
+            yield from self._not_host_only()
+
+    def _not_host_only(self) -> Iterator[str]:
+        why = f"for a cookie named {self.name}"
+        if self.path != "/":
+            yield f"{variable('path')}={self.path}: must be / {why}"
+        if self.domain is not None:
+            yield f"{variable('domain')}={self.domain}: must be unset {why}"
+
+
+State = Literal["absent", "valid", "renew", "invalid", "ambiguous"]
+
+
+class Presented(NamedTuple):
+    """What a request presented as its session cookie.
+
+    `state` is ``absent`` (none of our name), ``valid``, ``renew`` (valid, but signed by an older
+    secret: write it again), ``invalid`` (none verifies) or ``ambiguous`` (different valid ones).
+    `session_id` and the raw `value` are there for ``valid`` and ``renew`` only.
+    """
+
+    state: State
+    session_id: str | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionCookie:
+    """A cookie of one policy whose value is a signed session id."""
+
+    policy: CookiePolicy
+    signer: IdSigner
+
+    def read(self, header: str | None) -> Presented:
+        """The session id in a Cookie header. Never raises.
+
+        Of several cookies of our name the one that verifies is used. If different ids verify, none
+        is, and a warning is logged: somebody who can set cookies for this host (a sibling
+        subdomain) may have planted one.
+        """
+        values = self.policy.values(header)
+        if not values:
+            return Presented("absent")
+        verified = [(value, found) for value in values if (found := self.signer.examine(value))]
+        if not verified:
+            return Presented("invalid")
+        if len(verified) > 1:
+            return self._one_of(verified)
+        return _presented(*verified[0])
+
+    def write(self, session_id: str, *, scheme: str, max_age: int | None) -> str:
+        """The Set-Cookie value that hands out this id, signed with the newest secret."""
+        return self.policy.set_header(self.signer.sign(session_id), scheme=scheme, max_age=max_age)
+
+    def delete(self, *, scheme: str) -> str:
+        """The Set-Cookie value that deletes the cookie."""
+        return self.policy.delete_header(scheme=scheme)
+
+    def _one_of(self, verified: list[tuple[str, Verified]]) -> Presented:
+        if len({found.session_id for _, found in verified}) > 1:
+            logger.warning(
+                "%d different valid cookies named %s in one request: none is used, the request is "
+                "anonymous; does another host of this domain, or another path, set it too?",
+                len(verified),
+                self.policy.name,
+            )
+            return Presented("ambiguous")
+        # One id, signed by several secrets: canonical signatures differ, so one at most is current.
+        return _presented(*max(verified, key=lambda pair: pair[1].is_current))
+
+
+def _presented(value: str, found: Verified) -> Presented:
+    return Presented("valid" if found.is_current else "renew", found.session_id, value)
