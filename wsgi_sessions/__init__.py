@@ -1,0 +1,3 @@
+"""Sessions that WSGI workers share."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,290 @@
+"""The commit loop: how a request's changes become the stored session. All consistency is here.
+
+Out of the store's `create`, `save` (compare-and-set) and `delete` it makes the guarantees:
+
+- a save that meets another version is merged onto it and tried again, so none is lost silently;
+- a save that meets no record is refused, so a destroyed session stays destroyed;
+- each commit leaves a random token in the record. When a reply was lost and the save is tried
+  again, a record that bears its token means that it had been done, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from wsgi_sessions.draft import LIFETIME, Snapshot
+from wsgi_sessions.errors import (
+    SessionConflict,
+    SessionExists,
+    SessionGone,
+    SessionTooLarge,
+    StoreUnavailable,
+    VersionConflict,
+)
+from wsgi_sessions.identity import new_id, short_key, store_key
+from wsgi_sessions.merge import merge
+from wsgi_sessions.serialization import Commit, Envelope, encode, open_sealed, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wsgi_sessions.events import Events
+    from wsgi_sessions.merge import Conflict, Delta
+    from wsgi_sessions.serialization import Encoded
+    from wsgi_sessions.stores.base import Record, SessionStore
+
+OnConflict = Literal["last-wins", "raise"]
+ENDED = "ended"
+TOMBSTONE_SECONDS = 60.0
+_TOKEN_SECONDS = 30.0  # longer than any operation's deadline: no retry comes later
+_MAX_TOKENS = 64
+_MAX_ATTEMPTS = 200
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long a session lives, in seconds: without a request (`idle`), and at all (`absolute`).
+
+    Both are enforced by the server (OWASP Session Management). They are counted from the last
+    activity and from the creation or log-in.
+    """
+
+    idle: float = 24 * 3600.0
+    absolute: float = 30 * 24 * 3600.0
+
+    def expiry(self, now: float, created_at: float, asked: float | None) -> float:
+        """When a session active `now` expires; `asked` is its own idle lifetime, if it has one."""
+        return min(now + (asked or self.idle), created_at + self.absolute)
+
+    def is_touch_due(
+        self, now: float, expires_at: float, created_at: float, asked: float | None
+    ) -> bool:
+        """Whether activity now should move the expiry: once in 5 % of the idle lifetime."""
+        return self.expiry(now, created_at, asked) - expires_at > (asked or self.idle) / 20
+
+
+class Pending:
+    """One request's changes on their way into the store: a delta, its base, and one token."""
+
+    def __init__(self, data: Delta, marks: Delta, *, at: float, route: str) -> None:
+        self.data = data
+        self.marks = marks
+        self.commit = Commit(at, os.urandom(8), route)
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.marks)
+
+    def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
+        """`theirs` with the changes that were made on `base`."""
+        data = merge(base.data, self.data, theirs.data)
+        marks = merge(base.marks, self.marks, theirs.marks)
+        envelope = Envelope(
+            theirs.created_at,
+            [*_recent(theirs.commits, self.commit.at), self.commit],
+            _raw(marks.data),
+            _raw(data.data),
+        )
+        return envelope, data.conflicts
+
+    def is_in(self, envelope: Envelope) -> bool:
+        """Whether these changes have been stored already."""
+        return any(commit.token == self.commit.token for commit in envelope.commits)
+
+
+class Committer:
+    """Stores what sessions changed. Knows no session object, only snapshots and deltas."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        lifetimes: Lifetimes,
+        events: Events,
+        *,
+        on_conflict: OnConflict,
+        max_size: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._lifetimes = lifetimes
+        self._events = events
+        self._on_conflict = on_conflict
+        self._max_size = max_size
+        self._clock = clock
+
+    def create(self, pending: Pending) -> Snapshot:
+        """Store a new session under a new id."""
+        empty = Envelope(pending.commit.at, [], {}, {})
+        envelope, _ = pending.onto(empty, empty)
+        return self._create(pending, envelope)
+
+    def save(self, base: Snapshot, pending: Pending) -> Snapshot:
+        """Merge the changes made on `base` into the stored session.
+
+        Raises SessionGone if it was destroyed, SessionConflict under `on_conflict="raise"`.
+        """
+        theirs = base
+        for attempt in range(_MAX_ATTEMPTS):
+            envelope, conflicts = self._merged(base, pending, theirs)
+            payload, expires_at = self._sealed(envelope, base.key)
+            try:
+                version = self._store.save(
+                    base.key, payload, expires_at, expected_version=theirs.version
+                )
+            except VersionConflict as conflict:
+                theirs = self._opened(base, conflict.current)
+                if not pending.is_in(theirs.envelope):
+                    _yield_to_others(attempt)
+                    continue
+                done = theirs
+            else:
+                done = base._replace(version=version, expires_at=expires_at, envelope=envelope)
+            self._report(base, theirs, pending, conflicts)
+            return done
+        raise StoreUnavailable(
+            f"a session is changed by too many requests at once ({_MAX_ATTEMPTS} attempts): retry",
+            operation="save",
+            key=short_key(base.key),
+            attempts=_MAX_ATTEMPTS,
+        )
+
+    def cycle(self, base: Snapshot, pending: Pending, *, created_at: float) -> Snapshot:
+        """Move the session, with its changes, to a new id; the old record is dead at once.
+
+        The new record is stored first: a crash between the steps leaves the old session as it was
+        and a record that nobody has the id of. Then a tombstone replaces the old record by
+        compare-and-set: whoever saved meanwhile is merged, whoever saves later is refused.
+        """
+        envelope, conflicts = self._merged(base, pending, base)
+        envelope.created_at = created_at
+        new, theirs = self._create(pending, envelope), base
+        tombstone = self._tombstone(pending)
+        while True:
+            try:
+                self._store.save(
+                    base.key,
+                    seal(tombstone, base.key),
+                    pending.commit.at + TOMBSTONE_SECONDS,
+                    expected_version=theirs.version,
+                )
+            except VersionConflict as conflict:
+                current = self._decoded(base, conflict.current)
+                if pending.is_in(current.envelope):
+                    break  # ours: the reply was lost
+                if ENDED in current.envelope.marks:
+                    self._store.delete(new.key)
+                    raise SessionGone("the session was given another id meanwhile") from None
+                theirs = current
+                envelope, conflicts = self._merged(base, pending, theirs)
+                envelope.created_at = created_at
+                new = self._replace(new, envelope)
+            except SessionGone:
+                self._store.delete(new.key)
+                raise
+            else:
+                break
+        self._report(base, theirs, pending, conflicts)
+        return new
+
+    def _create(self, pending: Pending, envelope: Envelope) -> Snapshot:
+        while True:
+            session_id = new_id()
+            key = store_key(session_id)
+            payload, expires_at = self._sealed(envelope, key)
+            try:
+                self._store.create(key, payload, expires_at)
+            except SessionExists:
+                record = self._store.load(key)
+                if record is None or not pending.is_in(open_sealed(record.payload, key)):
+                    continue  # not ours: 256 random bits met twice, or a broken generator
+            return Snapshot(session_id, key, 1, expires_at, envelope)
+
+    def _replace(self, snapshot: Snapshot, envelope: Envelope) -> Snapshot:
+        """Save a record that nobody else knows of yet."""
+        payload, expires_at = self._sealed(envelope, snapshot.key)
+        try:
+            version = self._store.save(
+                snapshot.key, payload, expires_at, expected_version=snapshot.version
+            )
+        except VersionConflict as conflict:  # only an own save whose reply was lost
+            version = self._store.save(
+                snapshot.key, payload, expires_at, expected_version=conflict.current.version
+            )
+        return snapshot._replace(version=version, expires_at=expires_at, envelope=envelope)
+
+    def _merged(
+        self, base: Snapshot, pending: Pending, theirs: Snapshot
+    ) -> tuple[Envelope, list[Conflict]]:
+        envelope, conflicts = pending.onto(base.envelope, theirs.envelope)
+        if conflicts and self._on_conflict == "raise":
+            self._report(base, theirs, pending, conflicts)
+            raise SessionConflict(conflicts)
+        return envelope, conflicts
+
+    def _sealed(self, envelope: Envelope, key: str) -> tuple[bytes, float]:
+        payload = seal(envelope, key)
+        if len(payload) > self._max_size:
+            raise SessionTooLarge(len(payload), self._max_size)
+        asked = envelope.marks.get(LIFETIME)
+        lifetime = None if asked is None else msgspec.msgpack.decode(asked, type=float)
+        return payload, self._lifetimes.expiry(self._clock(), envelope.created_at, lifetime)
+
+    def _opened(self, base: Snapshot, record: Record) -> Snapshot:
+        """A live record of the same session. Raises SessionGone at a tombstone."""
+        snapshot = self._decoded(base, record)
+        if ENDED in snapshot.envelope.marks:
+            raise SessionGone("the session was given another id meanwhile")
+        return snapshot
+
+    @staticmethod
+    def _decoded(base: Snapshot, record: Record) -> Snapshot:
+        return base._replace(
+            version=record.version,
+            expires_at=record.expires_at,
+            envelope=open_sealed(record.payload, base.key),
+        )
+
+    @staticmethod
+    def _tombstone(pending: Pending) -> Envelope:
+        marks = {ENDED: msgspec.Raw(encode("cycled"))}
+        return Envelope(pending.commit.at, [pending.commit], marks, {})
+
+    def _report(
+        self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]
+    ) -> None:
+        if not conflicts:
+            return
+        known = {commit.token for commit in base.envelope.commits} | {pending.commit.token}
+        others = {c.route for c in theirs.envelope.commits if c.token not in known}
+        for conflict in conflicts:
+            self._events.emit(
+                "conflict",
+                short_key(base.key),
+                path=conflict.path,
+                kind=conflict.kind,
+                route=pending.commit.route,
+                others=sorted(others),
+            )
+
+
+def _recent(commits: list[Commit], now: float) -> list[Commit]:
+    """The commits whose request may still be trying: by age, and at most so many."""
+    return [c for c in commits if abs(now - c.at) < _TOKEN_SECONDS][1 - _MAX_TOKENS :]
+
+
+def _raw(data: Mapping[str, Encoded]) -> dict[str, msgspec.Raw]:
+    return {
+        key: value if isinstance(value, msgspec.Raw) else msgspec.Raw(value)
+        for key, value in data.items()
+    }
+
+
+def _yield_to_others(attempt: int) -> None:
+    """After several lost races wait a little, at random, so that everybody gets through."""
+    if attempt >= 3:
+        time.sleep(random.uniform(0, 0.002) * min(attempt, 10))  # noqa: S311  # no secret

@@ -1,0 +1,104 @@
+"""What one request has made of a session so far: the snapshot it read, and its changes. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.workspace import Workspace
+
+if TYPE_CHECKING:
+    from wsgi_sessions.merge import Conflict, Delta
+    from wsgi_sessions.serialization import Envelope
+
+PRINCIPAL = "principal"
+LIFETIME = "lifetime"
+
+
+class Snapshot(NamedTuple):
+    """A stored session as it was read: the base of all that a request changes."""
+
+    session_id: str
+    key: str
+    version: int
+    expires_at: float
+    envelope: Envelope
+
+
+class Checkpoint(NamedTuple):
+    """The pending changes of a draft at one moment."""
+
+    snapshot: Snapshot | None
+    cycling: bool
+    doomed: list[Snapshot]
+    data: Delta
+    marks: Delta
+
+
+class Draft:
+    """A snapshot (None: nothing is stored yet) with changes on top.
+
+    `data` are the application's keys, `marks` what this package keeps about the session, `cycling`
+    says that it shall get a new id, `doomed` are the snapshots that a log-out shall destroy.
+    """
+
+    __slots__ = ("cycling", "data", "doomed", "marks", "snapshot")
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self.doomed: list[Snapshot] = []
+        self.adopt(snapshot)
+
+    def adopt(self, snapshot: Snapshot | None) -> None:
+        """See this snapshot, without changes; what is doomed stays doomed."""
+        self.snapshot = snapshot
+        self.cycling = False
+        self.data = Workspace({} if snapshot is None else snapshot.envelope.data)
+        self.marks = Workspace({} if snapshot is None else snapshot.envelope.marks)
+
+    def advance(self, snapshot: Snapshot) -> None:
+        """All that was changed is committed: it is in this snapshot."""
+        self.snapshot = snapshot
+        self.cycling = False
+        self.data.reset(snapshot.envelope.data)
+        self.marks.reset(snapshot.envelope.marks)
+
+    def rebase(self, snapshot: Snapshot) -> list[Conflict]:
+        """Put the pending changes onto a fresher snapshot. Returns the conflicts in the data."""
+        self.snapshot = snapshot
+        self.marks.rebase(snapshot.envelope.marks)
+        return self.data.rebase(snapshot.envelope.data)
+
+    def checkpoint(self) -> Checkpoint:
+        """What is pending now, to go back to with `restore`."""
+        return Checkpoint(
+            self.snapshot, self.cycling, [*self.doomed], self.data.delta(), self.marks.delta()
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Undo what was changed since the checkpoint."""
+        self.adopt(checkpoint.snapshot)
+        self.cycling, self.doomed = checkpoint.cycling, checkpoint.doomed
+        self.data.restore(checkpoint.data)
+        self.marks.restore(checkpoint.marks)
+
+    def flush(self) -> None:
+        """Doom what is stored, and begin anew with nothing."""
+        if self.snapshot is not None:
+            self.doomed.append(self.snapshot)
+        self.adopt(None)
+
+    def mark(self, name: str) -> Any:
+        """A mark, or None."""
+        value = self.marks.get(name)
+        return None if value is ABSENT else value
+
+    def set_mark(self, name: str, value: object) -> None:
+        """Set a mark; None removes it."""
+        if value is not None:
+            self.marks.set(name, value)
+        elif name in self.marks:
+            self.marks.delete(name)
+
+    def is_changed(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self.doomed or self.cycling or self.data.delta() or self.marks.delta())

@@ -1,0 +1,84 @@
+"""What happened to sessions, for logs, counters and an application's hook."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EventName = Literal[
+    "created",  # a record was made
+    "cycled",  # the session has a new id, the old one is dead
+    "destroyed",  # logged out: the record was deleted
+    "conflict",  # two requests changed one key; the later commit stands
+    "dropped",  # changes could not be stored; `reason` says why
+    "gone",  # the record had been destroyed meanwhile: this request's changes were dropped
+    "corrupt",  # a damaged record was set aside
+    "expired",  # the absolute lifetime is over
+    "ambiguous",  # two different valid cookies: the request is anonymous
+    "insecure",  # a cookie left over plain http without Secure
+    "unavailable",  # the store could not answer
+]
+_LEVELS: Mapping[EventName, int] = MappingProxyType(
+    {
+        "created": logging.DEBUG,
+        "cycled": logging.DEBUG,
+        "destroyed": logging.DEBUG,
+        "expired": logging.INFO,
+        "unavailable": logging.ERROR,
+        "corrupt": logging.ERROR,
+    }
+)  # all others: WARNING
+
+
+@dataclass(frozen=True)
+class Event:
+    """One occurrence. `key` is the short store key (never an id), `facts` hold no session value."""
+
+    name: EventName
+    key: str | None = None
+    facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __str__(self) -> str:
+        parts = [f"session {self.name}"]
+        if self.key is not None:
+            parts.append(f"session={self.key}")
+        return " ".join([*parts, *(f"{name}={value!r}" for name, value in self.facts.items())])
+
+
+class Events:
+    """Logs each event, counts it, and passes it to a hook.
+
+    The hook runs in the request. An exception in it is logged and goes no further: watching a
+    session must never change what happens to it.
+    """
+
+    def __init__(self, hook: Callable[[Event], object] | None = None) -> None:
+        self._hook = hook
+        self._log = logging.getLogger("wsgi_sessions")
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def emit(self, name: EventName, key: str | None = None, **facts: object) -> None:
+        """Report an event about the session with this short key."""
+        event = Event(name, key, MappingProxyType(facts))
+        self._log.log(_LEVELS.get(name, logging.WARNING), "%s", event, extra={"event": event})
+        with self._lock:
+            self._counts[name] += 1
+        if self._hook is None:
+            return
+        try:
+            self._hook(event)
+        except Exception:  # noqa: BLE001  # the application's own code; see the class docstring
+            self._log.exception("the on_event hook raised on %s", name)
+
+    def counts(self) -> dict[str, int]:
+        """How often each event happened in this process."""
+        with self._lock:
+            return dict(self._counts)

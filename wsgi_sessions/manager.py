@@ -1,0 +1,254 @@
+"""SessionManager: sessions on one backend, opened, committed and destroyed. It knows no WSGI."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wsgi_sessions.commit import ENDED, Committer, Lifetimes, OnConflict, Pending
+from wsgi_sessions.draft import LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
+from wsgi_sessions.events import Events
+from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.serialization import Envelope, decode, open_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from wsgi_sessions.stores.base import Backend, Record
+
+DEFAULT_MAX_SIZE = 1024 * 1024
+Result = Literal["unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone"]
+
+_log = logging.getLogger("wsgi_sessions.manager")
+
+
+class StoredSession(NamedTuple):
+    """What a listing shows of a session: nothing that would let somebody use it."""
+
+    key: str
+    created_at: float
+    expires_at: float
+
+
+class SessionManager:
+    """Loads, commits and destroys sessions on one backend.
+
+    `principal_key`: an application's own key that holds the user (``user_id``): when it appears or
+    changes, the session is bound and its id cycled as by `Session.login`; when it goes, the id is
+    cycled too. `max_size`: of a stored session, in bytes. `clock`: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        lifetimes: Lifetimes | None = None,
+        events: Events | None = None,
+        on_conflict: OnConflict = "last-wins",
+        principal_key: str | None = None,
+        max_size: int = DEFAULT_MAX_SIZE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.backend = backend
+        self.events = events or Events()
+        self._lifetimes = lifetimes or Lifetimes()
+        self._principal_key = principal_key
+        self._clock = clock
+        self._committer = Committer(
+            backend.sessions,
+            self._lifetimes,
+            self.events,
+            on_conflict=on_conflict,
+            max_size=max_size,
+            clock=clock,
+        )
+
+    # -- one session ---------------------------------------------------------------------------
+
+    def load(self, session_id: str) -> Snapshot | None:
+        """The stored session with this id, or None. Raises StoreUnavailable."""
+        key = store_key(session_id)
+        record = self.backend.sessions.load(key)
+        if record is None:
+            return None
+        envelope = self._open(key, record)
+        if envelope is None:
+            return None
+        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
+
+    def commit(self, draft: Draft, route: str) -> Result:
+        """Store what a draft holds; it is then at the new snapshot, with nothing pending.
+
+        Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
+        session is then as it was.
+        """
+        destroyed = self.destroy_doomed(draft)
+        self._follow_principal_key(draft)
+        now = self._clock()
+        pending = Pending(draft.data.delta(), draft.marks.delta(), at=now, route=route)
+        try:
+            result = self._commit(draft, pending)
+        except SessionGone:
+            assert draft.snapshot is not None
+            self.events.emit("gone", short_key(draft.snapshot.key), route=route)
+            draft.adopt(None)
+            return "gone"
+        return "destroyed" if destroyed and result == "unchanged" else result
+
+    def commit_data(self, draft: Draft, route: str) -> None:
+        """Store only the changes of the data of a stored session; a new id stays pending.
+
+        Raises SessionGone, and what `commit` raises.
+        """
+        pending = Pending(draft.data.delta(), {}, at=self._clock(), route=route)
+        if draft.snapshot is not None and pending:
+            draft.snapshot = self._committer.save(draft.snapshot, pending)
+            draft.data.reset(draft.snapshot.envelope.data)
+
+    def destroy_doomed(self, draft: Draft) -> bool:
+        """Destroy what the draft's log-out asked to. Done for failed requests too."""
+        destroyed = bool(draft.doomed)
+        while draft.doomed:
+            snapshot = draft.doomed[-1]
+            self.backend.sessions.delete(snapshot.key)
+            self._forget(snapshot)
+            self.events.emit("destroyed", short_key(snapshot.key))
+            draft.doomed.pop()
+        return destroyed
+
+    def set_aside(self, snapshot: Snapshot, reason: str) -> None:
+        """Put a record out of the way in which a value turned out to be damaged."""
+        self._set_aside(snapshot.key, snapshot.version, reason)
+
+    def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
+        """The mutex of `Session.exclusive`. Raises LockTimeout."""
+        return self.backend.locks.hold(key, timeout)
+
+    def _commit(self, draft: Draft, pending: Pending) -> Result:
+        base = draft.snapshot
+        if base is None:
+            return self._create(draft, pending)
+        if draft.cycling:
+            return self._cycle(draft, base, pending)
+        if pending:
+            draft.advance(self._committer.save(base, pending))
+            return "saved"
+        return self._touch(draft, base, pending.commit.at)
+
+    def _create(self, draft: Draft, pending: Pending) -> Result:
+        if not pending:
+            return "unchanged"
+        snapshot = self._committer.create(pending)
+        self._index(snapshot)
+        draft.advance(snapshot)
+        self.events.emit("created", short_key(snapshot.key))
+        return "created"
+
+    def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
+        logged_in = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
+        created_at = pending.commit.at if logged_in else base.envelope.created_at
+        snapshot = self._committer.cycle(base, pending, created_at=created_at)
+        self._index(snapshot)
+        self._forget(base)
+        draft.advance(snapshot)
+        self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
+        return "cycled"
+
+    def _touch(self, draft: Draft, base: Snapshot, now: float) -> Result:
+        created_at, asked = base.envelope.created_at, draft.mark(LIFETIME)
+        if not self._lifetimes.is_touch_due(now, base.expires_at, created_at, asked):
+            return "unchanged"
+        expires_at = self._lifetimes.expiry(now, created_at, asked)
+        self.backend.sessions.touch(base.key, expires_at)
+        draft.snapshot = base._replace(expires_at=expires_at)
+        return "touched"
+
+    def _follow_principal_key(self, draft: Draft) -> None:
+        """Bind, and cycle the id, when the application's own principal key has changed."""
+        if self._principal_key is None or self._principal_key not in draft.data.delta():
+            return
+        value = draft.data.get(self._principal_key)
+        principal = None if value is ABSENT else value
+        if principal is not None and type(principal) is not int:
+            principal = str(principal)
+        if principal != draft.mark(PRINCIPAL):
+            draft.set_mark(PRINCIPAL, principal)
+            draft.cycling = draft.snapshot is not None
+
+    # -- principals ----------------------------------------------------------------------------
+
+    def sessions_of(self, principal: str | int) -> list[StoredSession]:
+        """The live sessions of a principal, oldest first. Index entries without one are removed."""
+        found = []
+        for key in self.backend.index.keys_of(str(principal)):
+            record = self.backend.sessions.load(key)
+            envelope = None if record is None else self._open(key, record)
+            if record is None or envelope is None or not _is_bound(envelope, principal):
+                self.backend.index.remove(str(principal), key)
+                continue
+            found.append(StoredSession(key, envelope.created_at, record.expires_at))
+        return sorted(found, key=lambda session: session.created_at)
+
+    def destroy(self, key: str) -> None:
+        """End the session with this store key, whoever uses it now. Idempotent."""
+        self.backend.sessions.delete(key)
+        self.events.emit("destroyed", short_key(key))
+
+    def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
+        """End all sessions of a principal, but the one with the store key `keep`. How many."""
+        keys = [s.key for s in self.sessions_of(principal) if s.key != keep]
+        for key in keys:
+            self.destroy(key)
+            self.backend.index.remove(str(principal), key)
+        return len(keys)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _open(self, key: str, record: Record) -> Envelope | None:
+        try:
+            envelope = open_sealed(record.payload, key)
+        except CorruptRecord as error:
+            self._set_aside(key, record.version, error.reason)
+            return None
+        if ENDED in envelope.marks:
+            return None
+        if envelope.created_at + self._lifetimes.absolute <= self._clock():
+            self.events.emit("expired", short_key(key), lifetime="absolute")
+            self.backend.sessions.delete(key)
+            return None
+        return envelope
+
+    def _set_aside(self, key: str, version: int, reason: str) -> None:
+        self.events.emit("corrupt", short_key(key), reason=reason)
+        if self.backend.quarantine is not None:
+            self.backend.quarantine.set_aside(key, version, reason)
+
+    def _index(self, snapshot: Snapshot) -> None:
+        principal = _principal(snapshot.envelope)
+        if principal is not None:
+            # Until the last moment at which the session can live: touching needs no index call.
+            until = snapshot.envelope.created_at + self._lifetimes.absolute
+            self.backend.index.add(principal, snapshot.key, until)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Remove what is left of a dead record. It is dead already, so a fault is only logged."""
+        try:
+            self.backend.sessions.delete(snapshot.key)
+            principal = _principal(snapshot.envelope)
+            if principal is not None:
+                self.backend.index.remove(principal, snapshot.key)
+        except StoreUnavailable as error:
+            _log.warning("leftovers of a dead session stay until they expire: %s", error)
+
+
+def _principal(envelope: Envelope) -> str | None:
+    mark = envelope.marks.get(PRINCIPAL)
+    return None if mark is None else str(decode(bytes(mark)))
+
+
+def _is_bound(envelope: Envelope, principal: str | int) -> bool:
+    return _principal(envelope) == str(principal)

@@ -1,0 +1,251 @@
+"""The session as an application sees it: a mapping, with log-in, log-out and typed operations.
+
+It knows no WSGI and no store. What it needs of them comes from its `Source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wsgi_sessions.draft import LIFETIME, PRINCIPAL, Draft
+from wsgi_sessions.errors import HeadersAlreadySent, UnserializableValue
+from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.serialization import is_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from decimal import Decimal
+
+
+class Phase(Enum):
+    """How far the response is."""
+
+    OPEN = "open"
+    HEADERS_SENT = "headers sent"
+    ENDED = "ended"
+
+
+class Source(Protocol):
+    """What a session stands on: the transaction of one request."""
+
+    phase: Phase
+
+    def draft(self) -> Draft:
+        """The draft, read from the store at the first call. Raises StoreUnavailable."""
+
+    def exclusive(self, timeout: float) -> AbstractContextManager[None]:
+        """See `Session.exclusive`."""
+
+
+class Session(MutableMapping[str, Any]):
+    """A dictionary of one visitor, kept between requests and shared by all workers.
+
+    Nothing is read before the first access, and nothing is stored for a visitor until something is
+    put in. Values are those of `wsgi_sessions.serialization`; keys are strings. What is mutated in
+    place (``session["cart"].append(x)``) is found, there is no ``modified`` flag to set.
+
+    Changes are merged with those of overlapping requests; see `wsgi_sessions.merge`. For a number
+    that many requests count, use `increment`; for a list, `append`; for any other
+    read-modify-write, `exclusive`.
+
+    Raises `StoreUnavailable` at first access if the store does not answer, `CorruptRecord` if a
+    value does not decode, `HeadersAlreadySent` for a change that would need a cookie once the
+    headers have left, and at any change after the end of the request.
+    """
+
+    __slots__ = ("_draft", "_source")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._draft: Draft | None = None
+
+    # -- the mapping ---------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._read().data.get(key)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        _check_key(key)
+        self._write().data.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        data = self._write().data
+        if key not in data:
+            raise KeyError(key)
+        data.delete(key)
+
+    def __contains__(self, key: object) -> bool:
+        data = self._read().data
+        return isinstance(key, str) and key in data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read().data)
+
+    def __len__(self) -> int:
+        return len(self._read().data)
+
+    def clear(self) -> None:
+        """Remove all keys that this request sees. The session, its id and principal stay."""
+        data = self._write().data
+        for key in list(data):
+            data.delete(key)
+
+    def __repr__(self) -> str:
+        state = "not accessed" if self._draft is None else f"{len(self._draft.data)} keys"
+        return f"<Session: {state}>"  # no values: a repr ends in logs
+
+    __hash__ = None  # type: ignore[assignment]  # a mutable mapping
+
+    # -- typed operations ----------------------------------------------------------------------
+
+    def increment(self, key: str, by: int | float | Decimal = 1) -> Any:
+        """Add `by` to a number (absent: 0), so that overlapping increments all count.
+
+        Returns the sum as this request sees it: others may add to it before the commit. Raises
+        TypeError if the value is no number.
+        """
+        _check_key(key)
+        return self._write().data.increment(key, by)
+
+    def append(self, key: str, value: Any) -> None:
+        """Append to a list (absent: empty), so that overlapping appends all stay.
+
+        Raises TypeError if the value is no list.
+        """
+        _check_key(key)
+        self._write().data.append(key, value)
+
+    def exclusive(self, timeout: float = 5.0) -> AbstractContextManager[None]:
+        """A block that no other `exclusive` block of this session overlaps.
+
+        Entering waits for the others (at most `timeout` seconds: `LockTimeout`) and reads afresh;
+        what this request had changed before is put on top. Leaving commits at once. A block that
+        raises commits nothing, and what it changed is undone.
+
+        Not promised: that other requests wait. Those outside `exclusive` go on, and merge. For a
+        session that is not stored yet there is nobody to exclude, and the block just runs.
+        """
+        return self._source.exclusive(timeout)
+
+    # -- identity ------------------------------------------------------------------------------
+
+    def login(self, principal: str | int) -> None:
+        """Bind the session to a principal (a user), under a new id; the old id is dead at once.
+
+        If another principal was bound, its data is dropped first. The absolute lifetime begins
+        anew. Call it at log-in, at re-authentication and at any change of privilege.
+        """
+        if type(principal) not in (str, int) or principal == "":
+            raise UnserializableValue("principal", "must be a non-empty str, or an int")
+        draft = self._write()
+        self._require_cookie("a log-in")
+        if draft.mark(PRINCIPAL) not in (None, principal):
+            draft.flush()
+        draft.set_mark(PRINCIPAL, principal)
+        draft.cycling = True
+
+    def cycle_id(self) -> None:
+        """Give the session a new id at the commit; the old one is dead at once."""
+        draft = self._write()
+        self._require_cookie("a new session id")
+        draft.cycling = True
+
+    def flush(self) -> None:
+        """Log out: destroy the record and everything in it, and expire the cookie.
+
+        A save that another request has under way cannot bring it back. What is stored after this
+        begins a new, anonymous session. Done at the commit, also if the response is an error.
+        """
+        self._write().flush()
+
+    def remember(self, lifetime: timedelta | float | None) -> None:
+        """Keep this session for `lifetime` (seconds) of idleness, and its cookie as long.
+
+        None: back to the configured idle lifetime and a cookie that ends with the browser. The
+        absolute lifetime is the limit in any case. Raises ValueError for less than a second.
+        """
+        draft = self._write()
+        self._require_cookie("a longer cookie")
+        if isinstance(lifetime, timedelta):
+            lifetime = lifetime.total_seconds()
+        if lifetime is not None and not 1 <= lifetime < float("inf"):
+            raise ValueError(f"a lifetime of {lifetime!r} seconds: give a second or more")
+        draft.set_mark(LIFETIME, None if lifetime is None else float(lifetime))
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    @property
+    def principal(self) -> str | int | None:
+        """Who the session is bound to, or None."""
+        value: str | int | None = self._read().mark(PRINCIPAL)
+        return value
+
+    @property
+    def lifetime(self) -> float | None:
+        """The idle lifetime asked for with `remember`, in seconds, or None."""
+        value: float | None = self._read().mark(LIFETIME)
+        return value
+
+    @property
+    def new(self) -> bool:
+        """True while nothing of this session is stored."""
+        return self._read().snapshot is None
+
+    @property
+    def created_at(self) -> float | None:
+        """When the session was made (or last logged in), seconds since the epoch; None if new."""
+        snapshot = self._read().snapshot
+        return None if snapshot is None else snapshot.envelope.created_at
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session expires if it stays idle, seconds since the epoch; None if new."""
+        snapshot = self._read().snapshot
+        return None if snapshot is None else snapshot.expires_at
+
+    @property
+    def accessed(self) -> bool:
+        """Whether anything of the session was looked at, so that the response depends on it."""
+        return self._draft is not None
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to commit."""
+        return self._draft is not None and self._draft.is_changed()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _read(self) -> Draft:
+        draft = self._draft
+        if draft is None:
+            draft = self._draft = self._source.draft()
+        return draft
+
+    def _write(self) -> Draft:
+        draft = self._read()
+        if self._source.phase is Phase.ENDED:
+            raise HeadersAlreadySent("the request has ended: the session can no longer be changed")
+        if draft.snapshot is None:
+            self._require_cookie("a new session")
+        return draft
+
+    def _require_cookie(self, what: str) -> None:
+        if self._source.phase is not Phase.OPEN:
+            raise HeadersAlreadySent(
+                f"{what} needs a cookie, but the response's headers have left: "
+                "do it before the first body chunk"
+            )
+
+
+def _check_key(key: object) -> None:
+    if type(key) is not str:
+        raise UnserializableValue(repr(key)[:40], "a session's keys are plain strings")
+    if not is_unicode(key):
+        raise UnserializableValue(ascii(key)[:40], "a session's keys are valid Unicode")

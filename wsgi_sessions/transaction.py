@@ -1,0 +1,167 @@
+"""One request's transaction on one session: load lazily, change freely, commit once. No WSGI."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from wsgi_sessions.draft import Draft
+from wsgi_sessions.errors import SessionGone
+from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.session import Phase, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.manager import Result, SessionManager
+
+Access = Literal["shared", "exclusive"]
+EXCLUSIVE_ACCESS_TIMEOUT = 10.0
+
+_log = logging.getLogger("wsgi_sessions.transaction")
+
+
+def _anonymous() -> str | None:
+    return None
+
+
+def _nowhere() -> str:
+    return ""
+
+
+class Transaction:
+    """A request's `session`, and the means to end it.
+
+    `present` gives the (verified) id that the request presents, and is asked at the first access
+    only; an id that is unknown to the store is never adopted (session fixation). `route` names the
+    request in reports of conflicts. With `access="exclusive"` the whole transaction is one
+    `exclusive` block from the first access to `close`; a `LockTimeout` comes after 10 seconds.
+    """
+
+    __slots__ = (
+        "_access",
+        "_draft",
+        "_held",
+        "_locks",
+        "_manager",
+        "_present",
+        "_route",
+        "phase",
+        "session",
+    )
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        present: Callable[[], str | None] = _anonymous,
+        route: Callable[[], str] = _nowhere,
+        access: Access = "shared",
+    ) -> None:
+        self._manager = manager
+        self._present = present
+        self._route = route
+        self._access = access
+        self._held = False
+        self._locks: ExitStack | None = None
+        self._draft: Draft | None = None
+        self.phase = Phase.OPEN
+        self.session = Session(self)
+
+    def draft(self) -> Draft:
+        """What the session stands on; read from the store at the first call."""
+        if self._draft is None:
+            self._draft = Draft(self._load())
+        return self._draft
+
+    def commit(self) -> Result:
+        """Store what was changed. Raises what `SessionManager.commit` raises.
+
+        May be called again, for what was changed since.
+        """
+        if self._draft is None:
+            return "unchanged"
+        return self._manager.commit(self._draft, self._route())
+
+    def roll_back(self) -> None:
+        """Store nothing, but let a log-out take place: it must not hang on the response."""
+        if self._draft is not None:
+            self._manager.destroy_doomed(self._draft)
+            self._draft.adopt(self._draft.snapshot)
+
+    def set_aside(self, reason: str) -> None:
+        """A value of the session turned out to be damaged: the next request begins without it."""
+        if self._draft is not None and self._draft.snapshot is not None:
+            self._manager.set_aside(self._draft.snapshot, reason)
+
+    def close(self) -> None:
+        """End the transaction: nothing is committed any more, and what was held is free."""
+        self.phase = Phase.ENDED
+        if self._locks is not None:
+            self._locks.close()
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The stored session that the transaction stands on now."""
+        return None if self._draft is None else self._draft.snapshot
+
+    @contextmanager
+    def exclusive(self, timeout: float) -> Iterator[None]:
+        """See `Session.exclusive`."""
+        draft = self.draft()
+        if draft.snapshot is None:
+            yield
+            return
+        with self._mutex(draft.snapshot.key, timeout):
+            self._refresh(draft, draft.snapshot)
+            checkpoint = draft.checkpoint()
+            try:
+                yield
+            except BaseException:
+                draft.restore(checkpoint)
+                raise
+            self._commit_block(draft)
+
+    def _load(self) -> Snapshot | None:
+        session_id = self._present()
+        if session_id is None:
+            return None
+        if self._access == "exclusive":
+            self._locks = ExitStack()
+            self._locks.enter_context(
+                self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
+            )
+            self._held = True
+        return self._manager.load(session_id)
+
+    @contextmanager
+    def _mutex(self, key: str, timeout: float) -> Iterator[None]:
+        if self._held:  # by an outer block, or by exclusive access
+            yield
+            return
+        with self._manager.hold(key, timeout):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def _refresh(self, draft: Draft, snapshot: Snapshot) -> None:
+        fresh = self._manager.load(snapshot.session_id)
+        if fresh is None:
+            return  # gone: the commit will meet the same, and report it
+        for conflict in draft.rebase(fresh):
+            self._manager.events.emit(
+                "conflict",
+                short_key(fresh.key),
+                path=conflict.path,
+                kind=conflict.kind,
+                route=self._route(),
+            )
+
+    def _commit_block(self, draft: Draft) -> None:
+        try:
+            self._manager.commit_data(draft, self._route())
+        except SessionGone:
+            _log.debug("an exclusive block ended on a session that is gone")

@@ -1,0 +1,182 @@
+"""One request's view of a session's values: decoded when read, remembered when changed. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsgi_sessions.merge import ABSENT, Append, Assign, Delta, Increment, Operate, Operation, merge
+from wsgi_sessions.serialization import Encoded, decode, encode, is_mutable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from decimal import Decimal
+
+    from wsgi_sessions.merge import Change, Conflict
+
+
+class Workspace:
+    """Values over an encoded `base`, and the delta since.
+
+    A value is decoded at its first read and then kept, so that what the application mutates in
+    place is found: at `delta()`, what was read and is mutable is encoded again and compared.
+    """
+
+    __slots__ = ("_assigned", "_base", "_deleted", "_operations", "_seen", "_values")
+
+    def __init__(self, base: Mapping[str, Encoded]) -> None:
+        self._base = base
+        self._values: dict[str, Any] = {}
+        self._assigned: dict[str, bytes] = {}
+        self._deleted: set[str] = set()
+        self._operations: dict[str, list[Operation]] = {}
+        self._seen: set[str] = set()
+
+    def get(self, key: str) -> Any:
+        """The value, or ABSENT. The key counts as read: what is set later may depend on it."""
+        if key not in self._assigned and key not in self._deleted:
+            self._seen.add(key)
+        return self._peek(key)
+
+    def set(self, key: str, value: object) -> None:
+        """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
+        self._assigned[key] = encode(value, key)
+        self._operations.pop(key, None)
+        self._deleted.discard(key)
+        self._values[key] = value
+
+    def delete(self, key: str) -> None:
+        """Delete a key that is there."""
+        self._operations.pop(key, None)
+        self._assigned.pop(key, None)
+        self._values.pop(key, None)
+        if key in self._base:
+            self._deleted.add(key)
+
+    def increment(self, key: str, by: int | float | Decimal) -> Any:
+        """Add to a number and return the sum as this request sees it."""
+        operation = Increment(by)
+        value = operation.apply(self._peek(key))
+        self._operate(key, operation, value)
+        return value
+
+    def append(self, key: str, item: object) -> None:
+        """Append to a list. The item is encoded now: changing it later is a change of the list."""
+        operation = Append(encode(item, key))
+        value = self._peek(key)
+        if type(value) is list:
+            value.append(item)  # in place: the application may hold this very list
+        else:
+            value = operation.apply(value)
+        self._operate(key, operation, value)
+
+    def __contains__(self, key: str) -> bool:
+        self._seen.add(key)
+        return self._has(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys: the stored ones in their order, then new ones in theirs."""
+        keys = [key for key in self._base if key not in self._deleted]
+        keys += [key for key in self._values if key not in self._base]
+        self._seen.update(keys)
+        return iter(keys)
+
+    def __len__(self) -> int:
+        new = sum(key not in self._base for key in self._values)
+        return len(self._base) - len(self._deleted) + new
+
+    def delta(self) -> Delta:
+        """What has changed since the base. Raises UnserializableValue with the path of a value."""
+        delta: Delta = {}
+        for key, value in self._values.items():
+            change = self._change(key, value)
+            if change is not None:
+                delta[key] = change
+        for key in self._deleted:
+            if key in self._base:
+                delta[key] = Assign(None, self._basis(key))
+        return delta
+
+    def rebase(self, base: Mapping[str, Encoded]) -> list[Conflict]:
+        """Put the changes made so far onto another base; they stay pending. Returns conflicts."""
+        delta = self.delta()
+        merged = merge(self._base, delta, base)
+        self._replay(base, delta, merged.data)
+        return merged.conflicts
+
+    def restore(self, delta: Delta) -> None:
+        """Back to what `delta()` was: undo what was changed since."""
+        self._replay(self._base, delta, merge(self._base, delta, self._base).data)
+
+    def _replay(
+        self, base: Mapping[str, Encoded], delta: Delta, merged: Mapping[str, Encoded]
+    ) -> None:
+        self.reset(base)
+        for key, change in delta.items():
+            if key not in merged:
+                self.delete(key)
+                continue
+            value = decode(bytes(merged[key]))
+            if isinstance(change, Operate):
+                self._values[key] = value
+                self._operations[key] = list(change.operations)
+            else:
+                self.set(key, value)
+
+    def reset(self, base: Mapping[str, Encoded]) -> None:
+        """Forget all changes; see `base` from now on.
+
+        A value that stands as it is in the new base is kept: the application may hold it, and what
+        it still does to it is a change of the new base.
+        """
+        old, self._base = self._values, base
+        self._values = {
+            key: value
+            for key, value in old.items()
+            if is_mutable(value) and key in base and encode(value) == bytes(base[key])
+        }
+        self._assigned.clear()
+        self._deleted.clear()
+        self._operations.clear()
+        self._seen = set(self._values)
+
+    def _has(self, key: str) -> bool:
+        return key in self._values or (key in self._base and key not in self._deleted)
+
+    def _peek(self, key: str) -> Any:
+        if key in self._values:
+            return self._values[key]
+        if key in self._deleted or key not in self._base:
+            return ABSENT
+        value = self._values[key] = decode(bytes(self._base[key]))
+        return value
+
+    def _operate(self, key: str, operation: Operation, value: object) -> None:
+        self._values[key] = value
+        if key in self._deleted:  # deleted, then begun again: no longer about what was stored
+            self.set(key, value)
+        elif key in self._assigned:
+            self._assigned[key] = encode(value, key)
+        else:
+            self._operations.setdefault(key, []).append(operation)
+
+    def _change(self, key: str, value: object) -> Change | None:
+        operations = self._operations.get(key)
+        if operations is None and key not in self._assigned and not is_mutable(value):
+            return None
+        data = None if is_mutable(value) else self._assigned.get(key)
+        if data is None:
+            data = encode(value, key)
+        if operations is not None and data == self._operated(key, operations):
+            return Operate(tuple(operations), data)
+        if key in self._base and data == bytes(self._base[key]):
+            return None
+        return Assign(data, self._basis(key))
+
+    def _operated(self, key: str, operations: list[Operation]) -> bytes:
+        value = decode(bytes(self._base[key])) if key in self._base else ABSENT
+        for operation in operations:
+            value = operation.apply(value)
+        return encode(value, key)
+
+    def _basis(self, key: str) -> Any:
+        return "read" if key in self._seen else "blind"
