@@ -1,0 +1,235 @@
+"""Files as the store needs them: opened safely, locked with a deadline, retried on faults.
+
+Every operation begins with a fresh look-up of the path, because a file may have been removed or
+replaced since: by another worker, or on another host of a network file system, where a stale handle
+answers ESTALE. A retry therefore repeats the whole operation, never a single system call.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import stat
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import portalocker
+
+from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Fsync = Literal["none", "data", "full"]
+T = TypeVar("T")
+
+# O_NOFOLLOW: a link is never ours. O_NONBLOCK: opening a FIFO must not wait for its other end.
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+READ = os.O_RDONLY | _SAFE
+WRITE = os.O_RDWR | _SAFE
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
+
+_RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
+_log = logging.getLogger("wsgi_sessions.stores.file")
+
+
+class NotARecord(Exception):
+    """What lies at a session's path is no file of ours: a link, a folder, a FIFO, a stranger's."""
+
+
+def retrying(operation: str, key: str, action: Callable[[], T]) -> T:
+    """Run `action`, again after an OSError; at last raise StoreUnavailable from it.
+
+    A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return action()
+        except OSError as error:
+            _log.warning(
+                "session %s: %s failed with %s (%s), attempt %d",
+                short_key(key),
+                operation,
+                errno.errorcode.get(error.errno or 0, "?"),
+                error.strerror,
+                attempt,
+            )
+            if attempt > len(_RETRY_DELAYS):
+                raise _unavailable(operation, key, error, attempt) from error
+            time.sleep(_RETRY_DELAYS[attempt - 1])
+
+
+def _unavailable(operation: str, key: str, error: OSError, attempts: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the file of session {short_key(key)} cannot be used: {operation} failed {attempts} "
+        f"times, last with {error.strerror}; the session is as it was. {_advice(error.errno)}",
+        operation=operation,
+        key=short_key(key),
+        attempts=attempts,
+    )
+
+
+def _advice(code: int | None) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on the session file system."
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Give the worker's user write access to the session folder."
+    if code in (errno.EMFILE, errno.ENFILE):
+        return "Raise the limit of open files (ulimit -n)."
+    return "Check the file system and its mount."
+
+
+class OpenFile:
+    """A descriptor of a session file, and what fstat said of it. A context manager."""
+
+    __slots__ = ("_locked", "fd", "size")
+
+    def __init__(self, path: str, flags: int, owners: frozenset[int]) -> None:
+        try:
+            self.fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK):
+                raise NotARecord(error.strerror) from error
+            raise
+        self._locked = False
+        try:
+            status = os.fstat(self.fd)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.size = status.st_size
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners:
+            os.close(self.fd)
+            raise NotARecord("not a regular file of this user")
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._locked:
+                # Closing would do, but for a child forked meanwhile: it has the descriptor too.
+                with suppress(portalocker.LockException):
+                    portalocker.unlock(self.fd)
+        finally:
+            os.close(self.fd)
+
+    def lock(self, deadline: float, key: str) -> None:
+        """Wait for the exclusive lock until `deadline` (monotonic). Raises LockTimeout."""
+        lock_descriptor(self.fd, deadline, f"the file of session {short_key(key)}", key)
+        self._locked = True
+
+    def is_linked(self) -> bool:
+        """Whether the path still led here when asked: not deleted, nor replaced."""
+        return os.fstat(self.fd).st_nlink > 0
+
+    def read(self) -> bytes:
+        """The whole content."""
+        data = os.read(self.fd, self.size)
+        while len(data) < self.size:
+            more = os.read(self.fd, self.size - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of `data` at `offset`."""
+        written = os.pwrite(self.fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(self.fd, data[written:], offset + written)
+
+    def sync(self, fsync: Fsync) -> None:
+        """Bring what was written to the disk, as the policy asks."""
+        if fsync == "data":
+            os.fdatasync(self.fd)
+        elif fsync == "full":
+            os.fsync(self.fd)
+
+
+def lock_descriptor(fd: int, deadline: float, what: str, key: str = "") -> None:
+    """Take the exclusive lock of an open file by `deadline` (monotonic), polling.
+
+    Polling (a few ms) leaves a gevent hub running, where a blocking flock would stop it. Raises
+    LockTimeout, or the OSError of flock itself.
+    """
+    while not try_lock(fd):
+        if time.monotonic() >= deadline:
+            raise LockTimeout(
+                f"{what} stays locked by another process; look for one that hangs",
+                operation="lock",
+                key=short_key(key),
+            )
+        time.sleep(random.uniform(0.0005, 0.004))  # noqa: S311  # spreads waiters, no secret
+
+
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock if it is free."""
+    try:
+        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
+        return False
+    except portalocker.LockException as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
+    return True
+
+
+@contextmanager
+def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
+    """Hold a lock file while in the context; it is made, and removed afterwards.
+
+    It is removed under its lock, and whoever then gets the lock of a removed file begins anew: so
+    two never hold it, and the folder stays small. Raises LockTimeout.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            lock_descriptor(fd, deadline, f"session {short_key(key)}", key)
+            if os.fstat(fd).st_nlink:
+                break
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+        with suppress(portalocker.LockException):
+            portalocker.unlock(fd)
+        os.close(fd)
+
+
+def make_folder(path: str) -> None:
+    """Make a private folder, and its parents. Raises ConfigurationError if that cannot be."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the session folder {path} cannot be made ({error.strerror}): "
+            "name another one in WSGI_SESSIONS_URL, or change its permissions"
+        ) from error
+
+
+def sync_folder(path: str) -> None:
+    """Bring a folder's entries to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def swallow(error: SessionError | OSError, what: str, *facts: Any) -> None:
+    """Log a fault in an aside (a repair, a clean-up) that must not fail the request."""
+    _log.warning(f"{what}: %s", *facts, error)  # `what` is a constant format

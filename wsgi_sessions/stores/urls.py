@@ -1,0 +1,87 @@
+"""From a URL to a backend: one table, each adapter imported on use."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from wsgi_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.stores.file_system import Fsync
+
+
+def open_backend(
+    url: str,
+    *,
+    key_prefix: str = "session:",
+    timeout: float = 1.0,
+    fsync: Fsync = "none",
+    clock: Callable[[], float] = time.time,
+) -> Backend:
+    """The backend that a URL names. Servers are not asked before the first use.
+
+    ``memory://``, ``file:///folder``, ``redis://host:port/db``, ``rediss://…``, ``unix:///socket``,
+    ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``.
+
+    `key_prefix` is for Redis, `fsync` for files, `clock` (seconds since the epoch) for memory and
+    files. `timeout`: what one store call may take in all, in seconds.
+
+    Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
+    """
+    scheme = url.partition(":")[0]
+    opener = _OPENERS.get(scheme)
+    if opener is None:
+        known = ", ".join(f"{name}://" for name in _OPENERS)
+        raise ConfigurationError(f"unknown session store {scheme[:40]!r}: use one of {known}")
+    return opener(url, key_prefix=key_prefix, timeout=timeout, fsync=fsync, clock=clock)
+
+
+def _adapter(name: str) -> Any:
+    return import_module(f"wsgi_sessions.stores.{name}")
+
+
+def _open_memory(url: str, *, clock: Callable[[], float], **_: object) -> Backend:
+    if url != "memory://":
+        raise ConfigurationError("the memory store takes no address: write memory://")
+    backend: Backend = _adapter("memory").open_memory(clock=clock)
+    return backend
+
+
+def _open_file(
+    url: str, *, timeout: float, fsync: Fsync, clock: Callable[[], float], **_: object
+) -> Backend:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
+        raise ConfigurationError(
+            "a file store is named by an absolute path, with three slashes: file:///var/lib/sessions"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError("a file store's URL has no options: file:///var/lib/sessions")
+    backend: Backend = _adapter("file").open_files(path, fsync=fsync, timeout=timeout, clock=clock)
+    return backend
+
+
+def _open_redis(url: str, *, key_prefix: str, timeout: float, **_: object) -> Backend:
+    backend: Backend = _adapter("redis").open_redis(url, key_prefix=key_prefix, timeout=timeout)
+    return backend
+
+
+_OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(
+    {
+        "memory": _open_memory,
+        "file": _open_file,
+        "redis": _open_redis,
+        "rediss": _open_redis,
+        "unix": _open_redis,
+        "redis+sentinel": _open_redis,
+        "redis+cluster": _open_redis,
+    }
+)
