@@ -48,7 +48,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 RULES = {
     "name": Rule(
         re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}"),
-        "an RFC 6265 token: up to 256 ASCII letters, digits and any of !#$%&'*+-.^_`|~",
+        "an RFC 6265 token: up to 256 ASCII letters, digits and signs such as - and _",
     ),
     "domain": Rule(
         re.compile(rf"(?=.{{1,253}}\Z)\.?{_LABEL}(?:\.{_LABEL})*"),
@@ -165,7 +165,7 @@ class CookiePolicy:
             if attribute == "domain" and value is None:
                 continue
             if not rule.pattern.fullmatch(value):
-                yield f"{variable(attribute)}={value!r}: must be {rule.allowed}"
+                yield f"{variable(attribute)}={value!a}: must be {rule.allowed}"
         for attribute, choice in (
             ("secure", Secure),
             ("samesite", SameSite),
@@ -173,7 +173,7 @@ class CookiePolicy:
         ):
             value, allowed = getattr(self, attribute), get_args(choice)
             if value not in allowed:
-                yield f"{variable(attribute)}={value!r}: must be one of {', '.join(allowed)}"
+                yield f"{variable(attribute)}={value!a}: must be one of {', '.join(allowed)}"
 
     def _bad_combinations(self) -> Iterator[str]:
         secure = variable("secure")
