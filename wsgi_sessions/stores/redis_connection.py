@@ -1,0 +1,214 @@
+"""Commands to one Redis server: connections, deadlines, the retry, the breaker.
+
+Connections are redis-py's `Connection` objects, used directly: its client and pool cost as much per
+call as the round trip over loopback itself, retry failed log-ins, and wait for minutes on a server
+that hangs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from wsgi_sessions.stores.redis_endpoints import call
+from wsgi_sessions.stores.redis_faults import (
+    Breaker,
+    CircuitOpen,
+    Reaction,
+    fault_of,
+    without_arguments,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wsgi_sessions.stores.redis_endpoints import Command, Endpoint, Link, Word
+    from wsgi_sessions.stores.redis_faults import Fault
+
+# Shares of an operation's deadline. The longest way that ends in a reply is: none on a pooled
+# connection (0.3), then connect (0.1), TLS (0.3) and a reply (0.3). What has taken half of it is
+# not retried, and what has taken 0.7 before its command is sent does not send it.
+_LATEST_RETRY = 0.5
+_LATEST_SEND = 0.7
+_MAX_IDLE = 64
+_UNREACHABLE = fault_of(RedisConnectionError())
+
+
+class Executor(Protocol):
+    """Runs commands on whichever servers there are.
+
+    Each call is bounded by the deadline, is repeated at most once after a connection fault, and
+    raises `StoreUnavailable` alone, with what it was for (`operation`, `key`); except
+    `NoScriptError`, which is no fault. A command may thus run twice, when a reply was lost: all
+    that is sent has to bear that.
+    """
+
+    def execute(self, operation: str, key: str | None, *command: Word) -> Any:
+        """Run a command, its Redis key in the usual place, and return the raw reply."""
+
+    def nodes(self, operation: str) -> Sequence[NodeExecutor]:
+        """An executor for each primary, for what concerns a server and not a key."""
+
+    def close(self) -> None:
+        """Close idle connections. The executor may be used again."""
+
+
+class Script:
+    """A Lua script, sent by its hash; its text only to a server that does not know it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(
+        self, executor: Executor, operation: str, key: str | None, keys: Command, *args: Word
+    ) -> Any:
+        """Run it on `keys`, all of one slot. Faults are those of `Executor.execute`."""
+        tail = (len(keys), *keys, *args)
+        try:
+            return executor.execute(operation, key, "EVALSHA", self.sha, *tail)
+        except NoScriptError:
+            return executor.execute(operation, key, "EVAL", self.text, *tail)
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What belongs to one process: a forked child must not use its parent's connections, and has
+    its own view of whether the server answers."""
+
+    breaker: Breaker
+    pid: int = field(default_factory=os.getpid)
+    idle: deque[Link] = field(default_factory=deque)
+
+    def take(self) -> Link | None:
+        """The idle connection that was used last, if there is one."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return None
+
+    def keep(self, connection: Link) -> None:
+        if len(self.idle) < _MAX_IDLE:
+            self.idle.append(connection)
+        else:
+            connection.disconnect()
+
+    def drop_idle(self) -> None:
+        while (connection := self.take()) is not None:
+            connection.disconnect()
+
+
+class NodeExecutor:
+    """An `Executor` of one server (or of whichever is primary now, by Sentinel).
+
+    `timeout` is the deadline of an operation in seconds; `clock` is monotonic.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._latest_retry = timeout * _LATEST_RETRY
+        self._latest_send = timeout * _LATEST_SEND
+        self._clock = clock
+        self._process = self._new_process()
+
+    def execute(self, operation: str, key: str | None, *command: Word) -> Any:
+        return self.execute_after((), operation, key, *command)
+
+    def execute_after(
+        self, prelude: Command, operation: str, key: str | None, *command: Word
+    ) -> Any:
+        """Like `execute`, with another command just before on the same connection."""
+        process = self._process
+        if process.pid != os.getpid():
+            process = self._process = self._new_process()
+        if process.breaker.closed:
+            return self._run(process, operation, key, prelude, command)
+        try:
+            with process.breaker.probe():
+                return self._run(process, operation, key, prelude, command)
+        except CircuitOpen as error:
+            raise _UNREACHABLE.error(self._endpoint.label, operation, key, 0) from error
+
+    def nodes(self, operation: str) -> Sequence[NodeExecutor]:  # noqa: ARG002 - no need to ask
+        return (self,)
+
+    def close(self) -> None:
+        if self._process.pid == os.getpid():
+            self._process.drop_idle()
+
+    def _new_process(self) -> _Process:
+        return _Process(Breaker(self._endpoint.label, clock=self._clock))
+
+    def _run(
+        self, process: _Process, operation: str, key: str | None, prelude: Command, command: Command
+    ) -> Any:
+        started = self._clock()
+        for attempt in (1, 2):
+            try:
+                reply = self._exchange(process, started, prelude, command)
+            except NoScriptError:
+                process.breaker.answered()
+                raise
+            except RedisError as error:
+                fault = fault_of(error)
+                if self._may_retry(process, fault, started) and attempt == 1:
+                    continue
+                self._count(process, fault, error)
+                raise fault.error(
+                    self._endpoint.label, operation, key, attempt
+                ) from without_arguments(error)
+            process.breaker.answered()
+            return reply
+        raise AssertionError("unreachable: the second attempt returns or raises")
+
+    def _may_retry(self, process: _Process, fault: Fault, started: float) -> bool:
+        if fault.reaction is Reaction.REPORT:
+            return False
+        # If one is dead or leads to the wrong server, so do those beside it.
+        process.drop_idle()
+        return self._clock() - started < self._latest_retry
+
+    def _count(self, process: _Process, fault: Fault, error: RedisError) -> None:
+        if fault.reaction is Reaction.RECONNECT:
+            process.breaker.unanswered(str(error))
+        else:
+            process.breaker.answered()
+
+    def _exchange(
+        self, process: _Process, started: float, prelude: Command, command: Command
+    ) -> Any:
+        """One attempt. The connection is kept only after a whole reply was read: what interrupts
+        the reading, gevent.Timeout too, would leave the reply for the next command to take."""
+        connection = process.take() or self._connect(started)
+        try:
+            if prelude:
+                call(connection, *prelude)
+            reply = call(connection, *command)
+        except ResponseError:
+            process.keep(connection)
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        process.keep(connection)
+        return reply
+
+    def _connect(self, started: float) -> Link:
+        connection = self._endpoint.connect()
+        if self._clock() - started > self._latest_send:
+            connection.disconnect()
+            raise RedisTimeoutError(f"connecting to {self._endpoint.label} took too long")
+        return connection

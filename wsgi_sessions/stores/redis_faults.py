@@ -1,0 +1,221 @@
+"""What can go wrong between a store and a Redis server, named, and what each fault calls for."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import re
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from redis import exceptions as redis_errors
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_log = logging.getLogger("wsgi_sessions.stores.redis")
+
+
+class Reaction(enum.Enum):
+    """What an executor does about a fault."""
+
+    RECONNECT = "no answer: try once more on a fresh connection; counts at the breaker"
+    LEAVE = "the wrong server answered: try once more on a fresh connection"
+    REPORT = "the server has spoken: fail at once"
+
+
+class Fault(NamedTuple):
+    """One kind of fault: its code, the sentence about it, and the reaction to it."""
+
+    code: str
+    sentence: str
+    reaction: Reaction = Reaction.REPORT
+
+    def error(
+        self, server: str, operation: str, key: str | None, attempts: int
+    ) -> StoreUnavailable:
+        """The exception that leaves the store."""
+        return StoreUnavailable(
+            f"Redis at {server} {self.sentence}",
+            operation=operation,
+            key=None if key is None else short_key(key),
+            attempts=attempts,
+        )
+
+
+_CLUSTER_MEMBER = "belongs to a cluster: write the URL with redis+cluster://"
+_BAD_PASSWORD = "refused the user name or password: correct them in the store URL"  # noqa: S105 - a sentence
+_FAULTS = {
+    fault.code: fault
+    for fault in (
+        Fault(
+            "TIMEOUT", "did not answer within the deadline: is it hung, or far?", Reaction.RECONNECT
+        ),
+        Fault("UNREACHABLE", "cannot be reached, or hung up: is it running?", Reaction.RECONNECT),
+        Fault(
+            "READONLY",
+            "is a read-only replica: let the store URL name the primary, or use redis+sentinel://",
+            Reaction.LEAVE,
+        ),
+        Fault("LOADING", "is still loading its data: it answers when that is done"),
+        Fault("MASTERDOWN", "is a replica that lost its primary: wait for the failover"),
+        Fault("CLUSTERDOWN", "says that its cluster is down: look at CLUSTER INFO"),
+        Fault("TRYAGAIN", "is moving this key to another node: try again"),
+        Fault("BUSY", "is busy with a script: wait for it, or end it with SCRIPT KILL"),
+        Fault("MAXCLIENTS", "has no room for a client: raise its maxclients, or run fewer workers"),
+        Fault(
+            "OOM",
+            "has reached its maxmemory and takes no writes (log-outs still work): "
+            "raise maxmemory, or free some",
+        ),
+        Fault("MISCONF", "cannot write to its disk and takes no writes: look at its log"),
+        Fault("NOREPLICAS", "has too few replicas and takes no writes: see min-replicas-to-write"),
+        Fault("NOAUTH", "wants a password: add user:password@ to the store URL"),
+        Fault("WRONGPASS", _BAD_PASSWORD),
+        Fault(
+            "NOPERM",
+            "forbids this user a command or a key that sessions need: look at ACL LIST",
+        ),
+        Fault(
+            "WRONGTYPE",
+            "holds another application's data under a session's key: "
+            "give this application a WSGI_SESSIONS_KEY_PREFIX of its own",
+        ),
+        Fault("MOVED", _CLUSTER_MEMBER),
+        Fault("ASK", _CLUSTER_MEMBER),
+        Fault("DATABASE", "does not have the database that the store URL names"),
+        Fault("PROTOCOL", "does not speak the Redis protocol: is it another service's port?"),
+        Fault("ERROR", "answered with an error: see the cause"),
+    )
+}
+
+# Some classes came late to redis-py; there the code is still ahead of the text.
+_CODES_BY_CLASS: tuple[tuple[str, str], ...] = (
+    ("ReadOnlyError", "READONLY"),
+    ("BusyLoadingError", "LOADING"),
+    ("MasterDownError", "MASTERDOWN"),
+    ("ClusterDownError", "CLUSTERDOWN"),
+    ("TryAgainError", "TRYAGAIN"),
+    ("OutOfMemoryError", "OOM"),
+    ("NoPermissionError", "NOPERM"),
+    ("MovedError", "MOVED"),
+    ("AskError", "ASK"),
+    ("InvalidResponse", "PROTOCOL"),
+    ("TimeoutError", "TIMEOUT"),
+)
+# Inside a script, the code of the failed command stands in the middle of the text.
+_CODE_IN_TEXT = re.compile(
+    r"\b(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|OOM|MISCONF|NOREPLICAS|NOAUTH|"
+    r"WRONGPASS|NOPERM|WRONGTYPE|MOVED|ASK)\b"
+)
+_HINTS = (
+    ("max number of clients", "MAXCLIENTS"),
+    ("Authentication required", "NOAUTH"),
+    ("user executing the script", "NOPERM"),
+    ("DB index", "DATABASE"),
+)
+
+
+def fault_of(error: redis_errors.RedisError) -> Fault:
+    """The fault behind an exception of redis-py. Decides by class first, then by the text."""
+    return _FAULTS[_code(error)]
+
+
+def _code(error: redis_errors.RedisError) -> str:
+    for name, code in _CODES_BY_CLASS:
+        if name in {cls.__name__ for cls in type(error).__mro__}:
+            return code
+    text = str(error)
+    for hint, code in _HINTS:
+        if hint in text:
+            return code
+    if isinstance(error, redis_errors.AuthenticationError):
+        return "WRONGPASS"
+    if isinstance(error, redis_errors.ConnectionError):
+        return "UNREACHABLE"
+    found = _CODE_IN_TEXT.search(text)
+    return found.group() if found else "ERROR"
+
+
+def without_arguments(error: redis_errors.RedisError) -> redis_errors.RedisError:
+    """The error, fit for a log: a server that lacks a command repeats its arguments, and these
+    hold store keys and session data."""
+    text, found, _ = str(error).partition(", with args")
+    return redis_errors.ResponseError(text) if found else error
+
+
+class CircuitOpen(Exception):
+    """The breaker let nothing through. The text says which faults opened it."""
+
+
+class Breaker:
+    """Spares callers the wait for a server that is known not to answer.
+
+    After `threshold` operations in a row without an answer it opens: for `pause` seconds every
+    other operation fails at once. Then one operation at a time is let through as a probe; an answer
+    closes the breaker, none keeps it open for another `pause`. Any answer counts, errors too.
+
+    Thread-safe. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        threshold: int = 3,
+        pause: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._threshold = threshold
+        self._pause = pause
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._retry_at = 0.0
+        self._probing = False
+        self._last = ""
+        self.failures = 0
+        self.closed = True
+
+    @contextmanager
+    def probe(self) -> Iterator[None]:
+        """Be the one that tries. Raises `CircuitOpen` while it is not time, or another one is."""
+        with self._lock:
+            if not self.closed and (self._probing or self._clock() < self._retry_at):
+                raise CircuitOpen(f"{self.failures} operations in a row failed: {self._last}")
+            self._probing = True
+        try:
+            yield
+        finally:
+            # Also when the probe was interrupted and says neither success nor failure.
+            self._probing = False
+
+    def answered(self) -> None:
+        """The server answered."""
+        if not self.failures:
+            return
+        with self._lock:
+            reopened, self.closed, self.failures = not self.closed, True, 0
+        if reopened:
+            _log.info("Redis at %s answers again", self._server)
+
+    def unanswered(self, why: str) -> None:
+        """An operation, with its retry, got no answer."""
+        with self._lock:
+            self.failures += 1
+            self._last = why
+            opened = self.closed and self.failures >= self._threshold
+            if self.failures >= self._threshold:
+                self.closed = False
+                self._retry_at = self._clock() + self._pause
+        if opened:
+            _log.warning(
+                "Redis at %s: %s; operations fail at once until it answers again",
+                self._server,
+                why,
+            )

@@ -1,0 +1,84 @@
+"""How a session's record lies on the server: its key, its bytes, its time to live."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import struct
+import time
+
+from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
+from wsgi_sessions.stores.base import Record
+
+# The five high bits say that a value is ours (no UTF-8 text begins so), the three low ones which
+# format it has.
+FORMAT = 0xF9
+_OURS = 0xF8
+_HEADER = struct.Struct(">BQd")
+_STAMP = struct.Struct(">BQ")
+STAMP_SIZE = _STAMP.size
+_LONGEST_TTL = 100 * 365 * 86400.0
+
+
+class Keys:
+    """The names of our keys on the server.
+
+    Raises `ConfigurationError` for a prefix with braces (all sessions would lie in one slot of a
+    cluster) or control characters.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if re.search(r"[{}\x00-\x1f\x7f]", prefix):
+            raise ConfigurationError(
+                f"key prefix {prefix!r}: braces and control characters are not allowed"
+            )
+        self._prefix = prefix
+        self.quarantine = f"{prefix}quarantine"
+        self.records_pattern = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "{*}"
+
+    def record(self, key: str) -> str:
+        return f"{self._prefix}{{{key}}}"
+
+    def lock(self, key: str) -> str:
+        return f"{self._prefix}lock:{{{key}}}"
+
+    def set_aside(self, key: str) -> str:
+        return f"{self._prefix}quarantine:{{{key}}}"
+
+    def principal(self, principal: str) -> str:
+        """By its hash: a user's name or address has no place in the names of keys."""
+        digest = hashlib.sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self._prefix}principal:{{{digest}}}"
+
+    def key_of(self, record_name: bytes) -> str:
+        return record_name[len(self._prefix.encode()) + 1 : -1].decode("utf-8", "replace")
+
+
+def encode(version: int, payload: bytes, expires_at: float) -> bytes:
+    """A record's bytes: format, version (8 bytes), expiry (8 bytes), payload; big-endian."""
+    return _HEADER.pack(FORMAT, version, expires_at) + payload
+
+
+def stamp(version: int) -> bytes:
+    """The beginning of every record of this version."""
+    return _STAMP.pack(FORMAT, version)
+
+
+def decode(value: bytes) -> Record:
+    """Raises `CorruptRecord`, and `UnsupportedFormat` for what a newer release may have written."""
+    if len(value) >= _HEADER.size and value[0] == FORMAT:
+        _, version, expires_at = _HEADER.unpack_from(value)
+        if version and 0.0 < expires_at < math.inf:
+            return Record(version, value[_HEADER.size :], expires_at)
+    if value and value[0] != FORMAT and value[0] & _OURS == _OURS:
+        raise UnsupportedFormat(
+            f"a session record has format {value[0] & 7} and this release knows {FORMAT & 7}: "
+            "let every worker run the newest release"
+        )
+    raise CorruptRecord("it does not begin as a record does")
+
+
+def ttl(expires_at: float) -> int:
+    """Milliseconds from now, rounded up; zero or less is the past."""
+    return math.ceil(min(expires_at - time.time(), _LONGEST_TTL) * 1000)
