@@ -1,3 +1,50 @@
-"""Sessions that WSGI workers share."""
+"""Sessions that WSGI workers share: optimistic, merged, never lost silently.
+
+Wrap an application, and every request has one::
+
+    application = wsgi_sessions.from_env(application)
+    ...
+    session = wsgi_sessions.get_session(environ)
+
+See the README for the guarantees, and `wsgi_sessions.session.Session` for what a session can do.
+"""
+
+from wsgi_sessions.config import Config
+from wsgi_sessions.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    HeadersAlreadySent,
+    LockTimeout,
+    SessionConflict,
+    SessionError,
+    SessionTooLarge,
+    StoreUnavailable,
+    UnserializableValue,
+)
+from wsgi_sessions.events import Event
+from wsgi_sessions.middleware.session import SessionMiddleware, get_session
+from wsgi_sessions.session import Session
+from wsgi_sessions.stack import build, from_env
+from wsgi_sessions.stores.urls import open_backend
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConfigurationError",
+    "CorruptRecord",
+    "Event",
+    "HeadersAlreadySent",
+    "LockTimeout",
+    "Session",
+    "SessionConflict",
+    "SessionError",
+    "SessionMiddleware",
+    "SessionTooLarge",
+    "StoreUnavailable",
+    "UnserializableValue",
+    "build",
+    "from_env",
+    "get_session",
+    "open_backend",
+]

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 OnConflict = Literal["last-wins", "raise"]
 ENDED = "ended"
 TOMBSTONE_SECONDS = 60.0
-_TOKEN_SECONDS = 30.0  # longer than any operation's deadline: no retry comes later
-_MAX_TOKENS = 64
+_TOKEN_SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
+_MAX_TOKENS = 16
 _MAX_ATTEMPTS = 200
 
 
@@ -152,6 +152,11 @@ class Committer:
             key=short_key(base.key),
             attempts=_MAX_ATTEMPTS,
         )
+
+    def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
+        """Report what would conflict if this were merged onto `theirs`. Raises SessionConflict."""
+        _, conflicts = self._merged(base, pending, theirs)
+        self._report(base, theirs, pending, conflicts)
 
     def cycle(self, base: Snapshot, pending: Pending, *, created_at: float) -> Snapshot:
         """Move the session, with its changes, to a new id; the old record is dead at once.

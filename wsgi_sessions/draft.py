@@ -8,7 +8,7 @@ from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wsgi_sessions.merge import Conflict, Delta
+    from wsgi_sessions.merge import Delta
     from wsgi_sessions.serialization import Envelope
 
 PRINCIPAL = "principal"
@@ -62,11 +62,11 @@ class Draft:
         self.data.reset(snapshot.envelope.data)
         self.marks.reset(snapshot.envelope.marks)
 
-    def rebase(self, snapshot: Snapshot) -> list[Conflict]:
-        """Put the pending changes onto a fresher snapshot. Returns the conflicts in the data."""
+    def rebase(self, snapshot: Snapshot) -> None:
+        """Put the pending changes onto a fresher snapshot."""
         self.snapshot = snapshot
         self.marks.rebase(snapshot.envelope.marks)
-        return self.data.rebase(snapshot.envelope.data)
+        self.data.rebase(snapshot.envelope.data)
 
     def checkpoint(self) -> Checkpoint:
         """What is pending now, to go back to with `restore`."""

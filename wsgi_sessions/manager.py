@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend, Record
 
 DEFAULT_MAX_SIZE = 1024 * 1024
-Result = Literal["unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone"]
+Result = Literal[
+    "unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone", "dropped"
+]
+Headers = Literal["open", "closed"]
 
 _log = logging.getLogger("wsgi_sessions.manager")
 
@@ -80,16 +83,20 @@ class SessionManager:
             return None
         return Snapshot(session_id, key, record.version, record.expires_at, envelope)
 
-    def commit(self, draft: Draft, route: str) -> Result:
+    def commit(self, draft: Draft, route: str, headers: Headers = "open") -> Result:
         """Store what a draft holds; it is then at the new snapshot, with nothing pending.
 
-        Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
-        session is then as it was.
+        With closed `headers` no cookie can be sent any more: changes that need one are dropped and
+        reported. Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue:
+        the stored session is then as it was.
         """
         destroyed = self.destroy_doomed(draft)
         self._follow_principal_key(draft)
-        now = self._clock()
-        pending = Pending(draft.data.delta(), draft.marks.delta(), at=now, route=route)
+        pending = self._pending(draft, route)
+        if headers == "closed" and (draft.cycling or (draft.snapshot is None and pending)):
+            self.events.emit("dropped", reason="no cookie can be sent any more", route=route)
+            draft.adopt(draft.snapshot)
+            return "dropped"
         try:
             result = self._commit(draft, pending)
         except SessionGone:
@@ -98,6 +105,16 @@ class SessionManager:
             draft.adopt(None)
             return "gone"
         return "destroyed" if destroyed and result == "unchanged" else result
+
+    def _pending(self, draft: Draft, route: str) -> Pending:
+        return Pending(draft.data.delta(), draft.marks.delta(), at=self._clock(), route=route)
+
+    def rebase(self, draft: Draft, fresh: Snapshot, route: str) -> None:
+        """Put a draft's pending changes onto a fresher snapshot. Raises SessionConflict."""
+        pending = self._pending(draft, route)
+        if draft.snapshot is not None and pending:
+            self._committer.check(draft.snapshot, pending, fresh)
+        draft.rebase(fresh)
 
     def commit_data(self, draft: Draft, route: str) -> None:
         """Store only the changes of the data of a stored session; a new id stays pending.

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_sessions.draft import LIFETIME, PRINCIPAL, Draft
-from wsgi_sessions.errors import HeadersAlreadySent, UnserializableValue
+from wsgi_sessions.errors import CorruptRecord, HeadersAlreadySent, UnserializableValue
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import is_unicode
 
@@ -36,6 +36,9 @@ class Source(Protocol):
 
     def draft(self) -> Draft:
         """The draft, read from the store at the first call. Raises StoreUnavailable."""
+
+    def damaged(self, error: CorruptRecord) -> None:
+        """Be told that a value does not decode."""
 
     def exclusive(self, timeout: float) -> AbstractContextManager[None]:
         """See `Session.exclusive`."""
@@ -66,7 +69,11 @@ class Session(MutableMapping[str, Any]):
     # -- the mapping ---------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        value = self._read().data.get(key)
+        try:
+            value = self._read().data.get(key)
+        except CorruptRecord as error:
+            self._source.damaged(error)
+            raise
         if value is ABSENT:
             raise KeyError(key)
         return value

@@ -7,15 +7,15 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions.draft import Draft
-from wsgi_sessions.errors import SessionGone
-from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
+from wsgi_sessions.identity import store_key
 from wsgi_sessions.session import Phase, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.draft import Snapshot
-    from wsgi_sessions.manager import Result, SessionManager
+    from wsgi_sessions.manager import Headers, Result, SessionManager
 
 Access = Literal["shared", "exclusive"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
@@ -38,6 +38,7 @@ class Transaction:
     only; an id that is unknown to the store is never adopted (session fixation). `route` names the
     request in reports of conflicts. With `access="exclusive"` the whole transaction is one
     `exclusive` block from the first access to `close`; a `LockTimeout` comes after 10 seconds.
+    `fault` is what kept the session from being read, if anything did.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Transaction:
         "_manager",
         "_present",
         "_route",
+        "fault",
         "phase",
         "session",
     )
@@ -67,33 +69,40 @@ class Transaction:
         self._locks: ExitStack | None = None
         self._draft: Draft | None = None
         self.phase = Phase.OPEN
+        self.fault: StoreUnavailable | CorruptRecord | None = None
         self.session = Session(self)
 
     def draft(self) -> Draft:
         """What the session stands on; read from the store at the first call."""
         if self._draft is None:
-            self._draft = Draft(self._load())
+            try:
+                self._draft = Draft(self._load())
+            except (StoreUnavailable, CorruptRecord) as error:
+                self.fault = error
+                raise
         return self._draft
 
-    def commit(self) -> Result:
+    def commit(self, headers: Headers = "open") -> Result:
         """Store what was changed. Raises what `SessionManager.commit` raises.
 
         May be called again, for what was changed since.
         """
         if self._draft is None:
             return "unchanged"
-        return self._manager.commit(self._draft, self._route())
+        return self._manager.commit(self._draft, self._route(), headers)
 
-    def roll_back(self) -> None:
-        """Store nothing, but let a log-out take place: it must not hang on the response."""
-        if self._draft is not None:
-            self._manager.destroy_doomed(self._draft)
-            self._draft.adopt(self._draft.snapshot)
+    def damaged(self, error: CorruptRecord) -> None:
+        """A value of the session does not decode: the next request begins without it."""
+        self.fault = error
+        if self.snapshot is not None:
+            self._manager.set_aside(self.snapshot, error.reason)
 
-    def set_aside(self, reason: str) -> None:
-        """A value of the session turned out to be damaged: the next request begins without it."""
-        if self._draft is not None and self._draft.snapshot is not None:
-            self._manager.set_aside(self._draft.snapshot, reason)
+    def roll_back(self) -> bool:
+        """Store nothing, but let a log-out take place: whether there was one."""
+        if self._draft is None:
+            return False
+        self._draft.adopt(self._draft.snapshot)
+        return self._manager.destroy_doomed(self._draft)
 
     def close(self) -> None:
         """End the transaction: nothing is committed any more, and what was held is free."""
@@ -151,14 +160,7 @@ class Transaction:
         fresh = self._manager.load(snapshot.session_id)
         if fresh is None:
             return  # gone: the commit will meet the same, and report it
-        for conflict in draft.rebase(fresh):
-            self._manager.events.emit(
-                "conflict",
-                short_key(fresh.key),
-                path=conflict.path,
-                kind=conflict.kind,
-                route=self._route(),
-            )
+        self._manager.rebase(draft, fresh, self._route())
 
     def _commit_block(self, draft: Draft) -> None:
         try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
-    from wsgi_sessions.merge import Change, Conflict
+    from wsgi_sessions.merge import Change
 
 
 class Workspace:
@@ -96,12 +96,10 @@ class Workspace:
                 delta[key] = Assign(None, self._basis(key))
         return delta
 
-    def rebase(self, base: Mapping[str, Encoded]) -> list[Conflict]:
-        """Put the changes made so far onto another base; they stay pending. Returns conflicts."""
+    def rebase(self, base: Mapping[str, Encoded]) -> None:
+        """Put the changes made so far onto another base, merged; they stay pending."""
         delta = self.delta()
-        merged = merge(self._base, delta, base)
-        self._replay(base, delta, merged.data)
-        return merged.conflicts
+        self._replay(base, delta, merge(self._base, delta, base).data)
 
     def restore(self, delta: Delta) -> None:
         """Back to what `delta()` was: undo what was changed since."""

@@ -408,6 +408,7 @@ class Temporary:
 
 def _prepare(folder: str, marker: str) -> frozenset[int]:
     """Make the folder if need be, check that it is safe, and return whose files are trusted."""
+    make_folder(folder)
     make_folder(os.path.join(folder, "sessions"))
     status = os.stat(folder)
     if status.st_mode & stat.S_IWOTH:

@@ -33,6 +33,7 @@ READ = os.O_RDONLY | _SAFE
 WRITE = os.O_RDWR | _SAFE
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 
+_EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 _RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
 _log = logging.getLogger("wsgi_sessions.stores.file")
 
@@ -172,7 +173,7 @@ def lock_descriptor(fd: int, deadline: float, what: str, key: str = "") -> None:
 def try_lock(fd: int) -> bool:
     """Take the exclusive lock if it is free."""
     try:
-        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+        portalocker.lock(fd, _EXCLUSIVE)
     except portalocker.AlreadyLocked:
         return False
     except portalocker.LockException as error:
@@ -211,9 +212,12 @@ def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
 
 
 def make_folder(path: str) -> None:
-    """Make a private folder, and its parents. Raises ConfigurationError if that cannot be."""
+    """Make a private folder (0700), and its parents. Raises ConfigurationError if it cannot."""
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        os.listdir(path)
     except OSError as error:
         raise ConfigurationError(
             f"the session folder {path} cannot be made ({error.strerror}): "

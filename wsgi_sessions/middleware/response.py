@@ -1,0 +1,186 @@
+"""A WSGI response whose headers leave late: PEP 3333 in one place, for the middlewares.
+
+The real `start_response` is called just before the first body chunk, at the first `write()`, or at
+the end of the body, whichever comes first. Until then a `Handler` may still change the headers, or
+put another answer in place of the application's.
+
+What an application returns stays what it was where servers look at it: a list stays a list, a
+``wsgi.file_wrapper`` stays one. Only other iterables are wrapped.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from wsgi_sessions.headers import Headers
+
+
+class Answer(NamedTuple):
+    """A status line and headers; with a `body`, in place of the application's own response."""
+
+    status: str
+    headers: Headers
+    body: bytes | None = None
+
+
+class Handler(Protocol):
+    """What a middleware does at the three moments of a response."""
+
+    def finish(self, status: str, headers: Headers) -> Answer:
+        """Just before the headers leave, once. The list passed in is the application's own."""
+
+    def fail(self, error: BaseException) -> Answer | None:
+        """The application raised before the headers left. None: let it go to the server."""
+
+    def end(self, *, completed: bool) -> None:
+        """All is over, once, however it went. `completed` is False if something raised."""
+
+
+class LateResponse:
+    """One request's way through an application, with a `Handler` in between."""
+
+    __slots__ = (
+        "_ended",
+        "_environ",
+        "_handler",
+        "_headers",
+        "_pending",
+        "_start",
+        "_status",
+        "_write",
+    )
+
+    def __init__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, handler: Handler
+    ) -> None:
+        self._environ = environ
+        self._start = start_response
+        self._handler = handler
+        self._status: str | None = None
+        self._headers: Headers = []
+        self._write: Any = None  # the server's, once the headers have left
+        self._pending: bytes | None = None  # a body in place of the application's
+        self._ended = False
+
+    def run(self, app: WSGIApplication) -> Iterable[bytes]:
+        """Call the application and return the body for the server."""
+        body: Any = None
+        try:
+            body = app(self._environ, self._start_response)
+            if isinstance(body, (list, tuple)) or self._is_file(body):
+                return self._whole(body)
+        except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
+            if hasattr(body, "close"):
+                body.close()
+            return [self.fail(error)]
+        return Body(self, body)
+
+    def send_headers(self) -> bytes | None:
+        """Let the headers leave, if they have not. The body to send instead, if there is one."""
+        if self._write is None:
+            if self._status is None:
+                raise RuntimeError("the application did not call start_response")
+            self._send(self._handler.finish(self._status, self._headers))
+        return self._pending
+
+    def fail(self, error: BaseException) -> bytes:
+        """The body to send for an error of the application; raises it if there is none."""
+        answer = None if self._write is not None else self._handler.fail(error)
+        self.end(completed=False)
+        if answer is None:
+            raise error
+        self._send(answer)
+        return self._pending or b""
+
+    def end(self, *, completed: bool) -> None:
+        """Tell the handler, once."""
+        if not self._ended:
+            self._ended = True
+            self._handler.end(completed=completed)
+
+    def _start_response(
+        self, status: str, headers: Headers, exc_info: Any = None
+    ) -> Any:  # the server's write callable
+        if self._write is not None:  # too late: the server raises exc_info, or complains
+            return self._start(status, headers, exc_info)
+        if self._status is not None and exc_info is None:
+            raise AssertionError("start_response was called twice without exc_info (PEP 3333)")
+        self._status, self._headers = status, headers
+        return self._write_late
+
+    def _write_late(self, data: bytes) -> None:
+        replaced = self._write is None and self.send_headers() is not None
+        if replaced:
+            self._write(self._pending)
+        elif self._pending is None:
+            self._write(data)
+
+    def _send(self, answer: Answer) -> None:
+        if answer.body is not None:
+            self._pending = b"" if self._environ["REQUEST_METHOD"] == "HEAD" else answer.body
+        self._write = self._start(answer.status, answer.headers)
+
+    def _whole(self, body: Any) -> Iterable[bytes]:
+        """A body that is complete, or that the server sends by itself."""
+        was_sent = self._write is not None  # by write()
+        replacement = self.send_headers()
+        self.end(completed=True)
+        if replacement is None:
+            return body  # type: ignore[no-any-return]  # what the application gave
+        if hasattr(body, "close"):
+            body.close()
+        return [] if was_sent else [replacement]
+
+    def _is_file(self, body: object) -> bool:
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
+class Body:
+    """A body that is made while it is sent: a generator, or anything with a `close`."""
+
+    __slots__ = ("_body", "_chunks", "_failed", "_is_replaced", "_response")
+
+    def __init__(self, response: LateResponse, body: Iterable[bytes]) -> None:
+        self._response = response
+        self._body = body
+        self._chunks: Iterator[bytes] | None = None
+        self._is_replaced = False
+        self._failed = False
+
+    def __iter__(self) -> Body:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._is_replaced:
+            raise StopIteration
+        try:
+            if self._chunks is None:
+                self._chunks = iter(self._body)
+            chunk = next(self._chunks, None)
+            replacement = self._response.send_headers()
+        except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
+            self._failed = self._is_replaced = True
+            return self._response.fail(error)
+        if replacement is not None:
+            self._is_replaced = True
+            return replacement
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Close the application's body, then end the transaction, even if the former raises."""
+        with ExitStack() as stack:
+            stack.push(self._end)
+            if hasattr(self._body, "close"):
+                self._body.close()
+
+    def _end(self, kind: object, _error: object, _traceback: object) -> None:
+        self._response.end(completed=kind is None and not self._failed)

@@ -1,0 +1,235 @@
+"""SessionMiddleware: gives every request a session, and commits it before the headers leave."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from wsgi_sessions.draft import LIFETIME
+from wsgi_sessions.errors import CorruptRecord, SessionConflict, SessionError, StoreUnavailable
+from wsgi_sessions.headers import private_cache_headers, vary_on_cookie, without_cookie
+from wsgi_sessions.middleware.response import Answer, LateResponse
+from wsgi_sessions.serialization import decode
+from wsgi_sessions.session import Phase, Session
+from wsgi_sessions.transaction import Access, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from wsgi_sessions.cookies import Presented, SessionCookie
+    from wsgi_sessions.headers import Headers
+    from wsgi_sessions.manager import Result, SessionManager
+
+ENVIRON_KEY = "wsgi_sessions.session"
+_ROUTE_LENGTH = 60
+_log = logging.getLogger("wsgi_sessions.middleware")
+
+
+def get_session(environ: WSGIEnvironment) -> Session:
+    """The session of a request. Raises LookupError outside of a SessionMiddleware."""
+    try:
+        session: Session = environ[ENVIRON_KEY]
+    except KeyError:
+        raise LookupError(
+            "this request has no session: wrap the application, as in "
+            "application = wsgi_sessions.from_env(application)"
+        ) from None
+    return session
+
+
+class SessionMiddleware:
+    """Puts a `Session` into ``environ["wsgi_sessions.session"]`` of every request::
+
+        backend = open_backend("file:///var/lib/app/sessions")
+        cookie = SessionCookie(CookiePolicy(), IdSigner([secret]))
+        application = SessionMiddleware(application, SessionManager(backend), cookie)
+
+    A request that does not touch its session costs no store call and no cookie parsing; one that
+    reads it, one store call; one that changes it, one more. The commit takes place just before the
+    headers leave, so that a generator may still change the session before its first chunk. What is
+    changed later is committed when the body is closed, unless it would need a cookie.
+
+    A response of status 500 or more, and an exception, commit nothing; a log-out takes place all
+    the same. If the store does not answer, a request that needs its session gets 503 with
+    Retry-After, and one that does not is not affected. `SessionConflict` is answered with 409.
+
+    `exclusive_paths` are patterns (``/cart/*``) of paths whose requests run one at a time per
+    session, from their first access of the session to the end of their response.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        manager: SessionManager,
+        cookie: SessionCookie,
+        *,
+        exclusive_paths: Sequence[str] = (),
+    ) -> None:
+        self._app = app
+        self.manager = manager
+        self.cookie = cookie
+        patterns = "|".join(fnmatch.translate(pattern) for pattern in exclusive_paths)
+        self._exclusive = re.compile(patterns) if patterns else None
+        self._told_of_http = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """PEP 3333."""
+        exchange = Exchange(self, environ)
+        environ[ENVIRON_KEY] = exchange.transaction.session
+        return LateResponse(environ, start_response, exchange).run(self._app)
+
+    def access(self, environ: WSGIEnvironment) -> Access:
+        """Whether this request shares its session with others."""
+        if self._exclusive is None or not self._exclusive.match(environ.get("PATH_INFO", "")):
+            return "shared"
+        return "exclusive"
+
+    def warn_of_http(self) -> None:
+        """Say once per process that a cookie goes out without Secure."""
+        if not self._told_of_http:
+            self._told_of_http = True
+            self.manager.events.emit(
+                "insecure",
+                advice="the session cookie goes out over plain http without Secure: behind a proxy "
+                "that ends TLS, pass its scheme on (werkzeug's ProxyFix), or set "
+                "WSGI_SESSIONS_COOKIE_SECURE=always",
+            )
+
+
+class Exchange:
+    """One request and its response: the `Handler` that commits the session."""
+
+    __slots__ = ("_environ", "_is_over", "_middleware", "_presented", "transaction")
+
+    def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
+        self._middleware = middleware
+        self._environ = environ
+        self._presented: Presented | None = None
+        self._is_over = False  # refused or failed: nothing is committed any more
+        self.transaction = Transaction(
+            middleware.manager, self._present, self._route, middleware.access(environ)
+        )
+
+    def finish(self, status: str, headers: Headers) -> Answer:
+        """Commit, and let the cookie go with the headers."""
+        transaction = self.transaction
+        if transaction.session.accessed:
+            answer = self._committed(status, headers)
+        elif transaction.fault is not None and status >= "500":
+            answer = self._refused(transaction.fault)
+        else:
+            answer = Answer(status, headers)
+        transaction.phase = Phase.HEADERS_SENT
+        return answer
+
+    def fail(self, error: BaseException) -> Answer | None:
+        """Nothing is committed, but a log-out takes place."""
+        self._roll_back()
+        if isinstance(error, (StoreUnavailable, CorruptRecord, SessionConflict)):
+            return self._refused(error)
+        return None
+
+    def end(self, *, completed: bool) -> None:
+        """Commit what was changed after the headers left, and free what is held."""
+        transaction = self.transaction
+        try:
+            if completed and not self._is_over and transaction.session.modified:
+                transaction.commit("closed")
+        finally:
+            transaction.close()
+
+    def _committed(self, status: str, headers: Headers) -> Answer:
+        transaction = self.transaction
+        asked = self._asked_lifetime()
+        try:
+            if status >= "500":
+                self._is_over = True
+                result: Result = "destroyed" if transaction.roll_back() else "unchanged"
+            else:
+                result = transaction.commit("closed" if status[:3] == "304" else "open")
+        except (StoreUnavailable, CorruptRecord, SessionConflict) as error:
+            if isinstance(error, CorruptRecord):
+                transaction.damaged(error)
+            return self._refused(error)
+        if transaction.fault is not None and status >= "500":
+            return self._refused(transaction.fault)
+        headers = vary_on_cookie(headers)
+        cookie = None if status[:3] == "304" else self._set_cookie(result, asked)
+        if cookie is not None:
+            headers = without_cookie(headers, self._middleware.cookie.policy.name)
+            headers = [*private_cache_headers(headers), ("Set-Cookie", cookie)]
+        return Answer(status, headers)
+
+    def _set_cookie(self, result: Result, asked_before: float | None) -> str | None:
+        """The Set-Cookie value: only for a session that is new, renewed or deleted."""
+        scheme = self._environ.get("wsgi.url_scheme", "http")
+        cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
+        if result == "destroyed":
+            return cookie.delete(scheme=scheme)
+        if snapshot is None:
+            return None
+        asked = self._asked_lifetime()
+        is_renewed = asked != asked_before or (asked and result in ("saved", "touched"))
+        is_signed_by_old_key = self._presented is not None and self._presented.state == "renew"
+        if not (result in ("created", "cycled") or is_renewed or is_signed_by_old_key):
+            return None
+        if not cookie.policy.is_secure(scheme):
+            self._middleware.warn_of_http()
+        max_age = None if asked is None else int(asked)
+        return cookie.write(snapshot.session_id, scheme=scheme, max_age=max_age)
+
+    def _asked_lifetime(self) -> float | None:
+        """What `Session.remember` was told, as it is stored now."""
+        snapshot = self.transaction.snapshot
+        mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
+        return None if mark is None else float(decode(bytes(mark)))
+
+    def _refused(self, error: SessionError) -> Answer:
+        """The answer in place of the application's: 503 if the store failed, 409 at a conflict."""
+        self._is_over = True
+        if isinstance(error, SessionConflict):
+            return _answer(
+                "409 Conflict", "Another request changed the same data. Reload and try again.\n"
+            )
+        key = error.key if isinstance(error, StoreUnavailable) else None
+        self._middleware.manager.events.emit(
+            "unavailable", key, error=str(error), route=self._route()
+        )
+        return _answer(
+            "503 Service Unavailable",
+            "Your session cannot be reached right now. Nothing is lost: try again in a moment.\n",
+            ("Retry-After", "1"),
+        )
+
+    def _roll_back(self) -> None:
+        try:
+            self.transaction.roll_back()
+        except StoreUnavailable:
+            # The application's own exception says more, and is on its way.
+            _log.exception("a log-out could not take place while an error was handled")
+
+    def _present(self) -> str | None:
+        self._presented = self._middleware.cookie.read(self._environ.get("HTTP_COOKIE"))
+        if self._presented.state == "ambiguous":
+            self._middleware.manager.events.emit("ambiguous", route=self._route())
+        return self._presented.session_id
+
+    def _route(self) -> str:
+        environ: dict[str, Any] = self._environ
+        route = f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
+        return route[:_ROUTE_LENGTH]
+
+
+def _answer(status: str, text: str, *more: tuple[str, str]) -> Answer:
+    body = text.encode()
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *more,
+    ]
+    return Answer(status, headers, body)

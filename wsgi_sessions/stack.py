@@ -1,0 +1,110 @@
+"""The composition root: from a configuration to a wrapped application. It alone knows all parts."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.commit import Lifetimes
+from wsgi_sessions.config import Config
+from wsgi_sessions.cookies import SessionCookie
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.events import Event, Events
+from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.middleware.session import SessionMiddleware
+from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from wsgi_sessions.stores.base import Backend
+
+
+def from_env(app: WSGIApplication, *, on_event: Callable[[Event], object] | None = None) -> Stack:
+    """Wrap an application as the environment's ``WSGI_SESSIONS_…`` variables say.
+
+    Raises ConfigurationError, naming every variable that is wrong. No server is asked before the
+    first request: an application starts while its Redis does not.
+    """
+    return build(app, Config.from_environ(os.environ), on_event=on_event)
+
+
+def build(
+    app: WSGIApplication, config: Config, *, on_event: Callable[[Event], object] | None = None
+) -> Stack:
+    """Wrap an application as a configuration says. Raises ConfigurationError."""
+    backend = open_backend(
+        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
+    )
+    sweeper = None
+    if config.sweep_interval is not None:
+        sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
+    manager = SessionManager(
+        backend,
+        lifetimes=Lifetimes(config.idle_lifetime, config.absolute_lifetime),
+        events=Events(_hooks(sweeper, on_event)),
+        on_conflict=config.on_conflict,
+        principal_key=config.principal_key,
+        max_size=config.max_size,
+    )
+    cookie = SessionCookie(config.cookie, IdSigner(_secrets(config, backend)))
+    middleware = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
+    return Stack(middleware, manager, sweeper, config)
+
+
+class Stack:
+    """A wrapped application, with the parts that it is made of."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        manager: SessionManager,
+        sweeper: Sweeper | None,
+        config: Config,
+    ) -> None:
+        self._app = app
+        self.manager = manager
+        self.config = config
+        self._sweeper = sweeper
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """PEP 3333."""
+        if self._sweeper is not None:
+            self._sweeper.ensure_running()
+        return self._app(environ, start_response)
+
+    def close(self) -> None:
+        """Stop the sweeper, close the store's connections."""
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        self.manager.backend.close()
+
+
+def _hooks(
+    sweeper: Sweeper | None, on_event: Callable[[Event], object] | None
+) -> Callable[[Event], object] | None:
+    if sweeper is None:
+        return on_event
+
+    def hook(event: Event) -> None:
+        if event.name == "created":
+            sweeper.note_created()
+        if on_event is not None:
+            on_event(event)
+
+    return hook
+
+
+def _secrets(config: Config, backend: Backend) -> tuple[str, ...]:
+    if config.secret_keys:
+        return config.secret_keys
+    if backend.secret is not None:
+        return (backend.secret.secret(),)
+    raise ConfigurationError(
+        "WSGI_SESSIONS_SECRET_KEYS is not set: sessions outside of a file store need a secret that "
+        "all workers share; make one with 'wsgi-sessions keygen'"
+    )
