@@ -66,4 +66,4 @@ def _code(names: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("*", r"\*").replace("|", r"\|")
+    return text.replace("*", r"\*")
