@@ -32,11 +32,10 @@ from wsgi_sessions.merge import merge
 from wsgi_sessions.serialization import Commit, Envelope, encode, open_sealed, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from wsgi_sessions.events import Events
     from wsgi_sessions.merge import Conflict, Delta
-    from wsgi_sessions.serialization import Encoded
     from wsgi_sessions.stores.base import Record, SessionStore
 
 OnConflict = Literal["last-wins", "raise"]
@@ -87,8 +86,8 @@ class Pending:
         envelope = Envelope(
             theirs.created_at,
             [*_recent(theirs.commits, self.commit.at), self.commit],
-            _raw(marks.data),
-            _raw(data.data),
+            marks.data,
+            data.data,
         )
         return envelope, data.conflicts
 
@@ -280,13 +279,6 @@ class Committer:
 def _recent(commits: list[Commit], now: float) -> list[Commit]:
     """The commits whose request may still be trying: by age, and at most so many."""
     return [c for c in commits if abs(now - c.at) < _TOKEN_SECONDS][1 - _MAX_TOKENS :]
-
-
-def _raw(data: Mapping[str, Encoded]) -> dict[str, msgspec.Raw]:
-    return {
-        key: value if isinstance(value, msgspec.Raw) else msgspec.Raw(value)
-        for key, value in data.items()
-    }
 
 
 def _yield_to_others(attempt: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.serialization import decode
 from wsgi_sessions.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Draft:
     says that it shall get a new id, `doomed` are the snapshots that a log-out shall destroy.
     """
 
-    __slots__ = ("cycling", "data", "doomed", "marks", "snapshot")
+    __slots__ = ("_marks", "cycling", "data", "doomed", "snapshot")
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self.doomed: list[Snapshot] = []
@@ -53,25 +54,32 @@ class Draft:
         self.snapshot = snapshot
         self.cycling = False
         self.data = Workspace({} if snapshot is None else snapshot.envelope.data)
-        self.marks = Workspace({} if snapshot is None else snapshot.envelope.marks)
+        self._marks: Workspace | None = None
+
+    @property
+    def marks(self) -> Workspace:
+        """The marks, to change them; most requests only look at one with `mark`."""
+        if self._marks is None:
+            self._marks = Workspace({} if self.snapshot is None else self.snapshot.envelope.marks)
+        return self._marks
 
     def advance(self, snapshot: Snapshot) -> None:
         """All that was changed is committed: it is in this snapshot."""
         self.snapshot = snapshot
         self.cycling = False
         self.data.reset(snapshot.envelope.data)
-        self.marks.reset(snapshot.envelope.marks)
+        self._marks = None
 
     def rebase(self, snapshot: Snapshot) -> None:
         """Put the pending changes onto a fresher snapshot."""
-        self.snapshot = snapshot
         self.marks.rebase(snapshot.envelope.marks)
+        self.snapshot = snapshot
         self.data.rebase(snapshot.envelope.data)
 
     def checkpoint(self) -> Checkpoint:
         """What is pending now, to go back to with `restore`."""
         return Checkpoint(
-            self.snapshot, self.cycling, [*self.doomed], self.data.delta(), self.marks.delta()
+            self.snapshot, self.cycling, [*self.doomed], self.data.delta(), self.marks_delta()
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -89,7 +97,10 @@ class Draft:
 
     def mark(self, name: str) -> Any:
         """A mark, or None."""
-        value = self.marks.get(name)
+        if self._marks is None:
+            data = None if self.snapshot is None else self.snapshot.envelope.marks.get(name)
+            return None if data is None else decode(bytes(data))
+        value = self._marks.get(name)
         return None if value is ABSENT else value
 
     def set_mark(self, name: str, value: object) -> None:
@@ -99,6 +110,10 @@ class Draft:
         elif name in self.marks:
             self.marks.delete(name)
 
+    def marks_delta(self) -> Delta:
+        """What has changed of the marks."""
+        return {} if self._marks is None else self._marks.delta()
+
     def is_changed(self) -> bool:
         """Whether there is something to commit."""
-        return bool(self.doomed or self.cycling or self.data.delta() or self.marks.delta())
+        return bool(self.doomed or self.cycling or self.data.delta() or self.marks_delta())

@@ -83,31 +83,28 @@ class SessionManager:
             return None
         return Snapshot(session_id, key, record.version, record.expires_at, envelope)
 
-    def commit(self, draft: Draft, route: str, headers: Headers = "open") -> Result:
+    def commit(self, draft: Draft, route: Callable[[], str], headers: Headers = "open") -> Result:
         """Store what a draft holds; it is then at the new snapshot, with nothing pending.
 
         With closed `headers` no cookie can be sent any more: changes that need one are dropped and
         reported. Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue:
         the stored session is then as it was.
         """
-        destroyed = self.destroy_doomed(draft)
-        self._follow_principal_key(draft)
-        pending = self._pending(draft, route)
-        if headers == "closed" and (draft.cycling or (draft.snapshot is None and pending)):
-            self.events.emit("dropped", reason="no cookie can be sent any more", route=route)
-            draft.adopt(draft.snapshot)
-            return "dropped"
-        try:
-            result = self._commit(draft, pending)
-        except SessionGone:
-            assert draft.snapshot is not None
-            self.events.emit("gone", short_key(draft.snapshot.key), route=route)
-            draft.adopt(None)
-            return "gone"
-        return "destroyed" if destroyed and result == "unchanged" else result
+        destroyed = bool(draft.doomed) and self.destroy_doomed(draft)
+        data = draft.data.delta()
+        if self._principal_key is not None and self._principal_key in data:
+            self._follow_principal_key(draft, self._principal_key)
+        marks = draft.marks_delta()
+        if data or marks or draft.cycling:
+            return self._commit(
+                draft, Pending(data, marks, at=self._clock(), route=route()), headers
+            )
+        if draft.snapshot is not None:
+            return self._touch(draft, draft.snapshot)
+        return "destroyed" if destroyed else "unchanged"
 
     def _pending(self, draft: Draft, route: str) -> Pending:
-        return Pending(draft.data.delta(), draft.marks.delta(), at=self._clock(), route=route)
+        return Pending(draft.data.delta(), draft.marks_delta(), at=self._clock(), route=route)
 
     def rebase(self, draft: Draft, fresh: Snapshot, route: str) -> None:
         """Put a draft's pending changes onto a fresher snapshot. Raises SessionConflict."""
@@ -145,20 +142,25 @@ class SessionManager:
         """The mutex of `Session.exclusive`. Raises LockTimeout."""
         return self.backend.locks.hold(key, timeout)
 
-    def _commit(self, draft: Draft, pending: Pending) -> Result:
-        base = draft.snapshot
+    def _commit(self, draft: Draft, pending: Pending, headers: Headers) -> Result:
+        base, route = draft.snapshot, pending.commit.route
+        if headers == "closed" and (draft.cycling or base is None):
+            self.events.emit("dropped", reason="no cookie can be sent any more", route=route)
+            draft.adopt(base)
+            return "dropped"
         if base is None:
             return self._create(draft, pending)
-        if draft.cycling:
-            return self._cycle(draft, base, pending)
-        if pending:
+        try:
+            if draft.cycling:
+                return self._cycle(draft, base, pending)
             draft.advance(self._committer.save(base, pending))
-            return "saved"
-        return self._touch(draft, base, pending.commit.at)
+        except SessionGone:
+            self.events.emit("gone", short_key(base.key), route=route)
+            draft.adopt(None)
+            return "gone"
+        return "saved"
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
-        if not pending:
-            return "unchanged"
         snapshot = self._committer.create(pending)
         self._index(snapshot)
         draft.advance(snapshot)
@@ -175,7 +177,8 @@ class SessionManager:
         self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
         return "cycled"
 
-    def _touch(self, draft: Draft, base: Snapshot, now: float) -> Result:
+    def _touch(self, draft: Draft, base: Snapshot) -> Result:
+        now = self._clock()
         created_at, asked = base.envelope.created_at, draft.mark(LIFETIME)
         if not self._lifetimes.is_touch_due(now, base.expires_at, created_at, asked):
             return "unchanged"
@@ -184,11 +187,9 @@ class SessionManager:
         draft.snapshot = base._replace(expires_at=expires_at)
         return "touched"
 
-    def _follow_principal_key(self, draft: Draft) -> None:
+    def _follow_principal_key(self, draft: Draft, principal_key: str) -> None:
         """Bind, and cycle the id, when the application's own principal key has changed."""
-        if self._principal_key is None or self._principal_key not in draft.data.delta():
-            return
-        value = draft.data.get(self._principal_key)
+        value = draft.data.get(principal_key)
         principal = None if value is ABSENT else value
         if principal is not None and type(principal) is not int:
             principal = str(principal)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from msgspec import Raw
+
 from wsgi_sessions.serialization import Encoded, decode, encode
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class Conflict:
 class Merged(NamedTuple):
     """The outcome of a merge: encoded values by key, and what could not be reconciled."""
 
-    data: dict[str, Encoded]
+    data: dict[str, Raw]
     conflicts: list[Conflict]
 
 
@@ -111,7 +113,7 @@ ABSENT: Any = _Absent()
 
 def merge(base: Mapping[str, Encoded], delta: Delta, theirs: Mapping[str, Encoded]) -> Merged:
     """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord if a value is."""
-    data = dict(theirs)
+    data = {key: value if isinstance(value, Raw) else Raw(value) for key, value in theirs.items()}
     conflicts: list[Conflict] = []
     for key, change in delta.items():
         if isinstance(change, Operate):
@@ -121,13 +123,13 @@ def merge(base: Mapping[str, Encoded], delta: Delta, theirs: Mapping[str, Encode
         if value is None:
             data.pop(key, None)
         else:
-            data[key] = value
+            data[key] = Raw(value)
     return Merged(data, conflicts)
 
 
 def _operate(
     key: str, change: Operate, theirs: Encoded | None, conflicts: list[Conflict]
-) -> Encoded | None:
+) -> bytes | None:
     value = ABSENT if theirs is None else decode(bytes(theirs))
     try:
         for operation in change.operations:
@@ -144,7 +146,7 @@ def _assign(
     base: Encoded | None,
     theirs: Encoded | None,
     conflicts: list[Conflict],
-) -> Encoded | None:
+) -> bytes | None:
     before, mine, after = _bytes(base), change.value, _bytes(theirs)
     if before == after:
         return mine

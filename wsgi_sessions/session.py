@@ -69,14 +69,20 @@ class Session(MutableMapping[str, Any]):
     # -- the mapping ---------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
+        value = self.get(key, ABSENT)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+        # Mapping.get would raise and catch a KeyError for every absent key.
         try:
             value = self._read().data.get(key)
         except CorruptRecord as error:
             self._source.damaged(error)
             raise
-        if value is ABSENT:
-            raise KeyError(key)
-        return value
+        return default if value is ABSENT else value
 
     def __setitem__(self, key: str, value: Any) -> None:
         _check_key(key)

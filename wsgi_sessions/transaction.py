@@ -89,7 +89,7 @@ class Transaction:
         """
         if self._draft is None:
             return "unchanged"
-        return self._manager.commit(self._draft, self._route(), headers)
+        return self._manager.commit(self._draft, self._route, headers)
 
     def damaged(self, error: CorruptRecord) -> None:
         """A value of the session does not decode: the next request begins without it."""

@@ -38,8 +38,11 @@ class Handler(Protocol):
     def fail(self, error: BaseException) -> Answer | None:
         """The application raised before the headers left. None: let it go to the server."""
 
-    def end(self, *, completed: bool) -> None:
-        """All is over, once, however it went. `completed` is False if something raised."""
+    def end(self, *, ran_on: bool) -> None:
+        """All is over, once, however it went.
+
+        `ran_on`: application code ran, and did not raise, after the headers had left.
+        """
 
 
 class LateResponse:
@@ -92,17 +95,17 @@ class LateResponse:
     def fail(self, error: BaseException) -> bytes:
         """The body to send for an error of the application; raises it if there is none."""
         answer = None if self._write is not None else self._handler.fail(error)
-        self.end(completed=False)
+        self.end(ran_on=False)
         if answer is None:
             raise error
         self._send(answer)
         return self._pending or b""
 
-    def end(self, *, completed: bool) -> None:
+    def end(self, *, ran_on: bool) -> None:
         """Tell the handler, once."""
         if not self._ended:
             self._ended = True
-            self._handler.end(completed=completed)
+            self._handler.end(ran_on=ran_on)
 
     def _start_response(
         self, status: str, headers: Headers, exc_info: Any = None
@@ -130,7 +133,7 @@ class LateResponse:
         """A body that is complete, or that the server sends by itself."""
         was_sent = self._write is not None  # by write()
         replacement = self.send_headers()
-        self.end(completed=True)
+        self.end(ran_on=was_sent)
         if replacement is None:
             return body  # type: ignore[no-any-return]  # what the application gave
         if hasattr(body, "close"):
@@ -183,4 +186,4 @@ class Body:
                 self._body.close()
 
     def _end(self, kind: object, _error: object, _traceback: object) -> None:
-        self._response.end(completed=kind is None and not self._failed)
+        self._response.end(ran_on=kind is None and not self._failed)

@@ -133,11 +133,11 @@ class Exchange:
             return self._refused(error)
         return None
 
-    def end(self, *, completed: bool) -> None:
+    def end(self, *, ran_on: bool) -> None:
         """Commit what was changed after the headers left, and free what is held."""
         transaction = self.transaction
         try:
-            if completed and not self._is_over and transaction.session.modified:
+            if ran_on and not self._is_over and transaction.session.modified:
                 transaction.commit("closed")
         finally:
             transaction.close()

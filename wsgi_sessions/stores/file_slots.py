@@ -3,12 +3,12 @@
 ::
 
     offset 0    touch    32 bytes: version, expiry, checksum; zeros while never touched
-           32   slot 0   44 bytes of header, then the payload, up to the slot's capacity
+           32   slot 0   48 bytes of header, then the payload, up to the slot's capacity
      32 + half  slot 1   likewise
 
 A commit writes the slot that does not hold the newest record, so that a torn write leaves the
-newest record as it was. A slot names the key it belongs to and bears a checksum: it is valid as a
-whole or not at all. A touch belongs to one version, so that a later save makes it void.
+newest record as it was. A slot's header names the key it belongs to and bears a checksum of itself
+and one of the payload. A touch belongs to one version, so that a later save makes it void.
 
 Integers are big-endian; an expiry is seconds since the epoch, as a float of 8 bytes.
 """
@@ -29,11 +29,12 @@ MIN_FILE_BYTES = 4096
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
-# magic, format, capacity, length, version, expiry, first half of the key; then the checksum
-_HEADER = Struct(">3sBIIQd16s")
-_CHECKSUM = Struct(">I")
+# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload
+_HEADER = Struct(">3sBIIQd16sI")
+_CHECKSUM = Struct(">I")  # of the header itself
 _HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 _BLANK = bytes(_HEADER_BYTES)
+_NO_TOUCH = bytes(8)
 
 
 class Slots(NamedTuple):
@@ -57,49 +58,78 @@ class Slots(NamedTuple):
         return _TOUCH_BYTES + slot * self.half
 
 
+class _Header(NamedTuple):
+    slot: int
+    start: int
+    length: int
+    version: int
+    expires_at: float
+    checksum: int
+
+    def record(self, data: bytes) -> Record | None:
+        """The record of the slot, if its payload is whole."""
+        payload = data[self.start : self.start + self.length]
+        if crc32(payload) != self.checksum:
+            return None
+        return Record(self.version, payload, self.expires_at)
+
+
 def parse(data: bytes, key: str) -> Slots:
     """Read a file's content. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1), max(half, 0))
-    binding = bytes.fromhex(key[:32])
-    newest = -1
+    owner = bytes.fromhex(key[:32])
+    first = _parse_header(data, 0, half, owner)
+    second = _parse_header(data, 1, half, owner)
     torn: tuple[int, ...] = ()
-    record: Record | None = None
-    for slot in (0, 1):
-        start = _TOUCH_BYTES + slot * half
-        found = _parse_slot(data, start, half, binding)
-        if found == "torn":
-            torn = (*torn, slot)
-        elif found != "blank" and (record is None or found.version > record.version):
-            record, newest = found, slot
-    if record is not None and data[:8] != b"\0\0\0\0\0\0\0\0":
-        record = _touched(record, data)
-    return Slots(record, newest, torn, half)
+    if first == "torn":
+        torn = (0,)
+    if second == "torn":
+        torn = (*torn, 1)
+    headers = [header for header in (first, second) if isinstance(header, _Header)]
+    if len(headers) == 2 and headers[0].version < headers[1].version:
+        headers.reverse()
+    for header in headers:
+        # The older payload is not looked at: a writer may well be at work on it.
+        record = header.record(data)
+        if record is not None:
+            return Slots(_touched(record, data), header.slot, torn, half)
+        torn = (*torn, header.slot)
+    return Slots(None, 0, torn, half)
 
 
-def _parse_slot(
-    data: bytes, start: int, half: int, binding: bytes
-) -> Record | Literal["torn", "blank"]:
-    magic, version_of_format, capacity, length, version, expires_at, owner = _HEADER.unpack_from(
+def _parse_header(
+    data: bytes, slot: int, half: int, owner: bytes
+) -> _Header | Literal["torn", "blank"]:
+    start = _TOUCH_BYTES + slot * half
+    magic, number, capacity, length, version, expires_at, binding, checksum = _HEADER.unpack_from(
         data, start
     )
-    body = start + _HEADER_BYTES
-    if magic == MAGIC and version_of_format > FORMAT:
+    if magic == MAGIC and number > FORMAT:
         raise UnsupportedFormat(
-            f"a session file has format {version_of_format}, this release knows up to {FORMAT}: "
-            "finish the deploy, or start the newer release again"
+            f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
+            "deploy, or start the newer release again"
         )
-    if magic != MAGIC or capacity != half - _HEADER_BYTES or length > capacity or owner != binding:
-        return "blank" if data[start:body] == _BLANK else "torn"
-    payload = data[body : body + length]
-    (checksum,) = _CHECKSUM.unpack_from(data, start + _HEADER.size)
-    if checksum != crc32(payload, crc32(data[start : start + _HEADER.size])):
+    body = start + _HEADER_BYTES
+    header = data[start:body]
+    if header == _BLANK:
+        return "blank"
+    if (
+        crc32(header[:-4]) != int.from_bytes(header[-4:], "big")
+        or magic != MAGIC
+        or binding != owner
+        or capacity != half - _HEADER_BYTES
+        or length > capacity
+        or not math.isfinite(expires_at)
+    ):
         return "torn"
-    return Record(version, payload, expires_at) if math.isfinite(expires_at) else "torn"
+    return _Header(slot, body, length, version, expires_at, checksum)
 
 
 def _touched(record: Record, data: bytes) -> Record:
+    if data[:8] == _NO_TOUCH:
+        return record
     version, expires_at, checksum = _TOUCH.unpack_from(data)
     if version != record.version or checksum != crc32(data[:16]) or not math.isfinite(expires_at):
         return record  # of an older version, or just being written: a touch is never essential
@@ -116,9 +146,9 @@ def pack_slot(record: Record, key: str, capacity: int) -> bytes:
         record.version,
         record.expires_at,
         bytes.fromhex(key[:32]),
+        crc32(record.payload),
     )
-    checksum = crc32(record.payload, crc32(header))
-    return header + _CHECKSUM.pack(checksum) + record.payload
+    return header + _CHECKSUM.pack(crc32(header)) + record.payload
 
 
 def pack_file(record: Record, key: str) -> bytes:

@@ -189,7 +189,7 @@ class RedisStore:
 
     def _read(self, key: str, value: bytes) -> Record | None:
         try:
-            return decode(value)
+            return decode(key, value)
         except CorruptRecord as error:
             self._quarantine.set_aside_value(key, value, error.reason)
             return None

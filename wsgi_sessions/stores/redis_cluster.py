@@ -61,8 +61,8 @@ class ClusterExecutor:
     """An `Executor` over the nodes of a cluster. All keys of a command lie in one slot.
 
     The map of slots is fetched at the first use, and again when a node says that a slot has moved
-    or does not answer. `timeout` is the deadline of an operation in seconds, for each node that it
-    has to ask; at most half of it is spent before going on to another node.
+    or does not answer. `timeout` is the deadline, in seconds, of what one node is asked for; when
+    half of it has passed, no other node is asked.
     """
 
     def __init__(
@@ -135,30 +135,30 @@ class ClusterExecutor:
         """Fetch the map again before it is next needed, from `address` last of all."""
         process = self._current()
         process.map = None
-        process.seeds.sort(key=address.__eq__)
+        process.seeds = sorted(process.seeds, key=address.__eq__)
 
     def _slots(self, operation: str, key: str | None) -> _Map:
         process = self._current()
         known = process.map
         if known is None:
-            known = process.map = self._fetch_slots(process, operation, key)
+            known = process.map = self._fetch_slots(process.seeds, operation, key)
             process.seeds = list(dict.fromkeys((*known.addresses, *self._url.addresses)))
         return known
 
-    def _fetch_slots(self, process: _Process, operation: str, key: str | None) -> _Map:
-        last: StoreUnavailable | None = None
-        for seed in tuple(process.seeds):
+    def _fetch_slots(self, seeds: Sequence[Address], operation: str, key: str | None) -> _Map:
+        latest = self._clock() + self._timeout * _LATEST_REDIRECT
+        for seed in seeds:
             try:
                 reply = self._executor(seed).execute(operation, key, "CLUSTER", "SLOTS")
-            except StoreUnavailable as error:
-                last = error
+            except StoreUnavailable:
+                self._forget(seed)
+                if seed == seeds[-1] or self._clock() > latest:
+                    raise
                 continue
             if reply:
                 return _parse_slots(reply, seed)
-        if last is not None:
-            raise last
         fault = ClusterDownError("no node serves any slot")
-        raise fault_of(fault).error(str(process.seeds[0]), operation, key, 1) from fault
+        raise fault_of(fault).error(str(seeds[0]), operation, key, 1) from fault
 
 
 def _slot(command: Command) -> int:

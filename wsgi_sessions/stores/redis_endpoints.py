@@ -133,7 +133,7 @@ class SentinelEndpoint:
 
     def _discover(self) -> Address:
         last: RedisError | None = None
-        for sentinel in tuple(self._sentinels):
+        for sentinel in self._sentinels:
             try:
                 reply = self._ask(sentinel)
             except RedisError as error:
@@ -141,7 +141,7 @@ class SentinelEndpoint:
                 continue
             if reply is not None:
                 # The next question goes first to the one that answered, not to a dead one.
-                self._sentinels.sort(key=sentinel.__ne__)
+                self._sentinels = sorted(self._sentinels, key=sentinel.__ne__)
                 return Address(reply[0].decode(), int(reply[1]))
         raise last or RedisConnectionError(f"no sentinel knows service {self._url.service!r}")
 

@@ -89,6 +89,10 @@ _FAULTS = {
         Fault("MOVED", _CLUSTER_MEMBER),
         Fault("ASK", _CLUSTER_MEMBER),
         Fault("DATABASE", "does not have the database that the store URL names"),
+        Fault(
+            "TLS",
+            "and this side cannot agree on TLS: look at ssl_ca_certs, and whether it speaks TLS",
+        ),
         Fault("PROTOCOL", "does not speak the Redis protocol: is it another service's port?"),
         Fault("ERROR", "answered with an error: see the cause"),
     )
@@ -118,6 +122,8 @@ _HINTS = (
     ("Authentication required", "NOAUTH"),
     ("user executing the script", "NOPERM"),
     ("DB index", "DATABASE"),
+    ("CERTIFICATE_VERIFY_FAILED", "TLS"),
+    ("WRONG_VERSION_NUMBER", "TLS"),
 )
 
 

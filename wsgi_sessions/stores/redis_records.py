@@ -9,6 +9,7 @@ import struct
 import time
 
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
+from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Record
 
 # The five high bits say that a value is ours (no UTF-8 text begins so), the three low ones which
@@ -65,7 +66,7 @@ def stamp(version: int) -> bytes:
     return _STAMP.pack(FORMAT, version)
 
 
-def decode(value: bytes) -> Record:
+def decode(key: str, value: bytes) -> Record:
     """Raises `CorruptRecord`, and `UnsupportedFormat` for what a newer release may have written."""
     if len(value) >= _HEADER.size and value[0] == FORMAT:
         _, version, expires_at = _HEADER.unpack_from(value)
@@ -74,7 +75,9 @@ def decode(value: bytes) -> Record:
     if value and value[0] != FORMAT and value[0] & _OURS == _OURS:
         raise UnsupportedFormat(
             f"a session record has format {value[0] & 7} and this release knows {FORMAT & 7}: "
-            "let every worker run the newest release"
+            "let every worker run the newest release",
+            operation="load",
+            key=short_key(key),
         )
     raise CorruptRecord("it does not begin as a record does")
 
