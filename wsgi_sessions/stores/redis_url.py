@@ -165,17 +165,16 @@ def _addresses(scheme: Scheme, hosts: str) -> tuple[Address, ...]:
 def _address(scheme: Scheme, text: str) -> Address:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        if not bracket or not _is_ipv6(host) or (rest and not rest.startswith(":")):
+        before, colon, port = rest.partition(":")
+        if not bracket or before or not _is_ipv6(host):
             _fail(scheme, "not an IPv6 address in brackets; write [::1] or [::1]:6379")
-        port = rest[1:]
     else:
-        host, _, port = text.partition(":")
-        rest = port
+        host, colon, port = text.partition(":")
     if not host:
         _fail(scheme, f"the host is missing; write {scheme}://localhost to mean this machine")
     if not re.fullmatch(r"[\w.:-]+", host):
         _fail(scheme, "the host has a character that no host name has")
-    return Address(host, _port(scheme, port) if rest else _DEFAULT_PORTS[scheme])
+    return Address(host, _port(scheme, port) if colon else _DEFAULT_PORTS[scheme])
 
 
 def _is_ipv6(host: str) -> bool:
