@@ -42,7 +42,7 @@ OnConflict = Literal["last-wins", "raise"]
 ENDED = "ended"
 TOMBSTONE_SECONDS = 60.0
 _TOKEN_SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
-_MAX_TOKENS = 16
+_MAX_TOKENS = 8
 _MAX_ATTEMPTS = 200
 
 
@@ -82,11 +82,13 @@ class Pending:
     def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
         """`theirs` with the changes that were made on `base`."""
         data = merge(base.data, self.data, theirs.data)
-        marks = merge(base.marks, self.marks, theirs.marks)
+        marks = theirs.marks
+        if self.marks:
+            marks = merge(base.marks, self.marks, theirs.marks).data
         envelope = Envelope(
             theirs.created_at,
             [*_recent(theirs.commits, self.commit.at), self.commit],
-            marks.data,
+            marks,
             data.data,
         )
         return envelope, data.conflicts
@@ -137,6 +139,7 @@ class Committer:
                 )
             except VersionConflict as conflict:
                 theirs = self._opened(base, conflict.current)
+                _require_certainty(conflict, base, theirs, pending)
                 if not pending.is_in(theirs.envelope):
                     _yield_to_others(attempt)
                     continue
@@ -279,6 +282,25 @@ class Committer:
 def _recent(commits: list[Commit], now: float) -> list[Commit]:
     """The commits whose request may still be trying: by age, and at most so many."""
     return [c for c in commits if abs(now - c.at) < _TOKEN_SECONDS][1 - _MAX_TOKENS :]
+
+
+def _require_certainty(
+    conflict: VersionConflict, base: Snapshot, theirs: Snapshot, pending: Pending
+) -> None:
+    """After a lost reply, our token is in the record if the save was done, unless so many others
+    have saved since that it is no longer kept. Then nobody can tell: better to say so than to
+    apply the changes twice."""
+    others = theirs.version - base.version
+    if (
+        conflict.is_after_retry
+        and not pending.is_in(theirs.envelope)
+        and others > len(theirs.envelope.commits)
+    ):
+        raise StoreUnavailable(
+            "a reply of the store was lost, and it cannot be told whether the change was stored",
+            operation="save",
+            key=short_key(base.key),
+        )
 
 
 def _yield_to_others(attempt: int) -> None:

@@ -99,7 +99,10 @@ class CookiePolicy:
         # `in` costs a fraction of the pattern, and many requests have other cookies only.
         if not header or self._needle not in header:
             return []
-        found = dict.fromkeys([value.rstrip(" \t") for value in self._findall(header)])
+        values = self._findall(header)
+        if len(values) == 1:
+            return [values[0].rstrip(" \t")]
+        found = dict.fromkeys([value.rstrip(" \t") for value in values])
         return [*found] if len(found) <= MAX_CANDIDATES else []
 
     def is_secure(self, scheme: str) -> bool:

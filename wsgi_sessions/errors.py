@@ -59,11 +59,15 @@ class SessionGone(SessionError):
 
 
 class VersionConflict(SessionError):
-    """`save` met another version. `current` is the record as it now stands; nothing was written."""
+    """`save` met another version. `current` is the record as it now stands; nothing was written.
 
-    def __init__(self, current: Record) -> None:
+    `is_after_retry`: a first try got no reply, so that `current` may be what that one had written.
+    """
+
+    def __init__(self, current: Record, *, is_after_retry: bool = False) -> None:
         super().__init__(f"the record is at version {current.version}")
         self.current = current
+        self.is_after_retry = is_after_retry
 
 
 class CorruptRecord(SessionError):

@@ -13,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from itsdangerous import Signer
-from itsdangerous.signer import SigningAlgorithm
+from itsdangerous.encoding import base64_encode
 
 from wsgi_sessions.errors import ConfigurationError
 
@@ -107,27 +107,17 @@ def _as_bytes(secret: str | bytes) -> bytes:
         raise ConfigurationError("a secret key is no valid text: make it printable") from None
 
 
-class _HmacSha256(SigningAlgorithm):
-    """The same signature as itsdangerous' own algorithm, in one call: 2 µs less per cookie."""
-
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
-
-
 class _CanonicalSigner:
     """One secret. Signing again and comparing accepts only the canonical spelling: base64 has
     several for one signature, and `Signer.unsign` takes them all."""
 
     def __init__(self, secret: bytes) -> None:
-        deriving = Signer(secret, salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256)
-        # The derivation is the same for every cookie: done once here, not per request.
-        self._signer = Signer(
-            deriving.derive_key(),
-            salt=SALT,
-            key_derivation="none",
-            digest_method=hashlib.sha256,
-            algorithm=_HmacSha256(),
-        )
+        # itsdangerous derives the same key anew for every cookie: done once here.
+        self._key = Signer(
+            secret, salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256
+        ).derive_key()
 
     def signature(self, session_id: str) -> str:
-        return self._signer.get_signature(session_id).decode("ascii")
+        """What `Signer.get_signature` gives, in half its time: it is paid by every request."""
+        digest = hmac.digest(self._key, session_id.encode("ascii"), "sha256")
+        return base64_encode(digest).decode("ascii")

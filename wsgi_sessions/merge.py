@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Raw
 
-from wsgi_sessions.serialization import Encoded, decode, encode
+from wsgi_sessions.serialization import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,9 +111,9 @@ class _Absent:
 ABSENT: Any = _Absent()
 
 
-def merge(base: Mapping[str, Encoded], delta: Delta, theirs: Mapping[str, Encoded]) -> Merged:
+def merge(base: Mapping[str, Raw], delta: Delta, theirs: Mapping[str, Raw]) -> Merged:
     """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord if a value is."""
-    data = {key: value if isinstance(value, Raw) else Raw(value) for key, value in theirs.items()}
+    data = dict(theirs)
     conflicts: list[Conflict] = []
     for key, change in delta.items():
         if isinstance(change, Operate):
@@ -128,7 +128,7 @@ def merge(base: Mapping[str, Encoded], delta: Delta, theirs: Mapping[str, Encode
 
 
 def _operate(
-    key: str, change: Operate, theirs: Encoded | None, conflicts: list[Conflict]
+    key: str, change: Operate, theirs: Raw | None, conflicts: list[Conflict]
 ) -> bytes | None:
     value = ABSENT if theirs is None else decode(bytes(theirs))
     try:
@@ -143,8 +143,8 @@ def _operate(
 def _assign(
     key: str,
     change: Assign,
-    base: Encoded | None,
-    theirs: Encoded | None,
+    base: Raw | None,
+    theirs: Raw | None,
     conflicts: list[Conflict],
 ) -> bytes | None:
     before, mine, after = _bytes(base), change.value, _bytes(theirs)
@@ -154,7 +154,7 @@ def _assign(
     return None if value is ABSENT else encode(value, key)
 
 
-def _bytes(data: Encoded | None) -> bytes | None:
+def _bytes(data: Raw | None) -> bytes | None:
     return None if data is None else bytes(data)
 
 

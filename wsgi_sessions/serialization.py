@@ -33,9 +33,6 @@ from wsgi_sessions.errors import CorruptRecord, UnserializableValue, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Encoded = bytes | msgspec.Raw
-"""One encoded value: as `encode` returns it, or as it lies in an opened envelope."""
-
 FORMAT = 1
 MAX_DEPTH = 64
 _TAG_BYTES = 8

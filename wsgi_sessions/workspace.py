@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.merge import ABSENT, Append, Assign, Delta, Increment, Operate, Operation, merge
-from wsgi_sessions.serialization import Encoded, decode, encode, is_mutable
+from wsgi_sessions.serialization import decode, encode, is_mutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from decimal import Decimal
+
+    from msgspec import Raw
 
     from wsgi_sessions.merge import Change
 
@@ -23,7 +25,7 @@ class Workspace:
 
     __slots__ = ("_assigned", "_base", "_deleted", "_operations", "_seen", "_values")
 
-    def __init__(self, base: Mapping[str, Encoded]) -> None:
+    def __init__(self, base: Mapping[str, Raw]) -> None:
         self._base = base
         self._values: dict[str, Any] = {}
         self._assigned: dict[str, bytes] = {}
@@ -87,6 +89,8 @@ class Workspace:
     def delta(self) -> Delta:
         """What has changed since the base. Raises UnserializableValue with the path of a value."""
         delta: Delta = {}
+        if not (self._values or self._deleted):
+            return delta
         for key, value in self._values.items():
             change = self._change(key, value)
             if change is not None:
@@ -96,7 +100,7 @@ class Workspace:
                 delta[key] = Assign(None, self._basis(key))
         return delta
 
-    def rebase(self, base: Mapping[str, Encoded]) -> None:
+    def rebase(self, base: Mapping[str, Raw]) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
         delta = self.delta()
         self._replay(base, delta, merge(self._base, delta, base).data)
@@ -105,9 +109,7 @@ class Workspace:
         """Back to what `delta()` was: undo what was changed since."""
         self._replay(self._base, delta, merge(self._base, delta, self._base).data)
 
-    def _replay(
-        self, base: Mapping[str, Encoded], delta: Delta, merged: Mapping[str, Encoded]
-    ) -> None:
+    def _replay(self, base: Mapping[str, Raw], delta: Delta, merged: Mapping[str, Raw]) -> None:
         self.reset(base)
         for key, change in delta.items():
             if key not in merged:
@@ -120,7 +122,7 @@ class Workspace:
             else:
                 self.set(key, value)
 
-    def reset(self, base: Mapping[str, Encoded]) -> None:
+    def reset(self, base: Mapping[str, Raw]) -> None:
         """Forget all changes; see `base` from now on.
 
         A value that stands as it is in the new base is kept: the application may hold it, and what

@@ -40,12 +40,12 @@ from wsgi_sessions.stores.file_slots import (
 )
 from wsgi_sessions.stores.file_system import (
     CREATE,
-    READ,
     WRITE,
     Fsync,
+    LockedFile,
     NotARecord,
-    OpenFile,
     make_folder,
+    read_file,
     retrying,
     swallow,
     sync_folder,
@@ -111,26 +111,26 @@ class FileStore:
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
         """See `SessionStore.create`."""
         record = Record(1, payload, expires_at)
-        retrying("create", key, lambda: self._create(key, record))
+        retrying("create", key, lambda key: self._create(key, record))
 
     def load(self, key: str) -> Record | None:
         """See `SessionStore.load`."""
-        record = retrying("load", key, lambda: self._load(key))
+        record = retrying("load", key, self._load)
         return record if record is not None and record.expires_at > self._clock() else None
 
     def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
         """See `SessionStore.save`."""
         record = Record(expected_version + 1, payload, expires_at)
-        retrying("save", key, lambda: self._save(key, record))
+        retrying("save", key, lambda key: self._save(key, record))
         return record.version
 
     def touch(self, key: str, expires_at: float) -> None:
         """See `SessionStore.touch`."""
-        retrying("touch", key, lambda: self._touch(key, expires_at))
+        retrying("touch", key, lambda key: self._touch(key, expires_at))
 
     def delete(self, key: str) -> None:
         """See `SessionStore.delete`."""
-        retrying("delete", key, lambda: self._delete(key))
+        retrying("delete", key, self._delete)
 
     def ping(self) -> None:
         """See `SessionStore.ping`."""
@@ -182,8 +182,7 @@ class FileStore:
         repeats, look under the lock, where an invalid slot is believed."""
         try:
             for _ in range(_OPTIMISTIC_READS):
-                with OpenFile(self._path(key), READ, self._owners) as file:
-                    slots = parse(file.read(), key)
+                slots = parse(read_file(self._path(key), self._owners), key)
                 if slots.record is not None and not slots.torn:
                     return slots.record
             return self._load_damaged(key)
@@ -203,7 +202,7 @@ class FileStore:
                 self._repair(file, slots, key)
             return slots.record
 
-    def _repair(self, file: OpenFile, slots: Slots, key: str) -> None:
+    def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
         """Blank what a dead writer left in a slot, so that later readers need no lock."""
         try:
             file.write(blank_slot(), slots.offset(slots.torn[0]))
@@ -253,7 +252,7 @@ class FileStore:
             self._require_folder("save", key)
             raise SessionGone(short_key(key)) from None
 
-    def _write(self, file: OpenFile, slots: Slots, key: str, record: Record) -> None:
+    def _write(self, file: LockedFile, slots: Slots, key: str, record: Record) -> None:
         if len(record.payload) > slots.capacity:
             self._replace(key, record)
             return
@@ -317,8 +316,7 @@ class FileStore:
     def _delete_if_expired(self, key: str) -> bool:
         now = self._clock()
         try:
-            with OpenFile(self._path(key), READ, self._owners) as file:
-                record = parse(file.read(), key).record
+            record = parse(read_file(self._path(key), self._owners), key).record
             if record is None or record.expires_at > now:
                 return False  # a damaged one is set aside when it is asked for
             with self._locked(key) as file:
@@ -343,29 +341,23 @@ class FileStore:
                 continue
             yield from (name for name in names if len(name) == 64)
 
-    def _locked(self, key: str) -> OpenFile:
+    def _locked(self, key: str) -> LockedFile:
         """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
         deadline = time.monotonic() + self._timeout
         while True:
-            file = OpenFile(self._path(key), WRITE, self._owners)
-            try:
-                file.lock(deadline, key)
-                if file.is_linked():
-                    return file
-            except BaseException:
-                file.__exit__()
-                raise
-            file.__exit__()  # deleted or replaced while we waited: look the path up again
+            file = LockedFile(self._path(key), WRITE, self._owners, deadline, key)
+            if file.is_linked:
+                return file
+            file.close()  # deleted or replaced while we waited: look the path up again
 
     def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
-        temporary = Temporary(os.path.dirname(path), self._owners)
+        temporary = Temporary(os.path.dirname(path), self._owners, key)
         try:
-            temporary.file.lock(time.monotonic() + self._timeout, key)
             temporary.file.write(pack_file(record, key), 0)
             temporary.file.sync(self._fsync)
         except BaseException:
             temporary.remove()
-            temporary.file.__exit__()
+            temporary.file.close()
             raise
         return temporary
 
@@ -392,9 +384,9 @@ class Temporary:
 
     PREFIX = ".tmp-"
 
-    def __init__(self, folder: str, owners: frozenset[int]) -> None:
+    def __init__(self, folder: str, owners: frozenset[int], key: str) -> None:
         self.path = f"{folder}/{self.PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-        self.file = OpenFile(self.path, CREATE, owners)
+        self.file = LockedFile(self.path, CREATE, owners, time.monotonic(), key)
 
     def remove(self) -> None:
         """Remove the name, if it is still there."""

@@ -72,15 +72,15 @@ class FileIndex:
 
     def add(self, principal: str, key: str, expires_at: float) -> None:
         """See `PrincipalIndex.add`."""
-        retrying("index", key, lambda: self._add(self._of(principal), key, expires_at))
+        retrying("index", key, lambda key: self._add(self._of(principal), key, expires_at))
 
     def remove(self, principal: str, key: str) -> None:
         """See `PrincipalIndex.remove`."""
-        retrying("index", key, lambda: self._remove(self._of(principal), key))
+        retrying("index", key, lambda key: self._remove(self._of(principal), key))
 
     def keys_of(self, principal: str) -> list[str]:
         """See `PrincipalIndex.keys_of`."""
-        return retrying("index", "", lambda: self._keys_in(self._of(principal)))
+        return retrying("index", "", lambda _: self._keys_in(self._of(principal)))
 
     def _of(self, principal: str) -> str:
         digest = hashlib.sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()

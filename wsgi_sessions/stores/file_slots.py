@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from struct import Struct
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 from wsgi_sessions.errors import UnsupportedFormat
@@ -29,12 +29,14 @@ MIN_FILE_BYTES = 4096
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
-# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload
-_HEADER = Struct(">3sBIIQd16sI")
-_CHECKSUM = Struct(">I")  # of the header itself
-_HEADER_BYTES = _HEADER.size + _CHECKSUM.size
-_BLANK = bytes(_HEADER_BYTES)
+# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload;
+# then the checksum of these
+_HEADER = Struct(">3sBIIQd16sII")
+_HEADER_BYTES = _HEADER.size
+_CHECKSUM = Struct(">I")
+_NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
+_BLANK, _TORN = 0, -1
 
 
 class Slots(NamedTuple):
@@ -58,73 +60,54 @@ class Slots(NamedTuple):
         return _TOUCH_BYTES + slot * self.half
 
 
-class _Header(NamedTuple):
-    slot: int
-    start: int
-    length: int
-    version: int
-    expires_at: float
-    checksum: int
-
-    def record(self, data: bytes) -> Record | None:
-        """The record of the slot, if its payload is whole."""
-        payload = data[self.start : self.start + self.length]
-        if crc32(payload) != self.checksum:
-            return None
-        return Record(self.version, payload, self.expires_at)
-
-
 def parse(data: bytes, key: str) -> Slots:
     """Read a file's content. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1), max(half, 0))
     owner = bytes.fromhex(key[:32])
-    first = _parse_header(data, 0, half, owner)
-    second = _parse_header(data, 1, half, owner)
-    torn: tuple[int, ...] = ()
-    if first == "torn":
-        torn = (0,)
-    if second == "torn":
-        torn = (*torn, 1)
-    headers = [header for header in (first, second) if isinstance(header, _Header)]
-    if len(headers) == 2 and headers[0].version < headers[1].version:
-        headers.reverse()
-    for header in headers:
-        # The older payload is not looked at: a writer may well be at work on it.
-        record = header.record(data)
-        if record is not None:
-            return Slots(_touched(record, data), header.slot, torn, half)
-        torn = (*torn, header.slot)
+    versions = (_version(data, 0, half, owner), _version(data, 1, half, owner))
+    torn = tuple(slot for slot in (0, 1) if versions[slot] == _TORN) if _TORN in versions else ()
+    # The older payload is not looked at, if need not be: a writer may well be at work on it.
+    for slot in (0, 1) if versions[0] > versions[1] else (1, 0):
+        if versions[slot] > 0:
+            record = _record(data, _TOUCH_BYTES + slot * half)
+            if record is not None:
+                return Slots(_touched(record, data), slot, torn, half)
+            torn = (*torn, slot)
     return Slots(None, 0, torn, half)
 
 
-def _parse_header(
-    data: bytes, slot: int, half: int, owner: bytes
-) -> _Header | Literal["torn", "blank"]:
+def _version(data: bytes, slot: int, half: int, owner: bytes) -> int:
+    """The version in a slot's header, or _BLANK or _TORN."""
     start = _TOUCH_BYTES + slot * half
-    magic, number, capacity, length, version, expires_at, binding, checksum = _HEADER.unpack_from(
-        data, start
+    end = start + _HEADER_BYTES
+    if data[start:end] == _NO_HEADER:
+        return _BLANK
+    magic, number, capacity, length, version, expires_at, binding, _, checksum = (
+        _HEADER.unpack_from(data, start)
     )
     if magic == MAGIC and number > FORMAT:
         raise UnsupportedFormat(
             f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
             "deploy, or start the newer release again"
         )
+    valid = (
+        checksum == crc32(data[start : end - _CHECKSUM.size])
+        and binding == owner
+        and magic == MAGIC
+        and length <= capacity == half - _HEADER_BYTES
+        and math.isfinite(expires_at)
+    )
+    return int(version) if valid and version else _TORN
+
+
+def _record(data: bytes, start: int) -> Record | None:
+    """The record of the slot with a valid header at `start`, if its payload is whole."""
+    _, _, _, length, version, expires_at, _, checksum, _ = _HEADER.unpack_from(data, start)
     body = start + _HEADER_BYTES
-    header = data[start:body]
-    if header == _BLANK:
-        return "blank"
-    if (
-        crc32(header[:-4]) != int.from_bytes(header[-4:], "big")
-        or magic != MAGIC
-        or binding != owner
-        or capacity != half - _HEADER_BYTES
-        or length > capacity
-        or not math.isfinite(expires_at)
-    ):
-        return "torn"
-    return _Header(slot, body, length, version, expires_at, checksum)
+    payload = data[body : body + length]
+    return Record(version, payload, expires_at) if crc32(payload) == checksum else None
 
 
 def _touched(record: Record, data: bytes) -> Record:
@@ -147,7 +130,8 @@ def pack_slot(record: Record, key: str, capacity: int) -> bytes:
         record.expires_at,
         bytes.fromhex(key[:32]),
         crc32(record.payload),
-    )
+        0,
+    )[: -_CHECKSUM.size]
     return header + _CHECKSUM.pack(crc32(header)) + record.payload
 
 
@@ -169,4 +153,4 @@ def pack_touch(version: int, expires_at: float) -> bytes:
 
 def blank_slot() -> bytes:
     """The header of a slot that holds nothing."""
-    return _BLANK
+    return _NO_HEADER

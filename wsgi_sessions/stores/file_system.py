@@ -8,6 +8,7 @@ answers ESTALE. A retry therefore repeats the whole operation, never a single sy
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import random
@@ -15,8 +16,6 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import portalocker
 
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
@@ -33,7 +32,7 @@ READ = os.O_RDONLY | _SAFE
 WRITE = os.O_RDWR | _SAFE
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 
-_EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+_NO_FILE_OF_OURS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK)
 _RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
 _log = logging.getLogger("wsgi_sessions.stores.file")
 
@@ -42,8 +41,8 @@ class NotARecord(Exception):
     """What lies at a session's path is no file of ours: a link, a folder, a FIFO, a stranger's."""
 
 
-def retrying(operation: str, key: str, action: Callable[[], T]) -> T:
-    """Run `action`, again after an OSError; at last raise StoreUnavailable from it.
+def retrying(operation: str, key: str, action: Callable[[str], T]) -> T:
+    """Run `action(key)`, again after an OSError; at last raise StoreUnavailable from it.
 
     A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
     """
@@ -51,7 +50,7 @@ def retrying(operation: str, key: str, action: Callable[[], T]) -> T:
     while True:
         attempt += 1
         try:
-            return action()
+            return action(key)
         except OSError as error:
             _log.warning(
                 "session %s: %s failed with %s (%s), attempt %d",
@@ -86,75 +85,95 @@ def _advice(code: int | None) -> str:
     return "Check the file system and its mount."
 
 
-class OpenFile:
-    """A descriptor of a session file, and what fstat said of it. A context manager."""
+def read_file(path: str, owners: frozenset[int]) -> bytes:
+    """The content of a session file, without a lock. Raises NotARecord for no file of ours."""
+    fd = _open(path, READ)
+    try:
+        return _read_all(fd, _own_size(os.fstat(fd), owners))
+    finally:
+        os.close(fd)
 
-    __slots__ = ("_locked", "fd", "size")
 
-    def __init__(self, path: str, flags: int, owners: frozenset[int]) -> None:
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in _NO_FILE_OF_OURS:
+            raise NotARecord(error.strerror) from error
+        raise
+
+
+def _own_size(status: os.stat_result, owners: frozenset[int]) -> int:
+    if status.st_uid not in owners or not stat.S_ISREG(status.st_mode):
+        raise NotARecord("not a regular file of this user")
+    return status.st_size
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    data = os.read(fd, size)
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+class LockedFile:
+    """A session file, open for writing under its lock. A context manager.
+
+    `is_linked` tells whether the path still led here once the lock was held: if not, the file was
+    deleted or replaced by who held the lock before. Raises LockTimeout at `deadline` (monotonic
+    seconds), NotARecord for no file of ours.
+    """
+
+    __slots__ = ("_fd", "is_linked", "size")
+
+    def __init__(
+        self, path: str, flags: int, owners: frozenset[int], deadline: float, key: str
+    ) -> None:
+        self._fd = _open(path, flags)
         try:
-            self.fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK):
-                raise NotARecord(error.strerror) from error
-            raise
-        self._locked = False
-        try:
-            status = os.fstat(self.fd)
+            if not try_lock(self._fd):
+                wait_for_lock(self._fd, deadline, f"the file of session {short_key(key)}", key)
+            status = os.fstat(self._fd)
+            self.size = _own_size(status, owners)
+            self.is_linked = status.st_nlink > 0
         except BaseException:
-            os.close(self.fd)
+            self.close()
             raise
-        self.size = status.st_size
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners:
-            os.close(self.fd)
-            raise NotARecord("not a regular file of this user")
 
-    def __enter__(self) -> OpenFile:
+    def __enter__(self) -> LockedFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            if self._locked:
-                # Closing would do, but for a child forked meanwhile: it has the descriptor too.
-                with suppress(portalocker.LockException):
-                    portalocker.unlock(self.fd)
-        finally:
-            os.close(self.fd)
+        self.close()
 
-    def lock(self, deadline: float, key: str) -> None:
-        """Wait for the exclusive lock until `deadline` (monotonic). Raises LockTimeout."""
-        lock_descriptor(self.fd, deadline, f"the file of session {short_key(key)}", key)
-        self._locked = True
-
-    def is_linked(self) -> bool:
-        """Whether the path still led here when asked: not deleted, nor replaced."""
-        return os.fstat(self.fd).st_nlink > 0
+    def close(self) -> None:
+        """Unlock and close."""
+        # Closing alone would do, but for a child forked meanwhile: it has the descriptor too.
+        unlock(self._fd)
+        os.close(self._fd)
 
     def read(self) -> bytes:
         """The whole content."""
-        data = os.read(self.fd, self.size)
-        while len(data) < self.size:
-            more = os.read(self.fd, self.size - len(data))
-            if not more:
-                break
-            data += more
-        return data
+        return _read_all(self._fd, self.size)
 
     def write(self, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`."""
-        written = os.pwrite(self.fd, data, offset)
+        written = os.pwrite(self._fd, data, offset)
         while written < len(data):
-            written += os.pwrite(self.fd, data[written:], offset + written)
+            written += os.pwrite(self._fd, data[written:], offset + written)
 
     def sync(self, fsync: Fsync) -> None:
         """Bring what was written to the disk, as the policy asks."""
         if fsync == "data":
-            os.fdatasync(self.fd)
+            os.fdatasync(self._fd)
         elif fsync == "full":
-            os.fsync(self.fd)
+            os.fsync(self._fd)
 
 
-def lock_descriptor(fd: int, deadline: float, what: str, key: str = "") -> None:
+def wait_for_lock(fd: int, deadline: float, what: str, key: str = "") -> None:
     """Take the exclusive lock of an open file by `deadline` (monotonic), polling.
 
     Polling (a few ms) leaves a gevent hub running, where a blocking flock would stop it. Raises
@@ -171,16 +190,21 @@ def lock_descriptor(fd: int, deadline: float, what: str, key: str = "") -> None:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the exclusive lock if it is free."""
+    """Take the exclusive lock if it is free: portalocker's own call, 4 µs cheaper than through it,
+    which every commit would pay twice."""
     try:
-        portalocker.lock(fd, _EXCLUSIVE)
-    except portalocker.AlreadyLocked:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except portalocker.LockException as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None
-        raise
     return True
+
+
+def unlock(fd: int) -> None:
+    """Let go of the lock, for all who have this descriptor."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError as error:
+        swallow(error, "a lock is left to close")
 
 
 @contextmanager
@@ -194,7 +218,7 @@ def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            lock_descriptor(fd, deadline, f"session {short_key(key)}", key)
+            wait_for_lock(fd, deadline, f"session {short_key(key)}", key)
             if os.fstat(fd).st_nlink:
                 break
         except BaseException:
@@ -206,8 +230,7 @@ def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.unlink(path)
-        with suppress(portalocker.LockException):
-            portalocker.unlock(fd)
+        unlock(fd)
         os.close(fd)
 
 
