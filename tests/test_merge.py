@@ -1,0 +1,368 @@
+"""The three-way merge, and the workspace that makes its deltas."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from strategies import keys, session_data, values
+from wsgi_sessions.errors import UnserializableValue
+from wsgi_sessions.merge import ABSENT, Conflict, merge
+from wsgi_sessions.serialization import decode, encode
+from wsgi_sessions.workspace import Workspace
+
+Data = dict[str, Any]
+
+
+def raw(data: Data) -> dict[str, Raw]:
+    return {key: Raw(encode(value)) for key, value in data.items()}
+
+
+def plain(data: dict[str, Raw]) -> Data:
+    return {key: decode(bytes(value)) for key, value in data.items()}
+
+
+def changed(base: Data, to: Data, *, read: bool = False) -> Workspace:
+    """A workspace on `base` that has been made equal to `to`."""
+    workspace = Workspace(raw(base))
+    for key in list(base):
+        if read:
+            workspace.get(key)
+        if key not in to:
+            workspace.delete(key)
+    for key, value in to.items():
+        if read:
+            workspace.get(key)
+        if key not in base or encode(base[key]) != encode(value):
+            workspace.set(key, value)
+    return workspace
+
+
+def merged(
+    base: Data, mine: Data, theirs: Data, *, read: bool = False
+) -> tuple[Data, list[Conflict]]:
+    result = merge(raw(base), changed(base, mine, read=read).delta(), raw(theirs))
+    return plain(result.data), result.conflicts
+
+
+def same(one: Data, other: Data) -> bool:
+    return {k: encode(v) for k, v in one.items()} == {k: encode(v) for k, v in other.items()}
+
+
+# -- laws --------------------------------------------------------------------------------------
+
+
+@given(session_data, session_data)
+def test_without_others_my_changes_stand(base: Data, mine: Data) -> None:
+    result, conflicts = merged(base, mine, base, read=True)
+    assert same(result, mine)
+    assert conflicts == []
+
+
+@given(session_data, session_data)
+def test_without_my_changes_theirs_stand(base: Data, theirs: Data) -> None:
+    result, conflicts = merged(base, base, theirs)
+    assert same(result, theirs)
+    assert conflicts == []
+
+
+@given(session_data, session_data)
+def test_a_merge_with_itself_is_identity(base: Data, mine: Data) -> None:
+    result, conflicts = merged(base, mine, mine)
+    assert same(result, mine)
+    assert conflicts == []
+
+
+@given(session_data, session_data, session_data)
+def test_disjoint_changes_of_both_sides_stay(base: Data, mine: Data, theirs: Data) -> None:
+    mine = {k: v for k, v in mine.items() if k < "d"} | {k: v for k, v in base.items() if k >= "d"}
+    theirs = {k: v for k, v in theirs.items() if k >= "d"} | {
+        k: v for k, v in base.items() if k < "d"
+    }
+    result, conflicts = merged(base, mine, theirs)
+    expected = {k: v for k, v in mine.items() if k < "d"}
+    expected |= {k: v for k, v in theirs.items() if k >= "d"}
+    assert same(result, expected)
+    assert conflicts == []
+
+
+@given(session_data, session_data, session_data)
+def test_a_merge_is_deterministic_and_leaves_its_input_alone(
+    base: Data, mine: Data, theirs: Data
+) -> None:
+    base_raw, theirs_raw = raw(base), raw(theirs)
+    delta = changed(base, mine).delta()
+    first = merge(base_raw, delta, theirs_raw)
+    assert merge(base_raw, delta, theirs_raw) == first
+    assert same(plain(theirs_raw), theirs)
+    assert same(plain(base_raw), base)
+
+
+@given(session_data, session_data, session_data)
+def test_each_key_is_mine_or_theirs_or_a_container_of_both(
+    base: Data, mine: Data, theirs: Data
+) -> None:
+    result, conflicts = merged(base, mine, theirs)
+    paths = {conflict.path for conflict in conflicts}
+    for key in {*base, *mine, *theirs}:
+        b, m, t, r = (
+            data.get(key, ABSENT) if key in data else ABSENT
+            for data in (base, mine, theirs, result)
+        )
+        encodings = {None if v is ABSENT else encode(v) for v in (b, m, t)}
+        if len(encodings) == 3 and key in paths:
+            assert (r is ABSENT and m is ABSENT) or encode(r) == encode(m)
+
+
+@given(
+    st.lists(st.integers(-5, 5), max_size=4),
+    st.lists(st.integers(-5, 5), max_size=4),
+    st.integers(-10, 10),
+)
+def test_increments_commute(first: list[int], second: list[int], start: int) -> None:
+    def delta(steps: list[int]) -> Any:
+        workspace = Workspace(raw({"n": start}))
+        for by in steps:
+            workspace.increment("n", by)
+        return workspace.delta()
+
+    base = raw({"n": start})
+    one = merge(base, delta(second), merge(base, delta(first), base).data)
+    other = merge(base, delta(first), merge(base, delta(second), base).data)
+    assert plain(one.data) == plain(other.data) == {"n": start + sum(first) + sum(second)}
+    assert one.conflicts == other.conflicts == []
+
+
+@given(st.lists(st.integers(), max_size=4), st.lists(st.integers(), max_size=4))
+def test_appends_of_both_sides_all_stay_in_their_order(first: list[int], second: list[int]) -> None:
+    def delta(items: list[int]) -> Any:
+        workspace = Workspace(raw({"log": ["start"]}))
+        for item in items:
+            workspace.append("log", item)
+        return workspace.delta()
+
+    base = raw({"log": ["start"]})
+    result = merge(base, delta(second), merge(base, delta(first), base).data)
+    assert plain(result.data) == {"log": ["start", *first, *second]}
+    assert result.conflicts == []
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+def test_sets_merge_by_additions_and_removals(
+    base: set[int], mine: set[int], theirs: set[int]
+) -> None:
+    result, conflicts = merged({"s": base}, {"s": mine}, {"s": theirs})
+    expected = {
+        item
+        for item in range(10)
+        if (item in mine) == (item in theirs) == True  # noqa: E712  # all three
+        or ((item in mine) != (item in theirs) and item not in base)
+    }
+    assert result == {"s": expected}
+    assert conflicts == []
+
+
+# -- examples ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "mine", "theirs", "expected"),
+    [
+        ({"d": {}}, {"d": {"a": 1}}, {"d": {"b": 2}}, {"d": {"b": 2, "a": 1}}),
+        ({}, {"d": {"a": 1}}, {"d": {"b": 2}}, {"d": {"b": 2, "a": 1}}),
+        (
+            {"d": {"x": {"y": 1}}},
+            {"d": {"x": {"y": 1, "z": 2}}},
+            {"d": {"x": {}}},
+            {"d": {"x": {"z": 2}}},
+        ),
+        ({"l": [1]}, {"l": [1, 2]}, {"l": [1, 3]}, {"l": [1, 3, 2]}),
+        ({}, {"l": ["a"]}, {"l": ["b"]}, {"l": ["b", "a"]}),
+        ({"d": {"l": [1]}}, {"d": {"l": [1, 2]}}, {"d": {"l": [1, 3]}}, {"d": {"l": [1, 3, 2]}}),
+        (
+            {"f": frozenset({1})},
+            {"f": frozenset()},
+            {"f": frozenset({1, 2})},
+            {"f": frozenset({2})},
+        ),
+    ],
+)
+def test_containers_merge(base: Data, mine: Data, theirs: Data, expected: Data) -> None:
+    assert merged(base, mine, theirs) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("base", "mine", "theirs", "path"),
+    [
+        ({"n": 0}, {"n": 1}, {"n": 2}, "n"),
+        ({}, {"n": 1}, {"n": 2}, "n"),
+        ({"n": 0}, {}, {"n": 2}, "n"),
+        ({"n": 0}, {"n": 2}, {}, "n"),
+        ({"n": 0}, {"n": 1}, {"n": 1.0}, "n"),
+        ({"d": {"a": 0}}, {"d": {"a": 1}}, {"d": {"a": 2}}, "d.a"),
+        ({"l": [1, 2]}, {"l": [1]}, {"l": [1, 2, 3]}, "l"),
+        ({"l": [1]}, {"l": [0, 1]}, {"l": [1, 2]}, "l"),
+        ({"v": []}, {"v": {}}, {"v": [1]}, "v"),
+        ({"t": (1,)}, {"t": (1, 2)}, {"t": (1, 3)}, "t"),
+        ({"v": 5}, {"v": [1]}, {"v": [2]}, "v"),
+    ],
+)
+def test_anything_else_is_a_conflict_and_mine_stands(
+    base: Data, mine: Data, theirs: Data, path: str
+) -> None:
+    result, conflicts = merged(base, mine, theirs)
+    assert result == mine
+    assert conflicts == [Conflict(path, "overwritten")]
+
+
+@pytest.mark.parametrize(
+    ("base", "both", "paths"),
+    [
+        ({"n": 5}, {"n": 6}, ["n"]),
+        ({}, {"n": 1}, ["n"]),
+        ({"d": {"n": 1, "m": 1}}, {"d": {"n": 2, "m": 1}}, ["d.n"]),
+        ({"l": [1]}, {"l": [1, 2]}, ["l"]),
+        ({"s": {1}}, {"s": {1, 2}}, []),
+        ({"x": 1}, {}, []),
+    ],
+)
+def test_an_equal_change_after_reading_is_reported(
+    base: Data, both: Data, paths: list[str]
+) -> None:
+    """Two requests that both count 5 up to 6 agree, and yet one of them is lost."""
+    result, conflicts = merged(base, both, both, read=True)
+    assert result == both
+    assert conflicts == [Conflict(path, "identical") for path in paths]
+
+
+def test_an_equal_blind_change_is_no_conflict() -> None:
+    assert merged({"theme": "light"}, {"theme": "dark"}, {"theme": "dark"}) == (
+        {"theme": "dark"},
+        [],
+    )
+
+
+def test_an_operation_on_what_became_another_type_is_a_conflict() -> None:
+    base = raw({"n": 1, "log": []})
+    workspace = Workspace(base)
+    workspace.increment("n", 1)
+    workspace.append("log", "x")
+    result = merge(base, workspace.delta(), raw({"n": "text", "log": 5}))
+    assert plain(result.data) == {"n": 2, "log": ["x"]}
+    assert result.conflicts == [Conflict("n", "overwritten"), Conflict("log", "overwritten")]
+
+
+# -- the workspace -----------------------------------------------------------------------------
+
+
+@given(session_data, st.randoms(use_true_random=False))
+def test_reading_changes_nothing(data: Data, chance: random.Random) -> None:
+    workspace = Workspace(raw(data))
+    for key in chance.sample(list(data), chance.randint(0, len(data))):
+        workspace.get(key)
+    assert sorted(workspace) == sorted(data)
+    assert len(workspace) == len(data)
+    assert workspace.delta() == {}
+
+
+class Model:
+    """What a workspace should look like: a plain dictionary."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = dict(data)
+        self.workspace = Workspace(raw(data))
+
+    def step(self, action: str, key: str, value: Any) -> None:
+        if action == "set":
+            self.data[key] = value
+            self.workspace.set(key, value)
+        elif action == "delete" and key in self.data:
+            del self.data[key]
+            self.workspace.delete(key)
+        elif action == "append" and type(self.data.get(key, [])) is list:
+            self.data[key] = [*self.data.get(key, []), value]
+            self.workspace.append(key, value)
+        elif action == "increment" and type(self.data.get(key, 0)) is int:
+            self.data[key] = self.data.get(key, 0) + 3
+            self.workspace.increment(key, 3)
+        elif action == "mutate" and type(self.data.get(key)) is list:
+            self.data[key] = [*self.data[key], "mutated"]
+            self.workspace.get(key).append("mutated")
+        elif action == "rebase":
+            self.workspace.rebase(self.workspace._base)
+        elif action == "restore":
+            self.workspace.restore(self.workspace.delta())
+
+
+ACTIONS = ["set", "delete", "append", "increment", "mutate", "rebase", "restore"]
+steps = st.lists(st.tuples(st.sampled_from(ACTIONS), keys, values), max_size=12)
+
+
+@given(session_data, steps)
+def test_a_workspace_is_a_dictionary_and_its_delta_says_all(data: Data, actions: Any) -> None:
+    model = Model(data)
+    for action in actions:
+        model.step(*action)
+        assert sorted(model.workspace) == sorted(model.data)
+        assert len(model.workspace) == len(model.data)
+    for key, value in model.data.items():
+        assert encode(model.workspace.get(key)) == encode(value)
+    result = merge(raw(data), model.workspace.delta(), raw(data))
+    assert same(plain(result.data), model.data)
+    assert result.conflicts == []
+
+
+def test_nested_mutation_is_found_without_a_flag() -> None:
+    workspace = Workspace(raw({"cart": {"items": [1]}, "other": [1]}))
+    workspace.get("other")
+    workspace.get("cart")["items"].append(2)
+    assert list(workspace.delta()) == ["cart"]
+
+
+def test_an_untouched_value_is_never_decoded_or_rewritten() -> None:
+    broken = Raw(b"\xc1")
+    base = {"ok": Raw(encode(1)), "broken": broken}
+    workspace = Workspace(base)
+    workspace.set("ok", 2)
+    assert merge(base, workspace.delta(), base).data["broken"] is broken
+
+
+def test_mixed_numbers_and_wrong_types() -> None:
+    workspace = Workspace(raw({"d": Decimal("1.1"), "b": True, "t": "x"}))
+    assert workspace.increment("d", Decimal("0.2")) == Decimal("1.3")
+    with pytest.raises(TypeError):
+        workspace.increment("b", 1)
+    with pytest.raises(TypeError):
+        workspace.append("t", 1)
+    assert list(workspace.delta()) == ["d"]
+
+
+def test_a_value_that_cannot_be_kept_changes_nothing() -> None:
+    workspace = Workspace(raw({"a": 1}))
+    with pytest.raises(UnserializableValue):
+        workspace.set("a", object())
+    with pytest.raises(UnserializableValue):
+        workspace.append("log", object())
+    assert workspace.get("a") == 1
+    assert workspace.delta() == {}
+
+
+def test_what_is_mutated_into_nonsense_is_refused_with_its_path() -> None:
+    workspace = Workspace(raw({"cart": [{"price": 1}]}))
+    workspace.get("cart")[0]["price"] = object()
+    with pytest.raises(UnserializableValue, match=r"cart\[0\]\.price"):
+        workspace.delta()
+
+
+def test_an_operation_then_a_mutation_is_a_plain_change() -> None:
+    workspace = Workspace(raw({"log": [1]}))
+    workspace.append("log", 2)
+    workspace.get("log")[0] = "changed"
+    result = merge(raw({"log": [1]}), workspace.delta(), raw({"log": [1]}))
+    assert plain(result.data) == {"log": ["changed", 2]}
