@@ -1,0 +1,45 @@
+"""The table of stores that the contract suite runs against. Each server is real, and its own."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from redis_servers import ClusterGroup, RedisServer, SentinelGroup, available
+from requirements_of_tests import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def _memory(_: Path) -> Iterator[str]:
+    yield "memory://"
+
+
+@contextmanager
+def _files(folder: Path) -> Iterator[str]:
+    yield f"file://{folder}"
+
+
+def _server(
+    start: Callable[[], RedisServer | SentinelGroup | ClusterGroup],
+) -> Callable[[Path], AbstractContextManager[str]]:
+    @contextmanager
+    def started(_: Path) -> Iterator[str]:
+        require(available())
+        with start() as server:
+            yield server.url
+
+    return started
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "memory": _memory,
+    "file": _files,
+    "redis": _server(RedisServer),
+    "unix": _server(lambda: RedisServer(transport="unix")),
+    "sentinel": _server(SentinelGroup),
+    "cluster": _server(ClusterGroup),
+}
