@@ -99,7 +99,8 @@ def parse_url(url: str) -> RedisURL:
 
 
 def _fail(scheme: str, what: str) -> NoReturn:
-    raise ConfigurationError(f"the store URL {scheme}://…: {what}")
+    # From None: the text of what the parser raised may show a password.
+    raise ConfigurationError(f"the store URL {scheme}://…: {what}") from None
 
 
 def _scheme(url: str) -> Scheme:
@@ -122,8 +123,7 @@ def _split(scheme: Scheme, url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Not chained: the text of the cause may show a part of the password.
-        _fail(scheme, "a bracket is not closed; an IPv6 address is written [::1]")
+        _fail(scheme, "an open bracket (write [::1]), or a character that no URL has (write %40)")
     if scheme != "unix" and "@" in parts.path + parts.query:
         # The rest would take a piece of the password for a host, a port or a database, and show it.
         _fail(scheme, "an '@' follows the host; in a password write '/' as %2F and '?' as %3F")
