@@ -87,7 +87,9 @@ class FileIndex:
         return os.path.join(self._folder, digest[:2], digest)
 
     def _add(self, folder: str, key: str, expires_at: float) -> None:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for path in (self._folder, os.path.dirname(folder), folder):
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o700)  # makedirs would give the mode to the last one only
         path = os.path.join(folder, key)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         os.utime(path, (expires_at, expires_at))
