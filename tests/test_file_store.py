@@ -187,6 +187,11 @@ def test_lengths_that_lie_are_damage(store: FileStore, field: int) -> None:
 # -- what is no file of ours -------------------------------------------------------------------
 
 
+def save_is_refused(store: FileStore) -> None:
+    with pytest.raises(SessionGone):
+        store.save(KEY, b"x", FUTURE, expected_version=1)
+
+
 def make_link(path: Path) -> None:
     path.symlink_to("/etc/passwd")
 
@@ -225,7 +230,7 @@ def test_what_is_no_file_of_ours_is_set_aside(store: FileStore, make: Any) -> No
     for act in (
         lambda: store.load(KEY),
         lambda: store.touch(KEY, FUTURE),
-        lambda: pytest.raises(SessionGone, store.save, KEY, b"x", FUTURE, expected_version=1),
+        lambda: save_is_refused(store),
         lambda: store.delete(KEY),
     ):
         path.parent.mkdir(exist_ok=True)

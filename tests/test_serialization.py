@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from strategies import values
+
 from wsgi_sessions.errors import CorruptRecord, UnserializableValue, UnsupportedFormat
 from wsgi_sessions.serialization import (
     FORMAT,
@@ -35,7 +35,7 @@ KEY = "ab" * 32
 OTHER = "cd" * 32
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> Any:
     """Equal in type and value all the way down; NaN equals NaN, -0.0 does not equal 0.0."""
     if type(one) is not type(other):
         return False
@@ -124,8 +124,13 @@ class Zone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         return timedelta(0)
 
+    dst = utcoffset
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024  # the untyped one is what applications have
+    def tzname(self, _: datetime | None) -> str:
+        return "Zone"
+
+
+Point = namedtuple("Point", "x y")  # the untyped one is what applications have
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from store_urls import STORES
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores.base import Backend, Record
+from wsgi_sessions.stores.base import Backend
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
@@ -65,6 +65,11 @@ def key() -> str:
     return store_key(new_id())
 
 
+def about(version: int, payload: bytes, expires_at: float) -> tuple[object, ...]:
+    """A record whose expiry was written some moments ago."""
+    return (version, payload, pytest.approx(expires_at, abs=20))
+
+
 def later(seconds: float = 1000.0) -> float:
     return time.time() + seconds
 
@@ -81,7 +86,7 @@ def test_what_is_created_is_loaded(backend: Backend, key: str) -> None:
     expires_at = later()
     backend.sessions.create(key, b"\x00payload\xff", expires_at)
     record = backend.sessions.load(key)
-    assert record == Record(1, b"\x00payload\xff", pytest.approx(expires_at, abs=0.01))
+    assert record == about(1, b"\x00payload\xff", expires_at)
 
 
 def test_create_never_replaces(backend: Backend, key: str) -> None:
@@ -101,7 +106,7 @@ def test_a_save_replaces_payload_and_expiry_and_counts_up(backend: Backend, key:
         )
         assert saved == version + 1
         record = backend.sessions.load(key)
-        assert record == Record(version + 1, b"x" * version, pytest.approx(later(2000), abs=20))
+        assert record == about(version + 1, b"x" * version, later(2000))
 
 
 def test_a_save_may_shorten_the_expiry(backend: Backend, key: str) -> None:
@@ -159,7 +164,7 @@ def test_what_is_deleted_stays_dead(backend: Backend, key: str) -> None:
 def test_a_touch_moves_the_expiry_and_nothing_else(backend: Backend, key: str) -> None:
     backend.sessions.create(key, b"x", later(100))
     backend.sessions.touch(key, later(500))
-    assert backend.sessions.load(key) == Record(1, b"x", pytest.approx(later(500), abs=20))
+    assert backend.sessions.load(key) == about(1, b"x", later(500))
     assert backend.sessions.save(key, b"y", later(100), expected_version=1) == 2
 
 
@@ -168,7 +173,7 @@ def test_a_touch_never_shortens_and_never_creates(backend: Backend, key: str) ->
     assert backend.sessions.load(key) is None
     backend.sessions.create(key, b"x", later(500))
     backend.sessions.touch(key, later(100))
-    assert backend.sessions.load(key) == Record(1, b"x", pytest.approx(later(500), abs=20))
+    assert backend.sessions.load(key) == about(1, b"x", later(500))
 
 
 def test_records_do_not_mix(backend: Backend) -> None:
@@ -223,7 +228,7 @@ def test_an_expired_record_is_none_and_cannot_be_saved_or_touched(place: Place, 
     with pytest.raises(SessionGone):
         backend.sessions.save(key, b"y", clock() + 1000, expected_version=1)
     backend.sessions.create(key, b"new", clock() + 1000)
-    assert backend.sessions.load(key) == Record(1, b"new", pytest.approx(clock() + 1000, abs=20))
+    assert backend.sessions.load(key) == about(1, b"new", clock() + 1000)
     backend.close()
 
 
