@@ -1,0 +1,134 @@
+"""``wsgi-sessions``: a thin shell, one function per command.
+
+Exit codes: 0 fine; 1 a fault, as when the store is down; 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsgi_sessions import __version__
+from wsgi_sessions.config import Config
+from wsgi_sessions.config_help import describe
+from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
+from wsgi_sessions.identity import new_secret
+from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from wsgi_sessions.stores.base import Backend
+
+
+class Commands(click.Group):
+    """Commands whose errors are a line on stderr and an exit code, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Called by click."""
+        try:
+            return super().invoke(ctx)
+        except SessionError as error:
+            is_usage = isinstance(error, ConfigurationError)
+            raise (Misconfigured if is_usage else click.ClickException)(str(error)) from error
+
+
+class Misconfigured(click.ClickException):
+    """A fault in what the user gave."""
+
+    exit_code = 2
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="wsgi-sessions")
+def main() -> None:
+    """Sessions that WSGI workers share."""
+
+
+@main.command()
+@click.option("--store", metavar="URL", help="Where to keep sessions.  [default: temporary files]")
+@click.option("--bind", metavar="HOST:PORT", help="[default: 127.0.0.1, from port 8000 on]")
+@click.option(
+    "--worker-class",
+    type=click.Choice(["sync", "gthread", "gevent"]),
+    default="gthread",
+    show_default=True,
+)
+@click.option("--workers", type=click.IntRange(1, 32), default=3, show_default=True)
+def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -> None:
+    """Serve a page that shows several workers share one session.
+
+    Settings in the environment are not used, and an application's own sessions are left alone.
+    """
+    _require("gunicorn")
+    if worker_class == "gevent":
+        _require("gevent")
+    from wsgi_sessions.demo.server import Address, Plan, serve  # needs gunicorn
+
+    address = None if bind is None else Address.parse(bind)
+    serve(Plan(store, worker_class, workers), address)
+
+
+@main.command()
+def keygen() -> None:
+    """Print a new secret for WSGI_SESSIONS_SECRET_KEYS."""
+    click.echo(new_secret())
+
+
+@main.command()
+@json_option
+def config(*, as_json: bool) -> None:
+    """Print each setting, its value and where that came from. Secrets are hidden."""
+    rows = describe(Config.from_environ(os.environ))
+    if as_json:
+        _print_json([row._asdict() for row in rows])
+        return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@main.command()
+@json_option
+def sweep(*, as_json: bool) -> None:
+    """Remove expired sessions, and what crashes left behind, now."""
+    config = Config.from_environ(os.environ)
+    backend = _open(config)
+    try:
+        backend.sessions.ping()  # some stores need no sweep, and would not be asked
+        swept = Sweeper(backend, interval=0, max_sessions=config.max_sessions).sweep()
+    except OSError as error:
+        raise StoreUnavailable(f"the {backend.name} store cannot be swept: {error}") from error
+    finally:
+        backend.close()
+    if as_json:
+        _print_json({"store": backend.name, **swept._asdict()})
+        return
+    counts = {"expired": swept.expired, **swept.leftovers}
+    click.echo("removed " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _open(config: Config) -> Backend:
+    return open_backend(
+        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
+    )
+
+
+def _require(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ConfigurationError(
+            f"{package} is not installed; install it with: "
+            f"{sys.executable} -m pip install {package}"
+        )
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,228 @@
+"""The demonstration's application: plain WSGI with Werkzeug, and one session per visitor.
+
+All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`), and
+`get_session` in it. What a handler does to the session is stored when it has returned.
+
+There are no CSRF tokens: nothing changes but by POST, and browsers do not send a SameSite=Lax
+cookie with a POST that another site makes. That is enough for a demonstration.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Request, Response
+
+from wsgi_sessions import Session, build, get_session
+from wsgi_sessions.demo import race
+from wsgi_sessions.demo.health import Health, json_response
+from wsgi_sessions.demo.page import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from wsgi_sessions import Config
+    from wsgi_sessions.demo.naive import NaiveSession, NaiveSessions
+    from wsgi_sessions.demo.page import Setup
+
+NAIVE_COOKIE = "naive"
+ANSWERS_COOKIE = "answers"
+ANSWERS_KEPT = 5
+
+_STEP = f"<int(min=1, max={race.STEPS}):number>"
+ROUTES = Map(
+    [
+        Rule("/", methods=["GET"], endpoint="page"),
+        Rule("/login", methods=["POST"], endpoint="log_in"),
+        Rule("/logout", methods=["POST"], endpoint="log_out"),
+        Rule("/notes", methods=["POST"], endpoint="add_note"),
+        Rule("/count", methods=["POST"], endpoint="count"),
+        Rule("/race", methods=["GET"], endpoint="race_without_script"),
+        Rule("/race/start", methods=["POST"], endpoint="start_race"),
+        Rule(f"/race/shared/{_STEP}", methods=["POST"], endpoint="shared_step"),
+        Rule(f"/race/naive/{_STEP}", methods=["POST"], endpoint="naive_step"),
+        Rule("/race/finish", methods=["POST"], endpoint="finish_race"),
+        Rule("/static/<name>", methods=["GET"], endpoint="static"),
+    ]
+)
+STATIC_FILES = {
+    "style.css": "text/css; charset=utf-8",
+    "script.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+PROTECTION = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def make_application(config: Config, setup: Setup, naive: NaiveSessions) -> WSGIApplication:
+    """The demonstration, with sessions as `config` says."""
+    return Health(build(Demo(setup, naive), config))
+
+
+class Demo:
+    """The page and what its buttons do; to be wrapped by `wsgi_sessions.build`.
+
+    `setup` is what the page tells of the server, `naive` the sessions that lose the race.
+    """
+
+    def __init__(self, setup: Setup, naive: NaiveSessions) -> None:
+        self._setup = setup
+        self._naive = naive
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """PEP 3333."""
+        response = self._respond(DemoRequest(environ))
+        response.headers.update(PROTECTION)
+        return response(environ, start_response)
+
+    def _respond(self, request: DemoRequest) -> Response:
+        try:
+            endpoint, arguments = ROUTES.bind_to_environ(request.environ).match()
+            response: Response = getattr(self, endpoint)(request, **arguments)
+        except HTTPException as error:
+            return Response.force_type(error.get_response(request.environ))
+        return response
+
+    # -- the page and its forms ----------------------------------------------------------------
+
+    def page(self, request: DemoRequest) -> Response:
+        """The one page."""
+        return self._page(request, notice="")
+
+    def log_in(self, request: DemoRequest) -> Response:
+        """Any name will do. The session gets a new id, and the old one is dead at once."""
+        request.session.login(request.text("name", 40))
+        request.session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
+        return request.see_page()
+
+    def log_out(self, request: DemoRequest) -> Response:
+        """Destroy the session with all that is in it."""
+        request.session.flush()
+        return request.see_page()
+
+    def add_note(self, request: DemoRequest) -> Response:
+        """Many requests may append to one list at a time: every item stays."""
+        request.session.append("notes", request.text("note", 200))
+        return request.see_page()
+
+    def count(self, request: DemoRequest) -> Response:
+        """Many requests may count one number at a time: every one counts."""
+        request.session.increment("count")
+        return request.see_page()
+
+    # -- the race ------------------------------------------------------------------------------
+
+    def race_without_script(self, request: DemoRequest) -> Response:
+        """Where the button of the race leads without JavaScript."""
+        return self._page(
+            request,
+            notice="The race needs JavaScript: a form sends one request, and the race takes "
+            f"{race.STEPS}. Everything else on this page works without it.",
+        )
+
+    def start_race(self, request: DemoRequest) -> Response:
+        """Clear the track in both sessions. Both are stored by this, so that all steps meet."""
+        race.prepare(request.session)
+        session_id, naive = self._open_naive(request)
+        race.prepare(naive)
+        self._naive.save(session_id, naive)
+        response = answered()
+        response.set_cookie(NAIVE_COOKIE, session_id, httponly=True, samesite="Lax")
+        return response
+
+    def shared_step(self, request: DemoRequest, number: int) -> Response:
+        """One request of the race, on the session of this package."""
+        race.step(request.session, number, os.getpid())
+        return answered()
+
+    def naive_step(self, request: DemoRequest, number: int) -> Response:
+        """The same on the naive session."""
+        session_id, naive = self._open_naive(request)
+        race.step(naive, number, os.getpid())
+        self._naive.save(session_id, naive)
+        return answered()
+
+    def finish_race(self, request: DemoRequest) -> Response:
+        """The browser has all its answers: what is not there by now is lost."""
+        request.session["race_done"] = True
+        return answered()
+
+    # -- the rest ------------------------------------------------------------------------------
+
+    def static(self, request: DemoRequest, name: str) -> Response:
+        """The style sheet, the script and the icon."""
+        if name not in STATIC_FILES:
+            raise NotFound
+        content = (files(__package__) / "static" / name).read_bytes()
+        response = Response(content, content_type=STATIC_FILES[name])
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        return response.make_conditional(request.environ)
+
+    def _page(self, request: DemoRequest, notice: str) -> Response:
+        _, naive = self._open_naive(request)
+        answers = request.answers()
+        page = Page(self._setup, answers, request.session, naive, notice)
+        response = Response(page.render(), content_type="text/html; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"
+        return with_answers(response, answers)
+
+    def _open_naive(self, request: DemoRequest) -> tuple[str, NaiveSession]:
+        return self._naive.open(request.cookies.get(NAIVE_COOKIE))
+
+
+class DemoRequest(Request):
+    """A request with a session."""
+
+    max_content_length = 16 * 1024
+
+    @property
+    def session(self) -> Session:
+        """The visitor's session. Nothing is read before it is used."""
+        return get_session(self.environ)
+
+    def text(self, field: str, limit: int) -> str:
+        """A field of a form that must be filled in, cut to `limit` characters."""
+        value = self.form.get(field, "").strip()[:limit]
+        if not value:
+            raise BadRequest(f"The field '{field}' is empty: go back and fill it in.")
+        return value
+
+    def answers(self) -> list[int]:
+        """The workers that answered this visitor, newest first: this one, then the cookie's.
+
+        A cookie of its own, since it changes with every answer: looking at the page is no reason to
+        store a session.
+        """
+        cookie = self.cookies.get(ANSWERS_COOKIE, "")
+        before = [int(part) for part in cookie.split(".") if part.isdecimal() and len(part) < 11]
+        return [os.getpid(), *before][:ANSWERS_KEPT]
+
+    def see_page(self) -> Response:
+        """Back to the page, so that reloading it repeats nothing (RFC 9110, 303 See Other)."""
+        return with_answers(Response.force_type(redirect("/", 303)), self.answers())
+
+
+def answered() -> Response:
+    """The answer to a request of the race: which worker did it."""
+    return json_response({"worker": os.getpid()})
+
+
+def with_answers(response: Response, answers: Iterable[int]) -> Response:
+    """The response, with the cookie of the workers that answered."""
+    value = ".".join(str(worker) for worker in answers)
+    response.set_cookie(ANSWERS_COOKIE, value, httponly=True, samesite="Lax")
+    return response

@@ -1,0 +1,166 @@
+"""The demonstration's page as HTML. `Markup.format` escapes whatever is put into it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+from markupsafe import Markup
+
+from wsgi_sessions.demo import race
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsgi_sessions import Session
+    from wsgi_sessions.demo.naive import NaiveSession
+    from wsgi_sessions.demo.race import Result
+
+_SHARED_WAY = "stores what a request changed, merged with what others stored meanwhile"
+_NAIVE_WAY = "stores the whole session again, over what others stored meanwhile"
+_VALUE_LENGTH = 100
+
+
+class Setup(NamedTuple):
+    """What the page tells of the server."""
+
+    store: str
+    worker_class: str
+    workers: int
+
+    def __str__(self) -> str:
+        processes = "process" if self.workers == 1 else "processes"
+        return f"{self.workers} worker {processes}"
+
+
+class Page(NamedTuple):
+    """What one page shows. `answers` are the workers that answered, newest first."""
+
+    setup: Setup
+    answers: Sequence[int]
+    session: Session
+    naive: NaiveSession
+    notice: str
+
+    def render(self) -> str:
+        """The whole document."""
+        is_done = "race_done" in self.session
+        shared = race.result(self.session) if is_done else None
+        naive = race.result(self.naive) if is_done else None
+        return _template("page.html").format(
+            setup=self.setup,
+            worker_class=self.setup.worker_class,
+            store=self.setup.store,
+            worker=self.answers[0],
+            earlier=_earlier(self.answers[1:]),
+            account=_account(self.session),
+            facts=_facts(self.session),
+            values=_values(self.session),
+            count=self.session.get("count", 0),
+            notice=_NOTICE.format(self.notice) if self.notice else "",
+            steps=race.STEPS,
+            milliseconds=round(race.STEP_SECONDS * 1000),
+            verdict=_verdict(shared, naive),
+            shared=_lane("shared", "wsgi-sessions", _SHARED_WAY, shared),
+            naive=_lane("naive", "Naive session", _NAIVE_WAY, naive),
+        )
+
+
+_WORKER = Markup('<li><span class="worker">{}</span></li>')
+_EARLIER = Markup('<p id="before">and before it from</p><ol aria-labelledby="before">{}</ol>')
+_NOTICE = Markup('<p class="notice" role="status">{}</p>')
+_FACT = Markup("<div><dt>{}</dt><dd>{}</dd></div>")
+_VALUE = Markup('<tr><th scope="row">{}</th><td><code>{}</code></td></tr>')
+_SCORE = Markup("<strong>{}</strong> of {} kept, {} lost")
+_DOT = Markup('<span class="dot {}" data-step="{}">{}</span>')
+
+_SIGNS = {"kept": "✓", "lost": "✗", "waiting": ""}
+
+
+def _template(name: str) -> Markup:
+    # Trusted: it comes with the package.
+    return Markup((files(__package__) / "static" / name).read_text("utf-8"))  # noqa: S704
+
+
+def _earlier(workers: Sequence[int]) -> Markup:
+    if not workers:
+        return Markup("")
+    return _EARLIER.format(Markup("").join(_WORKER.format(worker) for worker in workers))
+
+
+# -- the session -----------------------------------------------------------------------------------
+
+
+def _account(session: Session) -> Markup:
+    if session.principal is None:
+        return _template("log_in.html")
+    return _template("log_out.html").format(session.principal)
+
+
+def _facts(session: Session) -> Markup:
+    who = "nobody" if session.principal is None else session.principal
+    facts = [_FACT.format("User", who)]
+    if session.created_at is None or session.expires_at is None:
+        facts.append(_FACT.format("Stored", "not yet: nothing has been put into it"))
+    else:
+        minutes = round((session.expires_at - time.time()) / 60)
+        facts.append(_FACT.format("Began", _clock(session.created_at)))
+        expiry = f"{_clock(session.expires_at)}, in {minutes} minutes, if left unused"
+        facts.append(_FACT.format("Expires", expiry))
+    return Markup("").join(facts)
+
+
+def _values(session: Session) -> Markup:
+    rows = [_VALUE.format(key, _shown(value)) for key, value in session.items()]
+    return Markup("").join(rows) or _template("empty.html")
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%H:%M:%S UTC")
+
+
+def _shown(value: object) -> str:
+    text = str(value) if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= _VALUE_LENGTH else f"{text[:_VALUE_LENGTH]} …"
+
+
+# -- the race --------------------------------------------------------------------------------------
+
+
+def _verdict(shared: Result | None, naive: Result | None) -> str:
+    if shared is None or naive is None:
+        return ""
+    kept, naive_kept = len(shared.kept), len(naive.kept)
+    text = f"wsgi-sessions kept the work of {kept} of {race.STEPS} requests, "
+    text += f"the naive session that of {naive_kept}."
+    if naive_kept == race.STEPS:
+        text += " It lost nothing this time: did no two requests overlap?"
+    return text
+
+
+def _lane(name: str, title: str, how: str, result: Result | None) -> Markup:
+    outcome = _not_run() if result is None else _outcome(result)
+    return _template("lane.html").format(name=name, title=title, how=how, **outcome)
+
+
+def _not_run() -> dict[str, str]:
+    text = "not run yet"
+    return {"score": text, "label": text, "detail": "", "dots": _dots("waiting", frozenset())}
+
+
+def _outcome(result: Result) -> dict[str, str]:
+    kept, lost = len(result.kept), race.STEPS - len(result.kept)
+    return {
+        "score": _SCORE.format(kept, race.STEPS, lost),
+        "label": f"{kept} kept, {lost} lost",
+        "detail": f"keys {result.keys}, list items {result.items}, counter {result.counter}",
+        "dots": _dots("lost", result.kept),
+    }
+
+
+def _dots(otherwise: str, kept: frozenset[int]) -> Markup:
+    states = ("kept" if n in kept else otherwise for n in range(1, race.STEPS + 1))
+    dots = (_DOT.format(state, n, _SIGNS[state]) for n, state in enumerate(states, 1))
+    return Markup("").join(dots)

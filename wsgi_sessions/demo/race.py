@@ -1,0 +1,55 @@
+"""The race: many requests at once, each of which adds to one session."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from werkzeug.exceptions import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wsgi_sessions import Session
+    from wsgi_sessions.demo.naive import NaiveSession
+
+STEPS = 20
+STEP_SECONDS = 0.08
+
+
+class Result(NamedTuple):
+    """What a session has kept of a race: the steps of which all is there, and each count."""
+
+    kept: frozenset[int]
+    keys: int
+    items: int
+    counter: int
+
+
+def prepare(session: Session | NaiveSession) -> None:
+    """Clear what an earlier race left."""
+    session["race_keys"] = {}
+    session["race_list"] = []
+    session["race_count"] = 0
+    session.pop("race_done", None)
+
+
+def step(session: Session | NaiveSession, number: int, worker: int) -> None:
+    """What each request does, to either session: read it, take a while, then change it.
+
+    Raises Conflict (409) if no race was prepared.
+    """
+    if "race_keys" not in session:
+        raise Conflict("No race was started in this session.")
+    keys = session["race_keys"]
+    time.sleep(STEP_SECONDS)
+    keys[str(number)] = worker
+    session.append("race_list", number)
+    session.increment("race_count")
+
+
+def result(session: Mapping[str, Any]) -> Result:
+    """Count what the session holds."""
+    keys, items = session.get("race_keys", {}), session.get("race_list", [])
+    kept = frozenset(number for number in items if str(number) in keys)
+    return Result(kept, len(keys), len(items), session.get("race_count", 0))

@@ -1,0 +1,204 @@
+"""The demonstration under gunicorn, in the foreground, with nothing left behind at its end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import quote
+
+import click
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from wsgi_sessions.config import Config
+from wsgi_sessions.cookies import CookiePolicy
+from wsgi_sessions.demo.app import make_application
+from wsgi_sessions.demo.naive import NaiveSessions
+from wsgi_sessions.demo.page import Setup
+from wsgi_sessions.errors import ConfigurationError, SessionError
+from wsgi_sessions.events import Event
+from wsgi_sessions.identity import new_secret
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _typeshed.wsgi import WSGIApplication
+
+THREADS = 4
+_PORTS_TRIED = 20
+_BACKLOG = 128
+
+
+class CannotListen(SessionError):
+    """The address is in use, or not one of this machine's."""
+
+
+class Address(NamedTuple):
+    """Where to listen. Port 0 means any free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """From ``127.0.0.1:8000`` or ``[::1]:8000``. Raises ConfigurationError."""
+        host, _, port = text.rpartition(":")
+        if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+            raise ConfigurationError(f"{text!r} is no address to listen on: write 127.0.0.1:8000")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+DEFAULT_ADDRESS = Address("127.0.0.1", 8000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to serve, and how: `store` is a URL, or None for a temporary folder."""
+
+    store: str | None
+    worker_class: str
+    workers: int
+
+
+def serve(plan: Plan, address: Address | None) -> NoReturn:
+    """Serve until SIGINT, SIGTERM or SIGHUP; then exit.
+
+    Without an `address`, on the first free port from 8000 on. Raises ConfigurationError,
+    StoreUnavailable and CannotListen before anything is started.
+    """
+    signal.signal(signal.SIGTERM, _exit)  # until gunicorn listens to signals itself
+    with temporary_folder() as folder:
+        config, setup = _configure(plan, folder)
+        listener = listen_near(DEFAULT_ADDRESS) if address is None else listen(address)
+        greeting = _greeting(listener, address or DEFAULT_ADDRESS, setup)
+        Server(config, setup, folder, listener, greeting).run()
+    raise SystemExit(0)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that is removed by the process that made it.
+
+    By no other: gunicorn's workers are forks, and leave through here too when they exit.
+    """
+    folder, owner = tempfile.mkdtemp(prefix="wsgi-sessions-demo-"), os.getpid()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def listen_near(address: Address) -> socket.socket:
+    """A listening socket on the first free port from this one on."""
+    for port in range(address.port, address.port + _PORTS_TRIED):
+        try:
+            return listen(address._replace(port=port))
+        except CannotListen:
+            continue
+    last = address.port + _PORTS_TRIED - 1
+    raise CannotListen(f"no port from {address.port} to {last} is free: give one with --bind")
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket. Raises CannotListen."""
+    try:
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=_BACKLOG)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"
+        raise CannotListen(f"the address {address} {why}; choose another with --bind") from error
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn on a socket that listens already. Each worker builds its own application."""
+
+    def __init__(
+        self, config: Config, setup: Setup, folder: str, listener: socket.socket, greeting: str
+    ) -> None:
+        self._config = config
+        self._setup = setup
+        self._folder = folder
+        self._listener = listener
+        self._greeting = greeting
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn. What an older gunicorn does not know is left out."""
+        settings: dict[str, Any] = {
+            "bind": f"fd://{self._listener.detach()}",
+            "workers": self._setup.workers,
+            "worker_class": self._setup.worker_class,
+            "threads": THREADS if self._setup.worker_class == "gthread" else 1,
+            "keepalive": 0,  # else a browser stays with the worker that it met first
+            "graceful_timeout": 5,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": self._ready,
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> WSGIApplication:
+        """Called by gunicorn, in each worker."""
+        logging.getLogger("wsgi_sessions").addFilter(_is_news)
+        return make_application(self._config, self._setup, NaiveSessions(self._folder))
+
+    def _ready(self, _arbiter: object) -> None:
+        # A terminal that is closed ends the demonstration; gunicorn would reload and stay.
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        click.echo(self._greeting)
+
+
+def _configure(plan: Plan, folder: str) -> tuple[Config, Setup]:
+    """The configuration, after a look at the store. Of the environment nothing is used."""
+    url = plan.store or f"file://{quote(folder)}/sessions"
+    backend = open_backend(url)
+    try:
+        backend.sessions.ping()
+    finally:
+        backend.close()  # before the fork: each worker opens its own
+    if backend.name == "memory" and plan.workers > 1:
+        raise ConfigurationError("memory:// is not shared by processes: add --workers 1")
+    config = Config(
+        url=url,
+        # The file store keeps a secret of its own. Another one gets it through the fork.
+        secret_keys=() if backend.secret else (new_secret(),),
+        idle_lifetime=3600.0,
+        cookie=CookiePolicy(name="demo_session"),
+        key_prefix="demo-session:",
+    )
+    return config, Setup(backend.name, plan.worker_class, plan.workers)
+
+
+def _greeting(listener: socket.socket, wanted: Address, setup: Setup) -> str:
+    address = Address(*listener.getsockname()[:2])
+    is_moved = wanted.port not in (0, address.port)
+    why = f" (port {wanted.port} is in use)" if is_moved else ""
+    return (
+        f"Open http://{address}/{why} - {setup} of class {setup.worker_class}, "
+        f"sessions in the {setup.store} store. Ctrl+C stops it."
+    )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """That a demonstration goes over plain http is known."""
+    event = getattr(record, "event", None)
+    return not (isinstance(event, Event) and event.name == "insecure")
+
+
+def _exit(*_: object) -> NoReturn:
+    raise SystemExit(0)
