@@ -289,6 +289,11 @@ class Browser:
                 self.cookie = None if "max-age=0" in attributes.lower() else value
 
 
+def record_file(server: GunicornServer, browser: Browser) -> str:
+    """The path of a browser's session in a file store."""
+    return str(server.sessions / "sessions" / browser.key[:2] / browser.key)
+
+
 def at_once(*calls: Callable[[], Reply]) -> list[Reply]:
     """Make several requests at the same time; their replies in order."""
     barrier = threading.Barrier(len(calls))

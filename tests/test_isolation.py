@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
-from gunicorn_server import SECRET
+from gunicorn_server import SECRET, record_file
 
 from wsgi_sessions import Config, build, get_session
 from wsgi_sessions.identity import IdSigner, new_id
@@ -94,10 +94,6 @@ def test_a_copied_record_is_refused(server: GunicornServer, request: pytest.Fixt
     assert bob.get("/assign", key="name", value="bob").status == 200
     assert alice.get("/read").json["principal"] == "alice"
     assert alice.values()["name"] == "alice"
-
-
-def record_file(server: GunicornServer, browser: Browser) -> str:
-    return str(server.sessions / "sessions" / browser.key[:2] / browser.key)
 
 
 # -- visitors without a session --------------------------------------------------------------------
