@@ -289,6 +289,14 @@ class Browser:
                 self.cookie = None if "max-age=0" in attributes.lower() else value
 
 
+def assert_unavailable(reply: Reply) -> None:
+    """Refused for now: with no cookie, and nothing that a cache would keep."""
+    assert reply.status == 503, reply
+    assert reply.headers["Retry-After"] == "1"
+    assert reply.headers["Cache-Control"] == "no-store"
+    assert reply.set_cookies == []
+
+
 def record_file(server: GunicornServer, browser: Browser) -> str:
     """The path of a browser's session in a file store."""
     return str(server.sessions / "sessions" / browser.key[:2] / browser.key)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from gunicorn_server import GunicornServer, record_file
+from gunicorn_server import GunicornServer, assert_unavailable, record_file
 from operations import GROW, LOGIN, LOGOUT, READ, START, STARTED, WRITE, Operation
 from redis_servers import wait_until
 from requirements_of_tests import require
@@ -26,7 +26,7 @@ from strace import LINK, RENAME, UNLINK, Strace, unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gunicorn_server import Browser, Reply
+    from gunicorn_server import Browser
 
 FSTAT, MKDIR = "?fstat,?newfstatat", "?mkdir,mkdirat"
 
@@ -215,14 +215,6 @@ def test_requests_without_session_go_on(server: GunicornServer, visitor: Browser
         assert_unavailable(visitor.get("/read"))
         assert visitor.get("/none").status == 200
         assert server.browser().is_anonymous()
-
-
-def assert_unavailable(reply: Reply) -> None:
-    """Refused for now: with no cookie, and nothing that a cache would keep."""
-    assert reply.status == 503, reply
-    assert reply.headers["Retry-After"] == "1"
-    assert reply.headers["Cache-Control"] == "no-store"
-    assert reply.set_cookies == []
 
 
 # -- short writes, for real ------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""Redis killed, hung and back again under gunicorn: refused in time, and nobody is logged out."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from gunicorn_server import WORKER_CLASSES, GunicornServer, assert_unavailable, at_once
+from operations import GROW, LOGIN, LOGOUT, READ, START, STARTED, WRITE
+from redis_servers import RedisServer, available, wait_until
+from requirements_of_tests import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gunicorn_server import Browser, Reply
+
+DEADLINE = 1.0  # WSGI_SESSIONS_TIMEOUT, its default: seconds
+SLACK = 1.5  # seconds: for a busy machine
+RECOVERY = 3.0  # seconds after Redis answers again
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """A Redis of its own that keeps its data when it is killed."""
+    require(available())
+    with RedisServer(persistence="aof") as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module", params=WORKER_CLASSES)
+def server(redis: RedisServer, request: pytest.FixtureRequest) -> Iterator[GunicornServer]:
+    with GunicornServer(worker_class=request.param, url=redis.url) as server:
+        yield server
+
+
+@pytest.fixture
+def visitor(server: GunicornServer) -> Browser:
+    """A browser that is logged in."""
+    browser = server.browser()
+    START.request(browser)
+    assert LOGIN.request(browser).status == 200
+    return browser
+
+
+def test_killed_and_restarted(redis: RedisServer, server: GunicornServer, visitor: Browser) -> None:
+    outage(server, visitor, begin=redis.kill, end=redis.start)
+
+
+def test_hung_and_resumed(redis: RedisServer, server: GunicornServer, visitor: Browser) -> None:
+    try:
+        outage(server, visitor, begin=redis.pause, end=redis.resume)
+    finally:
+        redis.resume()
+
+
+def outage(
+    server: GunicornServer,
+    visitor: Browser,
+    *,
+    begin: Callable[[], None],
+    end: Callable[[], None],
+) -> None:
+    """What visitors see before, during and after."""
+    before, cookie = len(server.log()), visitor.cookie
+    assert WRITE.request(visitor).status == 200
+    begin()
+    refused_in_time(visitor)
+    those_without_session_go_on(server, visitor)
+    assert visitor.cookie == cookie
+    end()
+    back = time.monotonic()
+    wait_until(lambda: READ.request(visitor.twin()).status == 200, "a session again", RECOVERY)
+    # By all workers: each has a connection of its own.
+    every = partial(all_answer, visitor)
+    wait_until(every, "all workers to answer", max(0.01, back + RECOVERY - time.monotonic()))
+
+    assert visitor.values() == {**STARTED, **(WRITE.changes or {}), **(LOGIN.changes or {})}
+    assert visitor.get("/read").json["principal"] == "alice"
+    assert GROW.request(visitor).status == 200
+    assert "Traceback" not in server.log()[before:]
+    gone = visitor.twin()
+    assert LOGOUT.request(visitor).status == 200
+    assert gone.is_anonymous()
+
+
+def refused_in_time(visitor: Browser) -> None:
+    """Every worker that needs the session answers 503 within the deadline."""
+    for operation in (READ, WRITE, LOGIN, LOGOUT):
+        for reply in at_once(*[partial(timed, operation.request, visitor.twin())] * 3):
+            assert_unavailable(reply)
+
+
+def timed(request: Callable[[Browser], Reply], browser: Browser) -> Reply:
+    """A reply that came in time."""
+    begun = time.monotonic()
+    reply = request(browser)
+    assert time.monotonic() - begun < DEADLINE + SLACK
+    return reply
+
+
+def those_without_session_go_on(server: GunicornServer, visitor: Browser) -> None:
+    """Routes that do not need a session, and visitors who have none."""
+    slow = partial(READ.request, visitor.twin())
+    replies = at_once(slow, partial(timed, lambda browser: browser.get("/none"), visitor.twin()))
+    assert [reply.status for reply in replies] == [503, 200]
+    assert server.browser().is_anonymous()
+    stranger = server.browser()
+    assert_unavailable(START.request(stranger))
+    assert stranger.cookie is None
+
+
+def all_answer(visitor: Browser) -> bool:
+    together = [partial(visitor.twin().get, "/read", hold=20) for _ in range(6)]
+    return all(reply.status == 200 for reply in at_once(*together))
+
+
+@pytest.mark.parametrize("kind", ["killed", "hung"])
+def test_in_the_middle_of_a_request(
+    redis: RedisServer, server: GunicornServer, visitor: Browser, kind: str
+) -> None:
+    """It has read its session when Redis goes. Its changes are stored as a whole or not at all."""
+    begin, end = (redis.kill, redis.start) if kind == "killed" else (redis.pause, redis.resume)
+    slow = server.begin(visitor, WRITE.path, **WRITE.query)
+    begin()
+    try:
+        assert_unavailable(timed(lambda _: slow.finish(), visitor))
+    finally:
+        end()
+    wait_until(partial(all_answer, visitor), "all workers to answer", RECOVERY)
+
+    logged_in = {**STARTED, **(LOGIN.changes or {})}
+    allowed = [logged_in]
+    if kind == "hung":  # what it was sent, it may carry out when it wakes up
+        allowed.append({**logged_in, **(WRITE.changes or {})})
+    assert visitor.values() in allowed
+    assert visitor.get("/read").json["principal"] == "alice"
