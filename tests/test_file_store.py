@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,9 @@ from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import FileStore, open_files
 from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse
 from wsgi_sessions.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = store_key(new_id())
 FUTURE = time.time() + 10_000
@@ -227,12 +230,13 @@ def make_strangers_file(path: Path) -> None:
 )
 def test_what_is_no_file_of_ours_is_set_aside(store: FileStore, make: Any) -> None:
     path = _path(store)
-    for act in (
+    acts: list[Callable[[], object]] = [
         lambda: store.load(KEY),
         lambda: store.touch(KEY, FUTURE),
         lambda: save_is_refused(store),
         lambda: store.delete(KEY),
-    ):
+    ]
+    for act in acts:
         path.parent.mkdir(exist_ok=True)
         if not os.path.lexists(path):
             make(path)

@@ -16,13 +16,14 @@ from store_urls import STORES
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores.base import Backend
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from wsgi_sessions.stores.base import Backend
 
 _numbers = itertools.count()
 

@@ -20,11 +20,13 @@ import msgspec
 
 from wsgi_sessions.draft import LIFETIME, Snapshot
 from wsgi_sessions.errors import (
+    CorruptRecord,
     SessionConflict,
     SessionExists,
     SessionGone,
     SessionTooLarge,
     StoreUnavailable,
+    UnsupportedFormat,
     VersionConflict,
 )
 from wsgi_sessions.identity import new_id, short_key, store_key
@@ -206,10 +208,17 @@ class Committer:
             try:
                 self._store.create(key, payload, expires_at)
             except SessionExists:
-                record = self._store.load(key)
-                if record is None or not pending.is_in(open_sealed(record.payload, key)):
-                    continue  # not ours: 256 random bits met twice, or a broken generator
+                if not self._is_stored(pending, key):
+                    continue  # somebody else's: another id
             return Snapshot(session_id, key, 1, expires_at, envelope)
+
+    def _is_stored(self, pending: Pending, key: str) -> bool:
+        """Whether the record under `key` is what `pending` made of it, so that a reply was lost."""
+        record = self._store.load(key)
+        try:
+            return record is not None and pending.is_in(open_sealed(record.payload, key))
+        except (CorruptRecord, UnsupportedFormat):
+            return False
 
     def _replace(self, snapshot: Snapshot, envelope: Envelope) -> Snapshot:
         """Save a record that nobody else knows of yet."""

@@ -1,0 +1,134 @@
+"""The layers of the package: imports point down only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsgi_sessions
+
+ROOT = Path(wsgi_sessions.__file__).parent
+# From the bottom up; what stands in one line may not import each other, but for `stores.redis*`
+# and `stores.file*`, each of which is one adapter in several files.
+LAYERS = [
+    {"errors"},
+    {"serialization", "identity", "headers"},
+    {"merge", "cookies", "events", "kinds"},
+    {"workspace", "settings"},
+    {"draft", "config"},
+    {"session", "config_help"},
+    {"stores.base"},
+    {"stores.memory", "stores.file*", "stores.redis*"},
+    {"stores.urls", "sweeper"},
+    {"commit"},
+    {"manager"},
+    {"transaction"},
+    {"middleware.response"},
+    {"middleware.session"},
+    {"stack"},
+    {""},
+    {"demo*"},
+    {"cli"},
+    {"__main__"},
+]
+PACKAGES = {"stores", "middleware"}  # their __init__ holds a docstring only
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        .removesuffix("__init__")
+        .rstrip("."): path
+        for path in ROOT.rglob("*.py")
+    }
+
+
+def layer(module: str) -> tuple[int, str]:
+    """The number of a module's layer, and the name of its room there."""
+    for number, names in enumerate(LAYERS):
+        for name in names:
+            if module == name or (name.endswith("*") and module.startswith(name[:-1])):
+                return number, name
+    raise AssertionError(f"{module} is in no layer: give it a place in LAYERS")
+
+
+def imports(path: Path, *, at_run_time: bool) -> set[str]:
+    """The modules of this package that a file imports, or that its annotations name too."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    if at_run_time:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                skipped.update(ast.walk(node))
+    found = set()
+    known = modules()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        ours = [
+            n.removeprefix("wsgi_sessions").lstrip(".")
+            for n in names
+            if n.startswith("wsgi_sessions")
+        ]
+        exact = [name for name in ours if name in known]
+        found.update(exact[-1:])
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(modules().keys() - PACKAGES))
+def test_imports_point_down(module: str) -> None:
+    number, room = layer(module)
+    for imported in imports(modules()[module], at_run_time=True) - PACKAGES:
+        below, other = layer(imported)
+        assert below < number or room == other, (
+            f"{module} imports {imported}, which is not below it"
+        )
+
+
+@pytest.mark.parametrize("module", sorted(modules().keys() - PACKAGES))
+def test_nothing_inside_imports_the_package_itself(module: str) -> None:
+    if module in ("", "cli", "__main__") or module.startswith("demo"):
+        return
+    assert "" not in imports(modules()[module], at_run_time=False)
+
+
+def test_a_store_knows_no_http_and_no_merging() -> None:
+    forbidden = {"cookies", "headers", "merge", "session", "commit", "manager", "transaction"}
+    for module, path in modules().items():
+        if module.startswith("stores.") and module != "stores.urls":
+            assert not imports(path, at_run_time=False) & forbidden, module
+
+
+def test_the_core_knows_no_wsgi() -> None:
+    for module in ("serialization", "merge", "workspace", "draft", "session", "commit", "manager"):
+        text = modules()[module].read_text()
+        assert "werkzeug" not in text
+        assert "start_response" not in text
+
+
+def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("from wsgi_sessions.stack import build\n")
+    assert imports(path, at_run_time=True) == {"stack"}
+    assert layer("stack")[0] > layer("merge")[0]
+
+
+def test_importing_the_package_opens_no_driver() -> None:
+    """Adapters are imported on use: a worker on files pays nothing for redis."""
+    names = ("redis", "click", "gunicorn")
+    program = f"import sys, wsgi_sessions; print([m for m in {names} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

@@ -1,0 +1,624 @@
+"""The commit loop: races, lost replies, log-in and log-out, lifetimes; on a memory store."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wsgi_sessions.commit import Lifetimes
+from wsgi_sessions.errors import (
+    LockTimeout,
+    SessionConflict,
+    SessionExists,
+    SessionGone,
+    SessionTooLarge,
+    StoreUnavailable,
+    VersionConflict,
+)
+from wsgi_sessions.events import Event, Events
+from wsgi_sessions.identity import store_key
+from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.serialization import open_sealed
+from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.stores.base import Backend
+
+START = 1_000_000.0
+
+
+class World:
+    """A backend, a manager on it, a clock, and what was reported."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = START
+        self.events: list[Event] = []
+        self.backend: Backend = open_memory(clock=lambda: self.now)
+        self.manager = SessionManager(
+            self.backend,
+            events=Events(self.events.append),
+            clock=lambda: self.now,
+            **settings,
+        )
+
+    def begin(self, session_id: str | None = None, route: str = "") -> Transaction:
+        return Transaction(self.manager, lambda: session_id, lambda: route)
+
+    def new(self, **data: Any) -> str:
+        """The id of a fresh session that holds `data`."""
+        transaction = self.begin()
+        transaction.session.update(data)
+        if not data:
+            transaction.session.cycle_id()
+        transaction.commit()
+        assert transaction.snapshot is not None
+        return transaction.snapshot.session_id
+
+    def data(self, session_id: str) -> dict[str, Any]:
+        return dict(self.begin(session_id).session)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+    def conflicts(self) -> list[tuple[object, object]]:
+        return [(e.facts["path"], e.facts["kind"]) for e in self.events if e.name == "conflict"]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def id_of(transaction: Transaction) -> str:
+    assert transaction.snapshot is not None
+    return transaction.snapshot.session_id
+
+
+# -- overlapping requests ----------------------------------------------------------------------
+
+
+def test_overlapping_changes_of_different_keys_all_stay(world: World) -> None:
+    session_id = world.new(start=True)
+    overlapping = [world.begin(session_id) for _ in range(8)]
+    for number, transaction in enumerate(overlapping):
+        transaction.session[f"key{number}"] = number
+    for transaction in overlapping:
+        assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"start": True} | {f"key{n}": n for n in range(8)}
+    assert world.conflicts() == []
+
+
+def test_a_request_that_only_reads_undoes_nothing(world: World) -> None:
+    session_id = world.new(n=1, cart=[1])
+    reader, writer = world.begin(session_id), world.begin(session_id)
+    assert reader.session["cart"] == [1]
+    writer.session["cart"].append(2)
+    writer.session["n"] = 2
+    writer.commit()
+    assert reader.commit() == "unchanged"
+    assert world.data(session_id) == {"n": 2, "cart": [1, 2]}
+
+
+def test_every_lost_update_of_a_naive_counter_is_reported(world: World) -> None:
+    session_id = world.new(n=0)
+    for _ in range(50):
+        one, other = world.begin(session_id, "POST /one"), world.begin(session_id, "POST /other")
+        one.session["n"] = one.session["n"] + 1
+        other.session["n"] = other.session["n"] + 1
+        one.commit()
+        other.commit()
+    assert world.data(session_id)["n"] == 100 - len(world.conflicts())
+    assert len(world.conflicts()) == 50
+    event = next(event for event in world.events if event.name == "conflict")
+    assert event.facts["route"] == "POST /other"
+    assert event.facts["others"] == ["POST /one"]
+
+
+def test_increments_and_appends_of_many_threads_all_count(world: World) -> None:
+    session_id = world.new(n=0)
+    barrier = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        for step in range(25):
+            transaction = world.begin(session_id)
+            transaction.session.increment("n")
+            transaction.session.append("log", (number, step))
+            transaction.commit()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    data = world.data(session_id)
+    assert data["n"] == 200
+    assert len(data["log"]) == len(set(data["log"])) == 200
+    for number in range(8):
+        assert [s for n, s in data["log"] if n == number] == list(range(25))
+    assert world.conflicts() == []
+
+
+def test_raise_refuses_a_conflict_and_writes_nothing() -> None:
+    world = World(on_conflict="raise")
+    session_id = world.new(n=0, other=0)
+    one, other = world.begin(session_id), world.begin(session_id)
+    one.session["n"] = 1
+    other.session["n"] = 2
+    other.session["other"] = 2
+    one.commit()
+    with pytest.raises(SessionConflict, match="n") as caught:
+        other.commit()
+    assert [conflict.path for conflict in caught.value.conflicts] == ["n"]
+    assert world.data(session_id) == {"n": 1, "other": 0}
+
+
+def test_a_session_that_all_fight_for_ends_in_a_fault_not_in_a_loop(world: World) -> None:
+    session_id = world.new(n=0)
+    store: Any = world.backend.sessions
+    save = store.save
+
+    def contested(key: str, *args: Any, expected_version: int) -> int:
+        save(key, store.load(key).payload, START + 9, expected_version=expected_version)
+        return int(save(key, *args, expected_version=expected_version))
+
+    store.save = contested
+    transaction = world.begin(session_id)
+    transaction.session["n"] = 1
+    with pytest.raises(StoreUnavailable, match="too many requests"):
+        transaction.commit()
+
+
+# -- lost replies ------------------------------------------------------------------------------
+
+
+def losing_a_reply(operation: Any, meanwhile: Callable[[], object] = lambda: None) -> Any:
+    """An adapter's operation whose first reply is lost: it was done, and is sent again."""
+    tries: list[Any] = []
+
+    def lossy(*args: Any, **more: Any) -> Any:
+        if tries:
+            return operation(*args, **more)
+        tries.append(operation(*args, **more))
+        meanwhile()
+        try:
+            return operation(*args, **more)
+        except VersionConflict as conflict:
+            raise VersionConflict(conflict.current, is_after_retry=True) from None
+
+    return lossy
+
+
+def let_in(world: World, session_id: str, others: int) -> Callable[[], None]:
+    """What other requests do meanwhile: each counts up."""
+
+    def count() -> None:
+        for _ in range(others):
+            other = world.begin(session_id)
+            other.session.increment("n")
+            other.commit()
+
+    return count
+
+
+@pytest.mark.parametrize("others", [0, 1, 6])
+def test_an_increment_whose_reply_was_lost_counts_once(world: World, others: int) -> None:
+    session_id = world.new(n=0)
+    store: Any = world.backend.sessions
+    store.save = losing_a_reply(store.save, let_in(world, session_id, others))
+    transaction = world.begin(session_id)
+    transaction.session.increment("n")
+    assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"n": 1 + others}
+    assert world.conflicts() == []
+
+
+def test_when_nobody_can_tell_any_more_it_is_a_fault(world: World) -> None:
+    """So many others saved after the lost reply that our token is no longer kept."""
+    session_id = world.new(n=0)
+    store: Any = world.backend.sessions
+    store.save = losing_a_reply(store.save, let_in(world, session_id, 30))
+    transaction = world.begin(session_id)
+    transaction.session.increment("n")
+    with pytest.raises(StoreUnavailable, match="cannot be told"):
+        transaction.commit()
+    assert world.data(session_id) == {"n": 31}
+
+
+def test_a_create_whose_reply_was_lost_makes_one_session(world: World) -> None:
+    store: Any = world.backend.sessions
+    store.create = losing_a_reply(store.create)
+    session_id = world.new(n=1)
+    assert world.data(session_id) == {"n": 1}
+    assert world.backend.iteration.count() == 1
+
+
+def test_a_create_that_meets_a_stranger_takes_another_id(world: World) -> None:
+    store: Any = world.backend.sessions
+    create = store.create
+    refused: list[str] = []
+
+    def occupied_once(key: str, *args: Any) -> None:
+        if not refused:
+            refused.append(key)
+            create(key, b"somebody else's", START + 100)
+            raise SessionExists(key)
+        create(key, *args)
+
+    store.create = occupied_once
+    assert world.data(world.new(n=1)) == {"n": 1}
+    assert len(refused) == 1
+
+
+def test_a_login_whose_replies_were_lost_happens_once(world: World) -> None:
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    store.create, store.save = losing_a_reply(store.create), losing_a_reply(store.save)
+    transaction = world.begin(session_id)
+    transaction.session.login("alice")
+    assert transaction.commit() == "cycled"
+    assert world.data(session_id) == {}
+    assert world.data(id_of(transaction)) == {"n": 1}
+    assert world.backend.iteration.count() == 1
+
+
+# -- log-in and log-out ------------------------------------------------------------------------
+
+
+def test_a_save_after_a_logout_is_refused_and_reported(world: World) -> None:
+    session_id = world.new(n=1)
+    slow, leaving = world.begin(session_id), world.begin(session_id)
+    slow.session["n"] = 2
+    leaving.session.flush()
+    assert leaving.commit() == "destroyed"
+    assert slow.commit() == "gone"
+    assert world.backend.iteration.count() == 0
+    assert world.names()[-1] == "gone"
+
+
+def test_a_save_that_overlaps_a_login_is_merged_or_refused(world: World) -> None:
+    session_id = world.new(n=1)
+    early, late, login = (world.begin(session_id) for _ in range(3))
+    login.session.login("alice")
+    early.session["early"] = 1
+    late.session["late"] = 1
+    assert early.commit() == "saved"
+    assert login.commit() == "cycled"
+    assert late.commit() == "gone"
+    assert world.data(id_of(login)) == {"n": 1, "early": 1}
+    assert world.data(session_id) == {}
+
+
+def test_a_save_between_the_steps_of_a_login_is_not_lost(world: World) -> None:
+    """After the new record was made, before the old one died."""
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    create = store.create
+
+    def create_and_let_another_in(*args: Any) -> None:
+        create(*args)
+        store.create = create
+        other = world.begin(session_id)
+        other.session["other"] = 1
+        other.commit()
+
+    store.create = create_and_let_another_in
+    login = world.begin(session_id)
+    login.session.login("alice")
+    login.session["mine"] = 1
+    assert login.commit() == "cycled"
+    assert world.data(id_of(login)) == {"n": 1, "other": 1, "mine": 1}
+    assert world.data(session_id) == {}
+
+
+@pytest.mark.parametrize("other", ["logout", "login"])
+def test_of_a_login_and_another_end_one_wins(world: World, other: str) -> None:
+    session_id = world.new(n=1)
+    first, second = world.begin(session_id), world.begin(session_id)
+    first.session.login("alice")
+    if other == "logout":
+        second.session.flush()
+    else:
+        second.session.login("alice")
+    second.commit()
+    assert first.commit() == "gone"
+    assert world.backend.iteration.count() == (other == "login")
+    assert len(world.manager.sessions_of("alice")) == (other == "login")
+
+
+def test_a_login_after_a_crash_between_its_steps(world: World) -> None:
+    """The new record exists, but nobody has its id: the old session goes on."""
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    save = store.save
+
+    def crash(*args: Any, **more: Any) -> int:
+        raise StoreUnavailable("crash")
+
+    store.save = crash
+    login = world.begin(session_id)
+    login.session.login("alice")
+    with pytest.raises(StoreUnavailable):
+        login.commit()
+    store.save = save
+    assert world.data(session_id) == {"n": 1}
+
+
+def test_leftovers_of_a_login_do_not_fail_it(world: World) -> None:
+    session_id = world.new(n=1)
+    index: Any = world.backend.index
+
+    def fault(*_: Any) -> None:
+        raise StoreUnavailable("down")
+
+    login = world.begin(session_id)
+    login.session.login("alice")
+    login.commit()
+    index.remove = fault
+    leaving = world.begin(id_of(login))
+    leaving.session.flush()
+    assert leaving.commit() == "destroyed"
+    assert world.backend.iteration.count() == 0
+
+
+def test_sessions_of_a_principal_are_listed_and_ended(world: World) -> None:
+    ids = []
+    for _ in range(4):
+        transaction = world.begin(world.new(n=1))
+        transaction.session.login(5)
+        transaction.commit()
+        ids.append(id_of(transaction))
+        world.now += 1
+    keys = [store_key(session_id) for session_id in ids]
+    listed = world.manager.sessions_of(5)
+    assert [session.key for session in listed] == keys
+    assert [session.created_at for session in listed] == [START + n for n in range(4)]
+    assert world.manager.sessions_of("5") == listed
+    world.manager.destroy(keys[0])
+    assert [session.key for session in world.manager.sessions_of(5)] == keys[1:]
+    assert world.backend.index.keys_of("5") == keys[1:], "the index repairs itself"
+    assert world.manager.destroy_sessions_of(5, keep=keys[2]) == 2
+    assert world.data(ids[2]) == {"n": 1}
+    assert world.data(ids[1]) == world.data(ids[3]) == {}
+    assert world.manager.destroy_sessions_of(5) == 1
+    assert world.backend.iteration.count() == 0
+
+
+# -- exclusive ---------------------------------------------------------------------------------
+
+
+def test_exclusive_makes_a_read_modify_write_of_anything(world: World) -> None:
+    session_id = world.new(text="")
+    barrier = threading.Barrier(6)
+
+    def work(letter: str) -> None:
+        barrier.wait()
+        for _ in range(10):
+            transaction = world.begin(session_id)
+            transaction.session.get("text")
+            with transaction.session.exclusive(timeout=30):
+                transaction.session["text"] = transaction.session["text"] + letter
+            transaction.commit()
+            transaction.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, "abcdef"))
+    assert sorted(world.data(session_id)["text"]) == sorted("abcdef" * 10)
+    assert world.conflicts() == []
+
+
+def test_exclusive_reads_afresh_keeps_pending_changes_and_commits_at_once(world: World) -> None:
+    session_id = world.new(n=1)
+    mine, other = world.begin(session_id), world.begin(session_id)
+    mine.session["pending"] = True
+    other.session["n"] = 5
+    other.commit()
+    with mine.session.exclusive():
+        assert mine.session["n"] == 5
+        mine.session["n"] = 6
+    assert world.data(session_id) == {"n": 6, "pending": True}
+    mine.session["after"] = 1
+    mine.commit()
+    assert world.data(session_id) == {"n": 6, "pending": True, "after": 1}
+
+
+def test_an_exclusive_block_that_raises_is_undone(world: World) -> None:
+    session_id = world.new(n=1, cart=[1])
+    transaction = world.begin(session_id)
+    transaction.session["pending"] = True
+    transaction.session["cart"].append(2)
+    with suppress(ZeroDivisionError), transaction.session.exclusive():
+        transaction.session["n"] = 99
+        transaction.session["cart"].append(3)
+        transaction.session.flush()
+        _ = 1 / 0
+    assert dict(transaction.session) == {"n": 1, "cart": [1, 2], "pending": True}
+    assert world.data(session_id) == {"n": 1, "cart": [1]}
+    transaction.commit()
+    assert world.data(session_id) == {"n": 1, "cart": [1, 2], "pending": True}
+
+
+def test_exclusive_waits_no_longer_than_asked_and_nests(world: World) -> None:
+    session_id = world.new(n=1)
+    first, second = world.begin(session_id), world.begin(session_id)
+    with first.session.exclusive():
+        with first.session.exclusive(timeout=0):
+            first.session["inner"] = 1
+        with pytest.raises(LockTimeout), second.session.exclusive(timeout=0.02):
+            pytest.fail("two at once")
+    with second.session.exclusive(timeout=0):
+        pass
+
+
+def test_exclusive_without_a_stored_session_just_runs(world: World) -> None:
+    transaction = world.begin()
+    with transaction.session.exclusive():
+        transaction.session["n"] = 1
+    assert world.backend.iteration.count() == 0
+    assert transaction.commit() == "created"
+
+
+def test_exclusive_on_a_session_that_is_gone(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction, leaving = world.begin(session_id), world.begin(session_id)
+    transaction.session.get("n")
+    leaving.session.flush()
+    leaving.commit()
+    with transaction.session.exclusive():
+        transaction.session["n"] = 2
+    assert transaction.commit() == "gone"
+    assert world.backend.iteration.count() == 0
+
+
+def test_a_conflict_met_on_entering_exclusive_is_reported_or_refused() -> None:
+    for policy in ("last-wins", "raise"):
+        world = World(on_conflict=policy)
+        session_id = world.new(n=1)
+        mine, other = world.begin(session_id), world.begin(session_id)
+        mine.session["n"] = 2
+        other.session["n"] = 3
+        other.commit()
+        if policy == "raise":
+            with pytest.raises(SessionConflict), mine.session.exclusive():
+                pytest.fail("entered")
+        else:
+            with mine.session.exclusive():
+                assert mine.session["n"] == 2
+        assert world.conflicts() == [("n", "overwritten")]
+
+
+# -- lifetimes ---------------------------------------------------------------------------------
+
+HOUR = 3600.0
+
+
+def test_an_idle_session_expires_and_an_active_one_does_not() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=100 * HOUR))
+    session_id = world.new(n=1)
+    for _ in range(20):
+        world.now += HOUR * 0.9
+        transaction = world.begin(session_id)
+        assert transaction.session["n"] == 1
+        assert transaction.commit() == "touched"
+    world.now += HOUR + 1
+    assert world.data(session_id) == {}
+
+
+def test_touches_are_throttled() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=100 * HOUR))
+    session_id = world.new(n=1)
+    results = []
+    for _ in range(60):
+        world.now += HOUR / 60
+        transaction = world.begin(session_id)
+        transaction.session.get("n")
+        results.append(transaction.commit())
+    assert results.count("touched") in range(12, 21)
+
+
+def test_the_absolute_lifetime_ends_an_active_session() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=5 * HOUR))
+    session_id = world.new(n=1)
+    for _ in range(9):
+        world.now += HOUR / 2
+        transaction = world.begin(session_id)
+        transaction.session["n"] = world.now
+        assert transaction.commit() == "saved"
+    world.now = START + 5 * HOUR
+    assert world.data(session_id) == {}
+
+
+def test_a_shorter_absolute_lifetime_holds_for_existing_sessions() -> None:
+    world = World()
+    session_id = world.new(n=1)
+    world.now += 10 * HOUR
+    stricter = SessionManager(
+        world.backend,
+        lifetimes=Lifetimes(idle=HOUR, absolute=2 * HOUR),
+        clock=lambda: world.now,
+    )
+    assert stricter.load(session_id) is None
+    assert world.backend.iteration.count() == 0
+
+
+def test_a_login_begins_the_absolute_lifetime_anew_and_a_cycle_does_not() -> None:
+    world = World(lifetimes=Lifetimes(idle=10 * HOUR, absolute=10 * HOUR))
+    session_id = world.new(n=1)
+    world.now += 6 * HOUR
+    cycle = world.begin(session_id)
+    cycle.session.cycle_id()
+    cycle.commit()
+    assert world.begin(id_of(cycle)).session.created_at == START
+    login = world.begin(id_of(cycle))
+    login.session.login("alice")
+    login.commit()
+    assert world.begin(id_of(login)).session.created_at == START + 6 * HOUR
+
+
+def test_remember_keeps_one_session_longer_up_to_the_absolute_lifetime() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=50 * HOUR))
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session.remember(20 * HOUR)
+    transaction.commit()
+    world.now += 19 * HOUR
+    transaction = world.begin(session_id)
+    assert transaction.session["n"] == 1
+    assert transaction.session.lifetime == 20 * HOUR
+    assert transaction.commit() == "touched"
+    world.now += 19 * HOUR
+    transaction = world.begin(session_id)
+    transaction.session.get("n")
+    transaction.commit()
+    assert transaction.session.expires_at == START + 50 * HOUR
+
+
+def test_the_size_limit_is_met_before_anything_is_written() -> None:
+    world = World(max_size=1000)
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session["big"] = "x" * 1000
+    with pytest.raises(SessionTooLarge) as caught:
+        transaction.commit()
+    assert caught.value.limit == 1000
+    assert world.data(session_id) == {"n": 1}
+    fresh = world.begin()
+    fresh.session["big"] = "x" * 1000
+    with pytest.raises(SessionTooLarge):
+        fresh.commit()
+    assert world.backend.iteration.count() == 1
+
+
+def test_a_quiet_session_keeps_one_token_and_a_busy_one_a_few(world: World) -> None:
+    session_id = world.new(n=1)
+
+    def tokens() -> int:
+        record = world.backend.sessions.load(store_key(session_id))
+        assert record is not None
+        return len(open_sealed(record.payload, store_key(session_id)).commits)
+
+    for number in range(20):
+        transaction = world.begin(session_id)
+        transaction.session["n"] = number + 2
+        transaction.commit()
+    assert 2 <= tokens() <= 8
+    world.now += 100
+    transaction = world.begin(session_id)
+    transaction.session["n"] = 0
+    transaction.commit()
+    assert tokens() == 1
+
+
+def test_a_record_under_another_key_is_refused(world: World) -> None:
+    alice, bob = world.new(user="alice"), world.new(user="bob")
+    store: Any = world.backend.sessions
+    store._records[store_key(bob)] = store._records[store_key(alice)]
+    assert world.data(bob) == {}
+    assert world.data(alice) == {"user": "alice"}
+    assert store.quarantined() == 1
+    with pytest.raises(SessionGone):
+        store.save(store_key(bob), b"x", START + 10, expected_version=1)
