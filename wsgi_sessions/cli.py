@@ -113,7 +113,8 @@ def sweep(*, as_json: bool) -> None:
         _print_json({"store": backend.name, **swept._asdict()})
         return
     counts = {"expired": swept.expired, **swept.leftovers}
-    click.echo("removed " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    live = "" if swept.live is None else f"; {swept.live} are live"
+    click.echo(f"removed {', '.join(f'{n} {name}' for name, n in counts.items())}{live}")
 
 
 def _open(config: Config) -> Backend:

@@ -78,13 +78,26 @@ def serve(plan: Plan, address: Address | None) -> NoReturn:
     Without an `address`, on the first free port from 8000 on. Raises ConfigurationError,
     StoreUnavailable and CannotListen before anything is started.
     """
-    signal.signal(signal.SIGTERM, _exit)  # until gunicorn listens to signals itself
-    with temporary_folder() as folder:
+    with exit_at_sigterm(), temporary_folder() as folder:
         config, setup = _configure(plan, folder)
         listener = listen_near(DEFAULT_ADDRESS) if address is None else listen(address)
         greeting = _greeting(listener, address or DEFAULT_ADDRESS, setup)
         Server(config, setup, folder, listener, greeting).run()
     raise SystemExit(0)
+
+
+@contextmanager
+def exit_at_sigterm() -> Iterator[None]:
+    """Leave in good order, also before gunicorn has set its own handlers."""
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(0)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
@@ -118,7 +131,7 @@ def listen(address: Address) -> socket.socket:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[0][4][:2], family=found[0][0], backlog=_BACKLOG)
     except OSError as error:
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
         raise CannotListen(f"the address {address} {why}; choose another with --bind") from error
 
 
@@ -198,7 +211,3 @@ def _is_news(record: logging.LogRecord) -> bool:
     """That a demonstration goes over plain http is known."""
     event = getattr(record, "event", None)
     return not (isinstance(event, Event) and event.name == "insecure")
-
-
-def _exit(*_: object) -> NoReturn:
-    raise SystemExit(0)

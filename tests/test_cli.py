@@ -1,0 +1,190 @@
+"""``wsgi-sessions``: what each command prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+import wsgi_sessions
+from wsgi_sessions.cli import main
+from wsgi_sessions.config import SETTINGS
+from wsgi_sessions.demo.server import Address, listen
+from wsgi_sessions.identity import IdSigner, store_key
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOBODY_LISTENS = "redis://:a-password@127.0.0.1:1/0"
+A_SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    """Run a command with these variables and none of the machine's own."""
+    others = {name: None for name in os.environ if name.startswith("WSGI_SESSIONS_")}
+    return CliRunner().invoke(main, arguments, env={**others, **environ})
+
+
+def assert_refused(result: Result, exit_code: int, *words: str) -> None:
+    """One clear line on stderr, and nothing else."""
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    for word in words:
+        assert word in line
+
+
+def test_version() -> None:
+    assert wsgi_sessions.__version__ in run("--version").output
+
+
+@pytest.mark.parametrize("command", [["wsgi-sessions"], [sys.executable, "-m", "wsgi_sessions"]])
+def test_is_started_by_its_name_and_as_a_module(command: list[str]) -> None:
+    if len(command) == 1:
+        command = [os.path.join(os.path.dirname(sys.executable), *command)]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: wsgi-sessions ")
+    for name in ("demo", "keygen", "config", "sweep"):
+        assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
+
+
+def test_only_the_demonstration_needs_gunicorn() -> None:
+    code = "import sys, wsgi_sessions.cli; print('gunicorn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["keygen", "more"], ["sweep", "--hard"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+# -- keygen ----------------------------------------------------------------------------------------
+
+
+def test_keygen_prints_a_new_secret_each_time() -> None:
+    secrets = {run("keygen").output.strip() for _ in range(3)}
+    assert len(secrets) == 3
+    IdSigner(sorted(secrets))  # accepted as they are
+
+
+# -- config ----------------------------------------------------------------------------------------
+
+
+def test_config_prints_each_value_and_its_source() -> None:
+    result = run("config", WSGI_SESSIONS_URL="redis://example/0", WSGI_SESSIONS_TIMEOUT="500ms")
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line.split()[1:] for line in result.output.splitlines()}
+    assert lines.keys() == {setting.env for setting in SETTINGS.values()}
+    assert lines["WSGI_SESSIONS_URL"] == ["redis://example/0", "WSGI_SESSIONS_URL"]
+    assert lines["WSGI_SESSIONS_TIMEOUT"] == ["500ms", "WSGI_SESSIONS_TIMEOUT"]
+    assert lines["WSGI_SESSIONS_FSYNC"] == ["none", "default"]
+
+
+def test_config_as_json_tells_the_same() -> None:
+    rows = json.loads(run("config", "--json", SECRET_KEY=A_SECRET).output)
+    assert len(rows) == len(SETTINGS)
+    (secrets,) = [row for row in rows if row["env"] == "WSGI_SESSIONS_SECRET_KEYS"]
+    assert secrets["source"] == "SECRET_KEY"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_config_hides_secrets(options: list[str]) -> None:
+    output = run(
+        "config",
+        *options,
+        WSGI_SESSIONS_URL=NOBODY_LISTENS,
+        WSGI_SESSIONS_SECRET_KEYS=A_SECRET,
+    ).output
+    assert A_SECRET not in output
+    assert "a-password" not in output
+
+
+@pytest.mark.parametrize("command", ["config", "sweep"])
+def test_a_wrong_setting_is_named(command: str) -> None:
+    result = run(command, WSGI_SESSIONS_FSYNC="sometimes")
+    assert_refused(result, 2, "WSGI_SESSIONS_FSYNC", "sometimes", "none, data, full")
+
+
+# -- sweep -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A file store with two expired sessions and a live one."""
+    store = open_backend(f"file://{tmp_path}/store").sessions
+    for name, age in (("a", 10), ("b", 20), ("c", -3600)):
+        store.create(store_key(name), b"payload", time.time() - age)
+    return tmp_path / "store"
+
+
+def test_sweep_removes_what_has_expired_and_says_so(folder: Path) -> None:
+    url = f"file://{folder}"
+    first, second = (run("sweep", WSGI_SESSIONS_URL=url) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.output.startswith("removed 2 expired")
+    assert second.output.startswith("removed 0 expired")
+    assert open_backend(url).iteration.count() == 1
+
+
+def test_sweep_as_json(folder: Path) -> None:
+    result = run(
+        "sweep",
+        "--json",
+        WSGI_SESSIONS_URL=f"file://{folder}",
+        WSGI_SESSIONS_MAX_SESSIONS="5",
+    )
+    report = json.loads(result.output)
+    assert (report["store"], report["expired"], report["live"]) == ("file", 2, 1)
+
+
+def test_sweep_of_a_store_that_is_down_is_a_fault() -> None:
+    result = run("sweep", WSGI_SESSIONS_URL=NOBODY_LISTENS)
+    assert_refused(result, 1, "127.0.0.1:1")
+    assert "a-password" not in result.stderr
+
+
+# -- demo: what it refuses before it starts anything -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--bind", "here"], ["'here'", "127.0.0.1:8000"]),
+        (["--bind", "127.0.0.1:65536"], ["127.0.0.1:65536"]),
+        (["--bind", "127.0.0.1:\uff11"], ["127.0.0.1:"]),
+        (["--store", "ftp://example"], ["ftp", "redis://"]),
+        (["--store", "memory://"], ["memory://", "--workers 1"]),
+    ],
+)
+def test_demo_refuses_what_cannot_work(options: list[str], words: list[str]) -> None:
+    assert_refused(run("demo", *options), 2, *words)
+
+
+def test_demo_refuses_a_store_that_is_down() -> None:
+    assert_refused(run("demo", "--store", NOBODY_LISTENS), 1, "127.0.0.1:1")
+
+
+def test_demo_refuses_a_busy_port() -> None:
+    with listen(Address("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert_refused(run("demo", "--bind", address), 1, address, "in use", "--bind")
+
+
+@pytest.mark.parametrize(
+    ("package", "options"), [("gunicorn", []), ("gevent", ["--worker-class", "gevent"])]
+)
+def test_demo_says_how_to_install_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, package: str, options: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    assert_refused(run("demo", *options), 2, f"-m pip install {package}")

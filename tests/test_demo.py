@@ -1,0 +1,362 @@
+"""The demonstration, as a user starts it, and its page, as a browser sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import chromium
+import pytest
+import redis
+from chromium import Chromium
+from demo_server import COOKIE, DemoServer, Visitor, race
+from redis_servers import RedisServer, free_port, wait_until
+from redis_servers import available as redis_available
+from requirements_of_tests import require
+
+from wsgi_sessions.demo.race import STEPS
+from wsgi_sessions.demo.server import Address, listen, listen_near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOSTILE = """<script>alert('x')</script>"&{0}"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    with DemoServer(tmp_path_factory.mktemp("demo")) as server:
+        yield server
+
+
+@pytest.fixture
+def visitor(demo: DemoServer) -> Visitor:
+    return demo.visitor()
+
+
+def value(page: str, key: str) -> str | None:
+    """What the page's table shows under a key."""
+    found = re.search(rf'<th scope="row">{key}</th><td><code>(.*?)</code>', page, re.DOTALL)
+    return found and found[1]
+
+
+def user(page: str) -> str:
+    found = re.search(r"<dt>User</dt><dd>(.*?)</dd>", page)
+    assert found
+    return found[1]
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def test_prints_one_line_that_says_where_it_is_and_how_it_ends(demo: DemoServer) -> None:
+    demo.visitor().post("/count")
+    lines = demo.output().splitlines()
+    assert len(lines) == 1, lines
+    assert demo.url in lines[0]
+    assert "Ctrl+C stops it" in lines[0]
+
+
+def test_the_page_and_all_that_it_names_are_served(visitor: Visitor) -> None:
+    page = visitor.get()
+    assert page.status == 200
+    assert page.headers["Cache-Control"] == "no-store"
+    names = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert {"/static/style.css", "/static/script.js", "/static/icon.svg"} < set(names)
+    for name in names:
+        reply = visitor.get(name)
+        assert reply.status == 200, name
+        assert reply.text
+    assert visitor.get("/static/script.js").headers["Content-Type"].startswith("text/javascript")
+    assert visitor.get("/static/style.css").headers["Content-Type"].startswith("text/css")
+
+
+def test_static_files_are_asked_for_once(visitor: Visitor) -> None:
+    etag = visitor.get("/static/style.css").headers["ETag"]
+    assert visitor.get("/static/style.css", **{"If-None-Match": etag}).status == 304
+
+
+@pytest.mark.parametrize("name", ["page.html", "../app.py", "%2e%2e%2fapp.py", "", "nothing"])
+def test_nothing_else_of_the_folder_is_served(visitor: Visitor, name: str) -> None:
+    assert visitor.get(f"/static/{name}").status == 404
+
+
+def test_every_answer_forbids_foreign_and_inline_code(visitor: Visitor) -> None:
+    for path in ("/", "/static/script.js", "/nothing"):
+        policy = visitor.get(path).headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self';")
+        assert "unsafe" not in policy
+    page = visitor.get().text
+    assert not re.search(r"<style|<script(?! src=)|\son\w+=|\sstyle=|https?://", page)
+
+
+def test_looking_at_the_page_stores_no_session(visitor: Visitor) -> None:
+    for _ in range(2):
+        page = visitor.get()
+        assert COOKIE not in visitor.cookies
+        assert "nothing has been put into it" in page.text
+
+
+def test_which_workers_answered_is_shown(demo: DemoServer, visitor: Visitor) -> None:
+    pids = set(map(str, demo.workers()))
+    for _ in range(3):
+        page = visitor.get().text
+    shown = re.findall(r'class="worker[^"]*">(\d+)<', page)
+    assert len(shown) == 3
+    assert set(shown) <= pids
+
+
+def test_a_forged_list_of_workers_is_harmless(visitor: Visitor) -> None:
+    visitor.cookies["answers"] = "<b>.-1.99999999999999999999.²"
+    page = visitor.get().text
+    assert len(re.findall(r'class="worker', page)) == 1
+
+
+# -- the forms, without JavaScript -----------------------------------------------------------------
+
+
+def test_log_in_and_out(visitor: Visitor) -> None:
+    visitor.post("/count")
+    anonymous = visitor.cookies[COOKIE]
+
+    reply = visitor.post("/login", name="Ada Lovelace")
+    assert (reply.status, reply.headers["Location"]) == (303, "/")
+    page = visitor.get().text
+    assert user(page) == "Ada Lovelace"
+    assert value(page, "count") == "1", "the anonymous session's data goes on"
+    assert value(page, "login_at")
+    assert visitor.cookies[COOKIE] != anonymous, "a log-in gives a new id"
+
+    logged_in = visitor.twin()
+    assert visitor.post("/logout").status == 303
+    assert COOKIE not in visitor.cookies
+    for stale in (visitor, logged_in):
+        page = stale.get().text
+        assert user(page) == "nobody"
+        assert value(page, "count") is None
+
+
+def test_notes_are_there_whichever_worker_answers(visitor: Visitor) -> None:
+    for note in ("milk", "eggs"):
+        assert visitor.post("/notes", note=note).status == 303
+    workers = set()
+    for _ in range(300):
+        page = visitor.get().text
+        assert value(page, "notes") == "[&#39;milk&#39;, &#39;eggs&#39;]"
+        workers.add(visitor.cookies["answers"].partition(".")[0])
+        if len(workers) > 1:
+            return
+    pytest.fail("one worker answered all of 300 requests")
+
+
+def test_the_counter_counts(visitor: Visitor) -> None:
+    for _ in range(3):
+        assert visitor.post("/count").status == 303
+    page = visitor.get().text
+    assert value(page, "count") == "3"
+    assert "Counter: <strong>3</strong>" in page
+    assert re.search(r"Expires</dt><dd>\d\d:\d\d:\d\d UTC, in (59|60) minutes", page)
+
+
+def test_without_javascript_the_race_is_explained(visitor: Visitor) -> None:
+    page = visitor.get().text
+    assert re.search(r'<form id="race-form" action="/race"', page)
+    assert "The race needs JavaScript" not in page
+    assert "The race needs JavaScript" in visitor.get("/race").text
+
+
+def test_what_a_visitor_types_is_text(visitor: Visitor) -> None:
+    visitor.post("/login", name=HOSTILE)
+    visitor.post("/notes", note=HOSTILE)
+    page = visitor.get().text
+    assert "<script>alert" not in page
+    assert user(page) == "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;{0}"
+    assert "&lt;script&gt;" in str(value(page, "notes"))
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status"),
+    [
+        ("/login", {}, 400),
+        ("/login", {"name": "  "}, 400),
+        ("/notes", {"note": "x" * 20_000}, 413),
+        ("/nothing", {}, 404),
+        ("/", {}, 405),
+        ("/race/shared/1", {}, 409),
+        ("/race/naive/1", {}, 409),
+        ("/race/shared/0", {}, 404),
+        (f"/race/shared/{STEPS + 1}", {}, 404),
+        ("/race/other/1", {}, 404),
+    ],
+)
+def test_a_wrong_request_is_refused_and_stores_nothing(
+    visitor: Visitor, path: str, form: dict[str, str], status: int
+) -> None:
+    assert visitor.post(path, **form).status == status
+    assert COOKIE not in visitor.cookies
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/notes", "/count", "/race/start"])
+def test_nothing_changes_by_get(visitor: Visitor, path: str) -> None:
+    assert visitor.get(path).status == 405
+
+
+# -- the race --------------------------------------------------------------------------------------
+
+
+def assert_race(server: DemoServer) -> None:
+    """This package keeps all of it, and the naive session does not, as the page says."""
+    visitor = server.visitor()
+    assert visitor.post("/race/start").status == 200
+    workers = race(visitor, "shared") | race(visitor, "naive")
+    assert len(workers) > 1
+    assert "not run yet" in visitor.get().text
+    assert visitor.post("/race/finish").status == 200
+
+    page = visitor.get().text
+    scores = re.findall(r"<strong>(\d+)</strong> of 20 kept, (\d+) lost", page)
+    counts = re.findall(r"keys (\d+), list items (\d+), counter (\d+)", page)
+    assert scores[0] == ("20", "0")
+    assert counts[0] == ("20", "20", "20")
+    kept, lost = map(int, scores[1])
+    assert kept < STEPS
+    assert kept + lost == STEPS
+    assert page.count('class="dot kept"') == STEPS + kept
+    assert page.count('class="dot lost"') == lost
+
+
+def test_race_with_threads(demo: DemoServer) -> None:
+    for _ in range(3):
+        assert_race(demo)
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gevent"])
+def test_race_with_other_workers(tmp_path: Path, worker_class: str) -> None:
+    if worker_class == "gevent":
+        require(None if find_spec("gevent") else "gevent is not installed")
+    with DemoServer(tmp_path, "--worker-class", worker_class) as server:
+        assert_race(server)
+
+
+def test_race_on_redis(tmp_path: Path) -> None:
+    require(redis_available())
+    with RedisServer() as store, DemoServer(tmp_path, "--store", store.url) as server:
+        assert_race(server)
+        with redis.Redis.from_url(store.url) as client:
+            keys = list(client.scan_iter())
+        assert keys
+        assert all(key.startswith(b"demo-session:") for key in keys)
+
+
+def test_a_race_in_a_browser(demo: DemoServer, tmp_path: Path) -> None:
+    require(chromium.available())
+    with Chromium(tmp_path) as browser:
+        browser.open(demo.url)
+        browser.evaluate("document.querySelector('#race-form button').click()")
+        browser.evaluate(
+            """new Promise((resolve) => {
+                 const done = () => document.querySelector(".lost");
+                 const look = () => done() ? resolve() : setTimeout(look, 20);
+                 look();
+               })"""
+        )
+        kept = browser.evaluate("document.querySelectorAll('#lane-shared .dot.kept').length")
+        lost = browser.evaluate("document.querySelectorAll('#lane-naive .dot.lost').length")
+        verdict = browser.evaluate("document.getElementById('verdict').textContent")
+        assert kept == STEPS
+        assert 0 < lost < STEPS
+        assert verdict == (
+            f"wsgi-sessions kept the work of 20 of 20 requests, "
+            f"the naive session that of {STEPS - lost}."
+        )
+        assert browser.evaluate(
+            "document.querySelector('#session').textContent.includes('race_count')"
+        )
+        assert browser.complaints == []
+
+        # And it would have complained: the policy is in force.
+        browser.evaluate("document.body.setAttribute('style', 'color: red')")
+        assert "Content Security Policy" in " ".join(browser.complaints)
+
+
+def test_the_page_fits_a_phone(demo: DemoServer, tmp_path: Path) -> None:
+    require(chromium.available())
+    with Chromium(tmp_path) as browser:
+        browser.open(demo.url)
+        browser.resize(360, 740)
+        assert browser.evaluate("innerWidth") == 360
+        assert browser.evaluate("document.documentElement.scrollWidth") == 360
+        overflowing = browser.evaluate(
+            "[...document.querySelectorAll('.card *')].filter((element) => "
+            "element.getBoundingClientRect().right > "
+            "element.closest('.card').getBoundingClientRect().right).length"
+        )
+        assert overflowing == 0
+
+
+# -- health ----------------------------------------------------------------------------------------
+
+
+def test_health(demo: DemoServer) -> None:
+    reply = demo.visitor().get("/health/session")
+    assert reply.status == 200
+    assert reply.json == {"backend": "file", "healthy": True, "details": {}}
+    assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_health_when_the_store_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "a store"
+    with DemoServer(tmp_path, "--store", f"file://{quote(str(folder))}") as server:
+        visitor = server.visitor()
+        visitor.post("/count")
+        shutil.rmtree(folder)
+        reply = visitor.get("/health/session")
+        assert reply.status == 503
+        assert reply.json["healthy"] is False
+        assert reply.json["details"]["error"]
+        assert visitor.get().status == 503
+        assert visitor.get("/static/style.css").status == 200
+
+
+# -- start and end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None:
+    with DemoServer(tmp_path) as server:
+        server.visitor().post("/count")
+        wait_until(lambda: len(server.workers()) == 3, "three workers", 20)
+        workers = server.workers()
+        assert os.listdir(server.temporary)
+        assert server.stop(number) == 0
+        assert os.listdir(server.temporary) == []
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+        assert "Traceback" not in server.output()
+
+
+def test_the_end_of_a_worker_is_not_the_end_of_the_sessions(tmp_path: Path) -> None:
+    with DemoServer(tmp_path) as server:
+        visitor = server.visitor()
+        visitor.post("/count")
+        wait_until(lambda: len(server.workers()) == 3, "three workers", 20)
+        before = set(server.workers())
+        for pid in before:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(
+            lambda: len(server.workers()) == 3 and not before & set(server.workers()),
+            "three new workers",
+            20,
+        )
+        assert value(visitor.get().text, "count") == "1"
+
+
+def test_a_busy_port_is_passed_over() -> None:
+    wanted = Address("127.0.0.1", free_port(offsets=range(3)))
+    with listen(wanted), listen_near(wanted) as listener:
+        assert wanted.port < listener.getsockname()[1] < wanted.port + 20
