@@ -64,19 +64,25 @@ def test_a_new_session_has_nothing_of_the_old_one(server: GunicornServer, alice:
     assert dead.get("/read").json["principal"] is None
 
 
-def test_a_late_save_does_not_bring_back_an_old_id(server: GunicornServer, alice: Browser) -> None:
+@pytest.mark.parametrize("before", ["nobody", "alice"])
+def test_a_late_save_does_not_bring_back_an_old_id(server: GunicornServer, before: str) -> None:
     """A log-in gives the session another id; who saves under the old one is too late."""
-    fixated = alice.twin()
-    slow = server.begin(alice, "/change", item=1)
-    assert alice.get("/login", user="bob").status == 200
+    browser = server.browser()
+    browser.get("/start")
+    if before != "nobody":
+        browser.get("/login", user=before)
+    fixated = browser.twin()
+    slow = server.begin(browser, "/change", item=1)
+    assert browser.get("/login", user="bob").status == 200
     late = slow.finish()
 
     assert late.status == 200
     assert late.set_cookies == []
-    assert alice.cookie != fixated.cookie
+    assert browser.cookie != fixated.cookie
     assert fixated.is_anonymous()
-    assert alice.get("/read").json["principal"] == "bob"
-    assert "key 1" not in alice.values()
+    assert browser.get("/read").json["principal"] == "bob"
+    assert "key 1" not in browser.values()
+    assert ("log" in browser.values()) == (before == "nobody"), "only one's own data is kept"
     assert [event["route"] for event in server.events("gone")] == ["GET /change"]
 
 

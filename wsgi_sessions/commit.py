@@ -67,7 +67,8 @@ class Lifetimes:
         self, now: float, expires_at: float, created_at: float, asked: float | None
     ) -> bool:
         """Whether activity now should move the expiry: once in 5 % of the idle lifetime."""
-        return self.expiry(now, created_at, asked) - expires_at > (asked or self.idle) / 20
+        idle = asked or self.idle
+        return min(now + idle, created_at + self.absolute) - expires_at > idle / 20
 
 
 class Pending:

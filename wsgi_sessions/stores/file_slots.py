@@ -34,6 +34,7 @@ _TOUCH_BYTES = 32
 _HEADER = Struct(">3sBIIQd16sII")
 _HEADER_BYTES = _HEADER.size
 _CHECKSUM = Struct(">I")
+_CHECKED_BYTES = _HEADER_BYTES - _CHECKSUM.size
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
 _BLANK, _TORN = 0, -1
@@ -67,46 +68,48 @@ def parse(data: bytes, key: str) -> Slots:
         return Slots(None, 0, (0, 1), max(half, 0))
     owner = bytes.fromhex(key[:32])
     versions = (_version(data, 0, half, owner), _version(data, 1, half, owner))
-    torn = tuple(slot for slot in (0, 1) if versions[slot] == _TORN) if _TORN in versions else ()
-    # The older payload is not looked at, if need not be: a writer may well be at work on it.
-    for slot in (0, 1) if versions[0] > versions[1] else (1, 0):
-        if versions[slot] > 0:
-            record = _record(data, _TOUCH_BYTES + slot * half)
-            if record is not None:
-                return Slots(_touched(record, data), slot, torn, half)
-            torn = (*torn, slot)
-    return Slots(None, 0, torn, half)
+    newest = 0 if versions[0] > versions[1] else 1
+    torn = () if _TORN not in versions else (versions.index(_TORN),)
+    record = _record(data, newest, half) if versions[newest] > 0 else None
+    if record is not None:
+        # The older payload is not looked at: a writer may well be at work on it.
+        return Slots(_touched(record, data), newest, torn, half)
+    older = 1 - newest
+    record = _record(data, older, half) if versions[older] > 0 else None
+    if record is not None:
+        return Slots(_touched(record, data), older, (newest,), half)
+    return Slots(None, 0, (0, 1), half)
 
 
 def _version(data: bytes, slot: int, half: int, owner: bytes) -> int:
     """The version in a slot's header, or _BLANK or _TORN."""
     start = _TOUCH_BYTES + slot * half
-    end = start + _HEADER_BYTES
-    if data[start:end] == _NO_HEADER:
-        return _BLANK
     magic, number, capacity, length, version, expires_at, binding, _, checksum = (
         _HEADER.unpack_from(data, start)
     )
-    if magic == MAGIC and number > FORMAT:
+    if magic != MAGIC:
+        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else _TORN
+    if number > FORMAT:
         raise UnsupportedFormat(
             f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
             "deploy, or start the newer release again"
         )
-    valid = (
-        checksum == crc32(data[start : end - _CHECKSUM.size])
-        and binding == owner
-        and magic == MAGIC
-        and length <= capacity == half - _HEADER_BYTES
-        and math.isfinite(expires_at)
-    )
-    return int(version) if valid and version else _TORN
+    if (
+        checksum != crc32(data[start : start + _CHECKED_BYTES])
+        or binding != owner
+        or not length <= capacity == half - _HEADER_BYTES
+        or not math.isfinite(expires_at)
+    ):
+        return _TORN
+    return int(version) or _TORN
 
 
-def _record(data: bytes, start: int) -> Record | None:
-    """The record of the slot with a valid header at `start`, if its payload is whole."""
+def _record(data: bytes, slot: int, half: int) -> Record | None:
+    """The record of a slot with a valid header, if its payload is whole."""
+    start = _TOUCH_BYTES + slot * half
     _, _, _, length, version, expires_at, _, checksum, _ = _HEADER.unpack_from(data, start)
-    body = start + _HEADER_BYTES
-    payload = data[body : body + length]
+    start += _HEADER_BYTES
+    payload = data[start : start + length]
     return Record(version, payload, expires_at) if crc32(payload) == checksum else None
 
 

@@ -89,7 +89,9 @@ def read_file(path: str, owners: frozenset[int]) -> bytes:
     """The content of a session file, without a lock. Raises NotARecord for no file of ours."""
     fd = _open(path, READ)
     try:
-        return _read_all(fd, _own_size(os.fstat(fd), owners))
+        size = _own_size(os.fstat(fd), owners)
+        data = os.read(fd, size)
+        return data if len(data) == size else data + _read_on(fd, size - len(data))
     finally:
         os.close(fd)
 
@@ -109,12 +111,10 @@ def _own_size(status: os.stat_result, owners: frozenset[int]) -> int:
     return status.st_size
 
 
-def _read_all(fd: int, size: int) -> bytes:
-    data = os.read(fd, size)
-    while len(data) < size:
-        more = os.read(fd, size - len(data))
-        if not more:
-            break
+def _read_on(fd: int, size: int) -> bytes:
+    """The rest, where a read was short; less if the file ends."""
+    data = b""
+    while len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
     return data
 
@@ -157,7 +157,7 @@ class LockedFile:
 
     def read(self) -> bytes:
         """The whole content."""
-        return _read_all(self._fd, self.size)
+        return _read_on(self._fd, self.size)
 
     def write(self, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`."""
