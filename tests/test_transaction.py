@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -24,7 +24,7 @@ from wsgi_sessions.identity import store_key
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.serialization import open_sealed
 from wsgi_sessions.stores.memory import open_memory
-from wsgi_sessions.transaction import Transaction
+from wsgi_sessions.transaction import Access, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,22 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
 
 START = 1_000_000.0
+
+
+class Visit(NamedTuple):
+    """A request, as a transaction sees one."""
+
+    presented: str | None
+    path: str
+
+    def session_id(self) -> str | None:
+        return self.presented
+
+    def route(self) -> str:
+        return self.path
+
+    def access(self) -> Access:
+        return "shared"
 
 
 class World:
@@ -49,7 +65,7 @@ class World:
         )
 
     def begin(self, session_id: str | None = None, route: str = "") -> Transaction:
-        return Transaction(self.manager, lambda: session_id, lambda: route)
+        return Transaction(self.manager, Visit(session_id, route))
 
     def new(self, **data: Any) -> str:
         """The id of a fresh session that holds `data`."""

@@ -18,7 +18,6 @@ timedelta, Decimal, UUID. Exactly these: a subclass could not be restored as its
 
 from __future__ import annotations
 
-import hmac
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from hashlib import blake2b
@@ -312,7 +311,7 @@ def open_sealed(payload: bytes, key: str) -> Envelope:
             "finish the deploy, or start the newer release again"
         )
     body = payload[_HEADER_BYTES:]
-    if payload[0] != FORMAT or not hmac.compare_digest(payload[1:_HEADER_BYTES], _tag(body, key)):
+    if payload[0] != FORMAT or payload[1:_HEADER_BYTES] != _tag(body, key):
         raise CorruptRecord("damaged, or the record of another session")
     try:
         envelope = _envelope_decoder.decode(body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from wsgi_sessions.draft import Draft
 from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
@@ -12,7 +12,7 @@ from wsgi_sessions.identity import store_key
 from wsgi_sessions.session import Phase, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from wsgi_sessions.draft import Snapshot
     from wsgi_sessions.manager import Headers, Result, SessionManager
@@ -23,48 +23,41 @@ EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 _log = logging.getLogger("wsgi_sessions.transaction")
 
 
-def _anonymous() -> str | None:
-    return None
+class Request(Protocol):
+    """What a transaction needs to know of the request that it is for, asked when it is needed."""
 
+    def session_id(self) -> str | None:
+        """The (verified) id that the request presents; asked at the first access, once."""
 
-def _nowhere() -> str:
-    return ""
+    def route(self) -> str:
+        """What names the request in reports, such as ``POST /cart``."""
+
+    def access(self) -> Access:
+        """Whether the session is shared with overlapping requests; asked at the first access."""
 
 
 class Transaction:
     """A request's `session`, and the means to end it.
 
-    `present` gives the (verified) id that the request presents, and is asked at the first access
-    only; an id that is unknown to the store is never adopted (session fixation). `route` names the
-    request in reports of conflicts. With `access="exclusive"` the whole transaction is one
-    `exclusive` block from the first access to `close`; a `LockTimeout` comes after 10 seconds.
-    `fault` is what kept the session from being read, if anything did.
+    An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
+    the whole transaction is one `exclusive` block from the first access to `close`; a `LockTimeout`
+    comes after 10 seconds. `fault` is what kept the session from being read, if anything did.
     """
 
     __slots__ = (
-        "_access",
         "_draft",
         "_held",
         "_locks",
         "_manager",
-        "_present",
-        "_route",
+        "_request",
         "fault",
         "phase",
         "session",
     )
 
-    def __init__(
-        self,
-        manager: SessionManager,
-        present: Callable[[], str | None] = _anonymous,
-        route: Callable[[], str] = _nowhere,
-        access: Access = "shared",
-    ) -> None:
+    def __init__(self, manager: SessionManager, request: Request) -> None:
         self._manager = manager
-        self._present = present
-        self._route = route
-        self._access = access
+        self._request = request
         self._held = False
         self._locks: ExitStack | None = None
         self._draft: Draft | None = None
@@ -89,7 +82,7 @@ class Transaction:
         """
         if self._draft is None:
             return "unchanged"
-        return self._manager.commit(self._draft, self._route, headers)
+        return self._manager.commit(self._draft, self._request.route, headers)
 
     def damaged(self, error: CorruptRecord) -> None:
         """A value of the session does not decode: the next request begins without it."""
@@ -133,10 +126,10 @@ class Transaction:
             self._commit_block(draft)
 
     def _load(self) -> Snapshot | None:
-        session_id = self._present()
+        session_id = self._request.session_id()
         if session_id is None:
             return None
-        if self._access == "exclusive":
+        if self._request.access() == "exclusive":
             self._locks = ExitStack()
             self._locks.enter_context(
                 self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
@@ -160,10 +153,10 @@ class Transaction:
         fresh = self._manager.load(snapshot.session_id)
         if fresh is None:
             return  # gone: the commit will meet the same, and report it
-        self._manager.rebase(draft, fresh, self._route())
+        self._manager.rebase(draft, fresh, self._request.route())
 
     def _commit_block(self, draft: Draft) -> None:
         try:
-            self._manager.commit_data(draft, self._route())
+            self._manager.commit_data(draft, self._request.route())
         except SessionGone:
             _log.debug("an exclusive block ended on a session that is gone")

@@ -32,8 +32,11 @@ class Answer(NamedTuple):
 class Handler(Protocol):
     """What a middleware does at the three moments of a response."""
 
-    def finish(self, status: str, headers: Headers) -> Answer:
-        """Just before the headers leave, once. The list passed in is the application's own."""
+    def finish(self, status: str, headers: Headers) -> Answer | None:
+        """Just before the headers leave, once. None: they may go as they are.
+
+        The list passed in is the application's own: it must not be changed.
+        """
 
     def fail(self, error: BaseException) -> Answer | None:
         """The application raised before the headers left. None: let it go to the server."""
@@ -89,7 +92,11 @@ class LateResponse:
         if self._write is None:
             if self._status is None:
                 raise RuntimeError("the application did not call start_response")
-            self._send(self._handler.finish(self._status, self._headers))
+            answer = self._handler.finish(self._status, self._headers)
+            if answer is None:
+                self._write = self._start(self._status, self._headers)
+            else:
+                self._send(answer)
         return self._pending
 
     def fail(self, error: BaseException) -> bytes:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from wsgi_sessions.cookies import Presented, SessionCookie
+    from wsgi_sessions.draft import Snapshot
     from wsgi_sessions.headers import Headers
     from wsgi_sessions.manager import Result, SessionManager
 
@@ -82,9 +83,9 @@ class SessionMiddleware:
         environ[ENVIRON_KEY] = exchange.transaction.session
         return LateResponse(environ, start_response, exchange).run(self._app)
 
-    def access(self, environ: WSGIEnvironment) -> Access:
-        """Whether this request shares its session with others."""
-        if self._exclusive is None or not self._exclusive.match(environ.get("PATH_INFO", "")):
+    def access(self, path: str) -> Access:
+        """Whether requests on this path share their session with overlapping ones."""
+        if self._exclusive is None or not self._exclusive.match(path):
             return "shared"
         return "exclusive"
 
@@ -110,19 +111,34 @@ class Exchange:
         self._environ = environ
         self._presented: Presented | None = None
         self._is_over = False  # refused or failed: nothing is committed any more
-        self.transaction = Transaction(
-            middleware.manager, self._present, self._route, middleware.access(environ)
-        )
+        self.transaction = Transaction(middleware.manager, self)
 
-    def finish(self, status: str, headers: Headers) -> Answer:
+    def session_id(self) -> str | None:
+        """See `Request`."""
+        presented = self._middleware.cookie.read(self._environ.get("HTTP_COOKIE"))
+        self._presented = presented
+        if presented.state == "ambiguous":
+            self._middleware.manager.events.emit("ambiguous", route=self.route())
+        return presented.session_id
+
+    def route(self) -> str:
+        """See `Request`."""
+        environ: dict[str, Any] = self._environ
+        route = f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
+        return route[:_ROUTE_LENGTH]
+
+    def access(self) -> Access:
+        """See `Request`."""
+        return self._middleware.access(self._environ.get("PATH_INFO", ""))
+
+    def finish(self, status: str, headers: Headers) -> Answer | None:
         """Commit, and let the cookie go with the headers."""
         transaction = self.transaction
+        answer = None
         if transaction.session.accessed:
             answer = self._committed(status, headers)
         elif transaction.fault is not None and status >= "500":
             answer = self._refused(transaction.fault)
-        else:
-            answer = Answer(status, headers)
         transaction.phase = Phase.HEADERS_SENT
         return answer
 
@@ -144,7 +160,7 @@ class Exchange:
 
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
-        asked = self._asked_lifetime()
+        before = transaction.snapshot
         try:
             if status >= "500":
                 self._is_over = True
@@ -158,35 +174,31 @@ class Exchange:
         if transaction.fault is not None and status >= "500":
             return self._refused(transaction.fault)
         headers = vary_on_cookie(headers)
-        cookie = None if status[:3] == "304" else self._set_cookie(result, asked)
+        cookie = None if status[:3] == "304" else self._set_cookie(result, before)
         if cookie is not None:
             headers = without_cookie(headers, self._middleware.cookie.policy.name)
             headers = [*private_cache_headers(headers), ("Set-Cookie", cookie)]
         return Answer(status, headers)
 
-    def _set_cookie(self, result: Result, asked_before: float | None) -> str | None:
+    def _set_cookie(self, result: Result, before: Snapshot | None) -> str | None:
         """The Set-Cookie value: only for a session that is new, renewed or deleted."""
+        is_signed_by_old_key = self._presented is not None and self._presented.state == "renew"
+        if result == "unchanged" and not is_signed_by_old_key:
+            return None
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
         if result == "destroyed":
             return cookie.delete(scheme=scheme)
         if snapshot is None:
             return None
-        asked = self._asked_lifetime()
-        is_renewed = asked != asked_before or (asked and result in ("saved", "touched"))
-        is_signed_by_old_key = self._presented is not None and self._presented.state == "renew"
+        asked = _asked_lifetime(snapshot)
+        is_renewed = asked != _asked_lifetime(before) or (asked and result in ("saved", "touched"))
         if not (result in ("created", "cycled") or is_renewed or is_signed_by_old_key):
             return None
         if not cookie.policy.is_secure(scheme):
             self._middleware.warn_of_http()
         max_age = None if asked is None else int(asked)
         return cookie.write(snapshot.session_id, scheme=scheme, max_age=max_age)
-
-    def _asked_lifetime(self) -> float | None:
-        """What `Session.remember` was told, as it is stored now."""
-        snapshot = self.transaction.snapshot
-        mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
-        return None if mark is None else float(decode(bytes(mark)))
 
     def _refused(self, error: SessionError) -> Answer:
         """The answer in place of the application's: 503 if the store failed, 409 at a conflict."""
@@ -197,7 +209,7 @@ class Exchange:
             )
         key = error.key if isinstance(error, StoreUnavailable) else None
         self._middleware.manager.events.emit(
-            "unavailable", key, error=str(error), route=self._route()
+            "unavailable", key, error=str(error), route=self.route()
         )
         return _answer(
             "503 Service Unavailable",
@@ -212,16 +224,11 @@ class Exchange:
             # The application's own exception says more, and is on its way.
             _log.exception("a log-out could not take place while an error was handled")
 
-    def _present(self) -> str | None:
-        self._presented = self._middleware.cookie.read(self._environ.get("HTTP_COOKIE"))
-        if self._presented.state == "ambiguous":
-            self._middleware.manager.events.emit("ambiguous", route=self._route())
-        return self._presented.session_id
 
-    def _route(self) -> str:
-        environ: dict[str, Any] = self._environ
-        route = f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
-        return route[:_ROUTE_LENGTH]
+def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
+    """What `Session.remember` was told, as it is stored."""
+    mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
+    return None if mark is None else float(decode(bytes(mark)))
 
 
 def _answer(status: str, text: str, *more: tuple[str, str]) -> Answer:
