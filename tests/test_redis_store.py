@@ -429,6 +429,7 @@ class TestLostReplies:
             proxied.sessions.save(KEY, b"mine", later(), expected_version=2)
         assert caught.value.current.payload == b"mine"
         assert caught.value.current.version == 3
+        assert caught.value.is_after_retry
 
     def test_a_create_meets_its_own_record(self, proxy: Proxy, proxied: Backend) -> None:
         proxy.cut()

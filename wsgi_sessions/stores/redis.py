@@ -142,6 +142,7 @@ class RedisStore:
         return None if value is None else self._read(key, value)
 
     def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
+        retries = self._executor.retries
         reply = _SAVE.run(
             self._executor,
             "save",
@@ -156,7 +157,7 @@ class RedisStore:
         current = None if reply is None else self._read(key, reply)
         if current is None:
             raise SessionGone("the record was destroyed or has expired")
-        raise VersionConflict(current)
+        raise VersionConflict(current, is_after_retry=self._executor.retries != retries)
 
     def touch(self, key: str, expires_at: float) -> None:
         _TOUCH.run(

@@ -71,7 +71,13 @@ class ClusterExecutor:
         self._url = url
         self._timeout = timeout
         self._clock = clock
+        self._redirects = 0
         self._process = _Process(list(url.addresses))
+
+    @property
+    def retries(self) -> int:
+        executors = tuple(self._process.executors.values())
+        return self._redirects + sum(executor.retries for executor in executors)
 
     def execute(self, operation: str, key: str | None, *command: Word) -> Any:
         latest = self._clock() + self._timeout * _LATEST_REDIRECT
@@ -85,6 +91,7 @@ class ClusterExecutor:
                 if following is None or self._clock() > latest:
                     raise
                 target = following
+                self._redirects += 1
         return self._send(target, operation, key, command)
 
     def nodes(self, operation: str) -> Sequence[NodeExecutor]:

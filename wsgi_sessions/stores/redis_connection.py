@@ -51,6 +51,14 @@ class Executor(Protocol):
     that is sent has to bear that.
     """
 
+    @property
+    def retries(self) -> int:
+        """How often a command was sent again so far, in this process.
+
+        Unchanged over a call: its command ran once. Changed: it may have run twice (or another
+        thread's did).
+        """
+
     def execute(self, operation: str, key: str | None, *command: Word) -> Any:
         """Run a command, its Redis key in the usual place, and return the raw reply."""
 
@@ -122,6 +130,7 @@ class NodeExecutor:
         self._latest_retry = timeout * _LATEST_RETRY
         self._latest_send = timeout * _LATEST_SEND
         self._clock = clock
+        self.retries = 0
         self._process = self._new_process()
 
     def execute(self, operation: str, key: str | None, *command: Word) -> Any:
@@ -165,6 +174,7 @@ class NodeExecutor:
             except RedisError as error:
                 fault = fault_of(error)
                 if self._may_retry(process, fault, started) and attempt == 1:
+                    self.retries += 1
                     continue
                 self._count(process, fault, error)
                 raise fault.error(
