@@ -90,8 +90,9 @@ class Chromium:
         """Load a page, to the end of its load event."""
         if self._page is None:
             self._attach()
+        seen = len(self._events)
         self._call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+        while not any(event["method"] == "Page.loadEventFired" for event in self._events[seen:]):
             self._events.append(self._receive())
 
     def resize(self, width: int, height: int) -> None:
