@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -133,6 +133,99 @@ class SessionLocks(Protocol):
         """
 
 
+class Bump(NamedTuple):
+    """One change of a version stamp: the version it led to, and when (seconds since the epoch)."""
+
+    version: int
+    at: float
+
+
+class VersionStamps(Protocol):
+    """A number per scope, such as ``global`` or ``league:5``, that only grows.
+
+    A scope that was never bumped is at 0. A scope is any non-empty text; it is never taken for a
+    path or a pattern.
+    """
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        """The current version of each scope. One round trip for all of them, where there is one."""
+
+    def bump(self, scope: str) -> int:
+        """Add one, atomically across processes, and return the new version."""
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        """The latest bumps, newest first; a bounded number of them is kept."""
+
+
+class Context(NamedTuple):
+    """What a principal last worked on: an encoded value, and when it was selected."""
+
+    value: bytes
+    accessed_at: float
+
+
+class ContextStore(Protocol):
+    """The last context of each principal, under a name, outside of any session.
+
+    It outlives sessions, has no expiry, and its value is opaque bytes.
+    """
+
+    def get(self, principal: str, name: str) -> Context | None:
+        """The last context, or None. One round trip."""
+
+    def set(self, principal: str, name: str, context: Context) -> None:
+        """Remember a context in place of the last one. One round trip."""
+
+    def clear(self, principal: str, name: str) -> None:
+        """Forget it. Idempotent."""
+
+    def items(self) -> Iterator[tuple[str, str, Context]]:
+        """Every (principal, name, context), in no order: for maintenance. Not a snapshot."""
+
+
+class LeaseStore(Protocol):
+    """Who uses a session right now: any number of holders, or one claim.
+
+    A holder is a random text, new for each request. `ttl` is in seconds. While a holder renews in
+    time, a claim fails. A dead holder blocks for at most the ttl (at once, where the kernel knows
+    of its death). Releasing one never frees another; releasing after the expiry, or after somebody
+    else has acquired, changes nothing. All operations are idempotent for one holder, so that one
+    whose reply was lost may be sent again. Time is the store's own clock, not the host's.
+
+    Not promised: mutual exclusion between requests (that is `SessionLocks`), nor that a holder that
+    was paused past its ttl notices; what it saves then is merged or refused by the version compare.
+    """
+
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        """Become a holder; False while somebody has claimed the session."""
+
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        """Hold (or claim) for another `ttl`; False if the lease had been lost."""
+
+    def release(self, key: str, holder: str) -> None:
+        """Stop holding or claiming."""
+
+    def holders(self, key: str) -> int:
+        """How many hold the session now."""
+
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        """Take the session if nobody holds or claims it, and keep new holders out until released,
+        or for at most `ttl`."""
+
+
+class RefreshQueue(Protocol):
+    """When each keep-alive session is due for a background refresh, found without a scan."""
+
+    def schedule(self, key: str, due_at: float) -> None:
+        """Let the session be due at `due_at` (seconds since the epoch), in place of before."""
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """Up to `limit` keys that are due, the longest due first. They stay scheduled."""
+
+    def remove(self, key: str) -> None:
+        """Forget a session. Idempotent."""
+
+
 class Leftovers(Protocol):
     """What crashes leave behind (temporaries, unused locks), cleaned up at start and regularly."""
 
@@ -164,6 +257,10 @@ class Backend:
     leftovers: Leftovers | None = None
     advice: Advice | None = None
     secret: SecretKeeper | None = None
+    versions: VersionStamps | None = None
+    contexts: ContextStore | None = None
+    leases: LeaseStore | None = None
+    refreshes: RefreshQueue | None = None
 
     def close(self) -> None:
         """Close what the backend has open."""
