@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions.commit import ENDED, Committer, Lifetimes, OnConflict, Pending
@@ -13,18 +14,19 @@ from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import Envelope, decode, open_sealed
+from wsgi_sessions.stores.base import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from wsgi_sessions.stores.base import Backend, Record
+    from wsgi_sessions.stores.base import Backend
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 Result = Literal[
     "unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone", "dropped"
 ]
 Headers = Literal["open", "closed"]
+Reader = Callable[[str], Record | None]
 
 _log = logging.getLogger("wsgi_sessions.manager")
 
@@ -72,10 +74,13 @@ class SessionManager:
 
     # -- one session ---------------------------------------------------------------------------
 
-    def load(self, session_id: str) -> Snapshot | None:
-        """The stored session with this id, or None. Raises StoreUnavailable."""
+    def load(self, session_id: str, reader: Reader | None = None) -> Snapshot | None:
+        """The stored session with this id, or None. Raises StoreUnavailable.
+
+        `reader` reads the record in place of the store's own `load`.
+        """
         key = store_key(session_id)
-        record = self.backend.sessions.load(key)
+        record = (reader or self.backend.sessions.load)(key)
         if record is None:
             return None
         envelope = self._open(key, record)

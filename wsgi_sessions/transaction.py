@@ -12,10 +12,10 @@ from wsgi_sessions.identity import store_key
 from wsgi_sessions.session import Phase, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from wsgi_sessions.draft import Snapshot
-    from wsgi_sessions.manager import Headers, Result, SessionManager
+    from wsgi_sessions.manager import Headers, Reader, Result, SessionManager
 
 Access = Literal["shared", "exclusive"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
@@ -42,16 +42,23 @@ class Transaction:
     An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
     the whole transaction is one `exclusive` block from the first access to `close`; a `LockTimeout`
     comes after 10 seconds. `fault` is what kept the session from being read, if anything did.
+
+    Other middlewares of the request join in before the first access: `reader` reads the record,
+    and may be replaced by one that does more in the same round trip; `when_loaded`,
+    `when_committed` and `when_closed` run what they are given at these moments.
     """
 
     __slots__ = (
+        "_after_commit",
+        "_after_load",
         "_draft",
+        "_exits",
         "_held",
-        "_locks",
         "_manager",
         "_request",
         "fault",
         "phase",
+        "reader",
         "session",
     )
 
@@ -59,8 +66,11 @@ class Transaction:
         self._manager = manager
         self._request = request
         self._held = False
-        self._locks: ExitStack | None = None
+        self._exits: ExitStack | None = None
+        self._after_load: tuple[Callable[[], object], ...] = ()
+        self._after_commit: tuple[Callable[[], object], ...] = ()
         self._draft: Draft | None = None
+        self.reader: Reader = manager.backend.sessions.load
         self.phase = Phase.OPEN
         self.fault: StoreUnavailable | CorruptRecord | None = None
         self.session = Session(self)
@@ -73,7 +83,23 @@ class Transaction:
             except (StoreUnavailable, CorruptRecord) as error:
                 self.fault = error
                 raise
+            for callback in self._after_load:
+                callback()
         return self._draft
+
+    def when_loaded(self, callback: Callable[[], object]) -> None:
+        """Run `callback` once, right after the first load; it may use the session, changes too."""
+        self._after_load += (callback,)
+
+    def when_committed(self, callback: Callable[[], object]) -> None:
+        """Run `callback` after each commit that did not raise; `snapshot` is then up to date."""
+        self._after_commit += (callback,)
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        """Run `callback` at the end, however the request went; the last one given runs first."""
+        if self._exits is None:
+            self._exits = ExitStack()
+        self._exits.callback(callback)
 
     def commit(self, headers: Headers = "open") -> Result:
         """Store what was changed. Raises what `SessionManager.commit` raises.
@@ -82,7 +108,10 @@ class Transaction:
         """
         if self._draft is None:
             return "unchanged"
-        return self._manager.commit(self._draft, self._request.route, headers)
+        result = self._manager.commit(self._draft, self._request.route, headers)
+        for callback in self._after_commit:
+            callback()
+        return result
 
     def damaged(self, error: CorruptRecord) -> None:
         """A value of the session does not decode: the next request begins without it."""
@@ -100,8 +129,8 @@ class Transaction:
     def close(self) -> None:
         """End the transaction: nothing is committed any more, and what was held is free."""
         self.phase = Phase.ENDED
-        if self._locks is not None:
-            self._locks.close()
+        if self._exits is not None:
+            self._exits.close()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -130,12 +159,11 @@ class Transaction:
         if session_id is None:
             return None
         if self._request.access() == "exclusive":
-            self._locks = ExitStack()
-            self._locks.enter_context(
-                self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
-            )
+            lock = self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
+            self._exits = self._exits or ExitStack()
+            self._exits.enter_context(lock)
             self._held = True
-        return self._manager.load(session_id)
+        return self._manager.load(session_id, self.reader)
 
     @contextmanager
     def _mutex(self, key: str, timeout: float) -> Iterator[None]:

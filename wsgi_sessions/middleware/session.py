@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.manager import Result, SessionManager
 
 ENVIRON_KEY = "wsgi_sessions.session"
+TRANSACTION_KEY = "wsgi_sessions.transaction"
 _ROUTE_LENGTH = 60
 _log = logging.getLogger("wsgi_sessions.middleware")
 
@@ -40,6 +41,16 @@ def get_session(environ: WSGIEnvironment) -> Session:
             "application = wsgi_sessions.from_env(application)"
         ) from None
     return session
+
+
+def get_transaction(environ: WSGIEnvironment) -> Transaction:
+    """What the session of a request stands on, for middlewares that join in.
+
+    Raises LookupError outside of a SessionMiddleware.
+    """
+    get_session(environ)
+    transaction: Transaction = environ[TRANSACTION_KEY]
+    return transaction
 
 
 class SessionMiddleware:
@@ -81,6 +92,7 @@ class SessionMiddleware:
         """PEP 3333."""
         exchange = Exchange(self, environ)
         environ[ENVIRON_KEY] = exchange.transaction.session
+        environ[TRANSACTION_KEY] = exchange.transaction
         return LateResponse(environ, start_response, exchange).run(self._app)
 
     def access(self, path: str) -> Access:
