@@ -490,6 +490,57 @@ def test_exclusive_on_a_session_that_is_gone(world: World) -> None:
     assert world.backend.iteration.count() == 0
 
 
+def test_an_exclusive_block_commits_marks_with_the_data_but_for_those_with_a_cookie(
+    world: World,
+) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    with transaction.session.exclusive():
+        transaction.session["n"] = 2
+        transaction.draft().set_mark("stamps", {"global": 7})
+        transaction.session.remember(100)
+    seen = world.begin(session_id).draft()
+    assert (seen.mark("stamps"), seen.mark("lifetime")) == ({"global": 7}, None)
+    assert seen.snapshot is not None
+    assert seen.snapshot.version == 2  # one change
+    assert transaction.commit() == "saved"
+    assert world.begin(session_id).session.lifetime == 100
+
+
+def test_a_mark_of_an_exclusive_block_that_raises_is_undone(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    with suppress(ZeroDivisionError), transaction.session.exclusive():
+        transaction.draft().set_mark("stamps", {"global": 7})
+        _ = 1 / 0
+    assert transaction.draft().mark("stamps") is None
+    assert transaction.commit() == "unchanged"
+
+
+def test_a_logout_in_an_exclusive_block_is_done_when_it_ends(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction, waiting = world.begin(session_id), world.begin(session_id)
+    waiting.session.get("n")
+    with transaction.session.exclusive():
+        transaction.session.flush()
+    assert world.backend.iteration.count() == 0
+    with waiting.session.exclusive():
+        assert waiting.draft().is_gone
+    assert transaction.commit() == "destroyed"
+    assert world.names().count("destroyed") == 1
+
+
+def test_a_login_by_principal_key_in_an_exclusive_block_cycles_the_id() -> None:
+    world = World(principal_key="user_id")
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    with transaction.session.exclusive():
+        transaction.session["user_id"] = 5
+    assert transaction.commit() == "cycled"
+    assert transaction.session.principal == 5
+    assert world.data(session_id) == {}
+
+
 def test_a_conflict_met_on_entering_exclusive_is_reported_or_refused() -> None:
     for policy in ("last-wins", "raise"):
         world = World(on_conflict=policy)

@@ -40,10 +40,11 @@ class Draft:
     """A snapshot (None: nothing is stored yet) with changes on top.
 
     `data` are the application's keys, `marks` what this package keeps about the session, `cycling`
-    says that it shall get a new id, `doomed` are the snapshots that a log-out shall destroy.
+    says that it shall get a new id, `doomed` are the snapshots that a log-out shall destroy,
+    `is_gone` that a later look at the store found the snapshot destroyed.
     """
 
-    __slots__ = ("_marks", "cycling", "data", "doomed", "snapshot")
+    __slots__ = ("_marks", "cycling", "data", "doomed", "is_gone", "snapshot")
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self.doomed: list[Snapshot] = []
@@ -53,6 +54,7 @@ class Draft:
         """See this snapshot, without changes; what is doomed stays doomed."""
         self.snapshot = snapshot
         self.cycling = False
+        self.is_gone = False
         self.data = Workspace({} if snapshot is None else snapshot.envelope.data)
         self._marks: Workspace | None = None
 
@@ -69,6 +71,13 @@ class Draft:
         self.cycling = False
         self.data.reset(snapshot.envelope.data)
         self._marks = None
+
+    def settle(self, snapshot: Snapshot) -> None:
+        """Data and some of the marks are committed, in this snapshot; the rest stays pending."""
+        self.snapshot = snapshot
+        self.data.reset(snapshot.envelope.data)
+        if self._marks is not None:
+            self._marks.rebase(snapshot.envelope.marks)
 
     def rebase(self, snapshot: Snapshot) -> None:
         """Put the pending changes onto a fresher snapshot."""

@@ -27,6 +27,7 @@ Result = Literal[
 ]
 Headers = Literal["open", "closed"]
 Reader = Callable[[str], Record | None]
+_MARKS_WITH_COOKIE = (PRINCIPAL, LIFETIME)
 
 _log = logging.getLogger("wsgi_sessions.manager")
 
@@ -119,14 +120,20 @@ class SessionManager:
         draft.rebase(fresh)
 
     def commit_data(self, draft: Draft, route: str) -> None:
-        """Store only the changes of the data of a stored session; a new id stays pending.
+        """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
-        Raises SessionGone, and what `commit` raises.
+        That is the data and the marks, but for a new id, principal and lifetime. What a log-out
+        asked to destroy is dead at once. Raises SessionGone, and what `commit` raises.
         """
-        pending = Pending(draft.data.delta(), {}, at=self._clock(), route=route)
+        for doomed in draft.doomed:
+            self.backend.sessions.delete(doomed.key)
+        pending = self._pending(draft, route)
+        if self._principal_key is not None and self._principal_key in pending.data:
+            self._follow_principal_key(draft, self._principal_key)
+        for name in _MARKS_WITH_COOKIE:
+            pending.marks.pop(name, None)
         if draft.snapshot is not None and pending:
-            draft.snapshot = self._committer.save(draft.snapshot, pending)
-            draft.data.reset(draft.snapshot.envelope.data)
+            draft.settle(self._committer.save(draft.snapshot, pending))
 
     def destroy_doomed(self, draft: Draft) -> bool:
         """Destroy what the draft's log-out asked to. Done for failed requests too."""

@@ -180,7 +180,8 @@ class Transaction:
     def _refresh(self, draft: Draft, snapshot: Snapshot) -> None:
         fresh = self._manager.load(snapshot.session_id)
         if fresh is None:
-            return  # gone: the commit will meet the same, and report it
+            draft.is_gone = True  # the commit will meet the same, and report it
+            return
         self._manager.rebase(draft, fresh, self._request.route())
 
     def _commit_block(self, draft: Draft) -> None:
