@@ -248,6 +248,56 @@ def test_an_equal_blind_change_is_no_conflict() -> None:
     )
 
 
+@pytest.mark.parametrize("theirs", [{"x": 2}, {"x": 1}, {"x": None}, {"x": [1]}])
+def test_a_default_gives_way_to_what_others_set(theirs: Data) -> None:
+    workspace = Workspace(raw({}))
+    assert workspace.default("x", 1) == 1
+    result = merge(raw({}), workspace.delta(), raw(theirs))
+    assert (plain(result.data), result.conflicts) == (theirs, [])
+    workspace.rebase(raw(theirs))
+    assert workspace.delta() == {}
+
+
+def test_a_default_that_nobody_else_set_stays() -> None:
+    workspace = Workspace(raw({"y": 1}))
+    workspace.default("x", 5)
+    workspace.rebase(raw({"z": 1}))
+    assert plain(merge(raw({}), workspace.delta(), raw({})).data) == {"x": 5}
+    workspace.restore(workspace.delta())
+    assert plain(merge(raw({}), workspace.delta(), raw({"x": 6})).data) == {"x": 6}
+
+
+def test_a_default_of_a_key_that_is_there_changes_nothing() -> None:
+    workspace = Workspace(raw({"x": None}))
+    assert workspace.default("x", 5) is None
+    assert workspace.delta() == {}
+
+
+@pytest.mark.parametrize("how", ["set", "increment", "append", "mutate"])
+def test_what_is_done_to_a_default_is_a_change_like_any_other(how: str) -> None:
+    workspace = Workspace(raw({}))
+    value = workspace.default("x", 1 if how == "increment" else [1])
+    if how == "set":
+        workspace.set("x", [1, 2])
+    elif how == "increment":
+        workspace.increment("x", 1)
+    elif how == "append":
+        workspace.append("x", 2)
+    else:
+        value.append(2)
+    result = merge(raw({}), workspace.delta(), raw({"x": "theirs"}))
+    assert plain(result.data) == {"x": 2 if how == "increment" else [1, 2]}
+    assert result.conflicts == [Conflict("x", "overwritten")]
+
+
+def test_a_default_does_not_count_as_reading() -> None:
+    workspace = Workspace(raw({}))
+    workspace.default("x", 1)
+    workspace.set("x", 2)
+    result = merge(raw({}), workspace.delta(), raw({"x": 2}))
+    assert result.conflicts == []
+
+
 def test_an_operation_on_what_became_another_type_is_a_conflict() -> None:
     base = raw({"n": 1, "log": []})
     workspace = Workspace(base)

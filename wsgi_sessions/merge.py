@@ -13,7 +13,8 @@ sides changed one key.
 
 Merging a value with itself gives that value. But where the request had *read* the key before it
 changed it, an equal change by both sides can still be a lost update (two requests that both count
-5 up to 6), so it is returned as a conflict too, of kind "identical". A blind write is not.
+5 up to 6), so it is returned as a conflict too, of kind "identical". A blind write is not. A
+default (`Assign` of that basis) stands only where theirs has nothing, and never conflicts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from wsgi_sessions.serialization import decode, encode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Basis = Literal["blind", "read"]
+Basis = Literal["blind", "read", "default"]
 Kind = Literal["overwritten", "identical"]
 
 
@@ -38,7 +39,7 @@ class Assign:
     """A key was set to an encoded `value`, or deleted (None).
 
     `basis` is "read" if the request had looked at the key before, so that the new value may depend
-    on the old one.
+    on the old one; "default" if the value is only for a key that nobody has set.
     """
 
     value: bytes | None
@@ -150,6 +151,8 @@ def _assign(
     before, mine, after = _bytes(base), change.value, _bytes(theirs)
     if before == after:
         return mine
+    if change.basis == "default" and after is not None:
+        return after
     value = _merge_values(_value(before), _value(mine), _value(after), key, change.basis, conflicts)
     return None if value is ABSENT else encode(value, key)
 

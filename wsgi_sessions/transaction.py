@@ -45,12 +45,13 @@ class Transaction:
 
     Other middlewares of the request join in before the first access: `reader` reads the record,
     and may be replaced by one that does more in the same round trip; `when_loaded`,
-    `when_committed` and `when_closed` run what they are given at these moments.
+    `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
     """
 
     __slots__ = (
         "_after_commit",
         "_after_load",
+        "_before_commit",
         "_draft",
         "_exits",
         "_held",
@@ -68,6 +69,7 @@ class Transaction:
         self._held = False
         self._exits: ExitStack | None = None
         self._after_load: tuple[Callable[[], object], ...] = ()
+        self._before_commit: tuple[Callable[[], object], ...] = ()
         self._after_commit: tuple[Callable[[], object], ...] = ()
         self._draft: Draft | None = None
         self.reader: Reader = manager.backend.sessions.load
@@ -91,6 +93,10 @@ class Transaction:
         """Run `callback` once, right after the first load; it may use the session, changes too."""
         self._after_load += (callback,)
 
+    def when_committing(self, callback: Callable[[], object]) -> None:
+        """Run `callback` before each commit, that of an exclusive block too, to see what changed."""
+        self._before_commit += (callback,)
+
     def when_committed(self, callback: Callable[[], object]) -> None:
         """Run `callback` after each commit that did not raise; `snapshot` is then up to date."""
         self._after_commit += (callback,)
@@ -108,6 +114,8 @@ class Transaction:
         """
         if self._draft is None:
             return "unchanged"
+        for callback in self._before_commit:
+            callback()
         result = self._manager.commit(self._draft, self._request.route, headers)
         for callback in self._after_commit:
             callback()
@@ -185,6 +193,8 @@ class Transaction:
         self._manager.rebase(draft, fresh, self._request.route())
 
     def _commit_block(self, draft: Draft) -> None:
+        for callback in self._before_commit:
+            callback()
         try:
             self._manager.commit_data(draft, self._request.route())
         except SessionGone:

@@ -23,12 +23,13 @@ class Workspace:
     place is found: at `delta()`, what was read and is mutable is encoded again and compared.
     """
 
-    __slots__ = ("_assigned", "_base", "_deleted", "_operations", "_seen", "_values")
+    __slots__ = ("_assigned", "_base", "_defaults", "_deleted", "_operations", "_seen", "_values")
 
     def __init__(self, base: Mapping[str, Raw]) -> None:
         self._base = base
         self._values: dict[str, Any] = {}
         self._assigned: dict[str, bytes] = {}
+        self._defaults: set[str] = set()
         self._deleted: set[str] = set()
         self._operations: dict[str, list[Operation]] = {}
         self._seen: set[str] = set()
@@ -43,13 +44,25 @@ class Workspace:
         """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
         self._assigned[key] = encode(value, key)
         self._operations.pop(key, None)
+        self._defaults.discard(key)
         self._deleted.discard(key)
         self._values[key] = value
+
+    def default(self, key: str, value: object) -> Any:
+        """The value of a key; if it is absent, assign this one, unless another request did.
+
+        The key does not count as read. Raises UnserializableValue, changing nothing.
+        """
+        if not self.has(key):
+            self.set(key, value)
+            self._defaults.add(key)
+        return self._peek(key)
 
     def delete(self, key: str) -> None:
         """Delete a key that is there."""
         self._operations.pop(key, None)
         self._assigned.pop(key, None)
+        self._defaults.discard(key)
         self._values.pop(key, None)
         if key in self._base:
             self._deleted.add(key)
@@ -73,7 +86,7 @@ class Workspace:
 
     def __contains__(self, key: str) -> bool:
         self._seen.add(key)
-        return self._has(key)
+        return self.has(key)
 
     def __iter__(self) -> Iterator[str]:
         """The keys: the stored ones in their order, then new ones in theirs."""
@@ -100,6 +113,10 @@ class Workspace:
                 delta[key] = Assign(None, self._basis(key))
         return delta
 
+    def is_changed(self, key: str) -> bool:
+        """Whether this request gave the key another value (deleting it is none)."""
+        return key in self._values and self._change(key, self._values[key]) is not None
+
     def rebase(self, base: Mapping[str, Raw]) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
         delta = self.delta()
@@ -119,6 +136,8 @@ class Workspace:
             if isinstance(change, Operate):
                 self._values[key] = value
                 self._operations[key] = list(change.operations)
+            elif change.basis == "default":
+                self.default(key, value)
             else:
                 self.set(key, value)
 
@@ -135,11 +154,13 @@ class Workspace:
             if is_mutable(value) and key in base and encode(value) == bytes(base[key])
         }
         self._assigned.clear()
+        self._defaults.clear()
         self._deleted.clear()
         self._operations.clear()
         self._seen = set(self._values)
 
-    def _has(self, key: str) -> bool:
+    def has(self, key: str) -> bool:
+        """Whether the key is there. It does not count as read."""
         return key in self._values or (key in self._base and key not in self._deleted)
 
     def _peek(self, key: str) -> Any:
@@ -152,6 +173,7 @@ class Workspace:
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
         self._values[key] = value
+        self._defaults.discard(key)  # what counts on a default is no default any more
         if key in self._deleted:  # deleted, then begun again: no longer about what was stored
             self.set(key, value)
         elif key in self._assigned:
@@ -170,6 +192,8 @@ class Workspace:
             return Operate(tuple(operations), data)
         if key in self._base and data == bytes(self._base[key]):
             return None
+        if key in self._defaults and data == self._assigned[key]:
+            return Assign(data, "default")
         return Assign(data, self._basis(key))
 
     def _operated(self, key: str, operations: list[Operation]) -> bytes:
