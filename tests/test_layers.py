@@ -22,7 +22,7 @@ LAYERS = [
     {"draft", "config"},
     {"session", "config_help"},
     {"stores.base"},
-    {"stores.memory", "stores.file*", "stores.redis*"},
+    {"stores.memory*", "stores.file*", "stores.redis*", "stores.sql*"},
     {"stores.urls", "sweeper"},
     {"commit"},
     {"manager"},

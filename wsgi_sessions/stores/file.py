@@ -50,6 +50,7 @@ from wsgi_sessions.stores.file_system import (
     swallow,
     sync_folder,
 )
+from wsgi_sessions.stores.file_versions import FileVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ def open_files(
         leftovers=upkeep,
         advice=upkeep,
         secret=upkeep,
+        versions=FileVersions(store.folder, timeout=timeout, clock=clock),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
+from wsgi_sessions.stores.memory_versions import MemoryVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
         locks=MemoryLocks(),
         quarantine=store,
         expired=store,
+        versions=MemoryVersions(clock),
     )
 
 

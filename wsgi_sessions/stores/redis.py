@@ -7,6 +7,8 @@ What lies on the server, all under the key prefix:
 ``lock:{<key>}``               its mutex: the holder's token; expires after 30 s
 ``quarantine:{<key>}``         its damaged record, set aside; expires after 7 days
 ``quarantine``                 sorted set: which keys are set aside, by when
+``versions:{stamps}``          hash: the version stamp of each scope
+``bumps:{stamps}:<hash>``      list: the latest bumps of a scope
 ``principal:{<hash>}``         sorted set: the keys of a principal's sessions, by expiry; expires
 =============================  =============================================================
 
@@ -42,6 +44,7 @@ from wsgi_sessions.stores.redis_locks import RedisLocks
 from wsgi_sessions.stores.redis_quarantine import RedisQuarantine
 from wsgi_sessions.stores.redis_records import FORMAT, Keys, decode, encode, stamp, ttl
 from wsgi_sessions.stores.redis_url import parse_url
+from wsgi_sessions.stores.redis_versions import RedisVersions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +111,7 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
         locks=RedisLocks(executor, keys),
         quarantine=quarantine,
         advice=RedisAdvice(executor),
+        versions=RedisVersions(executor, keys),
     )
 
 

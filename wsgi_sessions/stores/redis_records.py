@@ -36,6 +36,7 @@ class Keys:
             )
         self._prefix = prefix
         self.quarantine = f"{prefix}quarantine"
+        self.versions = f"{prefix}versions:{{stamps}}"
         self.records_pattern = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "{*}"
 
     def record(self, key: str) -> str:
@@ -51,6 +52,11 @@ class Keys:
         """By its hash: a user's name or address has no place in the names of keys."""
         digest = hashlib.sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self._prefix}principal:{{{digest}}}"
+
+    def bumps(self, scope: str) -> str:
+        """In the slot of `versions`, since both change together."""
+        digest = hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self._prefix}bumps:{{stamps}}:{digest}"
 
     def key_of(self, record_name: bytes) -> str:
         return record_name[len(self._prefix.encode()) + 1 : -1].decode("utf-8", "replace")

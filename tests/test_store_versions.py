@@ -1,0 +1,187 @@
+"""The contract of `VersionStamps`, held against every store."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from store_urls import STORES
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wsgi_sessions.stores.base import Backend, VersionStamps
+
+_numbers = itertools.count()
+ODD_SCOPES = ["../../etc/passwd", "*", "{x}", "a b\nc", "league:5", "é", "\udc80", "x" * 4000]
+
+
+class Place(NamedTuple):
+    """Where a store is, and a namespace in it that nobody else uses."""
+
+    name: str
+    url: str
+    prefix: str
+
+    def open(self) -> Backend:
+        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
+
+
+@pytest.fixture
+def place(server: tuple[str, str], tmp_path: Path) -> Place:
+    name, url = server
+    url = f"file://{tmp_path}/sessions" if name == "file" else url
+    return Place(name, url, f"test{next(_numbers)}:")
+
+
+@pytest.fixture
+def backend(place: Place) -> Iterator[Backend]:
+    opened = place.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def stamps(backend: Backend) -> VersionStamps:
+    assert backend.versions is not None
+    return backend.versions
+
+
+def test_a_scope_begins_at_zero_and_grows_by_one(stamps: VersionStamps) -> None:
+    assert stamps.current(["global", "league:5"]) == {"global": 0, "league:5": 0}
+    assert [stamps.bump("global") for _ in range(3)] == [1, 2, 3]
+    assert stamps.bump("league:5") == 1
+    assert stamps.current(["global", "league:5", "other"]) == {
+        "global": 3,
+        "league:5": 1,
+        "other": 0,
+    }
+    assert stamps.current([]) == {}
+
+
+def test_a_scope_is_any_text_and_never_a_path_or_a_pattern(
+    stamps: VersionStamps, place: Place, tmp_path: Path
+) -> None:
+    for times, scope in enumerate(ODD_SCOPES, 1):
+        for _ in range(times):
+            stamps.bump(scope)
+    found = stamps.current(ODD_SCOPES)
+    assert [found[scope] for scope in ODD_SCOPES] == list(range(1, len(ODD_SCOPES) + 1))
+    if place.name == "file":
+        assert os.listdir(tmp_path) == ["sessions"]
+
+
+def test_the_history_is_newest_first_and_bounded(stamps: VersionStamps) -> None:
+    assert stamps.history("global") == []
+    for _ in range(130):
+        stamps.bump("global")
+    latest = stamps.history("global", 3)
+    assert [bump.version for bump in latest] == [130, 129, 128]
+    assert time.time() - 600 < latest[2].at <= latest[0].at < time.time() + 600
+    assert len(stamps.history("global")) == 20
+    assert [bump.version for bump in stamps.history("global", 1000)] == list(range(130, 30, -1))
+    assert stamps.history("global", 0) == []
+
+
+def test_sessions_and_stamps_do_not_meet(backend: Backend, stamps: VersionStamps) -> None:
+    stamps.bump("global")
+    assert list(backend.iteration.keys()) == []
+    assert backend.iteration.count() == 0
+    if backend.leftovers is not None:
+        backend.leftovers.remove_leftovers()
+    assert stamps.current(["global"]) == {"global": 1}
+
+
+_BUMPER = """
+import sys
+from wsgi_sessions.stores.urls import open_backend
+backend = open_backend(sys.argv[1], key_prefix=sys.argv[2], timeout=20.0)
+print("ready", flush=True)
+sys.stdin.readline()
+print(*[backend.versions.bump("global") for _ in range(40)], flush=True)
+"""
+
+
+def test_bumps_of_several_processes_all_count(stamps: VersionStamps, place: Place) -> None:
+    if place.name == "memory":
+        pytest.skip("memory belongs to one process")
+    command = [sys.executable, "-c", _BUMPER, place.url, place.prefix]
+    pipe = subprocess.PIPE
+    bumpers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    for bumper in bumpers:
+        assert bumper.stdout is not None
+        assert bumper.stdout.readline() == "ready\n"
+    for bumper in bumpers:  # all are at the start now
+        assert bumper.stdin is not None
+        bumper.stdin.write("\n")
+        bumper.stdin.flush()
+    seen = []
+    while any(bumper.poll() is None for bumper in bumpers):
+        seen.append(stamps.current(["global"])["global"])
+    outputs = [bumper.communicate()[0].split() for bumper in bumpers]
+    assert [bumper.returncode for bumper in bumpers] == [0] * 4
+    for output in outputs:
+        assert output == sorted(output, key=int)
+    assert sorted(int(n) for output in outputs for n in output) == list(range(1, 161))
+    assert seen == sorted(seen), "a reader saw the version fall"
+    assert stamps.current(["global"]) == {"global": 160}
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> VersionStamps:
+    stamps = open_backend(f"file://{tmp_path}/sessions").versions
+    assert stamps is not None
+    return stamps
+
+
+def test_a_damaged_stamp_is_a_fault_and_never_zero(files: VersionStamps, tmp_path: Path) -> None:
+    files.bump("global")
+    (path,) = (p for p in (tmp_path / "sessions" / "versions").iterdir() if p.name != "lock")
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-3], b"[]", b'{"bumps": [[1]]}'):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            files.current(["global"])
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            files.bump("global")
+    path.write_bytes(whole)
+    assert files.bump("global") == 2
+
+
+def test_what_a_dead_writer_left_is_written_over(files: VersionStamps, tmp_path: Path) -> None:
+    files.bump("global")
+    folder = tmp_path / "sessions" / "versions"
+    (path,) = (p for p in folder.iterdir() if p.name != "lock")
+    path.with_name(f"{path.name}.new").write_bytes(b"half")
+    assert files.current(["global"]) == {"global": 1}
+    assert files.bump("global") == 2
+    assert sorted(os.listdir(folder)) == sorted([path.name, "lock"])
+    assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_not_mounted_is_a_fault(files: VersionStamps, tmp_path: Path) -> None:
+    files.bump("global")
+    (tmp_path / "sessions").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        files.current(["global"])
