@@ -430,7 +430,7 @@ def test_leftovers_are_removed_whoever_left_them(folder: Path) -> None:
         (folder / "locks" / store_key(new_id())).write_text("")
         sweep = Sweeper(backend, interval=60, max_sessions=1).sweep()
         assert (folder / "locks" / KEY).exists()
-    assert sweep == (0, {"temporaries": 1, "nfs": 1, "locks": 1, "index": 0}, 1)
+    assert sweep == (0, {"temporaries": 1, "nfs": 1, "locks": 1, "index": 0, "leases": 0}, 1)
     assert sorted(path.name for path in shard.iterdir()) == sorted([".nfs0000000000000001", KEY])
 
 

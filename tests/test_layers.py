@@ -12,8 +12,8 @@ import pytest
 import wsgi_sessions
 
 ROOT = Path(wsgi_sessions.__file__).parent
-# From the bottom up; what stands in one line may not import each other, but for `stores.redis*`
-# and `stores.file*`, each of which is one adapter in several files.
+# From the bottom up; what stands in one line may not import each other, but for `stores.redis*`,
+# `stores.file*` and `stores.memory*`, each of which is one adapter in several files.
 LAYERS = [
     {"errors"},
     {"serialization", "identity", "headers"},

@@ -213,6 +213,16 @@ class LeaseStore(Protocol):
         or for at most `ttl`."""
 
 
+class LeasedLoading(Protocol):
+    """Loading a session and becoming a holder of it in one round trip."""
+
+    def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
+        """What `SessionStore.load` and then `LeaseStore.acquire` give, as of one moment.
+
+        Where there is no record, nothing is acquired.
+        """
+
+
 class RefreshQueue(Protocol):
     """When each keep-alive session is due for a background refresh, found without a scan."""
 
@@ -260,6 +270,7 @@ class Backend:
     versions: VersionStamps | None = None
     contexts: ContextStore | None = None
     leases: LeaseStore | None = None
+    leased_loading: LeasedLoading | None = None
     refreshes: RefreshQueue | None = None
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ The folder::
 
     FORMAT              made with the folder: while it is there, a missing file is a missing session
     sessions/ab/<key>   the records (see `file_slots`), sharded by the first two digits
-    index/, locks/, quarantine/, secret, sweep
+    index/, locks/, quarantine/, leases/, processes/, refreshes/, secret, sweep
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
 from wsgi_sessions.stores.file_folder import FileIndex, FileLocks, FileUpkeep, QuarantineFolder
+from wsgi_sessions.stores.file_leases import FileLeases
+from wsgi_sessions.stores.file_refreshes import FileRefreshes
 from wsgi_sessions.stores.file_slots import (
     Slots,
     blank_slot,
@@ -84,6 +86,8 @@ def open_files(
         leftovers=upkeep,
         advice=upkeep,
         secret=upkeep,
+        leases=FileLeases(store.folder, timeout=timeout, clock=clock),
+        refreshes=FileRefreshes(store.folder, timeout=timeout),
         versions=FileVersions(store.folder, timeout=timeout, clock=clock),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import new_secret, short_key
+from wsgi_sessions.stores.file_leases import FileLeases
 from wsgi_sessions.stores.file_system import (
     locked_path,
     make_folder,
@@ -155,6 +156,7 @@ class FileUpkeep:
             counts["locks"] += _remove_if_unlocked(path)
         for path in self._files("index"):
             counts["index"] += _remove_if_old(path, 0.0)
+        counts["leases"] = FileLeases(self._root).remove_abandoned()
         return counts
 
     def warnings(self) -> list[str]:

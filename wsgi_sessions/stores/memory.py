@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
+from wsgi_sessions.stores.memory_leases import MemoryLeases
+from wsgi_sessions.stores.memory_refreshes import MemoryRefreshes
 from wsgi_sessions.stores.memory_versions import MemoryVersions
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
         locks=MemoryLocks(),
         quarantine=store,
         expired=store,
+        leases=MemoryLeases(clock),
+        refreshes=MemoryRefreshes(),
         versions=MemoryVersions(clock),
     )
 

@@ -5,7 +5,10 @@ What lies on the server, all under the key prefix:
 =============================  =============================================================
 ``{<key>}``                    a session: format byte, version, expiry, payload; expires
 ``lock:{<key>}``               its mutex: the holder's token; expires after 30 s
+``holders:{<key>}``            sorted set: who uses it now, by expiry; expires
+``claim:{<key>}``              who refreshes it now, and keeps others out; expires
 ``quarantine:{<key>}``         its damaged record, set aside; expires after 7 days
+``refreshes``                  sorted set: the keys of keep-alive sessions, by when they are due
 ``quarantine``                 sorted set: which keys are set aside, by when
 ``versions:{stamps}``          hash: the version stamp of each scope
 ``bumps:{stamps}:<hash>``      list: the latest bumps of a scope
@@ -40,9 +43,11 @@ from wsgi_sessions.stores.base import Backend
 from wsgi_sessions.stores.redis_cluster import ClusterExecutor
 from wsgi_sessions.stores.redis_connection import NodeExecutor, Script
 from wsgi_sessions.stores.redis_endpoints import FixedEndpoint, SentinelEndpoint
+from wsgi_sessions.stores.redis_leases import RedisLeases
 from wsgi_sessions.stores.redis_locks import RedisLocks
 from wsgi_sessions.stores.redis_quarantine import RedisQuarantine
 from wsgi_sessions.stores.redis_records import FORMAT, Keys, decode, encode, stamp, ttl
+from wsgi_sessions.stores.redis_refreshes import RedisRefreshes
 from wsgi_sessions.stores.redis_url import parse_url
 from wsgi_sessions.stores.redis_versions import RedisVersions
 
@@ -103,14 +108,19 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
     executor = _executor(url, timeout)
     keys = Keys(key_prefix)
     quarantine = RedisQuarantine(executor, keys)
+    sessions = RedisStore(executor, keys, quarantine)
+    leases = RedisLeases(executor, keys, sessions)
     return Backend(
         name="redis",
-        sessions=RedisStore(executor, keys, quarantine),
+        sessions=sessions,
         iteration=RedisIteration(executor, keys),
         index=RedisIndex(executor, keys),
         locks=RedisLocks(executor, keys),
         quarantine=quarantine,
         advice=RedisAdvice(executor),
+        leases=leases,
+        leased_loading=leases,
+        refreshes=RedisRefreshes(executor, keys),
         versions=RedisVersions(executor, keys),
     )
 

@@ -36,6 +36,7 @@ class Keys:
             )
         self._prefix = prefix
         self.quarantine = f"{prefix}quarantine"
+        self.refreshes = f"{prefix}refreshes"
         self.versions = f"{prefix}versions:{{stamps}}"
         self.records_pattern = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "{*}"
 
@@ -44,6 +45,12 @@ class Keys:
 
     def lock(self, key: str) -> str:
         return f"{self._prefix}lock:{{{key}}}"
+
+    def holders(self, key: str) -> str:
+        return f"{self._prefix}holders:{{{key}}}"
+
+    def claim(self, key: str) -> str:
+        return f"{self._prefix}claim:{{{key}}}"
 
     def set_aside(self, key: str) -> str:
         return f"{self._prefix}quarantine:{{{key}}}"
