@@ -22,6 +22,7 @@ LAYERS = [
     {"draft", "config"},
     {"session", "config_help"},
     {"stores.base"},
+    {"stores.context_records"},
     {"stores.memory*", "stores.file*", "stores.redis*", "stores.sql*"},
     {"stores.urls", "sweeper"},
     {"commit"},

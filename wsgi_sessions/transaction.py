@@ -94,7 +94,7 @@ class Transaction:
         self._after_load += (callback,)
 
     def when_committing(self, callback: Callable[[], object]) -> None:
-        """Run `callback` before each commit, that of an exclusive block too, to see what changed."""
+        """Run `callback` before each commit, also of an exclusive block: to see what changed."""
         self._before_commit += (callback,)
 
     def when_committed(self, callback: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -176,8 +176,12 @@ class ContextStore(Protocol):
     def set(self, principal: str, name: str, context: Context) -> None:
         """Remember a context in place of the last one. One round trip."""
 
-    def clear(self, principal: str, name: str) -> None:
-        """Forget it. Idempotent."""
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        """Forget it; with `expected`, only if it is that one still. Idempotent. One round trip.
+
+        A context that turned out to be stale is cleared so, lest one be lost that was selected
+        meanwhile.
+        """
 
     def items(self) -> Iterator[tuple[str, str, Context]]:
         """Every (principal, name, context), in no order: for maintenance. Not a snapshot."""
@@ -253,6 +257,13 @@ class Advice(Protocol):
         """One sentence each: what is wrong, what it risks, what to do."""
 
 
+class Diagnosis(Protocol):
+    """What a health check looks at beside the records: the store's own self-test."""
+
+    def facts(self) -> Mapping[str, str | int | float]:
+        """Facts by name, such as free bytes. Raises StoreUnavailable if the self-test fails."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """One store with all its abilities; an ability that it lacks is None."""
@@ -266,6 +277,7 @@ class Backend:
     expired: ExpiredDeletion | None = None
     leftovers: Leftovers | None = None
     advice: Advice | None = None
+    diagnosis: Diagnosis | None = None
     secret: SecretKeeper | None = None
     versions: VersionStamps | None = None
     contexts: ContextStore | None = None

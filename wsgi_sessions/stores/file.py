@@ -29,6 +29,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
+from wsgi_sessions.stores.file_contexts import FileContexts
 from wsgi_sessions.stores.file_folder import FileIndex, FileLocks, FileUpkeep, QuarantineFolder
 from wsgi_sessions.stores.file_leases import FileLeases
 from wsgi_sessions.stores.file_refreshes import FileRefreshes
@@ -82,13 +83,14 @@ def open_files(
         index=FileIndex(store.folder, clock),
         locks=FileLocks(store.folder),
         quarantine=store,
+        contexts=FileContexts(store.folder, fsync=fsync, timeout=timeout),
         expired=store,
         leftovers=upkeep,
         advice=upkeep,
         secret=upkeep,
+        versions=FileVersions(store.folder, timeout=timeout, clock=clock),
         leases=FileLeases(store.folder, timeout=timeout, clock=clock),
         refreshes=FileRefreshes(store.folder, timeout=timeout),
-        versions=FileVersions(store.folder, timeout=timeout, clock=clock),
     )
 
 

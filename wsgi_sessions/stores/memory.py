@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
+from wsgi_sessions.stores.memory_contexts import MemoryContexts
 from wsgi_sessions.stores.memory_leases import MemoryLeases
 from wsgi_sessions.stores.memory_refreshes import MemoryRefreshes
 from wsgi_sessions.stores.memory_versions import MemoryVersions
@@ -32,10 +33,11 @@ def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
         index=MemoryIndex(clock),
         locks=MemoryLocks(),
         quarantine=store,
+        contexts=MemoryContexts(),
         expired=store,
+        versions=MemoryVersions(clock),
         leases=MemoryLeases(clock),
         refreshes=MemoryRefreshes(),
-        versions=MemoryVersions(clock),
     )
 
 

@@ -7,6 +7,7 @@ What lies on the server, all under the key prefix:
 ``lock:{<key>}``               its mutex: the holder's token; expires after 30 s
 ``holders:{<key>}``            sorted set: who uses it now, by expiry; expires
 ``claim:{<key>}``              who refreshes it now, and keeps others out; expires
+``context:{<hash>}``           hash: a principal's last contexts, by name; no expiry
 ``quarantine:{<key>}``         its damaged record, set aside; expires after 7 days
 ``refreshes``                  sorted set: the keys of keep-alive sessions, by when they are due
 ``quarantine``                 sorted set: which keys are set aside, by when
@@ -42,6 +43,7 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.stores.base import Backend
 from wsgi_sessions.stores.redis_cluster import ClusterExecutor
 from wsgi_sessions.stores.redis_connection import NodeExecutor, Script
+from wsgi_sessions.stores.redis_contexts import RedisContexts
 from wsgi_sessions.stores.redis_endpoints import FixedEndpoint, SentinelEndpoint
 from wsgi_sessions.stores.redis_leases import RedisLeases
 from wsgi_sessions.stores.redis_locks import RedisLocks
@@ -117,11 +119,12 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
         index=RedisIndex(executor, keys),
         locks=RedisLocks(executor, keys),
         quarantine=quarantine,
+        contexts=RedisContexts(executor, keys),
         advice=RedisAdvice(executor),
+        versions=RedisVersions(executor, keys),
         leases=leases,
         leased_loading=leases,
         refreshes=RedisRefreshes(executor, keys),
-        versions=RedisVersions(executor, keys),
     )
 
 

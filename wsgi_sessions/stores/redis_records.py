@@ -36,9 +36,11 @@ class Keys:
             )
         self._prefix = prefix
         self.quarantine = f"{prefix}quarantine"
-        self.refreshes = f"{prefix}refreshes"
         self.versions = f"{prefix}versions:{{stamps}}"
-        self.records_pattern = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + "{*}"
+        self.refreshes = f"{prefix}refreshes"
+        escaped = re.sub(r"([\\*?\[\]])", r"\\\1", prefix)
+        self.records_pattern = escaped + "{*}"
+        self.contexts_pattern = escaped + "context:{*}"
 
     def record(self, key: str) -> str:
         return f"{self._prefix}{{{key}}}"
@@ -54,6 +56,9 @@ class Keys:
 
     def set_aside(self, key: str) -> str:
         return f"{self._prefix}quarantine:{{{key}}}"
+
+    def context(self, digest: str) -> str:
+        return f"{self._prefix}context:{{{digest}}}"
 
     def principal(self, principal: str) -> str:
         """By its hash: a user's name or address has no place in the names of keys."""

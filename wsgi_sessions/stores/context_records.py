@@ -1,0 +1,69 @@
+"""How a context lies in a store that keeps bytes: with whom and what it belongs to. Pure.
+
+The principal and the name are in it because stores find a context by a hash of them, which cannot
+be turned back when all contexts are listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from zlib import crc32
+
+import msgspec
+
+from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
+from wsgi_sessions.stores.base import Context
+
+FORMAT = 1
+_CHECKSUM_BYTES = 4
+
+
+class _Stored(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    principal: bytes
+    name: bytes
+    accessed_at: float
+    value: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Stored)
+
+
+def digest(*parts: str) -> str:
+    """64 hex characters in place of texts that have no place in the name of a key or a file."""
+    hashed = [hashlib.sha256(as_bytes(part)).digest() for part in parts]
+    return hashlib.sha256(b"".join(hashed)).hexdigest()
+
+
+def as_bytes(text: str) -> bytes:
+    """Any text, lone surrogates too."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def pack(principal: str, name: str, context: Context) -> bytes:
+    """Format (1 byte), checksum (4 bytes), body."""
+    stored = _Stored(as_bytes(principal), as_bytes(name), context.accessed_at, context.value)
+    body = _encoder.encode(stored)
+    return bytes([FORMAT]) + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
+
+
+def unpack(data: bytes) -> tuple[str, str, Context]:
+    """What was packed. Raises CorruptRecord, and UnsupportedFormat for a newer release's."""
+    if data and data[0] > FORMAT:
+        raise UnsupportedFormat(
+            f"a context has format {data[0]}, this release knows up to {FORMAT}: finish the "
+            "deploy, or start the newer release again",
+            operation="context",
+        )
+    checksum, body = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
+    if not data or data[0] != FORMAT or checksum != crc32(body).to_bytes(_CHECKSUM_BYTES, "big"):
+        raise CorruptRecord("no context, or a damaged one")
+    try:
+        stored = _decoder.decode(body)
+        texts = [part.decode("utf-8", "surrogatepass") for part in (stored.principal, stored.name)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptRecord("a context does not decode") from error
+    if not math.isfinite(stored.accessed_at):
+        raise CorruptRecord("a context of no time")
+    return texts[0], texts[1], Context(stored.value, stored.accessed_at)
