@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Record, SessionStore
 
 OnConflict = Literal["last-wins", "raise"]
+Activity = Literal["user", "background"]
 ENDED = "ended"
 TOMBSTONE_SECONDS = 60.0
 _TOKEN_SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
@@ -62,6 +63,12 @@ class Lifetimes:
     def expiry(self, now: float, created_at: float, asked: float | None) -> float:
         """When a session active `now` expires; `asked` is its own idle lifetime, if it has one."""
         return min(now + (asked or self.idle), created_at + self.absolute)
+
+    def last_used(self, expires_at: float, created_at: float, asked: float | None) -> float:
+        """When a session that expires so was last active: exact for a change, within 5 % of the
+        idle lifetime for a request that only read (see `is_touch_due`), and too early by what the
+        absolute lifetime has cut off."""
+        return max(created_at, expires_at - (asked or self.idle))
 
     def is_touch_due(
         self, now: float, expires_at: float, created_at: float, asked: float | None
@@ -127,15 +134,18 @@ class Committer:
         envelope, _ = pending.onto(empty, empty)
         return self._create(pending, envelope)
 
-    def save(self, base: Snapshot, pending: Pending) -> Snapshot:
+    def save(self, base: Snapshot, pending: Pending, activity: Activity = "user") -> Snapshot:
         """Merge the changes made on `base` into the stored session.
 
+        What is done in the background leaves the expiry as it is (OWASP Session Management).
         Raises SessionGone if it was destroyed, SessionConflict under `on_conflict="raise"`.
         """
         theirs = base
         for attempt in range(_MAX_ATTEMPTS):
             envelope, conflicts = self._merged(base, pending, theirs)
             payload, expires_at = self._sealed(envelope, base.key)
+            if activity == "background":
+                expires_at = theirs.expires_at
             try:
                 version = self._store.save(
                     base.key, payload, expires_at, expected_version=theirs.version

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 PRINCIPAL = "principal"
 LIFETIME = "lifetime"
+KEEP_ALIVE = "keep alive"
+REFRESHED = "refreshed"
+FAILURES = "refresh failures"
 
 
 class Snapshot(NamedTuple):

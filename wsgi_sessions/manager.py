@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from wsgi_sessions.commit import ENDED, Committer, Lifetimes, OnConflict, Pending
-from wsgi_sessions.draft import LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.commit import ENDED, Activity, Committer, Lifetimes, OnConflict, Pending
+from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, REFRESHED, Draft, Snapshot
 from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
 from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key, store_key
@@ -33,11 +33,16 @@ _log = logging.getLogger("wsgi_sessions.manager")
 
 
 class StoredSession(NamedTuple):
-    """What a listing shows of a session: nothing that would let somebody use it."""
+    """What a listing shows of a session: nothing that would let somebody use it.
+
+    Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`.
+    """
 
     key: str
     created_at: float
     expires_at: float
+    last_used_at: float
+    refreshed_at: float | None = None
 
 
 class SessionManager:
@@ -80,21 +85,33 @@ class SessionManager:
 
         `reader` reads the record in place of the store's own `load`.
         """
-        key = store_key(session_id)
-        record = (reader or self.backend.sessions.load)(key)
-        if record is None:
-            return None
-        envelope = self._open(key, record)
-        if envelope is None:
-            return None
-        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
+        return self._load(session_id, store_key(session_id), reader or self.backend.sessions.load)
 
-    def commit(self, draft: Draft, route: Callable[[], str], headers: Headers = "open") -> Result:
+    def find(self, key: str) -> Snapshot | None:
+        """The stored session under this key, or None; its id is not known (and empty).
+
+        Raises StoreUnavailable.
+        """
+        return self._load("", key, self.backend.sessions.load)
+
+    def reload(self, snapshot: Snapshot) -> Snapshot | None:
+        """The same session as it is stored now, or None. Raises StoreUnavailable."""
+        return self._load(snapshot.session_id, snapshot.key, self.backend.sessions.load)
+
+    def commit(
+        self,
+        draft: Draft,
+        route: Callable[[], str],
+        headers: Headers = "open",
+        activity: Activity = "user",
+    ) -> Result:
         """Store what a draft holds; it is then at the new snapshot, with nothing pending.
 
         With closed `headers` no cookie can be sent any more: changes that need one are dropped and
-        reported. Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue:
-        the stored session is then as it was.
+        reported. "background" is no activity of the user: neither lifetime moves.
+
+        Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
+        session is then as it was.
         """
         destroyed = bool(draft.doomed) and self.destroy_doomed(draft)
         data = draft.data.delta()
@@ -102,10 +119,9 @@ class SessionManager:
             self._follow_principal_key(draft, self._principal_key)
         marks = draft.marks_delta()
         if data or marks or draft.cycling:
-            return self._commit(
-                draft, Pending(data, marks, at=self._clock(), route=route()), headers
-            )
-        if draft.snapshot is not None:
+            pending = Pending(data, marks, at=self._clock(), route=route())
+            return self._commit(draft, pending, headers, activity)
+        if draft.snapshot is not None and activity == "user":
             return self._touch(draft, draft.snapshot)
         return "destroyed" if destroyed else "unchanged"
 
@@ -119,7 +135,7 @@ class SessionManager:
             self._committer.check(draft.snapshot, pending, fresh)
         draft.rebase(fresh)
 
-    def commit_data(self, draft: Draft, route: str) -> None:
+    def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
         That is the data and the marks, but for a new id, principal and lifetime. What a log-out
@@ -132,8 +148,11 @@ class SessionManager:
             self._follow_principal_key(draft, self._principal_key)
         for name in _MARKS_WITH_COOKIE:
             pending.marks.pop(name, None)
-        if draft.snapshot is not None and pending:
-            draft.settle(self._committer.save(draft.snapshot, pending))
+        base = draft.snapshot
+        if base is not None and pending:
+            saved = self._committer.save(base, pending, activity)
+            draft.settle(saved)
+            self._schedule(base, saved)
 
     def destroy_doomed(self, draft: Draft) -> bool:
         """Destroy what the draft's log-out asked to. Done for failed requests too."""
@@ -154,7 +173,9 @@ class SessionManager:
         """The mutex of `Session.exclusive`. Raises LockTimeout."""
         return self.backend.locks.hold(key, timeout)
 
-    def _commit(self, draft: Draft, pending: Pending, headers: Headers) -> Result:
+    def _commit(
+        self, draft: Draft, pending: Pending, headers: Headers, activity: Activity
+    ) -> Result:
         base, route = draft.snapshot, pending.commit.route
         if headers == "closed" and (draft.cycling or base is None):
             self.events.emit("dropped", reason="no cookie can be sent any more", route=route)
@@ -165,17 +186,20 @@ class SessionManager:
         try:
             if draft.cycling:
                 return self._cycle(draft, base, pending)
-            draft.advance(self._committer.save(base, pending))
+            saved = self._committer.save(base, pending, activity)
         except SessionGone:
             self.events.emit("gone", short_key(base.key), route=route)
             draft.adopt(None)
             return "gone"
+        draft.advance(saved)
+        self._schedule(base, saved)
         return "saved"
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
         snapshot = self._committer.create(pending)
         self._index(snapshot)
         draft.advance(snapshot)
+        self._schedule(None, snapshot)
         self.events.emit("created", short_key(snapshot.key))
         return "created"
 
@@ -186,6 +210,7 @@ class SessionManager:
         self._index(snapshot)
         self._forget(base)
         draft.advance(snapshot)
+        self._schedule(base, snapshot)
         self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
         return "cycled"
 
@@ -220,7 +245,7 @@ class SessionManager:
             if record is None or envelope is None or not _is_bound(envelope, principal):
                 self.backend.index.remove(str(principal), key)
                 continue
-            found.append(StoredSession(key, envelope.created_at, record.expires_at))
+            found.append(self._listed(key, record, envelope))
         return sorted(found, key=lambda session: session.created_at)
 
     def destroy(self, key: str) -> None:
@@ -237,6 +262,41 @@ class SessionManager:
         return len(keys)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _load(self, session_id: str, key: str, reader: Reader) -> Snapshot | None:
+        record = reader(key)
+        if record is None:
+            return None
+        envelope = self._open(key, record)
+        if envelope is None:
+            return None
+        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
+
+    def _listed(self, key: str, record: Record, envelope: Envelope) -> StoredSession:
+        created_at, expires_at = envelope.created_at, record.expires_at
+        asked = _decoded(envelope, LIFETIME)
+        last_used_at = self._lifetimes.last_used(expires_at, created_at, asked)
+        refreshed_at = _decoded(envelope, REFRESHED)
+        return StoredSession(key, created_at, expires_at, last_used_at, refreshed_at)
+
+    def _schedule(self, before: Snapshot | None, after: Snapshot) -> None:
+        """Have a session refreshed that is to be kept alive from now on, or has a new key.
+
+        The commit is done, so a fault is only logged; the session is then not refreshed before
+        `Session.keep_alive` is called again, or its id changes.
+        """
+        was = before is not None and KEEP_ALIVE in before.envelope.marks
+        is_now = KEEP_ALIVE in after.envelope.marks
+        queue, old_key = self.backend.refreshes, before and before.key
+        if queue is None or (was == is_now and (not was or old_key == after.key)):
+            return
+        try:
+            if is_now:
+                queue.schedule(after.key, self._clock())
+            if old_key is not None and (old_key != after.key or not is_now):
+                queue.remove(old_key)
+        except StoreUnavailable as error:
+            _log.warning("session %s is not scheduled: %s", short_key(after.key), error)
 
     def _open(self, key: str, record: Record) -> Envelope | None:
         try:
@@ -275,9 +335,15 @@ class SessionManager:
             _log.warning("leftovers of a dead session stay until they expire: %s", error)
 
 
+def _decoded(envelope: Envelope, name: str) -> Any:
+    """A mark, or None."""
+    mark = envelope.marks.get(name)
+    return None if mark is None else decode(bytes(mark))
+
+
 def _principal(envelope: Envelope) -> str | None:
-    mark = envelope.marks.get(PRINCIPAL)
-    return None if mark is None else str(decode(bytes(mark)))
+    mark = _decoded(envelope, PRINCIPAL)
+    return None if mark is None else str(mark)
 
 
 def _is_bound(envelope: Envelope, principal: str | int) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from wsgi_sessions.draft import LIFETIME, PRINCIPAL, Draft
+from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, REFRESHED, Draft
 from wsgi_sessions.errors import CorruptRecord, HeadersAlreadySent, UnserializableValue
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import is_unicode
@@ -192,6 +192,14 @@ class Session(MutableMapping[str, Any]):
             raise ValueError(f"a lifetime of {lifetime!r} seconds: give a second or more")
         draft.set_mark(LIFETIME, None if lifetime is None else float(lifetime))
 
+    def keep_alive(self, mode: Literal["on", "off"] = "on") -> None:
+        """Have this session refreshed in the background, or no longer.
+
+        See `wsgi_sessions.refresher`: the hook is called soon, and then once per interval, while no
+        request uses the session. That does not prolong the session.
+        """
+        self._write().set_mark(KEEP_ALIVE, True if mode == "on" else None)
+
     # -- facts ---------------------------------------------------------------------------------
 
     @property
@@ -222,6 +230,17 @@ class Session(MutableMapping[str, Any]):
         """When the session expires if it stays idle, seconds since the epoch; None if new."""
         snapshot = self._read().snapshot
         return None if snapshot is None else snapshot.expires_at
+
+    @property
+    def is_kept_alive(self) -> bool:
+        """Whether `keep_alive` is on."""
+        return bool(self._read().mark(KEEP_ALIVE))
+
+    @property
+    def refreshed_at(self) -> float | None:
+        """When it was last refreshed in the background, seconds since the epoch, or None."""
+        value: float | None = self._read().mark(REFRESHED)
+        return value
 
     @property
     def accessed(self) -> bool:

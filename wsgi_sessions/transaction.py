@@ -7,13 +7,19 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from wsgi_sessions.draft import Draft
-from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
+from wsgi_sessions.errors import (
+    CorruptRecord,
+    HeadersAlreadySent,
+    SessionGone,
+    StoreUnavailable,
+)
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.session import Phase, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wsgi_sessions.commit import Activity
     from wsgi_sessions.draft import Snapshot
     from wsgi_sessions.manager import Headers, Reader, Result, SessionManager
 
@@ -49,6 +55,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "_activity",
         "_after_commit",
         "_after_load",
         "_before_commit",
@@ -67,6 +74,7 @@ class Transaction:
         self._manager = manager
         self._request = request
         self._held = False
+        self._activity: Activity = "user"
         self._exits: ExitStack | None = None
         self._after_load: tuple[Callable[[], object], ...] = ()
         self._before_commit: tuple[Callable[[], object], ...] = ()
@@ -76,6 +84,20 @@ class Transaction:
         self.phase = Phase.OPEN
         self.fault: StoreUnavailable | CorruptRecord | None = None
         self.session = Session(self)
+
+    @classmethod
+    def in_background(
+        cls, manager: SessionManager, request: Request, snapshot: Snapshot
+    ) -> Transaction:
+        """A transaction without a response, on a session that has been loaded.
+
+        No lifetime moves at its commit, and what would need a cookie raises `HeadersAlreadySent`.
+        """
+        transaction = cls(manager, request)
+        transaction._draft = Draft(snapshot)
+        transaction._activity = "background"
+        transaction.phase = Phase.HEADERS_SENT
+        return transaction
 
     def draft(self) -> Draft:
         """What the session stands on; read from the store at the first call."""
@@ -116,10 +138,16 @@ class Transaction:
             return "unchanged"
         for callback in self._before_commit:
             callback()
-        result = self._manager.commit(self._draft, self._request.route, headers)
+        result = self._manager.commit(self._draft, self._request.route, headers, self._activity)
         for callback in self._after_commit:
             callback()
         return result
+
+    def catch_up(self) -> None:
+        """Read the session afresh; what was changed is put on top. Raises as `exclusive` does."""
+        draft = self.draft()
+        if draft.snapshot is not None:
+            self._refresh(draft, draft.snapshot)
 
     def damaged(self, error: CorruptRecord) -> None:
         """A value of the session does not decode: the next request begins without it."""
@@ -157,6 +185,7 @@ class Transaction:
             checkpoint = draft.checkpoint()
             try:
                 yield
+                self._require_life()
             except BaseException:
                 draft.restore(checkpoint)
                 raise
@@ -186,16 +215,20 @@ class Transaction:
                 self._held = False
 
     def _refresh(self, draft: Draft, snapshot: Snapshot) -> None:
-        fresh = self._manager.load(snapshot.session_id)
+        fresh = self._manager.reload(snapshot)
         if fresh is None:
             draft.is_gone = True  # the commit will meet the same, and report it
             return
         self._manager.rebase(draft, fresh, self._request.route())
 
+    def _require_life(self) -> None:
+        if self.phase is Phase.ENDED:  # another thread gave up on this one
+            raise HeadersAlreadySent("the request has ended: an exclusive block came too late")
+
     def _commit_block(self, draft: Draft) -> None:
         for callback in self._before_commit:
             callback()
         try:
-            self._manager.commit_data(draft, self._request.route())
+            self._manager.commit_data(draft, self._request.route(), self._activity)
         except SessionGone:
             _log.debug("an exclusive block ended on a session that is gone")
