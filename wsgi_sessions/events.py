@@ -24,6 +24,12 @@ EventName = Literal[
     "ambiguous",  # two different valid cookies: the request is anonymous
     "insecure",  # a cookie left over plain http without Secure
     "unavailable",  # the store could not answer
+    "context-restored",  # a session without a context got its principal's last one back
+    "context-lost",  # it did not: the principal may not access it any more, so it was forgotten
+    "context-selected",  # a context was selected, and will be remembered
+    "context-refused",  # a context was not selected, or not remembered; `why` says the reason
+    "context-forgotten",  # the application asked that nothing be remembered
+    "context-failed",  # a hook raised, or the store did not answer: went on without
 ]
 _LEVELS: Mapping[EventName, int] = MappingProxyType(
     {
@@ -32,6 +38,10 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "destroyed": logging.DEBUG,
         "expired": logging.INFO,
         "unavailable": logging.ERROR,
+        "context-restored": logging.INFO,
+        "context-selected": logging.DEBUG,
+        "context-forgotten": logging.DEBUG,
+        "context-failed": logging.ERROR,
         "corrupt": logging.ERROR,
     }
 )  # all others: WARNING

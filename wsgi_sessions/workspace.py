@@ -38,7 +38,7 @@ class Workspace:
         """The value, or ABSENT. The key counts as read: what is set later may depend on it."""
         if key not in self._assigned and key not in self._deleted:
             self._seen.add(key)
-        return self._peek(key)
+        return self.peek(key)
 
     def set(self, key: str, value: object) -> None:
         """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
@@ -56,7 +56,7 @@ class Workspace:
         if not self.has(key):
             self.set(key, value)
             self._defaults.add(key)
-        return self._peek(key)
+        return self.peek(key)
 
     def delete(self, key: str) -> None:
         """Delete a key that is there."""
@@ -70,14 +70,14 @@ class Workspace:
     def increment(self, key: str, by: int | float | Decimal) -> Any:
         """Add to a number and return the sum as this request sees it."""
         operation = Increment(by)
-        value = operation.apply(self._peek(key))
+        value = operation.apply(self.peek(key))
         self._operate(key, operation, value)
         return value
 
     def append(self, key: str, item: object) -> None:
         """Append to a list. The item is encoded now: changing it later is a change of the list."""
         operation = Append(encode(item, key))
-        value = self._peek(key)
+        value = self.peek(key)
         if type(value) is list:
             value.append(item)  # in place: the application may hold this very list
         else:
@@ -163,7 +163,8 @@ class Workspace:
         """Whether the key is there. It does not count as read."""
         return key in self._values or (key in self._base and key not in self._deleted)
 
-    def _peek(self, key: str) -> Any:
+    def peek(self, key: str) -> Any:
+        """The value, or ABSENT. It does not count as read."""
         if key in self._values:
             return self._values[key]
         if key in self._deleted or key not in self._base:
