@@ -697,6 +697,20 @@ def test_what_another_request_set_is_not_remembered_by_this_one(office: Office) 
     assert visitor.go("/deal") == "7"
 
 
+def test_a_second_commit_does_not_remember_it_again(office: Office) -> None:
+    def stream(environ: Any, start_response: Any) -> Iterator[bytes]:
+        get_session(environ)[KEY] = 7
+        start_response("200 OK", [*TEXT])
+        yield b"first"
+        get_session(environ)["n"] = 1
+        yield b"second"
+
+    office.handlers["/stream"] = stream
+    office.visit("alice").go("/stream")
+    assert office.session_calls["save"] == 2
+    assert office.contexts.calls["set"] == 1
+
+
 # -- leaving -----------------------------------------------------------------------------------
 
 
@@ -929,6 +943,7 @@ def test_two_selections_of_one_context_are_no_conflict(office: Office) -> None:
     other.cookies = dict(visitor.cookies)
 
     def slow(environ: Any, query: Any) -> None:
+        get_session(environ).get("n")
         select_context(environ, 7)
         other.go("/select", deal=7)
 

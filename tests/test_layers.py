@@ -16,7 +16,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 # `stores.file*` and `stores.memory*`, each of which is one adapter in several files.
 LAYERS = [
     {"errors"},
-    {"serialization", "identity", "headers"},
+    {"serialization", "identity", "headers", "hooks"},
     {"merge", "cookies", "events", "kinds", "permissions"},
     {"workspace", "settings", "audit"},
     {"draft", "config"},

@@ -206,6 +206,22 @@ PATH_PATTERNS = Kind[tuple[str, ...]](
     lambda patterns: ",".join(patterns) or UNSET,
 )
 
+_HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
+HOOK = matching(_HOOK, "a function, written package.module:function")
+"""Where a hook is; `wsgi_sessions.hooks` fetches it."""
+
+
+def several(kind: Kind[str]) -> Kind[tuple[str, ...]]:
+    """Several of a kind, separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(kind.parse(part.strip()) for part in text.split(","))
+
+    return Kind(
+        parse, f"{kind.allowed}; several separated by commas", lambda v: ",".join(v) or UNSET
+    )
+
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]*")
 _ANOTHER_URL = re.compile(r"[\s,;]+[a-zA-Z][a-zA-Z0-9+.-]*://")
 
