@@ -24,6 +24,9 @@ EventName = Literal[
     "ambiguous",  # two different valid cookies: the request is anonymous
     "insecure",  # a cookie left over plain http without Secure
     "unavailable",  # the store could not answer
+    "refreshed",  # a background refresh was committed
+    "refresh-skipped",  # a background refresh is due, but a request uses the session
+    "refresh-failed",  # the refresh hook raised or hung; `reason` and `retry_in` (seconds)
     "context-restored",  # a session without a context got its principal's last one back
     "context-lost",  # it did not: the principal may not access it any more, so it was forgotten
     "context-selected",  # a context was selected, and will be remembered
@@ -38,6 +41,8 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "destroyed": logging.DEBUG,
         "expired": logging.INFO,
         "unavailable": logging.ERROR,
+        "refreshed": logging.INFO,
+        "refresh-skipped": logging.INFO,
         "context-restored": logging.INFO,
         "context-selected": logging.DEBUG,
         "context-forgotten": logging.DEBUG,

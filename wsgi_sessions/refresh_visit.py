@@ -1,0 +1,217 @@
+"""One refresher's visit to one session: claim it, call the hook, commit, release."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from wsgi_sessions.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    SessionError,
+    StoreUnavailable,
+)
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.leases import require_leases
+from wsgi_sessions.refreshing import Refreshing, note_failure, note_success
+from wsgi_sessions.transaction import Access, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.hook_runner import Ending, HookRunner
+    from wsgi_sessions.manager import SessionManager
+    from wsgi_sessions.stores.base import Backend, LeaseStore, RefreshQueue
+
+Outcome = Literal[
+    "refreshed",
+    "in use",  # a request holds a lease: later
+    "claimed",  # another refresher is at it
+    "early",  # another refresher has done it
+    "over",  # the session is dead, or no longer kept alive
+    "failed",
+    "stopped",
+]
+_JITTER = 0.1  # of the interval, so that sessions that began together drift apart
+_log = logging.getLogger("wsgi_sessions.refresher")
+
+
+@dataclass(frozen=True)
+class RefreshPolicy:
+    """Times of refreshing, in seconds. `interval`: between two refreshes of a session; `deadline`:
+    for one call of the hook; `ttl`: for how long a refresher that dies keeps requests waiting."""
+
+    interval: float = 60.0
+    deadline: float = 30.0
+    ttl: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.interval, self.deadline, self.ttl) <= 0:
+            raise ConfigurationError(f"the times of {self} must be above 0 seconds")
+
+
+class Visits:
+    """What visits to sessions have in common. All may raise StoreUnavailable."""
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        policy: RefreshPolicy,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.queue = require_queue(manager.backend)
+        self.policy = policy
+        self.clock = clock
+        self._manager = manager
+        self._leases = require_leases(manager.backend)
+
+    def visit(self, key: str, runner: HookRunner) -> Outcome:
+        """Refresh a session, if it is its turn."""
+        claim = _Claim(self._leases, key, self.policy.ttl)
+        if not claim.take():
+            return self._skip(key)
+        try:
+            return self._examine(claim, runner)
+        finally:
+            claim.release()
+
+    def _skip(self, key: str) -> Outcome:
+        """Somebody has it: a request, or another refresher."""
+        if not self._leases.holders(key):
+            return "claimed"
+        self._manager.events.emit("refresh-skipped", short_key(key))
+        # Behind the others that are due, lest those in use fill every batch.
+        self.queue.schedule(key, self.clock())
+        return "in use"
+
+    def _examine(self, claim: _Claim, runner: HookRunner) -> Outcome:
+        snapshot = self._manager.find(claim.key)
+        state = _NEVER if snapshot is None else self._state(snapshot)
+        if snapshot is None or not state.is_kept_alive:
+            self.queue.remove(claim.key)
+            return "over"
+        if not state.needs_refresh(self.clock(), self.policy.interval):
+            self._schedule(claim.key, state)
+            return "early"
+        return self._refresh(snapshot, claim, runner)
+
+    def _state(self, snapshot: Snapshot) -> Refreshing:
+        try:
+            return Refreshing.of(snapshot.envelope.marks)
+        except CorruptRecord as error:
+            self._manager.set_aside(snapshot, error.reason)
+            return _NEVER
+
+    def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> Outcome:
+        transaction = self._transaction(snapshot)
+        try:
+            ending = runner.call(transaction.session, claim.renew, self.policy.ttl / 3)
+        finally:
+            transaction.close()  # from here on a thread that was left behind can change nothing
+        if ending.kind == "stopped":
+            return "stopped"
+        if ending.kind != "done":
+            return self._fail(snapshot, self._reason(ending))
+        try:
+            return self._commit(transaction, claim.key)
+        except StoreUnavailable:
+            raise
+        except SessionError as error:  # what the hook has put into the session cannot be stored
+            return self._fail(snapshot, str(error))
+
+    def _reason(self, ending: Ending) -> str:
+        if ending.error is not None:
+            _log.warning("the refresh hook raised", exc_info=ending.error)
+            return type(ending.error).__name__
+        if ending.kind == "late":
+            return f"it took over {self.policy.deadline:g} s"
+        return "its claim was lost"
+
+    def _commit(self, transaction: Transaction, key: str) -> Outcome:
+        # Read again first: what a request has moved meanwhile (the expiry) must stay.
+        transaction.catch_up()
+        draft = transaction.draft()
+        if draft.snapshot is not None:
+            note_success(draft, self.clock())
+        transaction.commit("closed")
+        if transaction.snapshot is None:  # logged out by the hook, or by a request meanwhile
+            self.queue.remove(key)
+            return "over"
+        self._manager.events.emit("refreshed", short_key(key))
+        self._schedule(key, self._state(transaction.snapshot))
+        return "refreshed"
+
+    def _fail(self, snapshot: Snapshot, reason: str) -> Outcome:
+        """Keep count with the session, so that every refresher waits as long."""
+        transaction, now = self._transaction(snapshot), self.clock()
+        transaction.catch_up()
+        state = note_failure(transaction.draft(), now)
+        transaction.commit("closed")
+        self._schedule(snapshot.key, state)
+        retry_in = round(state.due_at(self.policy.interval) - now, 3)
+        self._manager.events.emit(
+            "refresh-failed", short_key(snapshot.key), reason=reason, retry_in=retry_in
+        )
+        return "failed"
+
+    def _schedule(self, key: str, state: Refreshing) -> None:
+        if state.is_kept_alive:
+            interval = self.policy.interval
+            jitter = random.uniform(0, _JITTER) * interval  # noqa: S311  # no secret
+            self.queue.schedule(key, state.due_at(interval) + jitter)
+
+    def _transaction(self, snapshot: Snapshot) -> Transaction:
+        return Transaction.in_background(self._manager, _Background(), snapshot)
+
+
+class _Claim:
+    """A claim on one session."""
+
+    def __init__(self, leases: LeaseStore, key: str, ttl: float) -> None:
+        self.key = key
+        self._leases = leases
+        self._ttl = ttl
+        self._holder = secrets.token_hex(8)
+
+    def take(self) -> bool:
+        """Whether the session is ours now."""
+        return self._leases.claim(self.key, self._holder, self._ttl)
+
+    def renew(self) -> bool:
+        """Whether it still is, for another ttl."""
+        return self._leases.renew(self.key, self._holder, self._ttl)
+
+    def release(self) -> None:
+        """Give it back; if the store does not answer, its ttl does."""
+        try:
+            self._leases.release(self.key, self._holder)
+        except StoreUnavailable as error:
+            _log.warning("the claim of session %s ends by its ttl: %s", short_key(self.key), error)
+
+
+class _Background:
+    """What a transaction asks of its request."""
+
+    def session_id(self) -> None:
+        """None: the session is there already."""
+
+    def route(self) -> str:
+        return "background refresh"
+
+    def access(self) -> Access:
+        return "shared"
+
+
+_NEVER = Refreshing(is_kept_alive=False)
+
+
+def require_queue(backend: Backend) -> RefreshQueue:
+    """The backend's refresh times. Raises ConfigurationError if it has none."""
+    if backend.refreshes is None:
+        raise ConfigurationError(f"the {backend.name} store keeps no refresh times: use another")
+    return backend.refreshes

@@ -1,0 +1,71 @@
+"""When a session needs a background refresh: facts kept with it, and the rule over them. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions.draft import FAILURES, KEEP_ALIVE, REFRESHED
+from wsgi_sessions.serialization import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msgspec import Raw
+
+    from wsgi_sessions.draft import Draft
+
+_LONGEST_BACKOFF = 16.0  # intervals
+
+
+class Failures(NamedTuple):
+    """How often refreshing has failed since it last succeeded, and when it did so last."""
+
+    number: int
+    at: float
+
+
+class Refreshing(NamedTuple):
+    """What a session keeps about its refreshes. Times are seconds since the epoch."""
+
+    is_kept_alive: bool
+    refreshed_at: float | None = None
+    failures: Failures | None = None
+
+    @classmethod
+    def of(cls, marks: Mapping[str, Raw]) -> Refreshing:
+        """What these marks say. Raises CorruptRecord."""
+        refreshed_at, failures = _decoded(marks, REFRESHED), _decoded(marks, FAILURES)
+        return cls(KEEP_ALIVE in marks, refreshed_at, failures and Failures(*failures))
+
+    def due_at(self, interval: float) -> float:
+        """When the next refresh is due; at once (0) for a session that was never refreshed.
+
+        After the n-th failure in a row, 2ⁿ intervals later, but at most 16.
+        """
+        if self.failures is not None:
+            return self.failures.at + interval * min(2.0**self.failures.number, _LONGEST_BACKOFF)
+        return 0.0 if self.refreshed_at is None else self.refreshed_at + interval
+
+    def needs_refresh(self, now: float, interval: float, holders: int = 0) -> bool:
+        """Whether the session is kept alive, not in use, and due."""
+        return self.is_kept_alive and not holders and self.due_at(interval) <= now
+
+
+def note_success(draft: Draft, now: float) -> None:
+    """Mark a draft as refreshed."""
+    draft.set_mark(REFRESHED, now)
+    draft.set_mark(FAILURES, None)
+
+
+def note_failure(draft: Draft, now: float) -> Refreshing:
+    """Mark a draft as one that could not be refreshed, once more."""
+    marks = {} if draft.snapshot is None else draft.snapshot.envelope.marks
+    state = Refreshing.of(marks)
+    failures = Failures(1 + (state.failures.number if state.failures else 0), now)
+    draft.set_mark(FAILURES, list(failures))
+    return state._replace(failures=failures)
+
+
+def _decoded(marks: Mapping[str, Raw], name: str) -> Any:
+    mark = marks.get(name)
+    return None if mark is None else decode(bytes(mark))
