@@ -56,6 +56,10 @@ def test_the_defaults() -> None:
     assert config.max_size == 1024**2
     assert config.max_sessions is None
     assert config.sweep_interval == 600
+    assert config.refresh is None
+    assert config.refresh_interval == 60
+    assert config.refresh_in == "workers"
+    assert config.lease_ttl == 30
     assert set(config.sources.values()) == {"default"}
 
 
@@ -80,6 +84,10 @@ def test_every_setting_is_read() -> None:
         max_size="64k",
         max_sessions="1000",
         sweep_interval="off",
+        refresh="shop.feeds:renew",
+        refresh_interval="5m",
+        refresh_in="process",
+        lease_ttl="10s",
     )
     assert config == Config(
         url="redis://localhost/1",
@@ -96,6 +104,10 @@ def test_every_setting_is_read() -> None:
         max_size=65536,
         max_sessions=1000,
         sweep_interval=None,
+        refresh="shop.feeds:renew",
+        refresh_interval=300,
+        refresh_in="process",
+        lease_ttl=10,
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}
 

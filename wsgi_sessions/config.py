@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wsgi_sessions.config")
 
 Fsync = Literal["none", "data", "full"]
+RefreshIn = Literal["workers", "process"]
 OnConflict = Literal["last-wins", "raise"]
 
 _PREFIX = "WSGI_SESSION"
@@ -185,6 +186,30 @@ class Config:
         kinds.or_off(kinds.duration(1, 7 * DAY, "600 (seconds), 10m or 1h")),
         "how often one worker removes expired sessions and leftovers",
         float(10 * MINUTE),
+    )
+    refresh: str | None = setting(
+        "WSGI_SESSIONS_REFRESH",
+        kinds.or_off(kinds.HOOK),
+        "refreshes sessions that are kept alive, in the background, while no request uses them",
+        None,
+    )
+    refresh_interval: float = setting(
+        "WSGI_SESSIONS_REFRESH_INTERVAL",
+        kinds.duration(1, 7 * DAY, "60 (seconds), 90s or 10m"),
+        "how often a session is refreshed",
+        60.0,
+    )
+    refresh_in: RefreshIn = setting(
+        "WSGI_SESSIONS_REFRESH_IN",
+        kinds.choice(get_args(RefreshIn)),
+        "where: in each worker, or in a process of its own ('wsgi-sessions refresh')",
+        "workers",
+    )
+    lease_ttl: float = setting(
+        "WSGI_SESSIONS_LEASE_TTL",
+        kinds.duration(1, HOUR, "30 (seconds), 45s or 1m"),
+        "how long a request that died keeps the refresher away from its session",
+        30.0,
     )
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 

@@ -103,13 +103,6 @@ def or_off(kind: Kind[T]) -> Kind[T | None]:
     return Kind(parse, f"{kind.allowed}, or off", show, kind.conceal)
 
 
-HOOK = matching(
-    re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII),
-    "the dotted path of a function, such as package.module:function",
-)
-"""A function of the application; whether it is there is found out when it is needed."""
-
-
 # -- numbers ---------------------------------------------------------------------------------------
 
 # ASCII digits only (`\d` and int() take others too), and few enough to stay exact.
