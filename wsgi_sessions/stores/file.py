@@ -30,6 +30,7 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
 from wsgi_sessions.stores.file_contexts import FileContexts
+from wsgi_sessions.stores.file_diagnosis import FileDiagnosis
 from wsgi_sessions.stores.file_folder import FileIndex, FileLocks, FileUpkeep, QuarantineFolder
 from wsgi_sessions.stores.file_leases import FileLeases
 from wsgi_sessions.stores.file_refreshes import FileRefreshes
@@ -87,6 +88,7 @@ def open_files(
         expired=store,
         leftovers=upkeep,
         advice=upkeep,
+        diagnosis=FileDiagnosis(store.folder),
         secret=upkeep,
         versions=FileVersions(store.folder, timeout=timeout, clock=clock),
         leases=FileLeases(store.folder, timeout=timeout, clock=clock),
