@@ -22,7 +22,11 @@ from wsgi_sessions.errors import (
     UnserializableValue,
 )
 from wsgi_sessions.events import Event
+from wsgi_sessions.leases import LeasePolicy, Leases
+from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware, get_session
+from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.session import Session
 from wsgi_sessions.stack import build, from_env
 from wsgi_sessions.stores.urls import open_backend
@@ -35,10 +39,15 @@ __all__ = [
     "CorruptRecord",
     "Event",
     "HeadersAlreadySent",
+    "LeaseMiddleware",
+    "LeasePolicy",
+    "Leases",
     "LockTimeout",
+    "Refresher",
     "Session",
     "SessionConflict",
     "SessionError",
+    "SessionManager",
     "SessionMiddleware",
     "SessionTooLarge",
     "StoreUnavailable",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from wsgi_sessions.config import Config
 from wsgi_sessions.config_help import describe
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.stack import open_refresher
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
@@ -115,6 +117,32 @@ def sweep(*, as_json: bool) -> None:
     counts = {"expired": swept.expired, **swept.leftovers}
     live = "" if swept.live is None else f"; {swept.live} are live"
     click.echo(f"removed {', '.join(f'{n} {name}' for name, n in counts.items())}{live}")
+
+
+@main.command()
+def refresh() -> None:
+    """Refresh sessions in the background, until SIGTERM or SIGINT.
+
+    Calls the function that WSGI_SESSIONS_REFRESH names. Set WSGI_SESSIONS_REFRESH_IN=process, so
+    that the workers leave it to this process.
+    """
+    sys.path.insert(0, os.getcwd())  # where servers find the application too
+    refresher, backend = open_refresher(Config.from_environ(os.environ))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    try:
+        backend.sessions.ping()  # a wrong address had better be told at the start
+        # In a thread, since a handler must not touch the locks that this thread waits on.
+        refresher.ensure_running()
+        while True:
+            signal.pause()
+    finally:
+        refresher.close()
+        backend.close()
+
+
+def _exit(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _open(config: Config) -> Backend:

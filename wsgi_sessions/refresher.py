@@ -51,8 +51,8 @@ class Refresher:
     The hook may change data, or log the session out; what would need a cookie (a log-in, a new id)
     raises `HeadersAlreadySent`. It runs in a thread of its own, one at a time in each process.
 
-    Either call `ensure_running` with each request (it starts a thread, once in each process), or
-    `run` in a process of its own. Several of either share the work.
+    Call `ensure_running` with each request, or in a process of its own: it starts a thread, once in
+    each process. All these threads share the work.
 
     Raises ConfigurationError for a backend without leases, and for times that are not above 0.
     """
@@ -79,7 +79,7 @@ class Refresher:
             self._start(self._process())
 
     def run(self) -> None:
-        """Refresh what is due, in this thread, until `stop` is called (by a signal handler)."""
+        """Refresh what is due, in this thread, until another one calls `stop`."""
         runner = self._process().runner
         poll = min(self.policy.interval / 5, _MAX_POLL)
         pause = poll

@@ -10,9 +10,13 @@ from wsgi_sessions.config import Config
 from wsgi_sessions.cookies import SessionCookie
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.events import Event, Events
+from wsgi_sessions.hooks import load_hook
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
+from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
@@ -21,39 +25,57 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from wsgi_sessions.session import Session
     from wsgi_sessions.stores.base import Backend
 
 
-def from_env(app: WSGIApplication, *, on_event: Callable[[Event], object] | None = None) -> Stack:
+def from_env(
+    app: WSGIApplication,
+    *,
+    on_event: Callable[[Event], object] | None = None,
+    refresh: Callable[[Session], object] | None = None,
+) -> Stack:
     """Wrap an application as the environment's ``WSGI_SESSIONS_…`` variables say.
 
     Raises ConfigurationError, naming every variable that is wrong. No server is asked before the
     first request: an application starts while its Redis does not.
     """
-    return build(app, Config.from_environ(os.environ), on_event=on_event)
+    return build(app, Config.from_environ(os.environ), on_event=on_event, refresh=refresh)
 
 
 def build(
-    app: WSGIApplication, config: Config, *, on_event: Callable[[Event], object] | None = None
+    app: WSGIApplication,
+    config: Config,
+    *,
+    on_event: Callable[[Event], object] | None = None,
+    refresh: Callable[[Session], object] | None = None,
 ) -> Stack:
-    """Wrap an application as a configuration says. Raises ConfigurationError."""
-    backend = open_backend(
-        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
-    )
+    """Wrap an application as a configuration says. Raises ConfigurationError.
+
+    Hooks are given here, or named in the configuration: `refresh` is that of `Refresher`.
+    """
+    backend = _open(config)
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
-    manager = SessionManager(
-        backend,
-        lifetimes=Lifetimes(config.idle_lifetime, config.absolute_lifetime),
-        events=Events(_hooks(sweeper, on_event)),
-        on_conflict=config.on_conflict,
-        principal_key=config.principal_key,
-        max_size=config.max_size,
-    )
+    manager = _manager(config, backend, Events(_hooks(sweeper, on_event)))
+    leases, refresher = _refreshing(config, manager, refresh)
+    if leases is not None:
+        app = LeaseMiddleware(app, leases)
     cookie = SessionCookie(config.cookie, IdSigner(_secrets(config, backend)))
     middleware = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
-    return Stack(middleware, manager, sweeper, config)
+    return Stack(middleware, manager, config, sweeper, refresher, leases)
+
+
+def open_refresher(
+    config: Config, *, refresh: Callable[[Session], object] | None = None
+) -> tuple[Refresher, Backend]:
+    """A refresher for a process of its own, and the backend to close at its end.
+
+    Raises ConfigurationError.
+    """
+    backend = _open(config)
+    return _refresher(config, _manager(config, backend, Events()), refresh), backend
 
 
 class Stack:
@@ -63,25 +85,79 @@ class Stack:
         self,
         app: WSGIApplication,
         manager: SessionManager,
-        sweeper: Sweeper | None,
         config: Config,
+        sweeper: Sweeper | None = None,
+        refresher: Refresher | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._app = app
         self.manager = manager
         self.config = config
+        self.leases = leases
         self._sweeper = sweeper
+        self._refresher = refresher
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
         if self._sweeper is not None:
             self._sweeper.ensure_running()
+        if self._refresher is not None:
+            self._refresher.ensure_running()
         return self._app(environ, start_response)
 
     def close(self) -> None:
-        """Stop the sweeper, close the store's connections."""
+        """Stop the sweeper and the refresher, close the store's connections."""
         if self._sweeper is not None:
             self._sweeper.stop()
+        if self._refresher is not None:
+            self._refresher.close()
+        if self.leases is not None:
+            self.leases.close()
         self.manager.backend.close()
+
+
+def _open(config: Config) -> Backend:
+    return open_backend(
+        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
+    )
+
+
+def _manager(config: Config, backend: Backend, events: Events) -> SessionManager:
+    return SessionManager(
+        backend,
+        lifetimes=Lifetimes(config.idle_lifetime, config.absolute_lifetime),
+        events=events,
+        on_conflict=config.on_conflict,
+        principal_key=config.principal_key,
+        max_size=config.max_size,
+    )
+
+
+def _refreshing(
+    config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
+) -> tuple[Leases | None, Refresher | None]:
+    """Requests hold leases where somebody refreshes, be it these workers or a process apart."""
+    if refresh is None and config.refresh is None:
+        return None, None
+    leases = Leases(manager.backend, LeasePolicy(ttl=config.lease_ttl))
+    if config.refresh_in == "process":
+        return leases, None
+    return leases, _refresher(config, manager, refresh)
+
+
+def _refresher(
+    config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
+) -> Refresher:
+    if refresh is None and config.refresh is None:
+        raise ConfigurationError(
+            "WSGI_SESSIONS_REFRESH is not set: name a function to refresh with"
+        )
+    return Refresher(
+        manager,
+        refresh or load_hook(str(config.refresh), "WSGI_SESSIONS_REFRESH"),
+        interval=config.refresh_interval,
+        ttl=config.lease_ttl,
+    )
 
 
 def _hooks(
