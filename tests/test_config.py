@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wsgi_sessions.config import SETTINGS, Config
 from wsgi_sessions.config_help import Row, describe, markdown_table
+from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.kinds import duration, hide_credentials, show_duration, show_size, size
@@ -60,6 +61,10 @@ def test_the_defaults() -> None:
     assert config.refresh_interval == 60
     assert config.refresh_in == "workers"
     assert config.lease_ttl == 30
+    assert config.context == ContextConfig()
+    assert config.health_path == "/health/session"
+    assert config.liveness_path == "/health/live"
+    assert config.health_timeout == 2
     assert set(config.sources.values()) == {"default"}
 
 
@@ -88,6 +93,18 @@ def test_every_setting_is_read() -> None:
         refresh_interval="5m",
         refresh_in="process",
         lease_ttl="10s",
+        context_key="deal, fund",
+        context_permission="app.hooks:may_open,app.hooks:Fund.may_open",
+        context_enabled="off",
+        context_remember="selected",
+        context_tenancy="on",
+        context_tenant="app:in_tenant",
+        context_load="app:load",
+        context_store="app:store",
+        context_audit="on",
+        health_path="/api/health/session",
+        liveness_path="off",
+        health_timeout="500ms",
     )
     assert config == Config(
         url="redis://localhost/1",
@@ -108,8 +125,47 @@ def test_every_setting_is_read() -> None:
         refresh_interval=300,
         refresh_in="process",
         lease_ttl=10,
+        context=ContextConfig(
+            key=("deal", "fund"),
+            permission=("app.hooks:may_open", "app.hooks:Fund.may_open"),
+            enabled="off",
+            remember="selected",
+            tenancy="on",
+            tenant="app:in_tenant",
+            load="app:load",
+            store="app:store",
+            audit="on",
+        ),
+        health_path="/api/health/session",
+        liveness_path=None,
+        health_timeout=0.5,
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}
+
+
+def test_the_familiar_names_of_contexts_are_read() -> None:
+    config = read(AUTO_RESTORE_ENABLED="false", USE_MULTI_TENANCY="true", USE_AUDIT_LOGGING="1")
+    assert config.context == ContextConfig(enabled="off", tenancy="on", audit="on")
+    own = read(context_enabled="on", AUTO_RESTORE_ENABLED="false")
+    assert own.context.enabled == "on"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"context_key": "deal,deal"}, "twice"),
+        ({"context_key": "deal,,fund"}, "WSGI_SESSIONS_CONTEXT_KEY='deal,,fund'"),
+        ({"context_permission": "app:x"}, "1 functions for 0 keys"),
+        ({"context_key": "a,b", "context_permission": "app:x"}, "1 functions for 2 keys"),
+        ({"context_key": "a", "context_permission": "app.x"}, "package.module:function"),
+        ({"context_load": "app:load"}, "set both"),
+        ({"context_remember": "all"}, "set, selected"),
+        ({"health_path": "health"}, "WSGI_SESSIONS_HEALTH_PATH='health'"),
+        ({"USE_AUDIT_LOGGING": "perhaps"}, "USE_AUDIT_LOGGING='perhaps'"),
+    ],
+)
+def test_what_contexts_and_health_cannot_be(variables: dict[str, str], words: str) -> None:
+    assert words in refused(**variables)
 
 
 @pytest.mark.parametrize(

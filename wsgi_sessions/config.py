@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
 from wsgi_sessions import kinds
+from wsgi_sessions.context_config import SETTINGS as CONTEXT_SETTINGS
+from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import RULES, CookiePolicy, SameSite, Secure, variable
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.kinds import DAY, HOUR, KIB, MIB, MINUTE, Kind
@@ -210,6 +212,25 @@ class Config:
         kinds.duration(1, HOUR, "30 (seconds), 45s or 1m"),
         "how long a request that died keeps the refresher away from its session",
         30.0,
+    )
+    context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
+    health_path: str | None = setting(
+        "WSGI_SESSIONS_HEALTH_PATH",
+        kinds.or_off(kinds.PATH),
+        "answers whether the session store is fit to serve",
+        "/health/session",
+    )
+    liveness_path: str | None = setting(
+        "WSGI_SESSIONS_LIVENESS_PATH",
+        kinds.or_off(kinds.PATH),
+        "answers that this worker serves requests, and never asks the store",
+        "/health/live",
+    )
+    health_timeout: float = setting(
+        "WSGI_SESSIONS_HEALTH_TIMEOUT",
+        kinds.duration(0.01, MINUTE, "2 (seconds), 500ms or 5s"),
+        "how long the store may take before it is held to be unhealthy",
+        2.0,
     )
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 

@@ -199,6 +199,7 @@ PATH_PATTERNS = Kind[tuple[str, ...]](
     lambda patterns: ",".join(patterns) or UNSET,
 )
 
+PATH = matching(re.compile(r"/[!-~]{0,200}"), "a path such as /health, in ASCII without blanks")
 _HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 HOOK = matching(_HOOK, "a function, written package.module:function")
 """Where a hook is; `wsgi_sessions.hooks` fetches it."""
