@@ -36,6 +36,7 @@ LAYERS = [
     {"middleware.response", "middleware.health"},
     {"middleware.session"},
     {"middleware.context", "middleware.lease"},
+    {"context_stack"},
     {"stack"},
     {""},
     {"demo*"},

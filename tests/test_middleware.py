@@ -24,7 +24,7 @@ from wsgi_sessions.errors import (
     StoreUnavailable,
     UnserializableValue,
 )
-from wsgi_sessions.identity import store_key
+from wsgi_sessions.identity import IdSigner, store_key
 from wsgi_sessions.serialization import encode
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ def test_a_bad_cookie_costs_no_store_call(web: Watched, cookie: str) -> None:
 def test_a_well_signed_unknown_id_is_never_adopted(web: Watched) -> None:
     """Session fixation: what is stored goes under an id of ours."""
     planted = "A" * 43
-    middleware: Any = web.stack._app
-    value = middleware.cookie.signer.sign(planted)
+    value = IdSigner([SECRET]).sign(planted)
     browser = web.browser()
     browser.cookies["session"] = value
     browser.get("/write")

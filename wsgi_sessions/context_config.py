@@ -29,7 +29,7 @@ class ContextConfig:
     permission: tuple[str, ...] = ()
     enabled: Switch = "on"
     remember: Remembering = "set"
-    tenancy: Switch = "off"
+    tenancy: Switch | None = None
     tenant: str | None = None
     load: str | None = None
     store: str | None = None
@@ -81,7 +81,8 @@ SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
             "WSGI_SESSIONS_CONTEXT_TENANCY",
             kinds.SWITCH,
             "whether a context must belong to the user's tenant too",
-            "off",
+            None,
+            default_text="on, if there is a function that says so",
             fallbacks=(Fallback("USE_MULTI_TENANCY", kinds.SWITCH),),
         ),
         "tenant": Setting(

@@ -1,12 +1,46 @@
-"""Hooks named in the environment: from ``package.module:function`` to the callable."""
+"""The application's functions that this package calls: given as arguments, or by their names."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from wsgi_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wsgi_sessions.audit import AuditRecord
+    from wsgi_sessions.contexts import Load, Store
+    from wsgi_sessions.events import Event
+    from wsgi_sessions.permissions import MayAccess
+    from wsgi_sessions.session import Session
+
+
+class Hooks(TypedDict, total=False):
+    """The keyword arguments of `build` and `from_env`; each goes before what a setting names.
+
+    `on_event`: see `Events`. `refresh`: see `Refresher`. `may_access`, for several keys a mapping
+    of them: see `ContextPolicy`. `in_tenant`: see `TenantPermission`. `load_context` and
+    `store_context`: see `ApplicationContexts`. `on_audit`: see `Audit`.
+    """
+
+    on_event: Callable[[Event], object] | None
+    refresh: Callable[[Session], object] | None
+    may_access: MayAccess | Mapping[str, MayAccess] | None
+    in_tenant: MayAccess | None
+    load_context: Load | None
+    store_context: Store | None
+    on_audit: Callable[[AuditRecord], object] | None
+
+
+def require_known(hooks: Hooks) -> None:
+    """Raises TypeError for an argument that is no hook, as a function's signature would."""
+    unknown = hooks.keys() - Hooks.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Hooks.__annotations__)
+        raise TypeError(f"{min(unknown)} is no hook: there are {known}")
 
 
 def load_hook(path: str, variable: str) -> Any:

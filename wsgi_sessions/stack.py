@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.config import Config
+from wsgi_sessions.context_stack import with_contexts
 from wsgi_sessions.cookies import SessionCookie
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.events import Event, Events
-from wsgi_sessions.hooks import load_hook
+from wsgi_sessions.health import fingerprint
+from wsgi_sessions.hooks import load_hook, require_known
 from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
 from wsgi_sessions.refresher import Refresher
@@ -21,50 +24,46 @@ from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from typing_extensions import Unpack
 
+    from wsgi_sessions.contexts import ContextPolicy
+    from wsgi_sessions.hooks import Hooks
     from wsgi_sessions.session import Session
     from wsgi_sessions.stores.base import Backend
 
 
-def from_env(
-    app: WSGIApplication,
-    *,
-    on_event: Callable[[Event], object] | None = None,
-    refresh: Callable[[Session], object] | None = None,
-) -> Stack:
+def from_env(app: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
     """Wrap an application as the environment's ``WSGI_SESSIONS_…`` variables say.
 
     Raises ConfigurationError, naming every variable that is wrong. No server is asked before the
     first request: an application starts while its Redis does not.
     """
-    return build(app, Config.from_environ(os.environ), on_event=on_event, refresh=refresh)
+    return build(app, Config.from_environ(os.environ), **hooks)
 
 
-def build(
-    app: WSGIApplication,
-    config: Config,
-    *,
-    on_event: Callable[[Event], object] | None = None,
-    refresh: Callable[[Session], object] | None = None,
-) -> Stack:
+def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack:
     """Wrap an application as a configuration says. Raises ConfigurationError.
 
-    Hooks are given here, or named in the configuration: `refresh` is that of `Refresher`.
+    Hooks are given here, or named in the configuration.
     """
+    require_known(hooks)
     backend = _open(config)
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
-    manager = _manager(config, backend, Events(_hooks(sweeper, on_event)))
-    leases, refresher = _refreshing(config, manager, refresh)
+    manager = _manager(config, backend, Events(_hooks(sweeper, hooks.get("on_event"))))
+    secrets = _secrets(config, backend)
+    app, contexts = with_contexts(app, config.context, manager, hooks)
+    leases, refresher = _refreshing(config, manager, hooks.get("refresh"))
     if leases is not None:
         app = LeaseMiddleware(app, leases)
-    cookie = SessionCookie(config.cookie, IdSigner(_secrets(config, backend)))
-    middleware = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
-    return Stack(middleware, manager, config, sweeper, refresher, leases)
+    cookie = SessionCookie(config.cookie, IdSigner(secrets))
+    app = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
+    app = _with_health(app, config, backend, secrets)
+    return Stack(app, manager, config, sweeper, refresher, leases, contexts)
 
 
 def open_refresher(
@@ -89,11 +88,13 @@ class Stack:
         sweeper: Sweeper | None = None,
         refresher: Refresher | None = None,
         leases: Leases | None = None,
+        contexts: Mapping[str, ContextPolicy] | None = None,
     ) -> None:
         self._app = app
         self.manager = manager
         self.config = config
         self.leases = leases
+        self.contexts = dict(contexts or {})
         self._sweeper = sweeper
         self._refresher = refresher
 
@@ -114,6 +115,21 @@ class Stack:
         if self.leases is not None:
             self.leases.close()
         self.manager.backend.close()
+
+
+def _with_health(
+    app: WSGIApplication, config: Config, backend: Backend, secrets: Sequence[str]
+) -> WSGIApplication:
+    if config.health_path is None and config.liveness_path is None:
+        return app
+    return HealthMiddleware(
+        app,
+        backend,
+        path=config.health_path,
+        liveness=config.liveness_path,
+        timeout=config.health_timeout,
+        fingerprints=[fingerprint(secret) for secret in secrets],
+    )
 
 
 def _open(config: Config) -> Backend:
