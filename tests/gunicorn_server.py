@@ -44,9 +44,9 @@ _TESTS = Path(__file__).parent
 
 
 class GunicornServer:
-    """One gunicorn with `race_app` on a store, and the processes that belong to it.
+    """One gunicorn with an application on a store, and the processes that belong to it.
 
-    `environ` are further variables for the workers.
+    `app` is what gunicorn is asked to load, `environ` are further variables for the workers.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class GunicornServer:
         worker_class: WorkerClass,
         url: str | None = None,
         workers: int = 3,
+        app: str = "race_app:create()",
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ws-gunicorn-"))
         self.worker_class = worker_class
         self.url = url or f"file://{self.folder}/sessions"
         self._workers = workers
+        self._app = app
         self._log = self.folder / "log"
         self._events = self.folder / "events"
         self._events.touch()
@@ -169,7 +171,7 @@ class GunicornServer:
             "keep-alive": "0",
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return [*words, "race_app:create()"]
+        return [*words, self._app]
 
     def _is_worker(self, pid: int) -> bool:
         """Whether the process is alive, and a child of this gunicorn (numbers are used again)."""
