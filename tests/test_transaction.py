@@ -558,6 +558,24 @@ def test_a_conflict_met_on_entering_exclusive_is_reported_or_refused() -> None:
         assert world.conflicts() == [("n", "overwritten")]
 
 
+# -- joining in ---------------------------------------------------------------------------------
+
+
+def test_a_look_at_the_stored_session_is_no_access(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    ran: list[str] = []
+    transaction.when_loaded(lambda: ran.append("before"))
+    assert transaction.peek().snapshot is not None
+    assert (ran, transaction.session.accessed) == ([], False)
+    transaction.session.get("n")
+    assert ran == ["before"]
+    transaction.when_loaded(lambda: ran.append("after"))
+    transaction.session.get("n")
+    transaction.draft()
+    assert ran == ["before", "after"]
+
+
 # -- lifetimes ---------------------------------------------------------------------------------
 
 HOUR = 3600.0

@@ -33,6 +33,8 @@ EventName = Literal[
     "context-refused",  # a context was not selected, or not remembered; `why` says the reason
     "context-forgotten",  # the application asked that nothing be remembered
     "context-failed",  # a hook raised, or the store did not answer: went on without
+    "version-refreshed",  # a session that was stale has been made anew
+    "version-ended",  # it could not be: the session was destroyed, `why` says the reason
 ]
 _LEVELS: Mapping[EventName, int] = MappingProxyType(
     {
@@ -47,6 +49,7 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "context-selected": logging.DEBUG,
         "context-forgotten": logging.DEBUG,
         "context-failed": logging.ERROR,
+        "version-refreshed": logging.DEBUG,
         "corrupt": logging.ERROR,
     }
 )  # all others: WARNING

@@ -62,6 +62,7 @@ class Transaction:
         "_draft",
         "_exits",
         "_held",
+        "_is_accessed",
         "_manager",
         "_request",
         "fault",
@@ -80,6 +81,7 @@ class Transaction:
         self._before_commit: tuple[Callable[[], object], ...] = ()
         self._after_commit: tuple[Callable[[], object], ...] = ()
         self._draft: Draft | None = None
+        self._is_accessed = False
         self.reader: Reader = manager.backend.sessions.load
         self.phase = Phase.OPEN
         self.fault: StoreUnavailable | CorruptRecord | None = None
@@ -101,19 +103,32 @@ class Transaction:
 
     def draft(self) -> Draft:
         """What the session stands on; read from the store at the first call."""
+        draft = self.peek()
+        if not self._is_accessed:
+            self._is_accessed = True
+            for callback in self._after_load:
+                callback()
+        return draft
+
+    def peek(self) -> Draft:
+        """The same, but to look at the stored session is no access: nothing is set off by it."""
         if self._draft is None:
             try:
                 self._draft = Draft(self._load())
             except (StoreUnavailable, CorruptRecord) as error:
                 self.fault = error
                 raise
-            for callback in self._after_load:
-                callback()
         return self._draft
 
     def when_loaded(self, callback: Callable[[], object]) -> None:
-        """Run `callback` once, right after the first load; it may use the session, changes too."""
-        self._after_load += (callback,)
+        """Run `callback` once, at the first access; it may use the session, changes too.
+
+        At once, if that is over.
+        """
+        if self._is_accessed:
+            callback()
+        else:
+            self._after_load += (callback,)
 
     def when_committing(self, callback: Callable[[], object]) -> None:
         """Run `callback` before each commit, also of an exclusive block: to see what changed."""
