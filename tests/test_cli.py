@@ -17,6 +17,7 @@ import wsgi_sessions
 from wsgi_sessions.cli import main
 from wsgi_sessions.config import SETTINGS
 from wsgi_sessions.demo.server import Address, listen
+from wsgi_sessions.health import fingerprint
 from wsgi_sessions.identity import IdSigner, store_key
 from wsgi_sessions.stores.urls import open_backend
 
@@ -109,7 +110,7 @@ def test_config_hides_secrets(options: list[str]) -> None:
     assert "a-password" not in output
 
 
-@pytest.mark.parametrize("command", ["config", "sweep"])
+@pytest.mark.parametrize("command", ["config", "sweep", "check"])
 def test_a_wrong_setting_is_named(command: str) -> None:
     result = run(command, WSGI_SESSIONS_FSYNC="sometimes")
     assert_refused(result, 2, "WSGI_SESSIONS_FSYNC", "sometimes", "none, data, full")
@@ -151,6 +152,34 @@ def test_sweep_of_a_store_that_is_down_is_a_fault() -> None:
     result = run("sweep", WSGI_SESSIONS_URL=NOBODY_LISTENS)
     assert_refused(result, 1, "127.0.0.1:1")
     assert "a-password" not in result.stderr
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def test_check_of_a_store_that_is_well(tmp_path: Path) -> None:
+    variables = {"WSGI_SESSIONS_URL": f"file://{tmp_path}/s", "WSGI_SESSIONS_SECRET_KEYS": A_SECRET}
+    shown = run("check", **variables)
+    assert shown.exit_code == 0
+    assert shown.output.startswith("file: healthy\n")
+    for word in ("latency_ms", "free_percent", fingerprint(A_SECRET)):
+        assert word in shown.output
+    assert A_SECRET not in shown.output
+    result = run("check", "--json", **variables)
+    assert result.exit_code == 0
+    report = json.loads(result.output)
+    assert (report["backend"], report["healthy"]) == ("file", True)
+    assert not (tmp_path / "s" / "secret").exists()
+
+
+def test_check_of_a_store_that_is_down() -> None:
+    shown = run("check", WSGI_SESSIONS_URL=NOBODY_LISTENS)
+    assert shown.exit_code == 1
+    assert shown.output.startswith("redis: not healthy\n")
+    assert "127.0.0.1:1" in shown.output
+    assert "a-password" not in shown.output
+    result = run("check", "--json", WSGI_SESSIONS_URL=NOBODY_LISTENS)
+    assert (result.exit_code, json.loads(result.output)["healthy"]) == (1, False)
 
 
 # -- demo: what it refuses before it starts anything -----------------------------------------------

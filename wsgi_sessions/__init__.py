@@ -9,7 +9,9 @@ Wrap an application, and every request has one::
 See the README for the guarantees, and `wsgi_sessions.session.Session` for what a session can do.
 """
 
+from wsgi_sessions.audit import Audit, AuditRecord
 from wsgi_sessions.config import Config
+from wsgi_sessions.contexts import ApplicationContexts, ContextPolicy, Explanation
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -22,10 +24,19 @@ from wsgi_sessions.errors import (
     UnserializableValue,
 )
 from wsgi_sessions.events import Event
+from wsgi_sessions.health import HealthReport, check
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.middleware.context import (
+    ContextMiddleware,
+    explain_context,
+    forget_context,
+    select_context,
+)
+from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware, get_session
+from wsgi_sessions.permissions import OwnerPermission, TenantPermission
 from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.session import Session
 from wsgi_sessions.stack import build, from_env
@@ -34,15 +45,24 @@ from wsgi_sessions.stores.urls import open_backend
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApplicationContexts",
+    "Audit",
+    "AuditRecord",
     "Config",
     "ConfigurationError",
+    "ContextMiddleware",
+    "ContextPolicy",
     "CorruptRecord",
     "Event",
+    "Explanation",
     "HeadersAlreadySent",
+    "HealthMiddleware",
+    "HealthReport",
     "LeaseMiddleware",
     "LeasePolicy",
     "Leases",
     "LockTimeout",
+    "OwnerPermission",
     "Refresher",
     "Session",
     "SessionConflict",
@@ -51,9 +71,14 @@ __all__ = [
     "SessionMiddleware",
     "SessionTooLarge",
     "StoreUnavailable",
+    "TenantPermission",
     "UnserializableValue",
     "build",
+    "check",
+    "explain_context",
+    "forget_context",
     "from_env",
     "get_session",
     "open_backend",
+    "select_context",
 ]

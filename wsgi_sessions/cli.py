@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsgi_sessions import __version__
+from wsgi_sessions import __version__, health
 from wsgi_sessions.config import Config
 from wsgi_sessions.config_help import describe
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
+from wsgi_sessions.health import fingerprint
 from wsgi_sessions.identity import new_secret
 from wsgi_sessions.stack import open_refresher
 from wsgi_sessions.stores.urls import open_backend
@@ -117,6 +118,24 @@ def sweep(*, as_json: bool) -> None:
     counts = {"expired": swept.expired, **swept.leftovers}
     live = "" if swept.live is None else f"; {swept.live} are live"
     click.echo(f"removed {', '.join(f'{n} {name}' for name, n in counts.items())}{live}")
+
+
+@main.command()
+@json_option
+def check(*, as_json: bool) -> None:
+    """Examine the session store; exit code 1 if it is not healthy."""
+    config = Config.from_environ(os.environ)
+    backend = _open(config)
+    fingerprints = [fingerprint(secret) for secret in config.secret_keys]
+    report = health.check(backend, timeout=config.health_timeout, fingerprints=fingerprints)
+    backend.close()
+    if as_json:
+        _print_json(report.as_dict())
+    else:
+        click.echo(f"{report.backend}: {'healthy' if report.healthy else 'not healthy'}")
+        for name, found in report.details.items():
+            click.echo(f"  {name}: {found if isinstance(found, str) else json.dumps(found)}")
+    sys.exit(0 if report.healthy else 1)
 
 
 @main.command()
