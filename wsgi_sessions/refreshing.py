@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.draft import Draft
 
-_LONGEST_BACKOFF = 16.0  # intervals
+_MAX_DOUBLINGS = 4
 
 
 class Failures(NamedTuple):
@@ -43,7 +43,7 @@ class Refreshing(NamedTuple):
         After the n-th failure in a row, 2ⁿ intervals later, but at most 16.
         """
         if self.failures is not None:
-            return self.failures.at + interval * min(2.0**self.failures.number, _LONGEST_BACKOFF)
+            return self.failures.at + interval * (1 << min(self.failures.number, _MAX_DOUBLINGS))
         return 0.0 if self.refreshed_at is None else self.refreshed_at + interval
 
     def needs_refresh(self, now: float, interval: float, holders: int = 0) -> bool:
