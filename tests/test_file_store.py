@@ -332,7 +332,7 @@ def test_a_lock_that_is_never_free_is_a_fault_at_the_deadline(store: FileStore) 
 def test_a_forked_child_does_not_keep_the_lock(store: FileStore) -> None:
     """A child forked while the lock is held has the descriptor too; it must not block others."""
     with_two_versions(store)
-    with store._locked(KEY):
+    with store._files._locked(KEY):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
         pid = os.fork()
         if pid == 0:
@@ -436,7 +436,7 @@ def test_leftovers_are_removed_whoever_left_them(folder: Path) -> None:
 
 def test_a_temporary_that_is_being_written_is_left_alone(store: FileStore, folder: Path) -> None:
     path_of(folder).parent.mkdir()
-    temporary = store._write_temporary(str(path_of(folder)), KEY, NEW)
+    temporary = store._files._write_temporary(str(path_of(folder)), KEY, NEW)
     with temporary.file:
         assert Sweeper(open_files(str(folder)), interval=60).sweep().leftovers["temporaries"] == 0
     assert Sweeper(open_files(str(folder)), interval=60).sweep().leftovers["temporaries"] == 1

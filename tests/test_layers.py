@@ -15,6 +15,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 # From the bottom up; what stands in one line may not import each other, but for `stores.redis*`
 # and `stores.file*`, each of which is one adapter in several files.
 LAYERS = [
+    {"conflict"},
     {"errors"},
     {"serialization", "identity", "headers"},
     {"merge", "cookies", "events", "kinds"},

@@ -13,7 +13,8 @@ from msgspec import Raw
 
 from strategies import keys, session_data, values
 from wsgi_sessions.errors import UnserializableValue
-from wsgi_sessions.merge import ABSENT, Conflict, merge
+from wsgi_sessions.conflict import Conflict
+from wsgi_sessions.merge import ABSENT, merge
 from wsgi_sessions.serialization import decode, encode
 from wsgi_sessions.workspace import Workspace
 

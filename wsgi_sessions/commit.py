@@ -36,8 +36,9 @@ from wsgi_sessions.serialization import Commit, Envelope, encode, open_sealed, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wsgi_sessions.conflict import Conflict
     from wsgi_sessions.events import Events
-    from wsgi_sessions.merge import Conflict, Delta
+    from wsgi_sessions.merge import Delta
     from wsgi_sessions.stores.base import Record, SessionStore
 
 OnConflict = Literal["last-wins", "raise"]
