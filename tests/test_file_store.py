@@ -442,6 +442,27 @@ def test_a_temporary_that_is_being_written_is_left_alone(store: FileStore, folde
     assert Sweeper(open_files(str(folder)), interval=60).sweep().leftovers["temporaries"] == 1
 
 
+def test_a_sweep_that_takes_a_fresh_temporary_for_an_orphan_loses_nothing(
+    store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes by between the making of the file and its lock."""
+    with_two_versions(store)
+    swept: list[int] = []
+    flock = fcntl.flock
+
+    def sweep_first(fd: int, operation: int) -> None:
+        if ".tmp-" in os.readlink(f"/proc/self/fd/{fd}") and len(swept) < 3:
+            swept.append(1)
+            os.unlink(os.readlink(f"/proc/self/fd/{fd}"))
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    assert store.save(KEY, b"x" * 10_000, FUTURE, expected_version=2) == 3
+    assert len(swept) == 3
+    store.create(store_key(new_id()), b"x", FUTURE)
+    assert store.load(KEY) == Record(3, b"x" * 10_000, FUTURE)
+
+
 def test_one_process_is_elected_at_a_time_and_then_nobody_for_a_while(folder: Path) -> None:
     first, second = open_files(str(folder)).leftovers, open_files(str(folder)).leftovers
     assert first is not None

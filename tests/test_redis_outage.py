@@ -144,15 +144,9 @@ def test_in_the_middle_of_a_request(
 
 
 def test_nobody_is_refused_once_it_is_back(
-    redis: RedisServer,
-    server: GunicornServer,
-    visitor: Browser,
-    request: pytest.FixtureRequest,
+    redis: RedisServer, server: GunicornServer, visitor: Browser
 ) -> None:
     """Also not those who come first, all at once, to workers that nobody has asked since."""
-    if server.worker_class != "sync":  # one that serves several at once
-        why = "while one operation probes whether Redis is back, the others are refused"
-        request.applymarker(pytest.mark.xfail(reason=why))
     redis.kill()
     for _ in range(3):
         crowd(visitor)

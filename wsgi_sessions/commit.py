@@ -103,7 +103,11 @@ class Pending:
 
 
 class Committer:
-    """Stores what sessions changed. Knows no session object, only snapshots and deltas."""
+    """Stores what sessions changed. Knows no session object, only snapshots and deltas.
+
+    `announce` is told the key and envelope of a record before that is made, to index it: if it
+    raises, nothing has happened yet.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Committer:
         on_conflict: OnConflict,
         max_size: int,
         clock: Callable[[], float],
+        announce: Callable[[str, Envelope], None],
     ) -> None:
         self._store = store
         self._lifetimes = lifetimes
@@ -121,6 +126,7 @@ class Committer:
         self._on_conflict = on_conflict
         self._max_size = max_size
         self._clock = clock
+        self._announce = announce
 
     def create(self, pending: Pending) -> Snapshot:
         """Store a new session under a new id."""
@@ -207,6 +213,7 @@ class Committer:
             session_id = new_id()
             key = store_key(session_id)
             payload, expires_at = self._sealed(envelope, key)
+            self._announce(key, envelope)
             try:
                 self._store.create(key, payload, expires_at)
             except SessionExists:

@@ -145,17 +145,18 @@ class RecordFiles:
     def save(self, key: str, record: Record) -> None:
         """See `SessionStore.save`; `record` is the new one, a version above the expected."""
         try:
-            with self._locked(key) as file:
-                slots = parse(file.read(), key)
-                current = slots.record
-                if current is None or current.expires_at <= self._clock():
-                    raise SessionGone(short_key(key))
-                if current.version != record.version - 1:
-                    raise VersionConflict(current)
-                self._write(file, slots, key, record)
+            file = self._locked(key)
         except (FileNotFoundError, NotARecord):
             self.require_folder("save", key)
             raise SessionGone(short_key(key)) from None
+        with file:
+            slots = parse(file.read(), key)
+            current = slots.record
+            if current is None or current.expires_at <= self._clock():
+                raise SessionGone(short_key(key))
+            if current.version != record.version - 1:
+                raise VersionConflict(current)
+            self._write(file, slots, key, record)
 
     def _write(self, file: LockedFile, slots: Slots, key: str, record: Record) -> None:
         if len(record.payload) > slots.capacity:
@@ -168,16 +169,17 @@ class RecordFiles:
         except OSError:
             # After a failed fsync the kernel forgets the dirty pages: trying again on this file
             # would lie. The slot is made invalid, and the record goes through a file of its own.
-            file.write(blank_slot(), offset)
-            self._replace_once(key, record)
+            self._move(file, offset, key, record)
 
-    def _replace_once(self, key: str, record: Record) -> None:
+    def _move(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
+        """Withdraw what was written at `offset` and write the record elsewhere; once, see above."""
         try:
+            file.write(blank_slot(), offset)
             self._replace(key, record)
-        except OSError as error:  # not again: see _write
+        except OSError as error:
             raise StoreUnavailable(
-                f"the disk did not take session {short_key(key)} ({error.strerror}); it is as it "
-                "was. Check the disk.",
+                f"the disk did not take session {short_key(key)} ({error.strerror}): check it; the "
+                "change may or may not be kept",
                 operation="save",
                 key=short_key(key),
             ) from error
@@ -272,7 +274,9 @@ class RecordFiles:
             file.close()  # deleted or replaced while we waited: look the path up again
 
     def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
-        temporary = Temporary(os.path.dirname(path), self._owners, key)
+        temporary = Temporary(
+            os.path.dirname(path), self._owners, time.monotonic() + self._timeout, key
+        )
         try:
             temporary.file.write(pack_file(record, key), 0)
             temporary.file.sync(self._fsync)
@@ -295,9 +299,17 @@ class Temporary:
 
     PREFIX = ".tmp-"
 
-    def __init__(self, folder: str, owners: frozenset[int], key: str) -> None:
-        self.path = f"{folder}/{self.PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-        self.file = LockedFile(self.path, CREATE, owners, time.monotonic(), key)
+    def __init__(self, folder: str, owners: frozenset[int], deadline: float, key: str) -> None:
+        while True:
+            self.path = f"{folder}/{self.PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+            try:
+                self.file = LockedFile(self.path, CREATE, owners, deadline, key)
+            except BaseException:
+                self.remove()
+                raise
+            if self.file.is_linked:
+                return
+            self.file.close()  # a sweep took it for an orphan before it was locked: another one
 
     def remove(self) -> None:
         """Remove the name, if it is still there."""
