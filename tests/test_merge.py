@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-
 from strategies import keys, session_data, values
-from wsgi_sessions.errors import UnserializableValue
+
 from wsgi_sessions.conflict import Conflict
+from wsgi_sessions.errors import UnserializableValue
 from wsgi_sessions.merge import ABSENT, merge
 from wsgi_sessions.serialization import decode, encode
 from wsgi_sessions.workspace import Workspace
+
+if TYPE_CHECKING:
+    import random
 
 Data = dict[str, Any]
 
