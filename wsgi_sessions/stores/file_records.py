@@ -17,6 +17,7 @@ from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file_slots import (
     Slots,
     blank_slot,
+    newest,
     pack_file,
     pack_slot,
     pack_touch,
@@ -85,9 +86,9 @@ class RecordFiles:
         repeats, look under the lock, where an invalid slot is believed."""
         try:
             for _ in range(_OPTIMISTIC_READS):
-                slots = parse(read_file(self._path(key), self._owners), key)
-                if slots.record is not None and not slots.torn:
-                    return slots.record
+                record = newest(read_file(self._path(key), self._owners), key)
+                if record is not None:
+                    return record
             return self._load_damaged(key)
         except FileNotFoundError:
             self.require_folder("load", key)

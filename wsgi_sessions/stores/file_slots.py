@@ -37,7 +37,6 @@ _CHECKSUM = Struct(">I")
 _CHECKED_BYTES = _HEADER_BYTES - _CHECKSUM.size
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
-_BLANK, _TORN = 0, -1
 
 
 class Slots(NamedTuple):
@@ -61,61 +60,90 @@ class Slots(NamedTuple):
         return _TOUCH_BYTES + slot * self.half
 
 
+def newest(data: bytes, key: str) -> Record | None:
+    """The newest record of a file in which no slot is torn, else None: `parse` then tells more.
+
+    Every request comes this way. Raises UnsupportedFormat if a newer release wrote a slot.
+    """
+    half = (len(data) - _TOUCH_BYTES) // 2
+    if half <= _HEADER_BYTES:
+        return None
+    owner = bytes.fromhex(key[:32])
+    first = _header(data, _TOUCH_BYTES, half, owner)
+    second = _header(data, _TOUCH_BYTES + half, half, owner)
+    if first is None or second is None:
+        return None
+    # The older payload is not looked at: a writer may well be at work on it.
+    if first.version > second.version:
+        return _record(data, _TOUCH_BYTES, first)
+    return _record(data, _TOUCH_BYTES + half, second)
+
+
 def parse(data: bytes, key: str) -> Slots:
-    """Read a file's content. Raises UnsupportedFormat if a newer release wrote a slot."""
+    """All that a file's content says. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1), max(half, 0))
     owner = bytes.fromhex(key[:32])
-    versions = (_version(data, 0, half, owner), _version(data, 1, half, owner))
-    newest = 0 if versions[0] > versions[1] else 1
-    torn = () if _TORN not in versions else (versions.index(_TORN),)
-    record = _record(data, newest, half) if versions[newest] > 0 else None
-    if record is not None:
-        # The older payload is not looked at: a writer may well be at work on it.
-        return Slots(_touched(record, data), newest, torn, half)
-    older = 1 - newest
-    record = _record(data, older, half) if versions[older] > 0 else None
-    if record is not None:
-        return Slots(_touched(record, data), older, (newest,), half)
-    return Slots(None, 0, (0, 1), half)
+    headers = {slot: _header(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)}
+    torn = [slot for slot, header in headers.items() if header is None]
+    found = [(header.version, slot) for slot, header in headers.items() if header is not None]
+    for version, slot in sorted(found, reverse=True):
+        record = _record(data, _TOUCH_BYTES + slot * half, headers[slot] or _BLANK)
+        if record is not None:
+            return Slots(record, slot, tuple(torn), half)
+        if version > 0:
+            torn.append(slot)
+    return Slots(None, 0, tuple(torn), half)
 
 
-def _version(data: bytes, slot: int, half: int, owner: bytes) -> int:
-    """The version in a slot's header, or _BLANK or _TORN."""
-    start = _TOUCH_BYTES + slot * half
-    magic, number, capacity, length, version, expires_at, binding, _, checksum = (
-        _HEADER.unpack_from(data, start)
-    )
-    if magic != MAGIC:
-        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else _TORN
-    if number > FORMAT:
+class _Header(NamedTuple):
+    magic: bytes
+    format: int
+    capacity: int
+    length: int
+    version: int
+    expires_at: float
+    owner: bytes
+    payload_checksum: int
+    checksum: int
+
+
+_BLANK = _Header(b"", 0, 0, 0, 0, 0.0, b"", 0, 0)
+
+
+def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
+    """The header of the slot at `start`: _BLANK if nothing was written, None if it is torn."""
+    header = _Header._make(_HEADER.unpack_from(data, start))
+    if header.magic != MAGIC:
+        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else None
+    if header.format > FORMAT:
         raise UnsupportedFormat(
-            f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
-            "deploy, or start the newer release again"
+            f"a session file has format {header.format}, this release knows up to {FORMAT}: finish "
+            "the deploy, or start the newer release again"
         )
     if (
-        checksum != crc32(data[start : start + _CHECKED_BYTES])
-        or binding != owner
-        or not length <= capacity == half - _HEADER_BYTES
-        or not math.isfinite(expires_at)
+        header.checksum != crc32(data[start : start + _CHECKED_BYTES])
+        or header.owner != owner
+        or not header.length <= header.capacity == half - _HEADER_BYTES
+        or not math.isfinite(header.expires_at)
+        or not header.version
     ):
-        return _TORN
-    return int(version) or _TORN
+        return None
+    return header
 
 
-def _record(data: bytes, slot: int, half: int) -> Record | None:
-    """The record of a slot with a valid header, if its payload is whole."""
-    start = _TOUCH_BYTES + slot * half
-    _, _, _, length, version, expires_at, _, checksum, _ = _HEADER.unpack_from(data, start)
-    start += _HEADER_BYTES
-    payload = data[start : start + length]
-    return Record(version, payload, expires_at) if crc32(payload) == checksum else None
+def _record(data: bytes, start: int, header: _Header) -> Record | None:
+    """The record of a slot, if there is one and its payload is whole."""
+    body = start + _HEADER_BYTES
+    payload = data[body : body + header.length]
+    if not header.version or crc32(payload) != header.payload_checksum:
+        return None
+    record = Record(header.version, payload, header.expires_at)
+    return record if data[:8] == _NO_TOUCH else _touched(record, data)
 
 
 def _touched(record: Record, data: bytes) -> Record:
-    if data[:8] == _NO_TOUCH:
-        return record
     version, expires_at, checksum = _TOUCH.unpack_from(data)
     if version != record.version or checksum != crc32(data[:16]) or not math.isfinite(expires_at):
         return record  # of an older version, or just being written: a touch is never essential
