@@ -155,7 +155,7 @@ class Committer:
                     continue
                 done = theirs
             else:
-                done = base._replace(version=version, expires_at=expires_at, envelope=envelope)
+                done = Snapshot(base.session_id, base.key, version, expires_at, envelope)
             self._report(base, theirs, pending, conflicts)
             return done
         raise StoreUnavailable(
