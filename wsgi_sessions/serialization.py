@@ -69,12 +69,31 @@ def encode(value: object, path: str = "value") -> bytes:
 def decode(data: bytes) -> Any:
     """The value that `encode` was given. Raises `CorruptRecord` if `data` is anything else."""
     try:
-        return _decoder.decode(data)
+        value = _decoder.decode(data)
     except UnsupportedFormat:
         raise
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # What hostile bytes can raise in msgspec and in the constructors of the types above.
         raise CorruptRecord(f"a value does not decode ({type(error).__name__})") from error
+    # Fewer bytes cannot nest too deep. Where the interpreter's own limit lies depends on its
+    # version: some would take a depth here that `encode` refuses.
+    if len(data) > MAX_DEPTH and _is_too_deep(value):
+        raise CorruptRecord("a value is nested too deep")
+    return value
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 2):
+        level = [
+            child
+            for parent in level
+            if type(parent) in _CONTAINERS
+            for child in (parent.values() if isinstance(parent, dict) else parent)  # type: ignore[attr-defined]
+        ]
+        if not level:
+            return False
+    return True
 
 
 def is_mutable(value: object) -> bool:
@@ -205,6 +224,7 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
     UUID: lambda value, _path, _depth: msgspec.msgpack.Ext(_Ext.UUID, value.bytes),
 }
 _MUTABLE = frozenset({list, dict, set, tuple})  # a tuple may hold a list
+_CONTAINERS = _MUTABLE | {frozenset}
 
 
 def _unpack_ext(code: int, data: memoryview) -> Any:
