@@ -28,7 +28,7 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import FileStore, open_files
-from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse
+from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse, place
 from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def test_a_torn_write_leaves_the_record_before_it(store: FileStore) -> None:
     path = with_two_versions(store)
     whole = path.read_bytes()
     slots = parse(whole, KEY)
-    torn = pack_slot(Record(3, b"never acknowledged", FUTURE), KEY, slots.capacity)
-    start = slots.offset(1 - slots.newest)
+    start, capacity = place(len(whole), 1 - slots.newest)
+    torn = pack_slot(Record(3, b"never acknowledged", FUTURE), KEY, capacity)
     for length in range(1, len(torn)):
         path.write_bytes(whole[:start] + torn[:length] + whole[start + length :])
         assert store.load(KEY) == NEW
@@ -112,7 +112,7 @@ def test_a_torn_slot_is_repaired_once(store: FileStore, caplog: pytest.LogCaptur
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[slots.offset(1 - slots.newest) + 20] ^= 1
+    whole[place(len(whole), 1 - slots.newest).offset + 20] ^= 1
     path.write_bytes(whole)
     assert store.load(KEY) == NEW
     assert parse(path.read_bytes(), KEY).torn == ()
@@ -154,7 +154,7 @@ def test_a_newer_format_is_left_alone(store: FileStore) -> None:
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[slots.offset(slots.newest) + 3] = 2
+    whole[place(len(whole), slots.newest).offset + 3] = 2
     path.write_bytes(whole)
     for _ in range(2):
         with pytest.raises(UnsupportedFormat):

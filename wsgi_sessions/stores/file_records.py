@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file_slots import (
+    Place,
     Slots,
     blank_slot,
     newest,
@@ -22,6 +23,7 @@ from wsgi_sessions.stores.file_slots import (
     pack_slot,
     pack_touch,
     parse,
+    place,
 )
 from wsgi_sessions.stores.file_system import (
     CREATE,
@@ -86,9 +88,9 @@ class RecordFiles:
         repeats, look under the lock, where an invalid slot is believed."""
         try:
             for _ in range(_OPTIMISTIC_READS):
-                record = newest(read_file(self._path(key), self._owners), key)
-                if record is not None:
-                    return record
+                found = newest(read_file(self._path(key), self._owners), key)
+                if found is not None:
+                    return found[0]
             return self._load_damaged(key)
         except FileNotFoundError:
             self.require_folder("load", key)
@@ -109,7 +111,7 @@ class RecordFiles:
     def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
         """Blank what a dead writer left in a slot, so that later readers need no lock."""
         try:
-            file.write(blank_slot(), slots.offset(slots.torn[0]))
+            file.write(blank_slot(), place(file.size, slots.torn[0]).offset)
         except OSError as error:
             swallow(error, "a torn slot of session %s stays", short_key(key))
 
@@ -151,26 +153,25 @@ class RecordFiles:
             self.require_folder("save", key)
             raise SessionGone(short_key(key)) from None
         with file:
-            slots = parse(file.read(), key)
-            current = slots.record
+            data = file.read()
+            current, slot = newest(data, key) or parse(data, key)[:2]
             if current is None or current.expires_at <= self._clock():
                 raise SessionGone(short_key(key))
             if current.version != record.version - 1:
                 raise VersionConflict(current)
-            self._write(file, slots, key, record)
+            self._write(file, place(len(data), 1 - slot), key, record)
 
-    def _write(self, file: LockedFile, slots: Slots, key: str, record: Record) -> None:
-        if len(record.payload) > slots.capacity:
+    def _write(self, file: LockedFile, free: Place, key: str, record: Record) -> None:
+        if len(record.payload) > free.capacity:
             self._replace(key, record)
             return
-        offset = slots.offset(1 - slots.newest)
-        file.write(pack_slot(record, key, slots.capacity), offset)
+        file.write(pack_slot(record, key, free.capacity), free.offset)
         try:
             file.sync(self._fsync)
         except OSError:
             # After a failed fsync the kernel forgets the dirty pages: trying again on this file
             # would lie. The slot is made invalid, and the record goes through a file of its own.
-            self._move(file, offset, key, record)
+            self._move(file, free.offset, key, record)
 
     def _move(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
         """Withdraw what was written at `offset` and write the record elsewhere; once, see above."""

@@ -39,29 +39,26 @@ _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
 
 
+class Place(NamedTuple):
+    """A slot in a file: where it begins, and the largest payload that fits, in bytes."""
+
+    offset: int
+    capacity: int
+
+
 class Slots(NamedTuple):
     """What a file holds: the newest valid record and the slot it is in, and which slots are torn.
 
-    An invalid slot means that a writer is at work, or died. `half` is the bytes a slot takes.
+    An invalid slot means that a writer is at work, or died.
     """
 
     record: Record | None
     newest: int
     torn: tuple[int, ...]
-    half: int
-
-    @property
-    def capacity(self) -> int:
-        """The largest payload that fits, in bytes."""
-        return self.half - _HEADER_BYTES
-
-    def offset(self, slot: int) -> int:
-        """Where a slot begins in the file."""
-        return _TOUCH_BYTES + slot * self.half
 
 
-def newest(data: bytes, key: str) -> Record | None:
-    """The newest record of a file in which no slot is torn, else None: `parse` then tells more.
+def newest(data: bytes, key: str) -> tuple[Record, int] | None:
+    """The newest record and its slot, if no slot is torn; None: `parse` tells more.
 
     Every request comes this way. Raises UnsupportedFormat if a newer release wrote a slot.
     """
@@ -75,15 +72,23 @@ def newest(data: bytes, key: str) -> Record | None:
         return None
     # The older payload is not looked at: a writer may well be at work on it.
     if first.version > second.version:
-        return _record(data, _TOUCH_BYTES, first)
-    return _record(data, _TOUCH_BYTES + half, second)
+        record = _record(data, _TOUCH_BYTES, first)
+        return None if record is None else (record, 0)
+    record = _record(data, _TOUCH_BYTES + half, second)
+    return None if record is None else (record, 1)
+
+
+def place(size: int, slot: int) -> Place:
+    """Where a slot is in a file of `size` bytes."""
+    half = (size - _TOUCH_BYTES) // 2
+    return Place(_TOUCH_BYTES + slot * half, half - _HEADER_BYTES)
 
 
 def parse(data: bytes, key: str) -> Slots:
     """All that a file's content says. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
-        return Slots(None, 0, (0, 1), max(half, 0))
+        return Slots(None, 0, (0, 1))
     owner = bytes.fromhex(key[:32])
     headers = {slot: _header(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)}
     torn = [slot for slot, header in headers.items() if header is None]
@@ -91,10 +96,10 @@ def parse(data: bytes, key: str) -> Slots:
     for version, slot in sorted(found, reverse=True):
         record = _record(data, _TOUCH_BYTES + slot * half, headers[slot] or _BLANK)
         if record is not None:
-            return Slots(record, slot, tuple(torn), half)
+            return Slots(record, slot, tuple(torn))
         if version > 0:
             torn.append(slot)
-    return Slots(None, 0, tuple(torn), half)
+    return Slots(None, 0, tuple(torn))
 
 
 class _Header(NamedTuple):
