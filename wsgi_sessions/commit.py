@@ -31,7 +31,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import new_id, short_key, store_key
 from wsgi_sessions.merge import merge
-from wsgi_sessions.serialization import Commit, Envelope, encode, open_sealed, seal
+from wsgi_sessions.serialization import Commit, Envelope, encode, history, open_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Pending:
             marks = merge(base.marks, self.marks, theirs.marks).data
         envelope = Envelope(
             theirs.created_at,
-            [*_recent(theirs.commits, self.commit.at), self.commit],
+            history([*_recent(theirs.commits, self.commit.at), self.commit]),
             marks,
             data.data,
         )
@@ -130,7 +130,7 @@ class Committer:
 
     def create(self, pending: Pending) -> Snapshot:
         """Store a new session under a new id."""
-        empty = Envelope(pending.commit.at, [], {}, {})
+        empty = Envelope(pending.commit.at, history([]), {}, {})
         envelope, _ = pending.onto(empty, empty)
         return self._create(pending, envelope)
 
@@ -277,7 +277,7 @@ class Committer:
     @staticmethod
     def _tombstone(pending: Pending) -> Envelope:
         marks = {ENDED: msgspec.Raw(encode("cycled"))}
-        return Envelope(pending.commit.at, [pending.commit], marks, {})
+        return Envelope(pending.commit.at, history([pending.commit]), marks, {})
 
     def _report(
         self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]

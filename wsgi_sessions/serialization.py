@@ -296,19 +296,37 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Envelope(msgspec.Struct, array_like=True):
-    """A whole session as it is stored; the values of `marks` and `data` are still encoded.
+    """A whole session as it is stored; everything in it is still encoded.
 
-    `created_at`: seconds since the epoch. `commits`: the latest commits, newest last. `marks`: what
-    this package keeps about the session (principal, lifetime). `data`: the application's own keys.
+    `created_at`: seconds since the epoch. `history`: the latest commits (see `commits`). `marks`:
+    what this package keeps about the session (principal, lifetime). `data`: the application's own
+    keys.
     """
 
     created_at: float
-    commits: list[Commit]
+    history: msgspec.Raw
     marks: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
 
+    @property
+    def commits(self) -> list[Commit]:
+        """The latest commits, newest last; only who changes the session needs them.
+
+        Raises CorruptRecord.
+        """
+        try:
+            return _commits_decoder.decode(self.history)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise CorruptRecord(f"its history does not decode ({type(error).__name__})") from error
+
+
+def history(commits: list[Commit]) -> msgspec.Raw:
+    """Commits as an envelope holds them."""
+    return msgspec.Raw(_encoder.encode(commits))
+
 
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_commits_decoder = msgspec.msgpack.Decoder(list[Commit])
 
 
 def seal(envelope: Envelope, key: str) -> bytes:

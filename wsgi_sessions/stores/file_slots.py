@@ -71,7 +71,7 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     if first is None or second is None:
         return None
     # The older payload is not looked at: a writer may well be at work on it.
-    if first.version > second.version:
+    if first[0] > second[0]:
         record = _record(data, _TOUCH_BYTES, first)
         return None if record is None else (record, 0)
     record = _record(data, _TOUCH_BYTES + half, second)
@@ -92,7 +92,7 @@ def parse(data: bytes, key: str) -> Slots:
     owner = bytes.fromhex(key[:32])
     headers = {slot: _header(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)}
     torn = [slot for slot, header in headers.items() if header is None]
-    found = [(header.version, slot) for slot, header in headers.items() if header is not None]
+    found = [(header[0], slot) for slot, header in headers.items() if header is not None]
     for version, slot in sorted(found, reverse=True):
         record = _record(data, _TOUCH_BYTES + slot * half, headers[slot] or _BLANK)
         if record is not None:
@@ -102,49 +102,42 @@ def parse(data: bytes, key: str) -> Slots:
     return Slots(None, 0, tuple(torn))
 
 
-class _Header(NamedTuple):
-    magic: bytes
-    format: int
-    capacity: int
-    length: int
-    version: int
-    expires_at: float
-    owner: bytes
-    payload_checksum: int
-    checksum: int
-
-
-_BLANK = _Header(b"", 0, 0, 0, 0, 0.0, b"", 0, 0)
+_Header = tuple[int, int, float, int]
+"""Version (0: nothing was written), length, expiry and checksum of a slot's payload."""
+_BLANK: _Header = (0, 0, 0.0, 0)
 
 
 def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
     """The header of the slot at `start`: _BLANK if nothing was written, None if it is torn."""
-    header = _Header._make(_HEADER.unpack_from(data, start))
-    if header.magic != MAGIC:
+    magic, number, capacity, length, version, expires_at, binding, payload_checksum, checksum = (
+        _HEADER.unpack_from(data, start)
+    )
+    if magic != MAGIC:
         return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else None
-    if header.format > FORMAT:
+    if number > FORMAT:
         raise UnsupportedFormat(
-            f"a session file has format {header.format}, this release knows up to {FORMAT}: finish "
-            "the deploy, or start the newer release again"
+            f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
+            "deploy, or start the newer release again"
         )
     if (
-        header.checksum != crc32(data[start : start + _CHECKED_BYTES])
-        or header.owner != owner
-        or not header.length <= header.capacity == half - _HEADER_BYTES
-        or not math.isfinite(header.expires_at)
-        or not header.version
+        checksum != crc32(data[start : start + _CHECKED_BYTES])
+        or binding != owner
+        or not length <= capacity == half - _HEADER_BYTES
+        or not math.isfinite(expires_at)
+        or not version
     ):
         return None
-    return header
+    return version, length, expires_at, payload_checksum
 
 
 def _record(data: bytes, start: int, header: _Header) -> Record | None:
     """The record of a slot, if there is one and its payload is whole."""
+    version, length, expires_at, checksum = header
     body = start + _HEADER_BYTES
-    payload = data[body : body + header.length]
-    if not header.version or crc32(payload) != header.payload_checksum:
+    payload = data[body : body + length]
+    if not version or crc32(payload) != checksum:
         return None
-    record = Record(header.version, payload, header.expires_at)
+    record = Record(version, payload, expires_at)
     return record if data[:8] == _NO_TOUCH else _touched(record, data)
 
 
