@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,6 +177,38 @@ def test_a_record_under_another_key_is_refused(store: FileStore, folder: Path) -
     assert store.load(KEY) == NEW
 
 
+def test_the_latest_damaged_files_are_kept_for_a_look(store: FileStore, folder: Path) -> None:
+    keys = [store_key(new_id()) for _ in range(103)]
+    for number, key in enumerate(keys):
+        path = path_of(folder, key)
+        path.parent.mkdir(exist_ok=True)
+        if number == 0:
+            path.mkdir()
+            (path / "inside").write_text("")
+        else:
+            path.write_bytes(b"damaged")
+        assert store.load(key) is None
+    kept = [path.name for path in sorted((folder / "quarantine").iterdir())]
+    assert [name[-64:] for name in kept] == keys[3:]
+
+
+def test_an_index_entry_is_added_at_the_second_try_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_files(str(folder)).index
+    utime = os.utime
+
+    def once(*args: Any) -> None:
+        monkeypatch.setattr(os, "utime", utime)
+        raise OSError(errno.EIO, "for the test")
+
+    monkeypatch.setattr(os, "utime", once)
+    index.add("alice", KEY, FUTURE)
+    assert index.keys_of("alice") == [KEY]
+    index.remove("alice", KEY)
+    assert [path for path in (folder / "index").rglob("*") if len(path.name) == 64] == []
+
+
 def test_a_newer_format_is_left_alone(store: FileStore) -> None:
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
@@ -281,6 +314,10 @@ def test_modes_are_private(store: FileStore, folder: Path) -> None:
     backend.index.add("alice", KEY, FUTURE)
     assert backend.secret is not None
     backend.secret.secret()
+    damaged = store_key(new_id())
+    store.create(damaged, b"x", FUTURE)
+    path_of(folder, damaged).write_bytes(b"")
+    assert store.load(damaged) is None
     for path in [folder, *folder.rglob("*")]:
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
@@ -553,6 +590,17 @@ def test_what_else_lies_among_the_sessions_is_passed_over(store: FileStore) -> N
     assert list(store.keys()) == [KEY]
 
 
+def test_a_file_system_that_is_nearly_full_is_warned_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice = open_files(str(folder)).advice
+    assert advice is not None
+    for free, expected in ((3, 0), (1, 1)):
+        usage = SimpleNamespace(total=100, used=100 - free, free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
+        assert len(advice.warnings()) == expected
+
+
 def test_a_forked_child_does_not_keep_the_lock(store: FileStore) -> None:
     """A child forked while the lock is held has the descriptor too; it must not block others."""
     with_two_versions(store)
@@ -673,11 +721,14 @@ def test_leftovers_are_removed_whoever_left_them(folder: Path) -> None:
     old = shard / ".nfs0000000000000002"
     old.write_text("long unused")
     os.utime(old, (1, 1))
+    backend.index.add("alice", KEY, FUTURE)
+    backend.index.add("alice", store_key(new_id()), 1.0)
     with backend.locks.hold(KEY, 1):
         (folder / "locks" / store_key(new_id())).write_text("")
         sweep = Sweeper(backend, interval=60, max_sessions=1).sweep()
         assert (folder / "locks" / KEY).exists()
-    assert sweep == (0, {"temporaries": 1, "nfs": 1, "locks": 1, "index": 0}, 1)
+    assert sweep == (0, {"temporaries": 1, "nfs": 1, "locks": 1, "index": 1}, 1)
+    assert backend.index.keys_of("alice") == [KEY]
     assert sorted(path.name for path in shard.iterdir()) == sorted([".nfs0000000000000001", KEY])
 
 
@@ -716,10 +767,16 @@ def test_one_process_is_elected_at_a_time_and_then_nobody_for_a_while(folder: Pa
     assert second is not None
     with first.elect(60) as one, second.elect(60) as other:
         assert (one, other) == (True, False)
+        with second.elect(0) as other:
+            assert not other, "due or not: one at a time"
     with second.elect(60) as other:
         assert not other
     with second.elect(0) as other:
         assert other
+    ahead = time.time() + 3600
+    os.utime(folder / "sweep", (ahead, ahead))
+    with second.elect(60) as other:
+        assert other, "a time in the future is of a clock that was set back"
 
 
 def test_the_sweeper_runs_once_per_process_and_logs_what_it_did(
