@@ -102,8 +102,8 @@ class SessionMiddleware:
         return "exclusive"
 
     def warn_of_http(self) -> None:
-        """Say once per process that a cookie goes out without Secure."""
-        if not self._told_of_http:
+        """Say once per process that a cookie goes out without Secure, if nobody asked for that."""
+        if not self._told_of_http and self.cookie.policy.secure != "never":
             self._told_of_http = True
             self.manager.events.emit(
                 "insecure",
