@@ -355,6 +355,15 @@ def test_a_logout_deletes_record_and_cookie_and_a_replay_is_anonymous(web: Watch
     assert web.stack.manager.sessions_of("alice") == []
 
 
+def test_a_logout_deletes_the_cookie_of_a_session_that_is_gone_too(web: Watched) -> None:
+    browser = web.browser()
+    browser.get("/login")
+    (key,) = web.records()
+    web.stack.manager.destroy(key)
+    assert "Max-Age=0" in (browser.get("/logout").header("Set-Cookie") or "")
+    assert web.browser().get("/logout").header("Set-Cookie") is None
+
+
 def test_what_is_stored_after_a_logout_begins_a_new_session(web: Watched) -> None:
     web.page("/bye", lambda session: (session.flush(), session.__setitem__("flash", "bye")))
     browser = web.browser()

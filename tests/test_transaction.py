@@ -888,6 +888,26 @@ def test_an_exclusive_block_that_raises_is_undone(world: World) -> None:
     assert world.data(session_id) == {"n": 1, "cart": [1, 2], "pending": True}
 
 
+def test_an_exclusive_block_that_cannot_be_committed_is_undone() -> None:
+    """By who does not take part, and so commits in the middle of the block."""
+    world = World(on_conflict="raise")
+    session_id = world.new(n=1)
+    transaction, other = world.begin(session_id), world.begin(session_id)
+    transaction.session["pending"] = True
+    other.session["n"] = 5
+
+    def block() -> None:
+        with transaction.session.exclusive():
+            transaction.session["n"] = 2
+            other.commit()
+
+    with pytest.raises(SessionConflict):
+        block()
+    assert dict(transaction.session) == {"n": 1, "pending": True}
+    assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"n": 5, "pending": True}
+
+
 def test_exclusive_waits_no_longer_than_asked_and_nests(world: World) -> None:
     session_id = world.new(n=1)
     first, second = world.begin(session_id), world.begin(session_id)

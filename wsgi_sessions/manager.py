@@ -114,7 +114,7 @@ class SessionManager:
         Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
         session is then as it was.
         """
-        destroyed = bool(draft.doomed) and self.destroy_doomed(draft)
+        destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data = draft.data.delta()
         if self._principal_key is not None and self._principal_key in data:
             self._follow_principal_key(draft, self._principal_key)
@@ -156,15 +156,18 @@ class SessionManager:
             self._schedule(base, saved)
 
     def destroy_doomed(self, draft: Draft) -> bool:
-        """Destroy what the draft's log-out asked to. Done for failed requests too."""
-        destroyed = bool(draft.doomed)
+        """Destroy what the draft's log-out asked to. Done for failed requests too.
+
+        Whether there was a log-out; of a session that was gone already, too.
+        """
         while draft.doomed:
             snapshot = draft.doomed[-1]
             self.backend.sessions.delete(snapshot.key)
             self._forget(snapshot)
             self.events.emit("destroyed", short_key(snapshot.key))
             draft.doomed.pop()
-        return destroyed
+        flushed, draft.is_flushed = draft.is_flushed, False
+        return flushed
 
     def set_aside(self, snapshot: Snapshot, reason: str) -> None:
         """Put a record out of the way in which a value turned out to be damaged."""
