@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import os
 import platform
@@ -118,38 +119,48 @@ def _start_response(*_: Any) -> Any:
 
 
 def file_floors(folder: str) -> Iterator[tuple[str, Call]]:
-    """What plain files cost, without a lock, a check or an expiry."""
-    path, temporary, payload = f"{folder}/floor", f"{folder}/floor.tmp", b"x" * 300
+    """What plain files cost, as many as there are sessions: no lock, no check, no expiry."""
+    turns, temporary, payload = itertools.cycle(range(SESSIONS)), f"{folder}/temporary", b"x" * 300
 
-    def write() -> None:
+    def write(path: str) -> None:
         with open(temporary, "wb") as file:
             file.write(payload)
         os.replace(temporary, path)
 
-    def read() -> bytes:
+    def read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
 
-    def read_and_write() -> None:
-        read()
-        write()
+    def read_one() -> bytes:
+        return read(f"{folder}/floor{next(turns)}")
 
-    write()
-    yield "open, read, close", read
-    yield "read, write temporary, replace", read_and_write
+    def read_and_write_one() -> None:
+        path = f"{folder}/floor{next(turns)}"
+        read(path)
+        write(path)
+
+    for number in range(SESSIONS):
+        write(f"{folder}/floor{number}")
+    yield "open, read, close", read_one
+    yield "read, write temporary, replace", read_and_write_one
 
 
 def redis_floors(url: str) -> Iterator[tuple[str, Call]]:
     """What redis-py costs as it is commonly used, hiredis installed."""
-    client = redis.Redis.from_url(url)
-    client.set("floor", b"x" * 300, ex=3600)
+    client, turns, payload = redis.Redis.from_url(url), itertools.cycle(range(SESSIONS)), b"x" * 300
 
-    def write() -> None:
-        client.get("floor")
-        client.set("floor", b"x" * 300, ex=3600)
+    def read() -> object:
+        return client.getex(f"floor{next(turns)}", ex=3600)
 
-    yield "redis-py GETEX", lambda: client.getex("floor", ex=3600)
-    yield "redis-py GET and SET", write
+    def read_and_write() -> None:
+        key = f"floor{next(turns)}"
+        client.get(key)
+        client.set(key, payload, ex=3600)
+
+    for _ in range(SESSIONS):
+        read_and_write()
+    yield "redis-py GETEX", read
+    yield "redis-py GET and SET", read_and_write
 
 
 @contextmanager

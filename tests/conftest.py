@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gunicorn_server import WORKER_CLASSES, GunicornServer
+from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# No property depends on time: a busy machine must not fail one.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 STORES = ("file", "redis")
 COMBINATIONS = [(store, worker_class) for store in STORES for worker_class in WORKER_CLASSES]

@@ -44,7 +44,7 @@ class Call:
         if "gate" in self.query:
             pass_gate(self.query["gate"], int(self.query["number"]))
         time.sleep(int(self.query.get("hold", 0)) / 1000)
-        return {"entered": entered, "left": time.monotonic()}
+        return {"pid": os.getpid(), "entered": entered, "left": time.monotonic()}
 
 
 def arrive(gate: str) -> None:
@@ -129,7 +129,7 @@ def read(call: Call) -> dict[str, Any]:
 
 def none(call: Call) -> dict[str, Any]:
     """Leave the session alone."""
-    return {"pid": os.getpid(), **call.linger()}
+    return call.linger()
 
 
 # -- identity --------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -210,12 +209,20 @@ def test_nothing_changes_by_get(visitor: Visitor, path: str) -> None:
 # -- the race --------------------------------------------------------------------------------------
 
 
-def assert_race(server: DemoServer) -> None:
+def assert_races(server: DemoServer) -> None:
+    """Races, until several workers have taken part (a worker may start late, or be quicker)."""
+    workers: set[int] = set()
+    for _ in range(20):
+        workers |= assert_race(server.visitor())
+        if len(workers) > 1:
+            return
+    pytest.fail("one worker answered all requests of 20 races")
+
+
+def assert_race(visitor: Visitor) -> set[int]:
     """This package keeps all of it, and the naive session does not, as the page says."""
-    visitor = server.visitor()
     assert visitor.post("/race/start").status == 200
     workers = race(visitor, "shared") | race(visitor, "naive")
-    assert len(workers) > 1
     assert "not run yet" in visitor.get().text
     assert visitor.post("/race/finish").status == 200
 
@@ -229,11 +236,12 @@ def assert_race(server: DemoServer) -> None:
     assert kept + lost == STEPS
     assert page.count('class="dot kept"') == STEPS + kept
     assert page.count('class="dot lost"') == lost
+    return workers
 
 
 def test_race_with_threads(demo: DemoServer) -> None:
     for _ in range(3):
-        assert_race(demo)
+        assert_races(demo)
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gevent"])
@@ -241,13 +249,13 @@ def test_race_with_other_workers(tmp_path: Path, worker_class: str) -> None:
     if worker_class == "gevent":
         require(None if find_spec("gevent") else "gevent is not installed")
     with DemoServer(tmp_path, "--worker-class", worker_class) as server:
-        assert_race(server)
+        assert_races(server)
 
 
 def test_race_on_redis(tmp_path: Path) -> None:
     require(redis_available())
     with RedisServer() as store, DemoServer(tmp_path, "--store", store.url) as server:
-        assert_race(server)
+        assert_races(server)
         with redis.Redis.from_url(store.url) as client:
             keys = list(client.scan_iter())
         assert keys
@@ -322,7 +330,7 @@ def test_health_when_the_store_is_gone(tmp_path: Path) -> None:
     with DemoServer(tmp_path, "--store", url, "--workers", "1") as server:
         visitor = server.visitor()
         visitor.post("/count")
-        shutil.rmtree(folder)
+        folder.rename(tmp_path / "elsewhere")  # at once, whatever the sweeper is at
         reply = visitor.get("/health/session")
         assert reply.status == 503
         assert reply.json["healthy"] is False
@@ -353,13 +361,14 @@ def test_the_end_of_a_worker_is_not_the_end_of_the_sessions(tmp_path: Path) -> N
         visitor.post("/count")
         wait_until(lambda: len(server.workers()) == 3, "three workers", 20)
         before = set(server.workers())
-        for pid in before:
-            os.kill(pid, signal.SIGTERM)
-        wait_until(
-            lambda: len(server.workers()) == 3 and not before & set(server.workers()),
-            "three new workers",
-            20,
-        )
+
+        def are_replaced() -> bool:
+            now = set(server.workers())
+            for pid in before & now:  # again: one that was just forked may not have heard it
+                os.kill(pid, signal.SIGTERM)
+            return len(now) == 3 and not before & now
+
+        wait_until(are_replaced, "three new workers", 20)
         assert value(visitor.get().text, "count") == "1"
 
 

@@ -180,7 +180,6 @@ def test_a_new_session_with_a_lasting_fault(server: GunicornServer, fault: Fault
     assert set(server.sessions.glob("sessions/*/*")) == before
 
 
-@pytest.mark.xfail(reason="the log-in is committed before the user's entry is made", strict=True)
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_log_in_that_cannot_be_indexed(
     server: GunicornServer, visitor: Browser, error: str
@@ -198,7 +197,6 @@ def test_a_log_in_that_cannot_be_indexed(
     assert visitor.get("/read").json["principal"] == user
 
 
-@pytest.mark.xfail(reason="its name is not removed when its lock fails", strict=True)
 def test_a_temporary_that_cannot_be_locked(server: GunicornServer) -> None:
     visitor, fault = server.browser(), Fault(START, "flock", "ENOLCK", "any", 1)
     with fault.injected(server, visitor, "for ever"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -14,22 +15,29 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis_servers import wait_until
 
 from wsgi_sessions.errors import (
     ConfigurationError,
     LockTimeout,
+    SessionError,
+    SessionExists,
     SessionGone,
     StoreUnavailable,
     UnsupportedFormat,
+    VersionConflict,
 )
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.stores import file_system
 from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import FileStore, open_files
-from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse
-from wsgi_sessions.sweeper import Sweeper
+from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse, place
+from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.sweeper import CHUNK, Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,13 +103,32 @@ def test_each_flipped_bit_gives_the_record_an_older_one_or_none(store: FileStore
                 assert path.read_bytes() == damaged
 
 
+def test_a_damaged_touch_is_none(store: FileStore) -> None:
+    path = with_two_versions(store)
+    store.touch(KEY, FUTURE + 500)
+    whole = path.read_bytes()
+    for position in range(32):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            assert store.load(KEY) in (NEW, NEW._replace(expires_at=FUTURE + 500))
+
+
+def test_a_file_that_grew_is_damaged_not_an_older_record(store: FileStore) -> None:
+    path = with_two_versions(store)
+    path.write_bytes(path.read_bytes() + bytes(4096))
+    assert store.load(KEY) is None
+    assert store.quarantined() == 1
+
+
 def test_a_torn_write_leaves_the_record_before_it(store: FileStore) -> None:
     """Every prefix of the bytes that a commit writes, as a crash would leave them."""
     path = with_two_versions(store)
     whole = path.read_bytes()
     slots = parse(whole, KEY)
-    torn = pack_slot(Record(3, b"never acknowledged", FUTURE), KEY, slots.capacity)
-    start = slots.offset(1 - slots.newest)
+    start, capacity = place(len(whole), 1 - slots.newest)
+    torn = pack_slot(Record(3, b"never acknowledged", FUTURE), KEY, capacity)
     for length in range(1, len(torn)):
         path.write_bytes(whole[:start] + torn[:length] + whole[start + length :])
         assert store.load(KEY) == NEW
@@ -112,7 +139,7 @@ def test_a_torn_slot_is_repaired_once(store: FileStore, caplog: pytest.LogCaptur
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[slots.offset(1 - slots.newest) + 20] ^= 1
+    whole[place(len(whole), 1 - slots.newest).offset + 20] ^= 1
     path.write_bytes(whole)
     assert store.load(KEY) == NEW
     assert parse(path.read_bytes(), KEY).torn == ()
@@ -150,11 +177,43 @@ def test_a_record_under_another_key_is_refused(store: FileStore, folder: Path) -
     assert store.load(KEY) == NEW
 
 
+def test_the_latest_damaged_files_are_kept_for_a_look(store: FileStore, folder: Path) -> None:
+    keys = [store_key(new_id()) for _ in range(103)]
+    for number, key in enumerate(keys):
+        path = path_of(folder, key)
+        path.parent.mkdir(exist_ok=True)
+        if number == 0:
+            path.mkdir()
+            (path / "inside").write_text("")
+        else:
+            path.write_bytes(b"damaged")
+        assert store.load(key) is None
+    kept = [path.name for path in sorted((folder / "quarantine").iterdir())]
+    assert [name[-64:] for name in kept] == keys[3:]
+
+
+def test_an_index_entry_is_added_at_the_second_try_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_files(str(folder)).index
+    utime = os.utime
+
+    def once(*args: Any) -> None:
+        monkeypatch.setattr(os, "utime", utime)
+        raise OSError(errno.EIO, "for the test")
+
+    monkeypatch.setattr(os, "utime", once)
+    index.add("alice", KEY, FUTURE)
+    assert index.keys_of("alice") == [KEY]
+    index.remove("alice", KEY)
+    assert [path for path in (folder / "index").rglob("*") if len(path.name) == 64] == []
+
+
 def test_a_newer_format_is_left_alone(store: FileStore) -> None:
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[slots.offset(slots.newest) + 3] = 2
+    whole[place(len(whole), slots.newest).offset + 3] = 2
     path.write_bytes(whole)
     for _ in range(2):
         with pytest.raises(UnsupportedFormat):
@@ -255,6 +314,10 @@ def test_modes_are_private(store: FileStore, folder: Path) -> None:
     backend.index.add("alice", KEY, FUTURE)
     assert backend.secret is not None
     backend.secret.secret()
+    damaged = store_key(new_id())
+    store.create(damaged, b"x", FUTURE)
+    path_of(folder, damaged).write_bytes(b"")
+    assert store.load(damaged) is None
     for path in [folder, *folder.rglob("*")]:
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
@@ -319,6 +382,7 @@ def test_a_lock_that_is_never_free_is_a_fault_at_the_deadline(store: FileStore) 
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert store.load(KEY) == NEW  # readers do not wait
+        started = time.monotonic()
         for call in (
             lambda: store.save(KEY, b"x", FUTURE, expected_version=2),
             lambda: store.delete(KEY),
@@ -326,13 +390,221 @@ def test_a_lock_that_is_never_free_is_a_fault_at_the_deadline(store: FileStore) 
         ):
             with pytest.raises(LockTimeout):
                 call()
+        assert time.monotonic() - started < 10
     assert store.save(KEY, b"x", FUTURE, expected_version=2) == 3
+
+
+class Waiting:
+    """Tells when somebody has found a lock taken, and waits for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_begun = threading.Event()
+        self._wait = file_system.wait_for_lock
+        monkeypatch.setattr(file_system, "wait_for_lock", self._spy)
+
+    def _spy(self, *args: Any, **more: Any) -> None:
+        self.has_begun.set()
+        self._wait(*args, **more)
+
+    def while_others_change(self, path: Path, act: Any, change: Callable[[], object]) -> Any:
+        """What comes of `act`, which finds `path` locked and waits while `change` is made."""
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                outcome.append(act())
+            except SessionError as error:
+                outcome.append(type(error))
+
+        thread = threading.Thread(target=run)
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            thread.start()
+            assert self.has_begun.wait(10)
+            change()
+        thread.join(10)
+        return outcome[0]
+
+
+def test_who_waited_for_a_file_that_is_gone_looks_for_it_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written to a file without a name is lost, although its version is the expected."""
+    store = FileStore(str(folder), timeout=10)
+    path = with_two_versions(store)
+    grown = Record(3, b"x" * 10_000, FUTURE)
+
+    def grow() -> None:
+        path.with_name("new").write_bytes(pack_file(grown, KEY))
+        path.with_name("new").rename(path)
+
+    def save() -> int:
+        return store.save(KEY, b"late", FUTURE, expected_version=2)
+
+    assert Waiting(monkeypatch).while_others_change(path, save, grow) is VersionConflict
+    assert store.load(KEY) == grown
+    assert Waiting(monkeypatch).while_others_change(path, save, path.unlink) is SessionGone
+    assert store.load(KEY) is None
+
+
+def test_a_record_that_came_to_life_while_a_sweep_waited_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process whose clock is late, for which it had not expired."""
+    store = FileStore(str(folder), timeout=10)
+    store.create(KEY, b"x", 1.0)
+    path = _path(store)
+
+    def revive() -> None:
+        path.write_bytes(pack_file(NEW, KEY))
+
+    def sweep() -> int:
+        return store.delete_expired(10)
+
+    assert Waiting(monkeypatch).while_others_change(path, sweep, revive) == 0
+    assert store.load(KEY) == NEW
+
+
+def test_nothing_stays_open_after_a_failure(store: FileStore, folder: Path) -> None:
+    path = with_two_versions(store)
+    locks = open_files(str(folder)).locks
+    stranger = store_key(new_id())
+    path_of(folder, stranger).parent.mkdir(exist_ok=True)
+    before = len(os.listdir("/dev/fd"))
+    with path.open("rb") as file, locks.hold(KEY, 1):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for _ in range(3):
+            with pytest.raises(LockTimeout):
+                store.delete(KEY)
+            with pytest.raises(LockTimeout), locks.hold(KEY, 0):
+                pytest.fail("held twice")
+            os.mkfifo(path_of(folder, stranger))
+            store.delete(stranger)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_lock_file_is_removed_before_its_lock_is_free(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who gets the lock next would hold a file that others do not find."""
+    locks = open_files(str(folder)).locks
+    unlock = file_system.unlock
+    seen: list[bool] = []
+
+    def spy(fd: int) -> None:
+        seen.append((folder / "locks" / KEY).exists())
+        unlock(fd)
+
+    monkeypatch.setattr(file_system, "unlock", spy)
+    with locks.hold(KEY, 1):
+        assert (folder / "locks" / KEY).exists()
+    assert seen == [False]
+
+
+def failing(code: int) -> Any:
+    """A system call that always fails."""
+
+    def call(*_: Any, **__: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+def test_a_file_system_without_links_creates_and_never_replaces(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    store.create(KEY, b"first", FUTURE)
+    with pytest.raises(SessionExists):
+        store.create(KEY, b"second", FUTURE)
+    assert store.load(KEY) == Record(1, b"first", FUTURE)
+    assert list(_path(store).parent.iterdir()) == [_path(store)]
+
+
+@pytest.mark.parametrize("call", ["link", "rename", "pwrite"])
+def test_a_call_that_fails_for_ever_leaves_the_old_record_and_no_temporary(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = with_two_versions(store)
+    other = store_key(new_id())
+    monkeypatch.setattr(os, call, failing(errno.EIO))
+    if call != "rename":
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            store.create(other, b"x", FUTURE)
+    if call != "link":
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            store.save(KEY, b"x" * 10_000, FUTURE, expected_version=2)
+    monkeypatch.undo()
+    assert store.load(KEY) == NEW
+    assert store.load(other) is None
+    assert list(path.parent.iterdir()) == [path]
+    assert list(Path(store.folder).rglob(".tmp-*")) == []
+
+
+def test_a_torn_slot_that_cannot_be_repaired_is_read_all_the_same(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_two_versions(store)
+    whole = bytearray(path.read_bytes())
+    whole[40] ^= 1  # in the slot of the older record
+    path.write_bytes(whole)
+    monkeypatch.setattr(os, "pwrite", failing(errno.EROFS))
+    assert store.load(KEY) == NEW
+    assert "torn slot" in caplog.text
+
+
+def test_setting_aside_never_fails_a_request(
+    store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_two_versions(store)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.set_aside(KEY, 2, "for the test")
+    assert "could not be set aside" in caplog.text
+    assert store.load(KEY) == NEW
+    store.set_aside(KEY, 1, "of another version")
+    assert store.load(KEY) == NEW
+    path.write_bytes(b"\xff" * 4096)
+    store.set_aside(KEY, 2, "damaged since")
+    assert store.quarantined() == 1
+    assert not path.exists()
+
+
+def test_what_a_network_file_system_makes_of_our_owner_is_ours(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    path = with_two_versions(FileStore(str(folder)))
+    os.chown(folder / "FORMAT", 12345, 12345)
+    os.chown(path, 12345, 12345)
+    assert FileStore(str(folder)).load(KEY) == NEW
+
+
+def test_what_else_lies_among_the_sessions_is_passed_over(store: FileStore) -> None:
+    path = with_two_versions(store)
+    (path.parent / ".tmp-1-being-written").write_text("")
+    (path.parent.parent / "README").write_text("")
+    dead, link = (f"{KEY[:2]}{number:062x}" for number in (1, 2))
+    store.create(dead, b"x", 1.0)
+    path.with_name(link).symlink_to("nowhere")
+    assert store.delete_expired(10) == 1
+    assert list(store.keys()) == [KEY]
+
+
+def test_a_file_system_that_is_nearly_full_is_warned_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice = open_files(str(folder)).advice
+    assert advice is not None
+    for free, expected in ((3, 0), (1, 1)):
+        usage = SimpleNamespace(total=100, used=100 - free, free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
+        assert len(advice.warnings()) == expected
 
 
 def test_a_forked_child_does_not_keep_the_lock(store: FileStore) -> None:
     """A child forked while the lock is held has the descriptor too; it must not block others."""
     with_two_versions(store)
-    with store._locked(KEY):
+    with store._files._locked(KEY):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
         pid = os.fork()
         if pid == 0:
@@ -347,14 +619,37 @@ def test_a_forked_child_does_not_keep_the_lock(store: FileStore) -> None:
         child.wait()
 
 
-@pytest.mark.parametrize("fsync", ["none", "data", "full"])
-def test_every_fsync_policy_stores_and_deletes(folder: Path, fsync: Any) -> None:
+@pytest.mark.parametrize(
+    ("fsync", "calls"),
+    [
+        ("none", []),
+        ("data", ["fdatasync file"] * 3),
+        ("full", ["fsync file", "fsync folder"] + ["fsync file"] * 2 + ["fsync folder"] * 2),
+    ],
+)
+def test_every_fsync_policy_stores_and_deletes(
+    folder: Path, fsync: Any, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Created, saved in place, replaced by a larger file, deleted."""
+    seen: list[str] = []
+
+    def spy(name: str, sync: Any) -> Any:
+        def call(fd: int) -> None:
+            kind = "folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
+            seen.append(f"{name} {kind}")
+            sync(fd)
+
+        return call
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, spy(name, getattr(os, name)))
     store = FileStore(str(folder), fsync=fsync)
     with_two_versions(store)
     store.save(KEY, b"x" * 10_000, FUTURE, expected_version=2)
     assert store.load(KEY) == Record(3, b"x" * 10_000, FUTURE)
     store.delete(KEY)
     assert store.load(KEY) is None
+    assert seen == calls
 
 
 def test_a_failed_fsync_is_not_retried_on_the_same_pages(
@@ -426,20 +721,45 @@ def test_leftovers_are_removed_whoever_left_them(folder: Path) -> None:
     old = shard / ".nfs0000000000000002"
     old.write_text("long unused")
     os.utime(old, (1, 1))
+    backend.index.add("alice", KEY, FUTURE)
+    backend.index.add("alice", store_key(new_id()), 1.0)
     with backend.locks.hold(KEY, 1):
         (folder / "locks" / store_key(new_id())).write_text("")
         sweep = Sweeper(backend, interval=60, max_sessions=1).sweep()
         assert (folder / "locks" / KEY).exists()
-    assert sweep == (0, {"temporaries": 1, "nfs": 1, "locks": 1, "index": 0, "leases": 0}, 1)
+    assert sweep.leftovers == {"temporaries": 1, "nfs": 1, "locks": 1, "index": 1, "leases": 0}
+    assert (sweep.expired, sweep.live) == (0, 1)
+    assert backend.index.keys_of("alice") == [KEY]
     assert sorted(path.name for path in shard.iterdir()) == sorted([".nfs0000000000000001", KEY])
 
 
 def test_a_temporary_that_is_being_written_is_left_alone(store: FileStore, folder: Path) -> None:
     path_of(folder).parent.mkdir()
-    temporary = store._write_temporary(str(path_of(folder)), KEY, NEW)
+    temporary = store._files._write_temporary(str(path_of(folder)), KEY, NEW)
     with temporary.file:
         assert Sweeper(open_files(str(folder)), interval=60).sweep().leftovers["temporaries"] == 0
     assert Sweeper(open_files(str(folder)), interval=60).sweep().leftovers["temporaries"] == 1
+
+
+def test_a_sweep_that_takes_a_fresh_temporary_for_an_orphan_loses_nothing(
+    store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes by between the making of the file and its lock."""
+    with_two_versions(store)
+    swept: list[int] = []
+    flock = fcntl.flock
+
+    def sweep_first(fd: int, operation: int) -> None:
+        if ".tmp-" in os.readlink(f"/proc/self/fd/{fd}") and len(swept) < 3:
+            swept.append(1)
+            os.unlink(os.readlink(f"/proc/self/fd/{fd}"))
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    assert store.save(KEY, b"x" * 10_000, FUTURE, expected_version=2) == 3
+    assert len(swept) == 3
+    store.create(store_key(new_id()), b"x", FUTURE)
+    assert store.load(KEY) == Record(3, b"x" * 10_000, FUTURE)
 
 
 def test_one_process_is_elected_at_a_time_and_then_nobody_for_a_while(folder: Path) -> None:
@@ -448,10 +768,16 @@ def test_one_process_is_elected_at_a_time_and_then_nobody_for_a_while(folder: Pa
     assert second is not None
     with first.elect(60) as one, second.elect(60) as other:
         assert (one, other) == (True, False)
+        with second.elect(0) as other:
+            assert not other, "due or not: one at a time"
     with second.elect(60) as other:
         assert not other
     with second.elect(0) as other:
         assert other
+    ahead = time.time() + 3600
+    os.utime(folder / "sweep", (ahead, ahead))
+    with second.elect(60) as other:
+        assert other, "a time in the future is of a clock that was set back"
 
 
 def test_the_sweeper_runs_once_per_process_and_logs_what_it_did(
@@ -471,6 +797,89 @@ def test_the_sweeper_runs_once_per_process_and_logs_what_it_did(
     sweeper.stop()
     assert "removed 1 expired" in caplog.text
     assert not path_of(folder).exists()
+
+
+def test_a_sweep_removes_all_that_has_expired_however_much() -> None:
+    backend = open_memory()
+    for number in range(CHUNK + 1):
+        backend.sessions.create(str(number), b"x", 1.0)
+    backend.sessions.create("live", b"x", FUTURE)
+    assert Sweeper(backend, interval=60).sweep().expired == CHUNK + 1
+    assert backend.iteration.count() == 1
+
+
+def test_a_store_without_an_election_is_swept_by_every_process() -> None:
+    backend = open_memory()
+    backend.sessions.create(KEY, b"x", 1.0)
+    Sweeper(backend, interval=60)._sweep_if_elected()
+    assert backend.expired is not None
+    assert backend.expired.delete_expired(1) == 0
+
+
+def test_who_is_not_elected_sweeps_nothing(folder: Path) -> None:
+    first, second = (Sweeper(open_files(str(folder)), interval=60) for _ in range(2))
+    first._sweep_if_elected()
+    open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
+    second._sweep_if_elected()
+    assert path_of(folder).exists()
+
+
+def test_a_crowd_brings_the_next_sweep_forward(folder: Path) -> None:
+    sweeper = Sweeper(open_files(str(folder)), interval=3600, max_sessions=1)
+    sweeper._sweep_if_elected()
+    open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
+    long_ago = time.time() - 60
+    os.utime(folder / "sweep", (long_ago, long_ago))
+    sweeper.note_created()
+    sweeper._sweep_if_elected()
+    assert path_of(folder).exists(), "one is no crowd"
+    sweeper.note_created()
+    assert sweeper._wake.is_set()
+    sweeper._sweep_if_elected()
+    assert not path_of(folder).exists()
+    assert not sweeper._is_crowded(), "counted anew"
+
+
+def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweeper = Sweeper(open_files(str(folder)), interval=60)
+    folder.rename(folder.with_name("elsewhere"))
+    sweeper._advise()
+    sweeper._sweep_if_elected()
+    assert "could not be examined" in caplog.text
+    assert "sweep of the session store failed" in caplog.text
+
+
+def test_the_sweeper_says_what_endangers_sessions_and_ends_when_it_is_stopped(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = open_files(str(folder))
+    folder.chmod(0o755)
+    sweeper = Sweeper(backend, interval=3600)
+    before = set(threading.enumerate())
+    sweeper.ensure_running()
+    (thread,) = set(threading.enumerate()) - before
+    wait_until(lambda: "has mode 755" in caplog.text, "the advice")
+    sweeper.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_the_sweeper_runs_in_a_forked_child_too(folder: Path) -> None:
+    program = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")  # the fork of a process with threads is what is tested
+from wsgi_sessions.stores.file import open_files
+from wsgi_sessions.sweeper import Sweeper
+sweeper = Sweeper(open_files(sys.argv[1]), interval=3600)
+sweeper.ensure_running()
+if os.fork() == 0:
+    sweeper.ensure_running()
+    os._exit(0 if any(t.name == "wsgi_sessions" for t in threading.enumerate()) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
 
 
 def test_a_cap_sweeps_early_and_never_evicts_a_live_session(

@@ -15,6 +15,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 # From the bottom up; what stands in one line may not import each other, but for `stores.redis*`,
 # `stores.file*` and `stores.memory*`, each of which is one adapter in several files.
 LAYERS = [
+    {"conflict"},
     {"errors"},
     {"serialization", "identity", "headers", "hooks", "hook_runner", "lease_keeper"},
     {"merge", "cookies", "events", "kinds", "permissions"},

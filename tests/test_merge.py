@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import random
+from copy import deepcopy
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from strategies import session_data, values
 
-from strategies import keys, session_data, values
+from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.errors import UnserializableValue
-from wsgi_sessions.merge import ABSENT, Conflict, merge
+from wsgi_sessions.merge import ABSENT, Assign, Increment, Operate, merge
 from wsgi_sessions.serialization import decode, encode
 from wsgi_sessions.workspace import Workspace
+
+if TYPE_CHECKING:
+    import random
 
 Data = dict[str, Any]
 
@@ -211,6 +215,7 @@ def test_containers_merge(base: Data, mine: Data, theirs: Data, expected: Data) 
         ({"v": []}, {"v": {}}, {"v": [1]}, "v"),
         ({"t": (1,)}, {"t": (1, 2)}, {"t": (1, 3)}, "t"),
         ({"v": 5}, {"v": [1]}, {"v": [2]}, "v"),
+        ({"l": [1, 2]}, {"l": [1, 2, 3]}, {"l": [2]}, "l"),
     ],
 )
 def test_anything_else_is_a_conflict_and_mine_stands(
@@ -239,6 +244,13 @@ def test_an_equal_change_after_reading_is_reported(
     result, conflicts = merged(base, both, both, read=True)
     assert result == both
     assert conflicts == [Conflict(path, "identical") for path in paths]
+
+
+def test_an_equal_change_inside_of_what_differs_is_reported_too() -> None:
+    base, mine, theirs = {"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 2, "m": 5}
+    result, conflicts = merged({"d": base}, {"d": mine}, {"d": theirs}, read=True)
+    assert result == {"d": theirs}
+    assert conflicts == [Conflict("d.n", "identical")]
 
 
 def test_an_equal_blind_change_is_no_conflict() -> None:
@@ -308,6 +320,15 @@ def test_an_operation_on_what_became_another_type_is_a_conflict() -> None:
     assert result.conflicts == [Conflict("n", "overwritten"), Conflict("log", "overwritten")]
 
 
+def test_an_operation_that_overflows_on_theirs_is_a_conflict() -> None:
+    base = raw({"n": 1})
+    workspace = Workspace(base)
+    workspace.increment("n", 0.5)
+    result = merge(base, workspace.delta(), raw({"n": 10**400}))
+    assert plain(result.data) == {"n": 1.5}
+    assert result.conflicts == [Conflict("n", "overwritten")]
+
+
 # -- the workspace -----------------------------------------------------------------------------
 
 
@@ -322,39 +343,49 @@ def test_reading_changes_nothing(data: Data, chance: random.Random) -> None:
 
 
 class Model:
-    """What a workspace should look like: a plain dictionary."""
+    """What a workspace should look like: a plain dictionary, whose lists others may hold."""
 
     def __init__(self, data: Data) -> None:
-        self.data = dict(data)
+        self.data = deepcopy(data)
         self.workspace = Workspace(raw(data))
+        self.held: list[list[Any]] = []
 
     def step(self, action: str, key: str, value: Any) -> None:
         if action == "set":
-            self.data[key] = value
+            self.data[key] = deepcopy(value)
             self.workspace.set(key, value)
         elif action == "delete" and key in self.data:
             del self.data[key]
             self.workspace.delete(key)
         elif action == "append" and type(self.data.get(key, [])) is list:
-            self.data[key] = [*self.data.get(key, []), value]
+            self.data.setdefault(key, []).append(deepcopy(value))
             self.workspace.append(key, value)
         elif action == "increment" and type(self.data.get(key, 0)) is int:
             self.data[key] = self.data.get(key, 0) + 3
-            self.workspace.increment(key, 3)
-        elif action == "mutate" and type(self.data.get(key)) is list:
-            self.data[key] = [*self.data[key], "mutated"]
-            self.workspace.get(key).append("mutated")
+            assert self.workspace.increment(key, 3) == self.data[key]
+        elif action == "hold" and type(self.data.get(key)) is list:
+            self.held = [self.data[key], self.workspace.get(key)]
+        elif action == "mutate":
+            for items in self.held:
+                items.append("mutated")
         elif action == "rebase":
+            self.held = []
             self.workspace.rebase(self.workspace._base)
         elif action == "restore":
+            self.held = []
             self.workspace.restore(self.workspace.delta())
 
 
-ACTIONS = ["set", "delete", "append", "increment", "mutate", "rebase", "restore"]
-steps = st.lists(st.tuples(st.sampled_from(ACTIONS), keys, values), max_size=12)
+ACTIONS = ["set", "delete", "append", "increment", "hold", "mutate", "rebase", "restore"]
+few_keys = st.sampled_from("abc")
+"""So few that most steps meet what others left."""
+handy_values: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 3), st.builds(list), st.lists(st.integers(0, 3), max_size=2), values
+)
+steps = st.lists(st.tuples(st.sampled_from(ACTIONS), few_keys, handy_values), max_size=12)
 
 
-@given(session_data, steps)
+@given(st.dictionaries(few_keys, handy_values, max_size=3), steps)
 def test_a_workspace_is_a_dictionary_and_its_delta_says_all(data: Data, actions: Any) -> None:
     model = Model(data)
     for action in actions:
@@ -366,6 +397,78 @@ def test_a_workspace_is_a_dictionary_and_its_delta_says_all(data: Data, actions:
     result = merge(raw(data), model.workspace.delta(), raw(data))
     assert same(plain(result.data), model.data)
     assert result.conflicts == []
+
+
+@pytest.mark.parametrize(
+    ("base", "look"),
+    [
+        ({"n": 1}, lambda workspace: workspace.get("n")),
+        ({}, lambda workspace: workspace.get("n")),
+        ({}, lambda workspace: "n" in workspace),
+        ({"n": 1}, list),
+    ],
+)
+def test_a_change_after_a_look_may_depend_on_it(base: Data, look: Any) -> None:
+    """So that two requests that make it alike are reported: one of them may be lost."""
+    workspace = Workspace(raw(base))
+    look(workspace)
+    workspace.set("n", 5)
+    assert workspace.delta() == {"n": Assign(encode(5), "read")}
+
+
+def test_a_look_at_what_was_just_set_tells_nothing_of_the_base() -> None:
+    workspace = Workspace(raw({"n": 1, "m": 1}))
+    workspace.set("n", 5)
+    workspace.delete("m")
+    assert workspace.get("n") == 5
+    assert workspace.get("m") is ABSENT
+    workspace.set("m", 5)
+    assert workspace.delta() == {key: Assign(encode(5)) for key in "nm"}
+
+
+def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read() -> None:
+    workspace = Workspace(raw({"log": [1]}))
+    held = workspace.get("log")
+    workspace.reset(raw({"log": [1]}))
+    held.append(2)
+    assert workspace.delta() == {"log": Assign(encode([1, 2]), "read")}
+
+
+def test_what_is_held_is_let_go_of_when_others_have_changed_it() -> None:
+    workspace = Workspace(raw({"log": [1], "cart": [1]}))
+    log, cart = workspace.get("log"), workspace.get("cart")
+    workspace.reset(raw({"log": [1, "theirs"], "cart": [1]}))
+    assert workspace.get("log") == [1, "theirs"]
+    assert workspace.get("log") is not log
+    assert workspace.get("cart") is cart
+    assert workspace.delta() == {}
+
+
+@pytest.mark.parametrize("begin", ["set", "increment"])
+def test_operations_begin_anew_after_a_deletion(begin: str) -> None:
+    workspace = Workspace({})
+    if begin == "set":
+        workspace.set("n", 5)
+    else:
+        workspace.increment("n", 5)
+    workspace.delete("n")
+    workspace.increment("n", 1)
+    assert workspace.delta() == {"n": Operate((Increment(1),), encode(1))}
+
+
+def test_a_value_that_is_set_is_no_operation_though_it_equals_one() -> None:
+    workspace = Workspace(raw({"n": 1}))
+    workspace.increment("n", 1)
+    workspace.set("n", 2)
+    assert workspace.delta() == {"n": Assign(encode(2))}
+
+
+def test_operations_stay_operations_on_another_base() -> None:
+    workspace = Workspace(raw({"n": 1}))
+    workspace.increment("n", 1)
+    workspace.rebase(raw({"n": 10}))
+    assert workspace.get("n") == 11
+    assert workspace.delta() == {"n": Operate((Increment(1),), encode(11))}
 
 
 def test_nested_mutation_is_found_without_a_flag() -> None:

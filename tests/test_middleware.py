@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
+from redis_servers import wait_until
 from wsgi_client import Browser, Response, call, environ_of
 
 from wsgi_sessions import Config, build, get_session
@@ -26,13 +31,15 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import IdSigner, store_key
 from wsgi_sessions.serialization import encode
+from wsgi_sessions.stores.base import Record
+from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from wsgi_sessions.events import Event
     from wsgi_sessions.stack import Stack
-    from wsgi_sessions.stores.base import Record
 
     Handler = Callable[[Any, Any], Any]
 
@@ -287,6 +294,10 @@ def test_a_remembered_session_has_a_cookie_that_lasts(web: Watched) -> None:
     assert "Max-Age=7200" in (browser.get("/remember").header("Set-Cookie") or "")
     assert "Max-Age=7200" in (browser.get("/write").header("Set-Cookie") or "")
     assert browser.get("/read").header("Set-Cookie") is None
+    store: Any = web.stack.manager.backend.sessions
+    (key,) = web.records()
+    store._records[key] = store._records[key]._replace(expires_at=time.time() + 5000)
+    assert "Max-Age=7200" in (browser.get("/read").header("Set-Cookie") or ""), "touched"
     assert "Max-Age" not in (browser.get("/forget").header("Set-Cookie") or "Max-Age")
     assert browser.get("/write").header("Set-Cookie") is None
 
@@ -344,6 +355,15 @@ def test_a_logout_deletes_record_and_cookie_and_a_replay_is_anonymous(web: Watch
     assert web.stack.manager.sessions_of("alice") == []
 
 
+def test_a_logout_deletes_the_cookie_of_a_session_that_is_gone_too(web: Watched) -> None:
+    browser = web.browser()
+    browser.get("/login")
+    (key,) = web.records()
+    web.stack.manager.destroy(key)
+    assert "Max-Age=0" in (browser.get("/logout").header("Set-Cookie") or "")
+    assert web.browser().get("/logout").header("Set-Cookie") is None
+
+
 def test_what_is_stored_after_a_logout_begins_a_new_session(web: Watched) -> None:
     web.page("/bye", lambda session: (session.flush(), session.__setitem__("flash", "bye")))
     browser = web.browser()
@@ -389,9 +409,35 @@ def test_a_failed_response_commits_nothing_but_a_logout(web: Watched, how: str) 
         assert "Max-Age=0" in (response.header("Set-Cookie") or "")
 
 
-def test_a_late_save_never_brings_a_session_back(web: Watched) -> None:
+def test_a_failed_response_commits_nothing_that_comes_later_either(web: Watched) -> None:
+    @web.on("/fail")
+    def _(environ: Any, start_response: Any) -> Iterator[bytes]:
+        get_session(environ)["n"] = 5
+        start_response("500 Internal Server Error", [*TEXT])
+        yield b"failed"
+        get_session(environ)["n"] = 6
+
+    browser = web.browser()
+    browser.get("/write")
+    assert browser.get("/fail").body == b"failed"
+    assert browser.get("/read").body == b"1"
+
+
+@pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "422 Unprocessable Content"])
+def test_a_response_that_is_no_failure_commits(web: Watched, status: str) -> None:
+    web.page("/status", lambda session: session.__setitem__("n", 5), status)
+    browser = web.browser()
+    browser.get("/status")
+    assert browser.get("/read").body == b"5"
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_a_late_save_never_brings_a_session_back(web: Watched, is_remembered: bool) -> None:
+    web.page("/remember", lambda session: session.remember(7200))
     browser = web.browser()
     browser.get("/login")
+    if is_remembered:
+        browser.get("/remember")
 
     @web.on("/slow")
     def _(environ: Any, start_response: Any) -> list[bytes]:
@@ -491,9 +537,84 @@ def test_a_fault_that_the_framework_catches(web: Watched, how: str) -> None:
     browser.get("/write")
     web.fault = unavailable()
     response = browser.get("/framework")
-    assert (response.status, response.body == b"fallback") == (
-        (200, True) if how == "swallows" else (503, False)
-    )
+    if how == "swallows":
+        assert (response.status, response.body) == (200, b"fallback")
+    else:
+        assert_refused(response, 503)
+
+
+def assert_refused(response: Response, status: int) -> None:
+    """It is the middleware's own answer, whole, and nothing of the application's."""
+    assert response.status == status
+    assert b"again" in response.body
+    assert response.header("Content-Length") == str(len(response.body))
+    assert response.header("Cache-Control") == "no-store"
+    assert response.header("Set-Cookie") is None
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["list", "tuple", "generator", "write", "write and list", "write and generator", "file"],
+)
+def test_a_refused_response_is_sent_once_whatever_the_application_sends(
+    web: Watched, shape: str
+) -> None:
+    """The store fails at the commit, and the application goes on sending."""
+    file = io.BytesIO(b"three")
+
+    @web.on("/send")
+    def _(environ: Any, start_response: Any) -> Any:
+        get_session(environ)["n"] = 5
+        web.fault = unavailable()
+        write = start_response("200 OK", [*TEXT])
+        if "write" in shape:
+            write(b"one")
+            write(b"two")
+        bodies: dict[str, Any] = {
+            "list": [b"three", b"four"],
+            "tuple": (b"three", b"four"),
+            "write": [],
+            "file": FileWrapper(file),
+        }
+        last = shape.split()[-1]
+        return bodies[last] if last in bodies else iter([b"three", b"four"])
+
+    browser = web.browser()
+    browser.get("/write")
+    assert_refused(browser.get("/send"), 503)
+    assert file.closed == (shape == "file")
+    assert web.calls["save"] == 1, "and not tried again at the end"
+    web.fault = None
+    assert browser.get("/read").body == b"1"
+
+
+def test_a_body_is_closed_if_the_commit_raises(web: Watched) -> None:
+    file = io.BytesIO(b"three")
+
+    @web.on("/big")
+    def _(environ: Any, start_response: Any) -> Any:
+        get_session(environ)["big"] = "x" * 2_000_000
+        start_response("200 OK", [*TEXT])
+        return FileWrapper(file)
+
+    with pytest.raises(SessionTooLarge):
+        web.browser().get("/big")
+    assert file.closed
+
+
+def test_the_applications_own_exception_is_the_one_that_is_raised(web: Watched) -> None:
+    """Although its log-out could not take place either."""
+
+    @web.on("/fail")
+    def _(environ: Any, start_response: Any) -> Any:
+        get_session(environ).flush()
+        web.fault = unavailable()
+        raise ZeroDivisionError
+
+    browser = web.browser()
+    browser.get("/write")
+    with pytest.raises(ZeroDivisionError):
+        browser.get("/fail")
 
 
 def test_a_damaged_record_is_set_aside_and_the_visitor_is_anonymous(web: Watched) -> None:
@@ -507,17 +628,38 @@ def test_a_damaged_record_is_set_aside_and_the_visitor_is_anonymous(web: Watched
     assert "corrupt" in web.names()
 
 
-def test_a_damaged_value_is_a_503_once(web: Watched) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session["bad"],
+        lambda session: dict(session),
+        lambda session: session.increment("bad"),
+        lambda session: session.append("bad", 1),
+    ],
+)
+@pytest.mark.parametrize("framework", ["raises", "answers 500"])
+def test_a_damaged_value_is_a_503_once(web: Watched, use: Any, framework: str) -> None:
     web.page("/bad", lambda session: session.__setitem__("bad", 1))
-    web.page("/get-bad", lambda session: session["bad"])
+
+    @web.on("/get-bad")
+    def _(environ: Any, start_response: Any) -> list[bytes]:
+        try:
+            use(get_session(environ))
+        except CorruptRecord:
+            if framework == "raises":
+                raise
+        start_response("500 Oops", [*TEXT])
+        return [b"oops"]
+
     browser = web.browser()
     browser.get("/bad")
     store: Any = web.stack.manager.backend.sessions
     (key,) = web.records()
     store._records[key] = _with_value(store._records[key], key, b"\xc7\x03\x0babc")
-    assert browser.get("/get-bad").status == 503
+    assert_refused(browser.get("/get-bad"), 503)
     assert browser.get("/show").body == b"{}"
     assert store.quarantined() == 1
+    assert web.names().count("corrupt") == 1
 
 
 def _with_value(record: Record, key: str, value: bytes) -> Record:
@@ -530,6 +672,10 @@ def _with_value(record: Record, key: str, value: bytes) -> Record:
     return record._replace(payload=seal(envelope, key))
 
 
+class Text(str):
+    __slots__ = ()
+
+
 @pytest.mark.parametrize(
     ("action", "error"),
     [
@@ -537,7 +683,11 @@ def _with_value(record: Record, key: str, value: bytes) -> Record:
         (lambda session: session.__setitem__(5, 1), UnserializableValue),
         (lambda session: session.__setitem__("\ud800", 1), UnserializableValue),
         (lambda session: session.__setitem__("big", "x" * 2_000_000), SessionTooLarge),
+        (lambda session: session.increment(5), UnserializableValue),
+        (lambda session: session.append(5, 1), UnserializableValue),
+        (lambda session: session.__setitem__(Text("n"), 1), UnserializableValue),
         (lambda session: session.login(""), UnserializableValue),
+        (lambda session: session.login(True), UnserializableValue),
         (lambda session: session.remember(-1), ValueError),
         (lambda session: session.increment("n", by="1"), Exception),
     ],
@@ -573,8 +723,49 @@ def test_on_conflict_raise_answers_409() -> None:
     assert browser.get("/read").body == b"2"
     conflicts = [event for event in web.events if event.name == "conflict"]
     assert [event.facts["path"] for event in conflicts] == ["n"]
+    assert "unavailable" not in web.names()
     assert conflicts[0].facts["route"] == "GET /conflict"
     assert conflicts[0].facts["others"] == ["GET /write"]
+
+
+@pytest.mark.parametrize("where", ["generator", "exclusive"])
+def test_a_conflict_is_a_409_wherever_it_is_met(where: str) -> None:
+    web = Watched(on_conflict="raise")
+    with_pages(web)
+    browser = web.browser()
+    browser.get("/write")
+
+    @web.on("/conflict")
+    def _(environ: Any, start_response: Any) -> Any:
+        session = get_session(environ)
+        session["n"] = session["n"] + 10
+        browser.get("/write")
+        start_response("200 OK", [*TEXT])
+        if where == "exclusive":
+            with session.exclusive():
+                pytest.fail("entered")
+        return iter([b"one", b"two"])
+
+    assert_refused(browser.get("/conflict"), 409)
+    assert browser.get("/read").body == b"2"
+    assert web.names().count("conflict") == 1, "and not tried again at the end"
+
+
+def test_a_route_in_an_event_is_short_and_without_query(web: Watched) -> None:
+    both = "; ".join(f"session={web_cookie(web)}" for _ in range(2))
+    web.page("/" + "x" * 500, lambda session: session.get("n"))
+    web.browser().get("/" + "x" * 500, cookie=both, QUERY_STRING="token=secret")
+    (event,) = [event for event in web.events if event.name == "ambiguous"]
+    route = str(event.facts["route"])
+    assert route.startswith("GET /xxx")
+    assert len(route) <= 60
+    assert "secret" not in str(event)
+
+
+def web_cookie(web: Watched) -> str:
+    browser = web.browser()
+    browser.get("/write")
+    return browser.cookies["session"]
 
 
 def test_an_event_hook_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -766,6 +957,37 @@ def test_an_application_that_never_starts_a_response_is_told(web: Watched) -> No
         raw_body(web, "/none")
 
 
+def test_a_response_is_started_once(web: Watched) -> None:
+    @web.on("/twice")
+    def _(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        start_response("404 Not Found", [*TEXT])
+        return [b"x"]
+
+    with pytest.raises(AssertionError, match="twice"):
+        raw_body(web, "/twice")
+
+
+def test_an_error_after_the_headers_is_for_the_server(web: Watched) -> None:
+    """PEP 3333: `start_response` raises `exc_info` if the headers have left already."""
+    after: list[str] = []
+
+    @web.on("/late")
+    def _(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [*TEXT])
+        yield b"first"
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Oops", [*TEXT], sys.exc_info())
+        after.append("went on")
+        yield b"second"
+
+    with pytest.raises(ZeroDivisionError):
+        web.browser().get("/late")
+    assert after == []
+
+
 def test_a_generator_may_change_the_session_before_its_first_chunk(web: Watched) -> None:
     @web.on("/late")
     def _(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -793,6 +1015,34 @@ def test_changes_after_the_headers_are_committed_when_the_body_is_closed(web: Wa
     browser.get("/write")
     browser.get("/stream")
     assert browser.get("/show").body == b"{'n': 5, 'cart': ['first', 'second']}"
+
+
+@pytest.mark.parametrize("how", ["write", "close"])
+def test_changes_after_write_and_at_the_close_are_committed_too(web: Watched, how: str) -> None:
+    class Closing:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"x"])
+
+        def close(self) -> None:
+            self.session["n"] = 9
+
+    @web.on("/change")
+    def _(environ: Any, start_response: Any) -> Any:
+        session = get_session(environ)
+        write = start_response("200 OK", [*TEXT])
+        if how == "close":
+            return Closing(session)
+        write(b"x")
+        session["n"] = 9
+        return []
+
+    browser = web.browser()
+    browser.get("/write")
+    assert browser.get("/change").body == b"x"
+    assert browser.get("/read").body == b"9"
 
 
 def test_what_would_need_a_cookie_after_the_headers_is_refused(web: Watched) -> None:
@@ -835,6 +1085,64 @@ def test_a_logout_after_the_headers_takes_place(web: Watched) -> None:
     browser.get("/login")
     browser.get("/stream")
     assert web.records() == []
+
+
+@pytest.mark.parametrize("where", ["stream", "close"])
+def test_a_logout_after_the_headers_takes_place_although_an_exception_follows(
+    web: Watched, where: str
+) -> None:
+    class Body:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"first"
+            self.session["n"] = 99
+            self.session.flush()
+            if where == "stream":
+                raise ZeroDivisionError
+
+        def close(self) -> None:
+            if where == "close":
+                raise ZeroDivisionError
+
+    @web.on("/stream")
+    def _(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [*TEXT])
+        return Body(get_session(environ))
+
+    browser = web.browser()
+    browser.get("/login")
+    with pytest.raises(ZeroDivisionError):
+        browser.get("/stream")
+    assert web.records() == []
+
+
+def test_a_store_that_fails_in_a_stream_is_the_servers_to_see(web: Watched) -> None:
+    """Nothing can be answered any more."""
+
+    @web.on("/stream")
+    def _(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [*TEXT])
+        yield b"first"
+        web.fault = unavailable()
+        yield str(get_session(environ).get("n")).encode()
+
+    browser = web.browser()
+    browser.get("/write")
+    statuses: list[str] = []
+    environ = environ_of("/stream", cookie=f"session={browser.cookies['session']}")
+
+    def start_response(status: str, *_: Any) -> Any:
+        statuses.append(status)
+        return pytest.fail
+
+    body = web.stack(environ, start_response)
+    assert next(iter(body)) == b"first"
+    with pytest.raises(StoreUnavailable):
+        next(iter(body))
+    assert statuses == ["200 OK"]
+    assert "unavailable" in web.names()
 
 
 def test_a_stream_that_raises_commits_nothing_more_and_ends_cleanly(web: Watched) -> None:
@@ -887,8 +1195,69 @@ def test_everything_is_released_if_the_applications_close_raises() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             browser.get("/held/x")
-    assert web.stack.manager.backend.locks._held == set()  # type: ignore[attr-defined]
+    assert held_locks(web) == set()
     assert browser.get("/read").body == b"5"
+
+
+def held_locks(web: Watched) -> set[str]:
+    locks: Any = web.stack.manager.backend.locks
+    return set(locks._held)
+
+
+@pytest.mark.parametrize("how", ["raises", "generator raises", "last commit fails", "500", "list"])
+def test_what_an_exclusive_path_holds_is_free_after_the_response(how: str) -> None:
+    web = Watched(exclusive_paths=("/held",))
+    with_pages(web)
+    held: list[int] = []
+
+    @web.on("/held")
+    def _(environ: Any, start_response: Any) -> Any:
+        session = get_session(environ)
+        session["n"] = 5
+        held.append(len(held_locks(web)))
+        if how == "raises":
+            raise ZeroDivisionError
+        start_response("500 Oops" if how == "500" else "200 OK", [*TEXT])
+        return [b"x"] if how == "list" else stream(session)
+
+    def stream(session: Any) -> Iterator[bytes]:
+        if how == "generator raises":
+            raise ZeroDivisionError
+        yield b"first"
+        session["n"] = 6
+        if how == "last commit fails":
+            web.fault = unavailable()
+
+    browser = web.browser()
+    browser.get("/write")
+    with suppress(ZeroDivisionError, StoreUnavailable):
+        browser.get("/held")
+    assert held == [1]
+    assert held_locks(web) == set()
+
+
+def test_what_is_changed_before_a_close_that_raises_is_not_committed(web: Watched) -> None:
+    class Body:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"x"
+            self.session["n"] = 99
+
+        def close(self) -> None:
+            raise ZeroDivisionError
+
+    @web.on("/stream")
+    def _(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [*TEXT])
+        return Body(get_session(environ))
+
+    browser = web.browser()
+    browser.get("/write")
+    with pytest.raises(ZeroDivisionError):
+        browser.get("/stream")
+    assert browser.get("/read").body == b"1"
 
 
 def test_a_client_that_leaves_before_the_first_chunk(web: Watched) -> None:
@@ -900,12 +1269,17 @@ def test_a_client_that_leaves_before_the_first_chunk(web: Watched) -> None:
         start_response("200 OK", [*TEXT])
         return iter([b"x"])
 
+    def leave(environ: dict[str, Any]) -> None:
+        body: Any = web.stack(environ, lambda *_: pytest.fail("the headers went to nobody"))
+        body.close()
+
     browser = web.browser()
     browser.get("/write")
-    environ = environ_of("/stream", cookie=f"session={browser.cookies['session']}")
-    body: Any = web.stack(environ, lambda *_: lambda _: None)
-    body.close()
+    leave(environ_of("/stream", cookie=f"session={browser.cookies['session']}"))
     assert browser.get("/read").body == b"5"
+    leave(environ_of("/stream"))
+    assert len(web.records()) == 1, "a record whose cookie nobody got"
+    assert web.names()[-1] == "dropped"
 
 
 def test_requests_on_exclusive_paths_take_turns() -> None:
@@ -946,6 +1320,83 @@ def test_a_request_without_the_middleware_is_told_what_to_do() -> None:
 def test_a_store_without_a_secret_refuses_to_start() -> None:
     with pytest.raises(ConfigurationError, match="WSGI_SESSIONS_SECRET_KEYS"):
         Watched(secret_keys=())
+
+
+def test_a_file_store_needs_no_secret_and_all_stacks_share_its_own(tmp_path: Path) -> None:
+    first, second = (Watched(url=f"file://{tmp_path}/sessions", secret_keys=()) for _ in range(2))
+    with_pages(first)
+    with_pages(second)
+    browser = first.browser()
+    browser.get("/write")
+    browser.app = second.stack
+    assert browser.get("/read").body == b"1"
+
+
+def test_a_configuration_reaches_what_it_configures(tmp_path: Path) -> None:
+    web = Watched(
+        url=f"file://{tmp_path}/sessions",
+        idle_lifetime=500.0,
+        absolute_lifetime=900.0,
+        max_size=200,
+        timeout=0.25,
+        fsync="data",
+        sweep_interval=1234.0,
+        max_sessions=1,
+    )
+    web.page("/big", lambda session: session.__setitem__("big", "x" * 300))
+    web.page("/new", lambda session: session.__setitem__("n", 1))
+    sweeper: Any = web.stack._sweeper
+    sweeper._pid = os.getpid()  # as if it ran
+    started = time.time()
+    for _ in range(2):
+        web.browser().get("/new")
+    with pytest.raises(SessionTooLarge):
+        web.browser().get("/big")
+    manager: Any = web.stack.manager
+    (key, _) = web.records()
+    record = manager.backend.sessions.load(key)
+    assert started + 500 <= record.expires_at <= time.time() + 500
+    assert manager._lifetimes.absolute == 900
+    files = manager.backend.sessions._files
+    assert (files._timeout, files._fsync) == (0.25, "data")
+    assert (sweeper._interval, sweeper._max_sessions) == (1234.0, 1)
+    assert sweeper._wake.is_set(), "more than it may hold were created"
+    assert web.names().count("created") == 2
+    web.stack.close()
+
+
+def test_a_stack_sweeps_from_its_first_request_until_it_is_closed() -> None:
+    web = Watched(sweep_interval=3600.0)
+    with_pages(web)
+    store: Any = web.stack.manager.backend.sessions
+    closed: list[int] = []
+    store.close = lambda: closed.append(1)
+    store._records["dead"] = Record(1, b"", 1.0)
+    others = sweeping()  # stacks of other tests, which nobody closed
+    assert "dead" in store._records
+    web.browser().get("/untouched")
+    (thread,) = sweeping() - others
+    wait_until(lambda: "dead" not in store._records, "the first sweep")
+    web.stack.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert closed == [1]
+
+
+def sweeping() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "wsgi_sessions"}
+
+
+def test_a_key_prefix_reaches_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def spy(url: str, **settings: Any) -> Any:
+        asked.append(settings["key_prefix"])
+        return open_backend(url, **settings)
+
+    monkeypatch.setattr("wsgi_sessions.stack.open_backend", spy)
+    Watched(key_prefix="app:")
+    assert asked == ["app:"]
 
 
 def test_every_error_is_of_one_tree() -> None:

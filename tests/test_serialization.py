@@ -27,6 +27,7 @@ from wsgi_sessions.serialization import (
     Envelope,
     decode,
     encode,
+    history,
     is_mutable,
     open_sealed,
     seal,
@@ -96,6 +97,7 @@ def test_what_python_calls_equal_is_kept_apart(one: object, other: object) -> No
         datetime.max.replace(tzinfo=timezone(timedelta(hours=23, minutes=59, seconds=59))),
         datetime.min,
         time(23, 59, 59, 999999, tzinfo=timezone(timedelta(minutes=-1), "Odd")),
+        time(1, tzinfo=timezone(timedelta(hours=1, microseconds=7))),
         timedelta.max,
         timedelta.min,
         Decimal("sNaN123"),
@@ -201,6 +203,8 @@ HOSTILE = {
     "reserved": b"\xc1",
     "trailing": b"\x80\x80",
     "deep": b"\x91" * 5000 + b"\x00",
+    "a little too deep": b"\x91" * 70 + b"\x00",
+    "deep in a map": b"\x81\xa1k" * 70 + b"\x00",
     "invalid UTF-8": b"\xa1\xff",
     "array that lies": b"\xdd\xff\xff\xff\xff",
     "map that lies": b"\xdf\xff\xff\xff\xff\x00",
@@ -250,14 +254,17 @@ def test_an_unknown_time_zone_is_not_a_lost_session() -> None:
 
 def envelope(data: dict[str, Any], created_at: float = 5.0) -> Envelope:
     raw = {key: msgspec.Raw(encode(value)) for key, value in data.items()}
-    return Envelope(created_at, [Commit(5.0, b"token", "GET /")], {}, raw)
+    return Envelope(created_at, history([Commit(5.0, b"token", "GET /")]), {}, raw)
 
 
 def test_an_envelope_comes_back_without_decoding_its_values() -> None:
     sealed = seal(envelope({"cart": [1], "broken": 0}), KEY)
     sealed_with_garbage = seal(
         Envelope(
-            5.0, [], {}, {"ok": msgspec.Raw(encode(1)), "bad": msgspec.Raw(b"\xc7\x03\x0babc")}
+            5.0,
+            history([]),
+            {},
+            {"ok": msgspec.Raw(encode(1)), "bad": msgspec.Raw(b"\xc7\x03\x0babc")},
         ),
         KEY,
     )
@@ -318,7 +325,7 @@ def resealed(body: bytes) -> bytes:
 )
 def test_a_body_that_is_no_envelope_is_corrupt(body: bytes) -> None:
     with pytest.raises(CorruptRecord):
-        open_sealed(resealed(body), KEY)
+        _ = open_sealed(resealed(body), KEY).commits
 
 
 @given(st.binary(max_size=80))

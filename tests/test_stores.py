@@ -226,6 +226,8 @@ def test_an_expired_record_is_none_and_cannot_be_saved_or_touched(place: Place, 
     assert backend.sessions.load(key) is None
     backend.sessions.touch(key, clock() + 1000)
     assert backend.sessions.load(key) is None
+    assert list(backend.iteration.keys()) == []
+    assert backend.iteration.count() == 0
     with pytest.raises(SessionGone):
         backend.sessions.save(key, b"y", clock() + 1000, expected_version=1)
     backend.sessions.create(key, b"new", clock() + 1000)
@@ -329,8 +331,10 @@ def test_the_quarantine_is_bounded(backend: Backend) -> None:
 def test_a_lock_keeps_others_out_and_frees_on_every_path(backend: Backend, key: str) -> None:
     other = store_key(new_id())
     with backend.locks.hold(key, 1.0):
+        started = time.monotonic()
         with pytest.raises(LockTimeout), backend.locks.hold(key, 0.05):
             pytest.fail("held twice")
+        assert time.monotonic() - started < 5
         with backend.locks.hold(other, 0.0):
             pass
     with pytest.raises(ZeroDivisionError), backend.locks.hold(key, 0.0):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import (
+    HeadersAlreadySent,
     LockTimeout,
     SessionConflict,
     SessionExists,
@@ -20,7 +23,7 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.events import Event, Events
-from wsgi_sessions.identity import store_key
+from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.serialization import open_sealed
 from wsgi_sessions.stores.memory import open_memory
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
 
 START = 1_000_000.0
+HOUR = 3600.0
 
 
 class Visit(NamedTuple):
@@ -39,6 +43,7 @@ class Visit(NamedTuple):
 
     presented: str | None
     path: str
+    mode: Access = "shared"
 
     def session_id(self) -> str | None:
         return self.presented
@@ -47,7 +52,7 @@ class Visit(NamedTuple):
         return self.path
 
     def access(self) -> Access:
-        return "shared"
+        return self.mode
 
 
 class World:
@@ -173,6 +178,61 @@ def test_raise_refuses_a_conflict_and_writes_nothing() -> None:
     assert world.data(session_id) == {"n": 1, "other": 0}
 
 
+def test_marks_of_both_sides_stay(world: World) -> None:
+    session_id = world.new(n=1)
+    login, other = world.begin(session_id), world.begin(session_id)
+    login.session.login("alice")
+    other.session.remember(7200)
+    other.commit()
+    login.commit()
+    session = world.begin(id_of(login)).session
+    assert (session.principal, session.lifetime) == ("alice", 7200)
+
+
+def test_what_a_transaction_stands_on_after_a_save_is_what_is_stored(world: World) -> None:
+    session_id = world.new(n=1)
+    world.now += 7200
+    transaction = world.begin(session_id)
+    transaction.session["n"] = 2
+    transaction.commit()
+    record = world.backend.sessions.load(store_key(session_id))
+    assert record is not None
+    assert transaction.snapshot is not None
+    assert transaction.snapshot[2:4] == (record.version, record.expires_at)
+    assert transaction.commit() == "unchanged"
+
+
+def test_what_was_changed_before_is_not_committed_again(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session.increment("n")
+    transaction.session.login("alice")
+    assert transaction.commit() == "cycled"
+    assert not transaction.session.modified
+    assert transaction.commit() == "unchanged"
+    transaction.session.increment("n")
+    assert transaction.commit() == "saved"
+    assert world.data(id_of(transaction)) == {"n": 3}
+
+
+def test_a_save_that_fails_is_not_tried_again_here(world: World) -> None:
+    """The adapter retries, within its deadline; twice would be beyond it."""
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    tries: list[str] = []
+
+    def fault(key: str, *_: Any, **__: Any) -> int:
+        tries.append(key)
+        raise StoreUnavailable("down")
+
+    store.save = fault
+    transaction = world.begin(session_id)
+    transaction.session["n"] = 2
+    with pytest.raises(StoreUnavailable, match="down"):
+        transaction.commit()
+    assert len(tries) == 1
+
+
 def test_a_session_that_all_fight_for_ends_in_a_fault_not_in_a_loop(world: World) -> None:
     session_id = world.new(n=0)
     store: Any = world.backend.sessions
@@ -245,6 +305,73 @@ def test_when_nobody_can_tell_any_more_it_is_a_fault(world: World) -> None:
     assert world.data(session_id) == {"n": 31}
 
 
+def never_arriving(operation: Any, meanwhile: Callable[[], object]) -> Any:
+    """An adapter's operation whose first request was lost: it was not done, and is sent again."""
+    tries: list[Any] = []
+
+    def lossy(*args: Any, **more: Any) -> Any:
+        if tries:
+            return operation(*args, **more)
+        tries.append(args)
+        meanwhile()
+        try:
+            return operation(*args, **more)
+        except VersionConflict as conflict:
+            raise VersionConflict(conflict.current, is_after_retry=True) from None
+
+    return lossy
+
+
+@pytest.mark.parametrize("others", [1, 2, 8])
+def test_a_save_that_never_arrived_is_done_while_all_that_were_are_known(
+    world: World, others: int
+) -> None:
+    session_id = world.new(n=0)
+    world.now += 100
+    store: Any = world.backend.sessions
+    store.save = never_arriving(store.save, let_in(world, session_id, others))
+    transaction = world.begin(session_id)
+    transaction.session.increment("n")
+    assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"n": 1 + others}
+
+
+def test_a_lost_reply_is_known_by_its_token_also_if_a_clock_lags(world: World) -> None:
+    session_id = world.new(n=0)
+    store: Any = world.backend.sessions
+
+    def lag() -> None:
+        world.now -= 2
+        let_in(world, session_id, 1)()
+        world.now += 2
+
+    store.save = losing_a_reply(store.save, lag)
+    transaction = world.begin(session_id)
+    transaction.session.increment("n")
+    assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"n": 2}
+
+
+def test_a_conflict_whose_own_reply_was_lost_names_the_others_only(world: World) -> None:
+    session_id = world.new(n=0)
+    one, other = world.begin(session_id, "POST /one"), world.begin(session_id, "POST /other")
+    one.session["n"] = 1
+    other.session["n"] = 2
+    one.commit()
+    store: Any = world.backend.sessions
+    save, lossy = store.save, losing_a_reply(store.save)
+
+    def second_reply_lost(*args: Any, **more: Any) -> Any:
+        store.save = lossy
+        return save(*args, **more)
+
+    store.save = second_reply_lost
+    assert other.commit() == "saved"
+    assert world.data(session_id) == {"n": 2}
+    (event,) = [event for event in world.events if event.name == "conflict"]
+    assert event.facts["others"] == ["POST /one"]
+
+
 def test_a_create_whose_reply_was_lost_makes_one_session(world: World) -> None:
     store: Any = world.backend.sessions
     store.create = losing_a_reply(store.create)
@@ -282,6 +409,92 @@ def test_a_login_whose_replies_were_lost_happens_once(world: World) -> None:
     assert world.backend.iteration.count() == 1
 
 
+# -- the session object ------------------------------------------------------------------------
+
+
+def test_a_session_is_a_dictionary(world: World) -> None:
+    session = world.begin(world.new(a=1, b=[2])).session
+    assert session == {"a": 1, "b": [2]}
+    assert (len(session), list(session)) == (2, ["a", "b"])
+    assert "a" in session
+    assert "x" not in session
+    for missing in (session.__getitem__, session.__delitem__, session.pop):
+        with pytest.raises(KeyError):
+            missing("x")
+    assert session.setdefault("a", 9) == session.pop("a") == 1
+    session.clear()
+    assert not session
+
+
+def test_a_repr_shows_no_value(world: World) -> None:
+    session = world.begin(world.new(card="4111")).session
+    assert repr(session) == "<Session: not accessed>"
+    assert session["card"] == "4111"
+    assert repr(session) == "<Session: 1 keys>"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda session: session.get("cart"), False),
+        (lambda session: session["cart"].append(2), True),
+        (lambda session: session.cycle_id(), True),
+        (lambda session: session.remember(60), True),
+        (lambda session: session.remember(None), False),
+        (lambda session: session.flush(), True),
+    ],
+)
+def test_modified_says_whether_there_is_something_to_commit(
+    world: World, change: Any, expected: bool
+) -> None:
+    transaction = world.begin(world.new(cart=[1]))
+    assert not transaction.session.modified
+    change(transaction.session)
+    assert transaction.session.modified == expected
+    assert (transaction.commit() != "unchanged") == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: session.__setitem__("n", 2),
+        lambda session: session.increment("n"),
+        lambda session: session.flush(),
+        lambda session: session.cycle_id(),
+    ],
+)
+def test_nothing_can_be_changed_after_the_end(world: World, change: Any) -> None:
+    transaction = world.begin(world.new(n=1))
+    assert transaction.session["n"] == 1
+    transaction.close()
+    with pytest.raises(HeadersAlreadySent, match="ended"):
+        change(transaction.session)
+
+
+@pytest.mark.parametrize("lifetime", [0, 0.5, -1, float("inf"), float("nan"), timedelta(0)])
+def test_a_lifetime_that_is_none_is_refused(world: World, lifetime: Any) -> None:
+    session = world.begin(world.new(n=1)).session
+    with pytest.raises(ValueError, match="lifetime"):
+        session.remember(lifetime)
+    assert not session.modified
+
+
+def test_events_are_counted_and_a_conflict_is_a_warning(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    session_id = world.new(n=0)
+    for value in (1, 2):
+        one, other = world.begin(session_id), world.begin(session_id)
+        one.session["n"] = value
+        other.session["n"] = -value
+        one.commit()
+        other.commit()
+    assert world.manager.events.counts() == {"created": 1, "conflict": 2}
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "conflict" in warnings[0].getMessage()
+
+
 # -- log-in and log-out ------------------------------------------------------------------------
 
 
@@ -309,7 +522,8 @@ def test_a_save_that_overlaps_a_login_is_merged_or_refused(world: World) -> None
     assert world.data(session_id) == {}
 
 
-def test_a_save_between_the_steps_of_a_login_is_not_lost(world: World) -> None:
+@pytest.mark.parametrize("is_reply_lost", [False, True])
+def test_a_save_between_the_steps_of_a_login_is_not_lost(world: World, is_reply_lost: bool) -> None:
     """After the new record was made, before the old one died."""
     session_id = world.new(n=1)
     store: Any = world.backend.sessions
@@ -320,15 +534,32 @@ def test_a_save_between_the_steps_of_a_login_is_not_lost(world: World) -> None:
         store.create = create
         other = world.begin(session_id)
         other.session["other"] = 1
+        other.session["n"] = 2
         other.commit()
 
     store.create = create_and_let_another_in
-    login = world.begin(session_id)
+    world.now += 10
+    login = world.begin(session_id, "POST /login")
     login.session.login("alice")
     login.session["mine"] = 1
+    login.session["n"] = 5
+    if is_reply_lost:
+        store.save = losing_the_reply_of_a_replacement(store.save, store_key(session_id))
     assert login.commit() == "cycled"
-    assert world.data(id_of(login)) == {"n": 1, "other": 1, "mine": 1}
+    assert world.data(id_of(login)) == {"n": 5, "other": 1, "mine": 1}
+    assert world.begin(id_of(login)).session.created_at == world.now
     assert world.data(session_id) == {}
+    assert world.conflicts() == [("n", "overwritten")]
+
+
+def losing_the_reply_of_a_replacement(save: Any, old_key: str) -> Any:
+    """As `losing_a_reply`, for saves under any other key."""
+    lossy = losing_a_reply(save)
+
+    def save_with(key: str, *args: Any, **more: Any) -> Any:
+        return (save if key == old_key else lossy)(key, *args, **more)
+
+    return save_with
 
 
 @pytest.mark.parametrize("other", ["logout", "login"])
@@ -362,6 +593,108 @@ def test_a_login_after_a_crash_between_its_steps(world: World) -> None:
         login.commit()
     store.save = save
     assert world.data(session_id) == {"n": 1}
+
+
+def keeping_the_tombstone(world: World, session_id: str) -> None:
+    """A crash after a log-in's tombstone, before it is removed."""
+    store: Any = world.backend.sessions
+    delete = store.delete
+
+    def fault(key: str) -> None:
+        if key == store_key(session_id):
+            raise StoreUnavailable("crash")
+        delete(key)
+
+    store.delete = fault
+
+
+def test_a_tombstone_is_as_dead_as_nothing(world: World) -> None:
+    session_id = world.new(n=1)
+    save, second_login, login = (world.begin(session_id) for _ in range(3))
+    save.session["n"] = 2
+    second_login.session.login("alice")
+    login.session.login("alice")
+    keeping_the_tombstone(world, session_id)
+    assert login.commit() == "cycled"
+    assert world.backend.sessions.load(store_key(session_id)) is not None
+    assert world.data(session_id) == {}
+    assert save.commit() == "gone"
+    assert second_login.commit() == "gone"
+    assert world.backend.iteration.count() == 2, "the tombstone, and the session"
+    assert len(world.manager.sessions_of("alice")) == 1
+    assert world.data(id_of(login)) == {"n": 1}
+    world.now += 61
+    assert world.backend.iteration.count() == 1
+
+
+def test_a_session_that_is_gone_is_a_new_one_from_then_on(world: World) -> None:
+    session_id = world.new(n=1)
+    slow, leaving = world.begin(session_id), world.begin(session_id)
+    slow.session["n"] = 2
+    leaving.session.flush()
+    leaving.commit()
+    assert slow.commit() == "gone"
+    assert slow.session.new
+    assert slow.commit() == "unchanged"
+    assert world.names().count("gone") == 1
+
+
+def test_what_is_rolled_back_is_not_committed_later(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session["n"] = 2
+    transaction.session.cycle_id()
+    assert not transaction.roll_back()
+    assert transaction.commit() == "unchanged"
+    assert world.data(session_id) == {"n": 1}
+
+
+def test_a_cycle_moves_the_session_and_kills_the_old_id(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session.cycle_id()
+    assert transaction.commit() == "cycled"
+    assert id_of(transaction) != session_id
+    assert world.data(id_of(transaction)) == {"n": 1}
+    assert world.data(session_id) == {}
+
+
+def test_a_logout_takes_back_a_login_before_it(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session.login("alice")
+    transaction.session.flush()
+    assert transaction.commit() == "destroyed"
+    assert world.backend.iteration.count() == 0
+
+
+def test_a_login_as_the_same_principal_keeps_the_data(world: World) -> None:
+    session_id = world.new(n=1)
+    first = world.begin(session_id)
+    first.session.login("alice")
+    first.commit()
+    again = world.begin(id_of(first))
+    again.session.login("alice")
+    assert again.commit() == "cycled"
+    assert world.data(id_of(again)) == {"n": 1}
+    assert world.data(id_of(first)) == {}
+
+
+@pytest.mark.parametrize("end", ["log-out", "cycle"])
+def test_the_index_follows_a_session_to_its_end(world: World, end: str) -> None:
+    login = world.begin()
+    login.session.login("alice")
+    assert login.commit() == "created"
+    key = store_key(id_of(login))
+    assert world.backend.index.keys_of("alice") == [key]
+    then = world.begin(id_of(login))
+    if end == "cycle":
+        then.session.cycle_id()
+    else:
+        then.session.flush()
+    then.commit()
+    kept = [] if end == "log-out" else [store_key(id_of(then))]
+    assert world.backend.index.keys_of("alice") == kept
 
 
 def test_leftovers_of_a_login_do_not_fail_it(world: World) -> None:
@@ -402,6 +735,60 @@ def test_sessions_of_a_principal_are_listed_and_ended(world: World) -> None:
     assert world.data(ids[1]) == world.data(ids[3]) == {}
     assert world.manager.destroy_sessions_of(5) == 1
     assert world.backend.iteration.count() == 0
+    assert world.backend.index.keys_of("5") == []
+    assert [event.key for event in world.events if event.name == "destroyed"] == [
+        short_key(key) for key in (keys[0], keys[1], keys[3], keys[2])
+    ]
+
+
+def test_an_index_entry_gives_nobody_the_session_of_another(world: World) -> None:
+    login = world.begin()
+    login.session.login("alice")
+    login.commit()
+    world.backend.index.add("mallory", store_key(id_of(login)), world.now + 1000)
+    assert world.manager.sessions_of("mallory") == []
+    assert world.manager.destroy_sessions_of("mallory") == 0
+    assert len(world.manager.sessions_of("alice")) == 1
+
+
+def test_an_active_session_stays_listed_beyond_the_idle_lifetime() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=10 * HOUR))
+    login = world.begin()
+    login.session.login("alice")
+    login.commit()
+    for _ in range(5):
+        world.now += HOUR / 2
+        request = world.begin(id_of(login))
+        assert request.session.principal == "alice"
+        request.commit()
+    assert len(world.manager.sessions_of("alice")) == 1
+
+
+def test_a_principal_key_binds_what_is_no_number_as_text() -> None:
+    world = World(principal_key="user")
+    user = UUID(int=7)
+    login = world.begin(world.new(n=1))
+    login.session["user"] = user
+    assert login.commit() == "cycled"
+    assert world.begin(id_of(login)).session.principal == str(user)
+    assert world.data(id_of(login)) == {"n": 1, "user": user}
+    assert len(world.manager.sessions_of(str(user))) == 1
+
+
+def test_a_principal_key_cycles_only_if_the_principal_changes() -> None:
+    world = World(principal_key="user")
+    login = world.begin()
+    login.session.login(5)
+    login.commit()
+    same = world.begin(id_of(login))
+    same.session["user"] = 5
+    assert same.commit() == "saved"
+    world.now += 10
+    leaving = world.begin(id_of(login))
+    del leaving.session["user"]
+    assert leaving.commit() == "cycled"
+    assert world.begin(id_of(leaving)).session.principal is None
+    assert world.begin(id_of(leaving)).session.created_at == START
 
 
 # -- exclusive ---------------------------------------------------------------------------------
@@ -442,6 +829,49 @@ def test_exclusive_reads_afresh_keeps_pending_changes_and_commits_at_once(world:
     assert world.data(session_id) == {"n": 6, "pending": True, "after": 1}
 
 
+def test_an_exclusive_block_counts_once(world: World) -> None:
+    session_id = world.new(n=1, log=[])
+    transaction = world.begin(session_id)
+    held = transaction.session["log"]
+    with transaction.session.exclusive():
+        transaction.session.increment("n")
+        transaction.session.append("log", "inside")
+    transaction.session.append("log", "after")
+    assert held == ["inside", "after"], "a list that the application holds stays the session's"
+    transaction.commit()
+    assert world.data(session_id) == {"n": 2, "log": ["inside", "after"]}
+    assert world.conflicts() == []
+
+
+def test_a_login_around_an_exclusive_block_stays_pending_until_the_commit(world: World) -> None:
+    """The old id, which somebody may have planted, is never bound to the principal."""
+    session_id = world.new(n=1)
+    transaction, other = world.begin(session_id), world.begin(session_id)
+    other.session["other"] = 1
+    other.commit()
+    transaction.session.login("alice")
+    with transaction.session.exclusive():
+        assert transaction.session.principal == "alice"
+        transaction.session["inside"] = 1
+    assert world.data(session_id) == {"n": 1, "other": 1, "inside": 1}
+    assert world.begin(session_id).session.principal is None
+    assert transaction.commit() == "cycled"
+    assert world.begin(id_of(transaction)).session.principal == "alice"
+    assert world.data(session_id) == {}
+
+
+def test_what_was_pending_before_a_block_that_raises_still_is(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction = world.begin(session_id)
+    transaction.session.login("alice")
+    with suppress(ZeroDivisionError), transaction.session.exclusive():
+        transaction.session.remember(60)
+        _ = 1 / 0
+    assert transaction.commit() == "cycled"
+    session = world.begin(id_of(transaction)).session
+    assert (session.principal, session.lifetime) == ("alice", None)
+
+
 def test_an_exclusive_block_that_raises_is_undone(world: World) -> None:
     session_id = world.new(n=1, cart=[1])
     transaction = world.begin(session_id)
@@ -458,6 +888,26 @@ def test_an_exclusive_block_that_raises_is_undone(world: World) -> None:
     assert world.data(session_id) == {"n": 1, "cart": [1, 2], "pending": True}
 
 
+def test_an_exclusive_block_that_cannot_be_committed_is_undone() -> None:
+    """By who does not take part, and so commits in the middle of the block."""
+    world = World(on_conflict="raise")
+    session_id = world.new(n=1)
+    transaction, other = world.begin(session_id), world.begin(session_id)
+    transaction.session["pending"] = True
+    other.session["n"] = 5
+
+    def block() -> None:
+        with transaction.session.exclusive():
+            transaction.session["n"] = 2
+            other.commit()
+
+    with pytest.raises(SessionConflict):
+        block()
+    assert dict(transaction.session) == {"n": 1, "pending": True}
+    assert transaction.commit() == "saved"
+    assert world.data(session_id) == {"n": 5, "pending": True}
+
+
 def test_exclusive_waits_no_longer_than_asked_and_nests(world: World) -> None:
     session_id = world.new(n=1)
     first, second = world.begin(session_id), world.begin(session_id)
@@ -466,8 +916,30 @@ def test_exclusive_waits_no_longer_than_asked_and_nests(world: World) -> None:
             first.session["inner"] = 1
         with pytest.raises(LockTimeout), second.session.exclusive(timeout=0.02):
             pytest.fail("two at once")
+    with (
+        first.session.exclusive(),
+        pytest.raises(LockTimeout),
+        second.session.exclusive(timeout=0),
+    ):
+        pytest.fail("the second block of a transaction holds nothing")
     with second.session.exclusive(timeout=0):
         pass
+
+
+def test_exclusive_access_holds_from_the_first_access_to_the_end(world: World) -> None:
+    session_id = world.new(n=1)
+    whole = Transaction(world.manager, Visit(session_id, "", "exclusive"))
+    other = world.begin(session_id)
+    with other.session.exclusive(timeout=0):
+        pass  # nothing is held yet
+    assert whole.session["n"] == 1
+    with whole.session.exclusive(timeout=0):
+        whole.session["n"] = 2
+    with pytest.raises(LockTimeout), other.session.exclusive(timeout=0):
+        pytest.fail("two at once")
+    whole.close()
+    with other.session.exclusive(timeout=0):
+        assert other.session["n"] == 2
 
 
 def test_exclusive_without_a_stored_session_just_runs(world: World) -> None:
@@ -578,8 +1050,6 @@ def test_a_look_at_the_stored_session_is_no_access(world: World) -> None:
 
 # -- lifetimes ---------------------------------------------------------------------------------
 
-HOUR = 3600.0
-
 
 def test_an_idle_session_expires_and_an_active_one_does_not() -> None:
     world = World(lifetimes=Lifetimes(idle=HOUR, absolute=100 * HOUR))
@@ -642,15 +1112,25 @@ def test_a_login_begins_the_absolute_lifetime_anew_and_a_cycle_does_not() -> Non
     login.session.login("alice")
     login.commit()
     assert world.begin(id_of(login)).session.created_at == START + 6 * HOUR
+    world.now += HOUR
+    cycle = world.begin(id_of(login))
+    cycle.session.cycle_id()
+    cycle.commit()
+    assert world.begin(id_of(cycle)).session.principal == "alice"
+    assert world.begin(id_of(cycle)).session.created_at == START + 6 * HOUR
 
 
 def test_remember_keeps_one_session_longer_up_to_the_absolute_lifetime() -> None:
     world = World(lifetimes=Lifetimes(idle=HOUR, absolute=50 * HOUR))
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
-    transaction.session.remember(20 * HOUR)
+    transaction.session.remember(timedelta(hours=20))
     transaction.commit()
-    world.now += 19 * HOUR
+    world.now += HOUR / 2
+    transaction = world.begin(session_id)
+    assert transaction.session["n"] == 1
+    assert transaction.commit() == "unchanged", "touched in proportion to its own lifetime"
+    world.now += 18.5 * HOUR
     transaction = world.begin(session_id)
     assert transaction.session["n"] == 1
     assert transaction.session.lifetime == 20 * HOUR

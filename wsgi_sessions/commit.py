@@ -31,13 +31,14 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import new_id, short_key, store_key
 from wsgi_sessions.merge import merge
-from wsgi_sessions.serialization import Commit, Envelope, encode, open_sealed, seal
+from wsgi_sessions.serialization import Commit, Envelope, encode, history, open_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wsgi_sessions.conflict import Conflict
     from wsgi_sessions.events import Events
-    from wsgi_sessions.merge import Conflict, Delta
+    from wsgi_sessions.merge import Delta
     from wsgi_sessions.stores.base import Record, SessionStore
 
 OnConflict = Literal["last-wins", "raise"]
@@ -97,7 +98,7 @@ class Pending:
             marks = merge(base.marks, self.marks, theirs.marks).data
         envelope = Envelope(
             theirs.created_at,
-            [*_recent(theirs.commits, self.commit.at), self.commit],
+            history([*_recent(theirs.commits, self.commit.at), self.commit]),
             marks,
             data.data,
         )
@@ -109,7 +110,11 @@ class Pending:
 
 
 class Committer:
-    """Stores what sessions changed. Knows no session object, only snapshots and deltas."""
+    """Stores what sessions changed. Knows no session object, only snapshots and deltas.
+
+    `announce` is told the key and envelope of a record before that is made, to index it: if it
+    raises, nothing has happened yet.
+    """
 
     def __init__(
         self,
@@ -120,6 +125,7 @@ class Committer:
         on_conflict: OnConflict,
         max_size: int,
         clock: Callable[[], float],
+        announce: Callable[[str, Envelope], None],
     ) -> None:
         self._store = store
         self._lifetimes = lifetimes
@@ -127,10 +133,11 @@ class Committer:
         self._on_conflict = on_conflict
         self._max_size = max_size
         self._clock = clock
+        self._announce = announce
 
     def create(self, pending: Pending) -> Snapshot:
         """Store a new session under a new id."""
-        empty = Envelope(pending.commit.at, [], {}, {})
+        empty = Envelope(pending.commit.at, history([]), {}, {})
         envelope, _ = pending.onto(empty, empty)
         return self._create(pending, envelope)
 
@@ -158,7 +165,7 @@ class Committer:
                     continue
                 done = theirs
             else:
-                done = base._replace(version=version, expires_at=expires_at, envelope=envelope)
+                done = Snapshot(base.session_id, base.key, version, expires_at, envelope)
             self._report(base, theirs, pending, conflicts)
             return done
         raise StoreUnavailable(
@@ -216,6 +223,7 @@ class Committer:
             session_id = new_id()
             key = store_key(session_id)
             payload, expires_at = self._sealed(envelope, key)
+            self._announce(key, envelope)
             try:
                 self._store.create(key, payload, expires_at)
             except SessionExists:
@@ -279,7 +287,7 @@ class Committer:
     @staticmethod
     def _tombstone(pending: Pending) -> Envelope:
         marks = {ENDED: msgspec.Raw(encode("cycled"))}
-        return Envelope(pending.commit.at, [pending.commit], marks, {})
+        return Envelope(pending.commit.at, history([pending.commit]), marks, {})
 
     def _report(
         self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]

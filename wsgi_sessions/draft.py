@@ -43,14 +43,16 @@ class Draft:
     """A snapshot (None: nothing is stored yet) with changes on top.
 
     `data` are the application's keys, `marks` what this package keeps about the session, `cycling`
-    says that it shall get a new id, `doomed` are the snapshots that a log-out shall destroy,
-    `is_gone` that a later look at the store found the snapshot destroyed.
+    says that it shall get a new id, `is_flushed` that there was a log-out, `doomed` are the
+    snapshots that it shall destroy, `is_gone` that a later look at the store found the snapshot
+    destroyed.
     """
 
-    __slots__ = ("_marks", "cycling", "data", "doomed", "is_gone", "snapshot")
+    __slots__ = ("_marks", "cycling", "data", "doomed", "is_flushed", "is_gone", "snapshot")
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self.doomed: list[Snapshot] = []
+        self.is_flushed = False
         self.adopt(snapshot)
 
     def adopt(self, snapshot: Snapshot | None) -> None:
@@ -98,6 +100,7 @@ class Draft:
         """Undo what was changed since the checkpoint."""
         self.adopt(checkpoint.snapshot)
         self.cycling, self.doomed = checkpoint.cycling, checkpoint.doomed
+        self.is_flushed = bool(self.doomed)
         self.data.restore(checkpoint.data)
         self.marks.restore(checkpoint.marks)
 
@@ -105,6 +108,7 @@ class Draft:
         """Doom what is stored, and begin anew with nothing."""
         if self.snapshot is not None:
             self.doomed.append(self.snapshot)
+        self.is_flushed = True
         self.adopt(None)
 
     def mark(self, name: str) -> Any:
@@ -128,4 +132,4 @@ class Draft:
 
     def is_changed(self) -> bool:
         """Whether there is something to commit."""
-        return bool(self.doomed or self.cycling or self.data.delta() or self.marks_delta())
+        return bool(self.is_flushed or self.cycling or self.data.delta() or self.marks_delta())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsgi_sessions.merge import Conflict
+    from wsgi_sessions.conflict import Conflict
     from wsgi_sessions.stores.base import Record
 
 

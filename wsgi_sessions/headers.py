@@ -17,7 +17,10 @@ def without_cookie(headers: Headers, name: str) -> Headers:
 
 def vary_on_cookie(headers: Headers) -> Headers:
     """A new list in which Vary has Cookie (RFC 9110, section 12.5.5); ``*`` says that already."""
-    if all(name.lower() != "vary" for name, _ in headers):
+    for name, _ in headers:
+        if name.lower() == "vary":
+            break
+    else:  # as in most responses
         return [*headers, ("Vary", "Cookie")]
     fields = {field.lower() for field in _items(headers, "vary")}
     if fields & {"*", "cookie"}:

@@ -15,7 +15,7 @@ from msgspec import Raw
 from wsgi_sessions.commit import ENDED
 from wsgi_sessions.errors import SessionError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.serialization import Envelope, encode, seal
+from wsgi_sessions.serialization import Envelope, encode, history, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -184,7 +184,7 @@ class _Probe:
     def _payload(self, number: int) -> bytes:
         """An envelope, so that nobody takes it for damage; ended, so that it is no session."""
         marks = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
-        return seal(Envelope(time.time(), [], marks, {}), self._key)
+        return seal(Envelope(time.time(), history([]), marks, {}), self._key)
 
     def _expect(self, payload: bytes, version: int, found: Any) -> None:
         if found is None or (found.version, found.payload) != (version, payload):

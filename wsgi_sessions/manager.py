@@ -76,6 +76,7 @@ class SessionManager:
             on_conflict=on_conflict,
             max_size=max_size,
             clock=clock,
+            announce=self._index,
         )
 
     # -- one session ---------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class SessionManager:
         Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
         session is then as it was.
         """
-        destroyed = bool(draft.doomed) and self.destroy_doomed(draft)
+        destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data = draft.data.delta()
         if self._principal_key is not None and self._principal_key in data:
             self._follow_principal_key(draft, self._principal_key)
@@ -155,15 +156,18 @@ class SessionManager:
             self._schedule(base, saved)
 
     def destroy_doomed(self, draft: Draft) -> bool:
-        """Destroy what the draft's log-out asked to. Done for failed requests too."""
-        destroyed = bool(draft.doomed)
+        """Destroy what the draft's log-out asked to. Done for failed requests too.
+
+        Whether there was a log-out; of a session that was gone already, too.
+        """
         while draft.doomed:
             snapshot = draft.doomed[-1]
             self.backend.sessions.delete(snapshot.key)
             self._forget(snapshot)
             self.events.emit("destroyed", short_key(snapshot.key))
             draft.doomed.pop()
-        return destroyed
+        flushed, draft.is_flushed = draft.is_flushed, False
+        return flushed
 
     def set_aside(self, snapshot: Snapshot, reason: str) -> None:
         """Put a record out of the way in which a value turned out to be damaged."""
@@ -197,7 +201,6 @@ class SessionManager:
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
         snapshot = self._committer.create(pending)
-        self._index(snapshot)
         draft.advance(snapshot)
         self._schedule(None, snapshot)
         self.events.emit("created", short_key(snapshot.key))
@@ -207,7 +210,6 @@ class SessionManager:
         logged_in = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
         created_at = pending.commit.at if logged_in else base.envelope.created_at
         snapshot = self._committer.cycle(base, pending, created_at=created_at)
-        self._index(snapshot)
         self._forget(base)
         draft.advance(snapshot)
         self._schedule(base, snapshot)
@@ -317,12 +319,12 @@ class SessionManager:
         if self.backend.quarantine is not None:
             self.backend.quarantine.set_aside(key, version, reason)
 
-    def _index(self, snapshot: Snapshot) -> None:
-        principal = _principal(snapshot.envelope)
+    def _index(self, key: str, envelope: Envelope) -> None:
+        principal = _principal(envelope)
         if principal is not None:
             # Until the last moment at which the session can live: touching needs no index call.
-            until = snapshot.envelope.created_at + self._lifetimes.absolute
-            self.backend.index.add(principal, snapshot.key, until)
+            until = envelope.created_at + self._lifetimes.absolute
+            self.backend.index.add(principal, key, until)
 
     def _forget(self, snapshot: Snapshot) -> None:
         """Remove what is left of a dead record. It is dead already, so a fault is only logged."""

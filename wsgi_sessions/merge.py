@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Raw
 
+from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.serialization import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Basis = Literal["blind", "read", "default"]
-Kind = Literal["overwritten", "identical"]
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,6 @@ class Operate:
 
 Change = Assign | Operate
 Delta = dict[str, Change]
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Two requests changed `path`. "overwritten": theirs differed and is gone; "identical": both
-    wrote the same after reading, so that one of the two updates may be missing."""
-
-    path: str
-    kind: Kind
 
 
 class Merged(NamedTuple):

@@ -69,12 +69,31 @@ def encode(value: object, path: str = "value") -> bytes:
 def decode(data: bytes) -> Any:
     """The value that `encode` was given. Raises `CorruptRecord` if `data` is anything else."""
     try:
-        return _decoder.decode(data)
+        value = _decoder.decode(data)
     except UnsupportedFormat:
         raise
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # What hostile bytes can raise in msgspec and in the constructors of the types above.
         raise CorruptRecord(f"a value does not decode ({type(error).__name__})") from error
+    # Fewer bytes cannot nest too deep. Where the interpreter's own limit lies depends on its
+    # version: some would take a depth here that `encode` refuses.
+    if len(data) > MAX_DEPTH and _is_too_deep(value):
+        raise CorruptRecord("a value is nested too deep")
+    return value
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 2):
+        level = [
+            child
+            for parent in level
+            if type(parent) in _CONTAINERS
+            for child in (parent.values() if isinstance(parent, dict) else parent)  # type: ignore[attr-defined]
+        ]
+        if not level:
+            return False
+    return True
 
 
 def is_mutable(value: object) -> bool:
@@ -205,6 +224,7 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
     UUID: lambda value, _path, _depth: msgspec.msgpack.Ext(_Ext.UUID, value.bytes),
 }
 _MUTABLE = frozenset({list, dict, set, tuple})  # a tuple may hold a list
+_CONTAINERS = _MUTABLE | {frozenset}
 
 
 def _unpack_ext(code: int, data: memoryview) -> Any:
@@ -276,19 +296,37 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Envelope(msgspec.Struct, array_like=True):
-    """A whole session as it is stored; the values of `marks` and `data` are still encoded.
+    """A whole session as it is stored; everything in it is still encoded.
 
-    `created_at`: seconds since the epoch. `commits`: the latest commits, newest last. `marks`: what
-    this package keeps about the session (principal, lifetime). `data`: the application's own keys.
+    `created_at`: seconds since the epoch. `history`: the latest commits (see `commits`). `marks`:
+    what this package keeps about the session (principal, lifetime). `data`: the application's own
+    keys.
     """
 
     created_at: float
-    commits: list[Commit]
+    history: msgspec.Raw
     marks: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
 
+    @property
+    def commits(self) -> list[Commit]:
+        """The latest commits, newest last; only who changes the session needs them.
+
+        Raises CorruptRecord.
+        """
+        try:
+            return _commits_decoder.decode(self.history)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise CorruptRecord(f"its history does not decode ({type(error).__name__})") from error
+
+
+def history(commits: list[Commit]) -> msgspec.Raw:
+    """Commits as an envelope holds them."""
+    return msgspec.Raw(_encoder.encode(commits))
+
 
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_commits_decoder = msgspec.msgpack.Decoder(list[Commit])
 
 
 def seal(envelope: Envelope, key: str) -> bytes:

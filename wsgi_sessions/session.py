@@ -16,7 +16,7 @@ from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from decimal import Decimal
 
@@ -77,11 +77,7 @@ class Session(MutableMapping[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or `default`."""
         # Mapping.get would raise and catch a KeyError for every absent key.
-        try:
-            value = self._read().data.get(key)
-        except CorruptRecord as error:
-            self._source.damaged(error)
-            raise
+        value = self._decoding(self._read().data.get, key)
         return default if value is ABSENT else value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -125,7 +121,7 @@ class Session(MutableMapping[str, Any]):
         TypeError if the value is no number.
         """
         _check_key(key)
-        return self._write().data.increment(key, by)
+        return self._decoding(self._write().data.increment, key, by)
 
     def append(self, key: str, value: Any) -> None:
         """Append to a list (absent: empty), so that overlapping appends all stay.
@@ -133,7 +129,7 @@ class Session(MutableMapping[str, Any]):
         Raises TypeError if the value is no list.
         """
         _check_key(key)
-        self._write().data.append(key, value)
+        self._decoding(self._write().data.append, key, value)
 
     def exclusive(self, timeout: float = 5.0) -> AbstractContextManager[None]:
         """A block that no other `exclusive` block of this session overlaps.
@@ -267,6 +263,14 @@ class Session(MutableMapping[str, Any]):
         if draft.snapshot is None:
             self._require_cookie("a new session")
         return draft
+
+    def _decoding(self, action: Callable[..., Any], *args: Any) -> Any:
+        """Call what may decode a stored value; one that is damaged is reported."""
+        try:
+            return action(*args)
+        except CorruptRecord as error:
+            self._source.damaged(error)
+            raise
 
     def _require_cookie(self, what: str) -> None:
         if self._source.phase is not Phase.OPEN:

@@ -201,10 +201,10 @@ class Transaction:
             try:
                 yield
                 self._require_life()
+                self._commit_block(draft)
             except BaseException:
                 draft.restore(checkpoint)
                 raise
-            self._commit_block(draft)
 
     def _load(self) -> Snapshot | None:
         session_id = self._request.session_id()

@@ -26,6 +26,9 @@ class Workspace:
     __slots__ = ("_assigned", "_base", "_defaults", "_deleted", "_operations", "_seen", "_values")
 
     def __init__(self, base: Mapping[str, Raw]) -> None:
+        self._begin(base)
+
+    def _begin(self, base: Mapping[str, Raw]) -> None:
         self._base = base
         self._values: dict[str, Any] = {}
         self._assigned: dict[str, bytes] = {}
@@ -147,17 +150,12 @@ class Workspace:
         A value that stands as it is in the new base is kept: the application may hold it, and what
         it still does to it is a change of the new base.
         """
-        old, self._base = self._values, base
-        self._values = {
-            key: value
-            for key, value in old.items()
-            if is_mutable(value) and key in base and encode(value) == bytes(base[key])
-        }
-        self._assigned.clear()
-        self._defaults.clear()
-        self._deleted.clear()
-        self._operations.clear()
-        self._seen = set(self._values)
+        old = self._values
+        self._begin(base)
+        for key, value in old.items():
+            if is_mutable(value) and key in base and encode(value) == bytes(base[key]):
+                self._values[key] = value
+                self._seen.add(key)
 
     def has(self, key: str) -> bool:
         """Whether the key is there. It does not count as read."""

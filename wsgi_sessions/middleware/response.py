@@ -10,7 +10,6 @@ What an application returns stays what it was where servers look at it: a list s
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Handler(Protocol):
         """
 
     def fail(self, error: BaseException) -> Answer | None:
-        """The application raised before the headers left. None: let it go to the server."""
+        """The application raised. None: let it go to the server, as once the headers have left."""
 
     def end(self, *, ran_on: bool) -> None:
         """All is over, once, however it went.
@@ -82,9 +81,11 @@ class LateResponse:
             if isinstance(body, (list, tuple)) or self._is_file(body):
                 return self._whole(body)
         except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
-            if hasattr(body, "close"):
-                body.close()
-            return [self.fail(error)]
+            try:
+                return [self.fail(error)]
+            finally:
+                if hasattr(body, "close"):
+                    body.close()
         return Body(self, body)
 
     def send_headers(self) -> bytes | None:
@@ -101,12 +102,18 @@ class LateResponse:
 
     def fail(self, error: BaseException) -> bytes:
         """The body to send for an error of the application; raises it if there is none."""
-        answer = None if self._write is not None else self._handler.fail(error)
-        self.end(ran_on=False)
-        if answer is None:
+        answer = self.give_up(error)
+        if answer is None or self._write is not None:
             raise error
         self._send(answer)
         return self._pending or b""
+
+    def give_up(self, error: BaseException) -> Answer | None:
+        """Tell the handler of an error, and that all is over; its answer."""
+        try:
+            return None if self._ended else self._handler.fail(error)
+        finally:
+            self.end(ran_on=False)
 
     def end(self, *, ran_on: bool) -> None:
         """Tell the handler, once."""
@@ -128,6 +135,7 @@ class LateResponse:
         replaced = self._write is None and self.send_headers() is not None
         if replaced:
             self._write(self._pending)
+            self._pending = b""  # sent, and nothing else will be
         elif self._pending is None:
             self._write(data)
 
@@ -145,7 +153,7 @@ class LateResponse:
             return body  # type: ignore[no-any-return]  # what the application gave
         if hasattr(body, "close"):
             body.close()
-        return [] if was_sent else [replacement]
+        return [replacement]
 
     def _is_file(self, body: object) -> bool:
         wrapper = self._environ.get("wsgi.file_wrapper")
@@ -155,14 +163,13 @@ class LateResponse:
 class Body:
     """A body that is made while it is sent: a generator, or anything with a `close`."""
 
-    __slots__ = ("_body", "_chunks", "_failed", "_is_replaced", "_response")
+    __slots__ = ("_body", "_chunks", "_is_replaced", "_response")
 
     def __init__(self, response: LateResponse, body: Iterable[bytes]) -> None:
         self._response = response
         self._body = body
         self._chunks: Iterator[bytes] | None = None
         self._is_replaced = False
-        self._failed = False
 
     def __iter__(self) -> Body:
         return self
@@ -176,7 +183,7 @@ class Body:
             chunk = next(self._chunks, None)
             replacement = self._response.send_headers()
         except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
-            self._failed = self._is_replaced = True
+            self._is_replaced = True
             return self._response.fail(error)
         if replacement is not None:
             self._is_replaced = True
@@ -187,10 +194,10 @@ class Body:
 
     def close(self) -> None:
         """Close the application's body, then end the transaction, even if the former raises."""
-        with ExitStack() as stack:
-            stack.push(self._end)
+        try:
             if hasattr(self._body, "close"):
                 self._body.close()
-
-    def _end(self, kind: object, _error: object, _traceback: object) -> None:
-        self._response.end(ran_on=kind is None and not self._failed)
+        except BaseException as error:
+            self._response.give_up(error)
+            raise
+        self._response.end(ran_on=True)

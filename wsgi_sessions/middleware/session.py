@@ -102,8 +102,8 @@ class SessionMiddleware:
         return "exclusive"
 
     def warn_of_http(self) -> None:
-        """Say once per process that a cookie goes out without Secure."""
-        if not self._told_of_http:
+        """Say once per process that a cookie goes out without Secure, if nobody asked for that."""
+        if not self._told_of_http and self.cookie.policy.secure != "never":
             self._told_of_http = True
             self.manager.events.emit(
                 "insecure",
@@ -200,7 +200,8 @@ class Exchange:
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
         if result == "destroyed":
-            return cookie.delete(scheme=scheme)
+            sent_one = self._presented is not None and self._presented.state != "absent"
+            return cookie.delete(scheme=scheme) if sent_one else None
         if snapshot is None:
             return None
         asked = _asked_lifetime(snapshot)

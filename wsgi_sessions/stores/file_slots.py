@@ -37,58 +37,83 @@ _CHECKSUM = Struct(">I")
 _CHECKED_BYTES = _HEADER_BYTES - _CHECKSUM.size
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
-_BLANK, _TORN = 0, -1
+
+
+class Place(NamedTuple):
+    """A slot in a file: where it begins, and the largest payload that fits, in bytes."""
+
+    offset: int
+    capacity: int
 
 
 class Slots(NamedTuple):
     """What a file holds: the newest valid record and the slot it is in, and which slots are torn.
 
-    An invalid slot means that a writer is at work, or died. `half` is the bytes a slot takes.
+    An invalid slot means that a writer is at work, or died.
     """
 
     record: Record | None
     newest: int
     torn: tuple[int, ...]
-    half: int
 
-    @property
-    def capacity(self) -> int:
-        """The largest payload that fits, in bytes."""
-        return self.half - _HEADER_BYTES
 
-    def offset(self, slot: int) -> int:
-        """Where a slot begins in the file."""
-        return _TOUCH_BYTES + slot * self.half
+def newest(data: bytes, key: str) -> tuple[Record, int] | None:
+    """The newest record and its slot, if no slot is torn; None: `parse` tells more.
+
+    Every request comes this way. Raises UnsupportedFormat if a newer release wrote a slot.
+    """
+    half = (len(data) - _TOUCH_BYTES) // 2
+    if half <= _HEADER_BYTES:
+        return None
+    owner = bytes.fromhex(key[:32])
+    first = _header(data, _TOUCH_BYTES, half, owner)
+    second = _header(data, _TOUCH_BYTES + half, half, owner)
+    if first is None or second is None:
+        return None
+    # The older payload is not looked at: a writer may well be at work on it.
+    if first[0] > second[0]:
+        record = _record(data, _TOUCH_BYTES, first)
+        return None if record is None else (record, 0)
+    record = _record(data, _TOUCH_BYTES + half, second)
+    return None if record is None else (record, 1)
+
+
+def place(size: int, slot: int) -> Place:
+    """Where a slot is in a file of `size` bytes."""
+    half = (size - _TOUCH_BYTES) // 2
+    return Place(_TOUCH_BYTES + slot * half, half - _HEADER_BYTES)
 
 
 def parse(data: bytes, key: str) -> Slots:
-    """Read a file's content. Raises UnsupportedFormat if a newer release wrote a slot."""
+    """All that a file's content says. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
-        return Slots(None, 0, (0, 1), max(half, 0))
+        return Slots(None, 0, (0, 1))
     owner = bytes.fromhex(key[:32])
-    versions = (_version(data, 0, half, owner), _version(data, 1, half, owner))
-    newest = 0 if versions[0] > versions[1] else 1
-    torn = () if _TORN not in versions else (versions.index(_TORN),)
-    record = _record(data, newest, half) if versions[newest] > 0 else None
-    if record is not None:
-        # The older payload is not looked at: a writer may well be at work on it.
-        return Slots(_touched(record, data), newest, torn, half)
-    older = 1 - newest
-    record = _record(data, older, half) if versions[older] > 0 else None
-    if record is not None:
-        return Slots(_touched(record, data), older, (newest,), half)
-    return Slots(None, 0, (0, 1), half)
+    headers = {slot: _header(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)}
+    torn = [slot for slot, header in headers.items() if header is None]
+    found = [(header[0], slot) for slot, header in headers.items() if header is not None]
+    for version, slot in sorted(found, reverse=True):
+        record = _record(data, _TOUCH_BYTES + slot * half, headers[slot] or _BLANK)
+        if record is not None:
+            return Slots(record, slot, tuple(torn))
+        if version > 0:
+            torn.append(slot)
+    return Slots(None, 0, tuple(torn))
 
 
-def _version(data: bytes, slot: int, half: int, owner: bytes) -> int:
-    """The version in a slot's header, or _BLANK or _TORN."""
-    start = _TOUCH_BYTES + slot * half
-    magic, number, capacity, length, version, expires_at, binding, _, checksum = (
+_Header = tuple[int, int, float, int]
+"""Version (0: nothing was written), length, expiry and checksum of a slot's payload."""
+_BLANK: _Header = (0, 0, 0.0, 0)
+
+
+def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
+    """The header of the slot at `start`: _BLANK if nothing was written, None if it is torn."""
+    magic, number, capacity, length, version, expires_at, binding, payload_checksum, checksum = (
         _HEADER.unpack_from(data, start)
     )
     if magic != MAGIC:
-        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else _TORN
+        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else None
     if number > FORMAT:
         raise UnsupportedFormat(
             f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
@@ -99,23 +124,24 @@ def _version(data: bytes, slot: int, half: int, owner: bytes) -> int:
         or binding != owner
         or not length <= capacity == half - _HEADER_BYTES
         or not math.isfinite(expires_at)
+        or not version
     ):
-        return _TORN
-    return int(version) or _TORN
+        return None
+    return version, length, expires_at, payload_checksum
 
 
-def _record(data: bytes, slot: int, half: int) -> Record | None:
-    """The record of a slot with a valid header, if its payload is whole."""
-    start = _TOUCH_BYTES + slot * half
-    _, _, _, length, version, expires_at, _, checksum, _ = _HEADER.unpack_from(data, start)
-    start += _HEADER_BYTES
-    payload = data[start : start + length]
-    return Record(version, payload, expires_at) if crc32(payload) == checksum else None
+def _record(data: bytes, start: int, header: _Header) -> Record | None:
+    """The record of a slot, if there is one and its payload is whole."""
+    version, length, expires_at, checksum = header
+    body = start + _HEADER_BYTES
+    payload = data[body : body + length]
+    if not version or crc32(payload) != checksum:
+        return None
+    record = Record(version, payload, expires_at)
+    return record if data[:8] == _NO_TOUCH else _touched(record, data)
 
 
 def _touched(record: Record, data: bytes) -> Record:
-    if data[:8] == _NO_TOUCH:
-        return record
     version, expires_at, checksum = _TOUCH.unpack_from(data)
     if version != record.version or checksum != crc32(data[:16]) or not math.isfinite(expires_at):
         return record  # of an older version, or just being written: a touch is never essential

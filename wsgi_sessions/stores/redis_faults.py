@@ -164,7 +164,9 @@ class Breaker:
 
     After `threshold` operations in a row without an answer it opens: for `pause` seconds every
     other operation fails at once. Then one operation at a time is let through as a probe; an answer
-    closes the breaker, none keeps it open for another `pause`. Any answer counts, errors too.
+    closes the breaker, none keeps it open for another `pause`. Any answer counts, errors too. Who
+    comes while the probe is under way waits for it, for at most `patience` seconds: a server that
+    is back answers at once, and nobody need be refused.
 
     Thread-safe. `clock` is monotonic, in seconds.
     """
@@ -175,11 +177,13 @@ class Breaker:
         *,
         threshold: int = 3,
         pause: float = 1.0,
+        patience: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = server
         self._threshold = threshold
         self._pause = pause
+        self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
         self._retry_at = 0.0
@@ -190,16 +194,29 @@ class Breaker:
 
     @contextmanager
     def probe(self) -> Iterator[None]:
-        """Be the one that tries. Raises `CircuitOpen` while it is not time, or another one is."""
-        with self._lock:
-            if not self.closed and (self._probing or self._clock() < self._retry_at):
+        """Be the one that tries, or come after it. Raises `CircuitOpen` while it is not time."""
+        deadline = time.monotonic() + self._patience
+        while not self._may_go():
+            if time.monotonic() >= deadline:
                 raise CircuitOpen(f"{self.failures} operations in a row failed: {self._last}")
-            self._probing = True
+            time.sleep(0.002)
         try:
             yield
         finally:
             # Also when the probe was interrupted and says neither success nor failure.
             self._probing = False
+
+    def _may_go(self) -> bool:
+        """Whether this caller may use the server. Raises `CircuitOpen` while it is not time."""
+        with self._lock:
+            if self.closed:
+                return True
+            if self._clock() < self._retry_at:
+                raise CircuitOpen(f"{self.failures} operations in a row failed: {self._last}")
+            if self._probing:
+                return False
+            self._probing = True
+            return True
 
     def answered(self) -> None:
         """The server answered."""

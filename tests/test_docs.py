@@ -1,0 +1,168 @@
+"""The documents are tests: what they name exists, and what exists is named.
+
+Their programs are run by ``test_docs_programs.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+from documents import CONTRIBUTING, DOCUMENTS, README, ROOT, blocks, codes, rows
+
+import wsgi_sessions
+from wsgi_sessions import ConfigurationError, open_backend
+from wsgi_sessions.cli import main
+from wsgi_sessions.config import SETTINGS
+from wsgi_sessions.config_help import markdown_table
+from wsgi_sessions.events import EventName, Events
+
+DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/wsgi-sessions demo"
+TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+PACKAGE = Path(wsgi_sessions.__file__).parent
+SOURCES = [path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+# -- set-up ----------------------------------------------------------------------------------------
+
+
+def test_both_commands_are_the_ones_that_ci_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    for name, command in {"DEMO": DEMO, "TESTS": TESTS}.items():
+        assert f"\n    {command}\n" in README
+        assert f'\n{name}="{command}"\n' in script
+        assert f'"${name}"' in script, "defined, but not run"
+    assert f"\n    {TESTS}\n" in CONTRIBUTING
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def test_errors_and_all_public_names_are_documented() -> None:
+    for name in wsgi_sessions.__all__:
+        assert any(re.search(rf"\b{name}\b", text) for text in DOCUMENTS.values()), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_class_that_is_named_exists(document: str) -> None:
+    source = "\n".join(SOURCES)
+    for code in codes(DOCUMENTS[document]):
+        for name in re.findall(r"\b[A-Z][a-z]+[A-Z][A-Za-z]+\b", code):
+            assert re.search(rf"\b{name}\b", source), name
+
+
+# -- settings, commands, stores --------------------------------------------------------------------
+
+
+def test_the_table_of_settings_is_the_generated_one() -> None:
+    made = re.search(r"<!-- settings.*-->\n([\s\S]*)<!-- end of settings -->", README)
+    assert made is not None
+    assert made[1] == markdown_table(), "see 'To add a setting' in CONTRIBUTING.md"
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {name for declared in SETTINGS.values() for name in declared.variables()}
+    for text in [*DOCUMENTS.values(), (ROOT / "CHANGELOG.md").read_text(), *SOURCES]:
+        # Not what only begins a name, such as the prefix that they share.
+        assert set(re.findall(r"\bWSGI_SESSIONS_[A-Z_]*[A-Z](?![A-Z_{])", text)) <= known
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    documented = {
+        codes(command)[0].removeprefix("wsgi-sessions "): set(re.findall(r"--[a-z-]+", about))
+        for command, about in rows("command")
+    }
+    assert documented == {name: options_of(command) for name, command in main.commands.items()}
+    assert options_of(main) == {"--version"}
+    for document in DOCUMENTS.values():
+        assert set(re.findall(r"wsgi-sessions ([a-z]+)", document)) <= documented.keys()
+
+
+def options_of(command: click.Command) -> set[str]:
+    """All but --help."""
+    return {name for parameter in command.params for name in parameter.opts}
+
+
+def test_the_choices_of_the_demonstration_are_documented() -> None:
+    (about,) = [about for command, about in rows("command") if command.endswith("demo`")]
+    kinds = [parameter.type for parameter in main.commands["demo"].params]
+    choices = ["|".join(kind.choices) for kind in kinds if isinstance(kind, click.Choice)]
+    assert choices
+    assert all(choice in about for choice in choices)
+
+
+def test_the_table_of_stores_is_complete(tmp_path: Path) -> None:
+    """Every scheme is there, and every example is accepted."""
+    with pytest.raises(ConfigurationError) as error:
+        open_backend("nonsense://")
+    urls = [codes(url)[0] for url, *_ in rows("`WSGI_SESSIONS_URL`")]
+    assert {url.partition("://")[0] for url in urls} == set(
+        re.findall(r"([a-z+]+)://", str(error.value))
+    )
+    certificate = tmp_path / "redis.pem"
+    certificate.touch()
+    for url in urls:
+        here = re.sub(r"=/.*\.pem$", f"={certificate}", url)
+        open_backend(here.replace("/var/lib", str(tmp_path))).close()
+
+
+# -- what is in the log ----------------------------------------------------------------------------
+
+
+def test_the_table_of_events_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    documented = {codes(name)[0]: level for name, level, _ in rows("event")}
+    caplog.set_level("DEBUG")
+    for name in get_args(EventName):
+        Events().emit(name, "0123456789")
+    logged = {record.getMessage().split()[1]: record.levelname for record in caplog.records}
+    assert documented == logged
+    assert "session created session=0123456789" in caplog.messages
+
+
+@pytest.mark.parametrize("line", [codes(line)[0] for line, _ in rows("other lines")])
+def test_log_lines_are_written_somewhere(line: str) -> None:
+    texts = [
+        node.value
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    pattern = ".*".join(map(re.escape, line.split(" … ")))
+    assert any(re.search(pattern, text) for text in texts)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    named = [
+        code for code in codes(text) if re.match(r"(wsgi_sessions|tests|benchmarks|\.ci)/", code)
+    ]
+    for name in {*linked, *named}:
+        assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_the_picture_of_the_layers_is_complete() -> None:
+    picture = blocks("", CONTRIBUTING)[0]
+    for path in PACKAGE.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            assert re.search(rf"(?<!\w){path.stem}(?!\w)", picture), path.stem
+
+
+def test_no_file_speaks_of_the_machine_that_it_was_written_on() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0")[:-1]]
+    if listed.returncode:  # no clone, as where a release was unpacked
+        tests = Path(__file__).parent.glob("*.py")
+        paths = [*ROOT.glob("*.md"), *PACKAGE.rglob("*.py"), *tests]
+    homes = re.compile(rf"(?<!\w)(?:/root|/work|/Users|{re.escape(str(ROOT))})/")
+    for path in filter(Path.is_file, paths):
+        assert not homes.search(path.read_text("utf-8")), path
