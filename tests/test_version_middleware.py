@@ -155,6 +155,7 @@ def test_a_stale_session_is_refreshed_in_the_same_request(site: Site) -> None:
 
 def test_data_and_stamps_are_one_commit(site: Site) -> None:
     browser = site.browser("alice")
+    site.names["alice"] = "Alicia"
     site.stamps.bump("global")
     browser.get("/", **PAGE)
     assert site.calls == {"load": 2, "save": 1}  # the second under the session's mutex
@@ -441,16 +442,17 @@ def _leaves(session: Any, environ: Any) -> Any:
     return {"name": "Alice"}
 
 
-FAILURES: dict[str, Callable[[Any, Any], Any]] = {
-    "raises": _raises,
-    "finds nobody": lambda session, environ: None,
-    "no mapping": lambda session, environ: 7,
-    "leaves out a required key": lambda session, environ: {"email": "x"},
-    "another principal": _becomes_bob,
-    "logs out": _leaves,
-    "no value for a session": lambda session, environ: {"name": object()},
-    "too large": lambda session, environ: {"name": "x" * 5000},
-    "still invalid": lambda session, environ: {"name": "invalid"},
+# What the hook does, and why the session ends.
+FAILURES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "raises": (_raises, "raised KeyError"),
+    "finds nobody": (lambda session, environ: None, "found nobody"),
+    "no mapping": (lambda session, environ: 7, "raised TypeError"),
+    "leaves out a required key": (lambda session, environ: {"email": "x"}, "left out name"),
+    "another principal": (_becomes_bob, "who the session belongs to"),
+    "logs out": (_leaves, "who the session belongs to"),
+    "no value": (lambda session, environ: {"name": object()}, "raised UnserializableValue"),
+    "too large": (lambda session, environ: {"name": "x" * 5000}, "over its limit"),
+    "still invalid": (lambda session, environ: {"name": "invalid"}, "do not validate"),
 }
 
 
@@ -464,7 +466,7 @@ def test_a_failed_refresh_ends_the_session(how: str, method: str) -> None:
     site = Site(validate=_valid, manager={"max_size": 4096})
     browser, bob = site.browser("alice"), site.browser("bob")
     cookie = browser.cookies["session"]
-    site.on_refresh = FAILURES[how]
+    site.on_refresh, why = FAILURES[how]
     site.stamps.bump("global")
     response = browser.get("/page", method=method, QUERY_STRING="a=1", **PAGE)
     assert response.status == 302
@@ -474,11 +476,24 @@ def test_a_failed_refresh_ends_the_session(how: str, method: str) -> None:
     assert browser.cookies == {}
     assert (response.body == b"") == (method == "HEAD")
     assert len(site.records()) == 1
-    assert len(site.ended()) == 1
+    (said,) = site.ended()
+    assert why in str(said)
     assert site.refreshed == {"alice": 1}
     # The cookie replayed is nobody's; the other session is as it was.
     assert seen(browser.get("/", cookie=f"session={cookie}", **PAGE)) == {}
     assert seen(bob.get("/", **SCRIPT)) == {"name": "Bob"}
+
+
+@pytest.mark.parametrize("how", ["another principal", "logs out"])
+def test_a_session_without_a_principal_belongs_to_somebody_too(how: str) -> None:
+    site = Site()
+    site.pages["/enter"] = lambda session: session.update(name="Carol")
+    browser = Browser(site.app)
+    browser.get("/enter", method="POST", **PAGE)
+    site.on_refresh = FAILURES[how][0]
+    site.stamps.bump("global")
+    assert browser.get("/", **PAGE).status == 302
+    assert site.records() == []
 
 
 def test_without_a_hook_a_stale_session_ends() -> None:
