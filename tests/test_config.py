@@ -17,6 +17,7 @@ from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.kinds import duration, hide_credentials, show_duration, show_size, size
+from wsgi_sessions.version_config import VersionConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,9 @@ def test_the_defaults() -> None:
     assert config.refresh_interval == 60
     assert config.refresh_in == "workers"
     assert config.lease_ttl == 30
+    assert config.version == VersionConfig()
+    assert not config.version.is_on
+    assert config.login_url is None
     assert config.context == ContextConfig()
     assert config.health_path == "/health/session"
     assert config.liveness_path == "/health/live"
@@ -93,6 +97,14 @@ def test_every_setting_is_read() -> None:
         refresh_interval="5m",
         refresh_in="process",
         lease_ttl="10s",
+        version_scopes="global, league:{league_id}",
+        version_required="id,email",
+        version_refresh="app.hooks:renew",
+        version_validate="app.hooks:exists",
+        version_url="postgresql+psycopg://user:word@db/league",
+        version_table="public.system_settings",
+        version_max_age="0",
+        login_url="/login?lang=de",
         context_key="deal, fund",
         context_permission="app.hooks:may_open,app.hooks:Fund.may_open",
         context_enabled="off",
@@ -125,6 +137,16 @@ def test_every_setting_is_read() -> None:
         refresh_interval=300,
         refresh_in="process",
         lease_ttl=10,
+        version=VersionConfig(
+            scopes=("global", "league:{league_id}"),
+            required=("id", "email"),
+            refresh="app.hooks:renew",
+            validate="app.hooks:exists",
+            url="postgresql+psycopg://user:word@db/league",
+            table="public.system_settings",
+            max_age=0,
+        ),
+        login_url="/login?lang=de",
         context=ContextConfig(
             key=("deal", "fund"),
             permission=("app.hooks:may_open", "app.hooks:Fund.may_open"),
@@ -141,6 +163,34 @@ def test_every_setting_is_read() -> None:
         health_timeout=0.5,
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"version_scopes": "a,,b"}, "WSGI_SESSIONS_VERSION_SCOPES='a,,b'"),
+        ({"version_scopes": "a b"}, "such as global"),
+        ({"version_refresh": "app.renew"}, "package.module:function"),
+        ({"version_table": "x;y"}, "plain table name"),
+        ({"version_table": "a.b.c"}, "plain table name"),
+        ({"version_max_age": "2h"}, "0: always ask"),
+        ({"version_url": "nowhere"}, "WSGI_SESSIONS_VERSION_URL"),
+        ({"login_url": "login"}, "/login"),
+        ({"login_url": "//evil.example"}, "/login"),
+        ({"login_url": "/\\evil.example"}, "/login"),
+        ({"login_url": "/a#b"}, "/login"),
+    ],
+)
+def test_what_versions_cannot_be(variables: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**variables)
+    assert words in str(caught.value)
+
+
+def test_the_credentials_of_the_stamps_are_hidden() -> None:
+    config = read(version_url="postgresql://user:hidden-word@db/league")
+    assert "hidden-word" not in repr(config)
+    assert "hidden-word" not in str(describe(config))
 
 
 def test_the_familiar_names_of_contexts_are_read() -> None:

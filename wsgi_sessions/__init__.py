@@ -36,18 +36,24 @@ from wsgi_sessions.middleware.context import (
 from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware, get_session
+from wsgi_sessions.middleware.version import VersionMiddleware
 from wsgi_sessions.permissions import OwnerPermission, TenantPermission
 from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.session import Session
 from wsgi_sessions.stack import build, from_env
+from wsgi_sessions.stores.sql_table import SYSTEM_SETTINGS, VersionTable, create_version_table
+from wsgi_sessions.stores.sql_versions import SqlVersions, bump_version
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.versions import CachedStamps, VersionPolicy
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SYSTEM_SETTINGS",
     "ApplicationContexts",
     "Audit",
     "AuditRecord",
+    "CachedStamps",
     "Config",
     "ConfigurationError",
     "ContextMiddleware",
@@ -70,11 +76,17 @@ __all__ = [
     "SessionManager",
     "SessionMiddleware",
     "SessionTooLarge",
+    "SqlVersions",
     "StoreUnavailable",
     "TenantPermission",
     "UnserializableValue",
+    "VersionMiddleware",
+    "VersionPolicy",
+    "VersionTable",
     "build",
+    "bump_version",
     "check",
+    "create_version_table",
     "explain_context",
     "forget_context",
     "from_env",

@@ -33,6 +33,8 @@ from wsgi_sessions.settings import (
     nearest,
     setting,
 )
+from wsgi_sessions.version_config import LOGIN_URL, VersionConfig
+from wsgi_sessions.version_config import SETTINGS as VERSION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -212,6 +214,13 @@ class Config:
         kinds.duration(1, HOUR, "30 (seconds), 45s or 1m"),
         "how long a request that died keeps the refresher away from its session",
         30.0,
+    )
+    version: VersionConfig = group(VersionConfig, **VERSION_SETTINGS)
+    login_url: str | None = setting(
+        "WSGI_SESSIONS_LOGIN_URL",
+        LOGIN_URL,
+        "where a user logs in whose session could not be made anew; not set: such a one gets 401",
+        None,
     )
     context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
     health_path: str | None = setting(

@@ -11,11 +11,15 @@ from wsgi_sessions.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from _typeshed.wsgi import WSGIEnvironment
+
     from wsgi_sessions.audit import AuditRecord
     from wsgi_sessions.contexts import Load, Store
     from wsgi_sessions.events import Event
+    from wsgi_sessions.middleware.version_visit import Refresh, Validate
     from wsgi_sessions.permissions import MayAccess
     from wsgi_sessions.session import Session
+    from wsgi_sessions.versions import ScopeFunction, StampSource
 
 
 class Hooks(TypedDict, total=False):
@@ -23,7 +27,9 @@ class Hooks(TypedDict, total=False):
 
     `on_event`: see `Events`. `refresh`: see `Refresher`. `may_access`, for several keys a mapping
     of them: see `ContextPolicy`. `in_tenant`: see `TenantPermission`. `load_context` and
-    `store_context`: see `ApplicationContexts`. `on_audit`: see `Audit`.
+    `store_context`: see `ApplicationContexts`. `on_audit`: see `Audit`. `version_refresh`,
+    `version_validate`, `version_scopes`, `version_applies` and `versions` (where stamps come from):
+    see `VersionMiddleware`.
     """
 
     on_event: Callable[[Event], object] | None
@@ -33,6 +39,11 @@ class Hooks(TypedDict, total=False):
     load_context: Load | None
     store_context: Store | None
     on_audit: Callable[[AuditRecord], object] | None
+    version_refresh: Refresh | None
+    version_validate: Validate | None
+    version_scopes: tuple[str, ...] | ScopeFunction | None
+    version_applies: Callable[[WSGIEnvironment], bool] | None
+    versions: StampSource | None
 
 
 def require_known(hooks: Hooks) -> None:

@@ -22,6 +22,7 @@ from wsgi_sessions.middleware.session import SessionMiddleware
 from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
+from wsgi_sessions.version_stack import with_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,13 +58,14 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     manager = _manager(config, backend, Events(_hooks(sweeper, hooks.get("on_event"))))
     secrets = _secrets(config, backend)
     app, contexts = with_contexts(app, config.context, manager, hooks)
+    app, stamps = with_versions(app, config, manager, hooks)
     leases, refresher = _refreshing(config, manager, hooks.get("refresh"))
     if leases is not None:
         app = LeaseMiddleware(app, leases)
     cookie = SessionCookie(config.cookie, IdSigner(secrets))
     app = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
     app = _with_health(app, config, backend, secrets)
-    return Stack(app, manager, config, sweeper, refresher, leases, contexts)
+    return Stack(app, manager, config, sweeper, refresher, leases, contexts, stamps)
 
 
 def open_refresher(
@@ -89,6 +91,7 @@ class Stack:
         refresher: Refresher | None = None,
         leases: Leases | None = None,
         contexts: Mapping[str, ContextPolicy] | None = None,
+        stamps: Backend | None = None,
     ) -> None:
         self._app = app
         self.manager = manager
@@ -97,6 +100,7 @@ class Stack:
         self.contexts = dict(contexts or {})
         self._sweeper = sweeper
         self._refresher = refresher
+        self._stamps = stamps
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
@@ -114,6 +118,8 @@ class Stack:
             self._refresher.close()
         if self.leases is not None:
             self.leases.close()
+        if self._stamps is not None:
+            self._stamps.close()
         self.manager.backend.close()
 
 

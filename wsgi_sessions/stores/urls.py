@@ -43,6 +43,11 @@ def open_backend(
     return opener(url, key_prefix=key_prefix, timeout=timeout, fsync=fsync, clock=clock)
 
 
+def is_store_url(url: str) -> bool:
+    """Whether the URL is meant for a session store, by its scheme."""
+    return url.partition(":")[0] in _OPENERS
+
+
 def _adapter(name: str) -> Any:
     return import_module(f"wsgi_sessions.stores.{name}")
 
