@@ -28,6 +28,7 @@ from wsgi_sessions.middleware.context import (
     forget_context,
     select_context,
 )
+from wsgi_sessions.middleware.session import get_transaction
 from wsgi_sessions.permissions import OwnerPermission, TenantPermission, as_verdict
 from wsgi_sessions.serialization import encode
 from wsgi_sessions.stores.base import Context
@@ -264,6 +265,26 @@ def test_it_is_there_whatever_the_application_looks_at_first(office: Office) -> 
     assert visitor.go("/exclusive") == "8"
     assert visitor.go("/deal") == "8"
     assert office.remembered() == Context(encode(8), NOW)
+
+
+@pytest.mark.parametrize("how", ["access", "peek"])
+def test_a_session_that_another_middleware_read_before(office: Office, how: str) -> None:
+    office.remember(7)
+    middleware: Any = office.app
+
+    def early(environ: Any, start_response: Any) -> Any:
+        transaction = get_transaction(environ)
+        if how == "access":
+            transaction.session.get("n")
+        else:
+            transaction.peek()
+        return office.middleware(environ, start_response)
+
+    visitor = office.visit("alice")
+    middleware._app = early
+    visitor.go("/untouched")
+    assert office.queries == (2 if how == "access" else 0), "to peek is no access"
+    assert visitor.go("/deal") == "7"
 
 
 def test_what_was_restored_is_in_the_session_from_then_on(office: Office) -> None:

@@ -176,7 +176,7 @@ class ContextUse:
             self._restore()
 
     def _restore(self) -> None:
-        draft = self._transaction.draft()
+        draft = self._transaction.peek()
         # `has` and `default`, since to look at the key through the session would count as reading
         # it: what the application then sets blindly would be taken for a conflict.
         if draft.snapshot is None or draft.data.has(self._policy.key):
@@ -187,11 +187,11 @@ class ContextUse:
 
     def _put(self, value: object) -> None:
         # A default: a context that another request selects meanwhile is not overwritten.
-        self._transaction.draft().data.default(self._policy.key, value)
+        self._transaction.peek().data.default(self._policy.key, value)
         self._restored = encode(value)
 
     def _committing(self) -> None:
-        data, key = self._transaction.draft().data, self._policy.key
+        data, key = self._transaction.peek().data, self._policy.key
         if data.is_changed(key) and encode(data.peek(key)) != self._restored:
             self._changed = True
 
@@ -203,7 +203,7 @@ class ContextUse:
         selected, forgotten = self._selected, self._forgotten
         self._before, self._selected = snapshot, None
         self._changed = self._forgotten = False
-        principal = self._transaction.draft().mark(PRINCIPAL)
+        principal = self._transaction.peek().mark(PRINCIPAL)
         if principal is not None and (changed or selected or forgotten):
             self._remember(principal, snapshot, selected, forgotten=forgotten)
 

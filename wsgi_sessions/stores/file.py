@@ -8,6 +8,7 @@ The folder::
 
     FORMAT              made with the folder: while it is there, a missing file is a missing session
     sessions/ab/<key>   the records (see `file_slots`), sharded by the first two digits
+    contexts/ab/<hash>  last contexts (see `file_contexts`)
     index/, locks/, quarantine/, leases/, processes/, refreshes/, secret, sweep
 """
 
