@@ -5,12 +5,12 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 Job = Callable[[], object]
@@ -29,7 +29,8 @@ class Renewable(Protocol):
 class _Process:
     """What belongs to one process: a fork has no threads, and none of its parent's requests."""
 
-    jobs: SimpleQueue[Job | None] = field(default_factory=SimpleQueue)
+    # Looked up here: this module may have been imported before gevent patched the queue.
+    jobs: queue.SimpleQueue[Job | None] = field(default_factory=lambda: queue.SimpleQueue())
     kept: dict[int, weakref.ref[Renewable]] = field(default_factory=dict)
     thread: threading.Thread | None = None
 
@@ -98,7 +99,7 @@ class Keeper:
                     _renew(process, lease)
             try:
                 job = process.jobs.get(timeout=max(0.0, due - now))
-            except Empty:
+            except queue.Empty:
                 continue
             if job is None:
                 return

@@ -149,4 +149,5 @@ class _Process:
 
     runner: HookRunner
     thread: threading.Thread | None = None
-    starting: threading.Lock = field(default_factory=threading.Lock)
+    # Looked up here: this module may have been imported before gevent patched the lock.
+    starting: threading.Lock = field(default_factory=lambda: threading.Lock())
