@@ -244,13 +244,16 @@ class Browser:
     Not for several threads at once: give each a `twin`.
     """
 
-    def __init__(self, port: int, cookie: str | None = None) -> None:
+    def __init__(
+        self, port: int, cookie: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._port = port
         self.cookie = cookie
+        self.headers = dict(headers or {})  # what every request has
 
     def twin(self) -> Browser:
         """Another browser with the same cookie."""
-        return Browser(self._port, self.cookie)
+        return Browser(self._port, self.cookie, self.headers)
 
     @property
     def key(self) -> str:
@@ -262,7 +265,8 @@ class Browser:
         """One request. Raises OSError or HTTPException if the server dies meanwhile."""
         connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            headers = {} if self.cookie is None else {"Cookie": f"{COOKIE}={self.cookie}"}
+            cookie = {} if self.cookie is None else {"Cookie": f"{COOKIE}={self.cookie}"}
+            headers = {**self.headers, **cookie}
             connection.request("GET", f"{path}?{urlencode(query)}", headers=headers)
             response = connection.getresponse()
             reply = Reply(response.status, response.headers, response.read())
