@@ -36,13 +36,14 @@ class HookRunner:
 
     def call(self, session: Session, beat: Callable[[], bool], period: float) -> Ending:
         """Call the hook and wait for it. `beat` is called every `period` seconds, and at its end:
-        when it returns False, the call is "lost"."""
+        when it returns False, the call is "lost"; what it raises goes on."""
         call = self._current = _Call(self._hook, session)
         call.start()
-        ending = self._wait(call, beat, period)
-        if not call.is_done:
-            self._abandoned.append(call)
-        return ending
+        try:
+            return self._wait(call, beat, period)
+        finally:
+            if not call.is_done:
+                self._abandoned.append(call)
 
     def stop(self) -> None:
         """Leave the current call behind, and make no more."""

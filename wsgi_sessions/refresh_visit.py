@@ -34,8 +34,9 @@ Outcome = Literal[
     "claimed",  # another refresher is at it
     "early",  # another refresher has done it
     "over",  # the session is dead, or no longer kept alive
-    "failed",
-    "stopped",
+    "failed",  # the hook raised, hung, or left what cannot be stored
+    "lost",  # the claim: this process was paused for too long, or the server failed over
+    "stopped",  # `Refresher.stop` was called
 ]
 _JITTER = 0.1  # of the interval, so that sessions that began together drift apart
 _log = logging.getLogger("wsgi_sessions.refresher")
@@ -113,8 +114,8 @@ class Visits:
             ending = runner.call(transaction.session, claim.renew, self.policy.ttl / 3)
         finally:
             transaction.close()  # from here on a thread that was left behind can change nothing
-        if ending.kind == "stopped":
-            return "stopped"
+        if ending.kind == "stopped" or ending.kind == "lost":
+            return ending.kind  # it stays due, for whoever comes next
         if ending.kind != "done":
             return self._fail(snapshot, self._reason(ending))
         try:
@@ -128,9 +129,7 @@ class Visits:
         if ending.error is not None:
             _log.warning("the refresh hook raised", exc_info=ending.error)
             return type(ending.error).__name__
-        if ending.kind == "late":
-            return f"it took over {self.policy.deadline:g} s"
-        return "its claim was lost"
+        return f"it took over {self.policy.deadline:g} s"
 
     def _commit(self, transaction: Transaction, key: str) -> Outcome:
         # Read again first: what a request has moved meanwhile (the expiry) must stay.
