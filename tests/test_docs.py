@@ -84,8 +84,9 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
-    """All but --help."""
-    return {name for parameter in command.params for name in parameter.opts}
+    """All but --help, and no arguments."""
+    options = (given for given in command.params if isinstance(given, click.Option))
+    return {name for option in options for name in option.opts}
 
 
 def test_the_choices_of_the_demonstration_are_documented() -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import ast
 import doctest
+import json
 import os
 import re
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +26,7 @@ import pytest
 from documents import README, blocks, codes, rows
 from wsgi_client import Browser
 
-from wsgi_sessions import Config, Event, Session, build, get_session
+from wsgi_sessions import Config, Event, Session, build, check, from_env, get_session, open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -206,3 +210,161 @@ def test_changes_are_merged_as_the_table_says(row: list[str]) -> None:
     assert found == expected
     reported = [event.name for event in handlers.events if event.name in ("conflict", "gone")]
     assert reported == stored
+
+
+# -- around the session ----------------------------------------------------------------------------
+
+AROUND = README.partition("## Around the session")[2].partition("\n## ")[0]
+
+
+def own_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    environ.get("handler", len)(get_session(environ))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return []
+
+
+class Around:
+    """What the section's programs are about: a database, and the file of their hooks."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self.hooks = ModuleType("hooks")
+        self.hooks.__dict__["app"] = own_app
+        self.stacks: list[Any] = []
+
+    def run(self, number: int) -> Browser:
+        """Run one of the programs; a browser at the application that it makes."""
+        exec(blocks("python", AROUND)[number], self.hooks.__dict__)
+        return self.at(self.hooks.__dict__["application"])
+
+    def at(self, stack: Any) -> Browser:
+        self.stacks.append(stack)
+        return Browser(stack)
+
+    def load_results(self) -> None:
+        connection = sqlite3.connect(self.database)
+        try:
+            self.hooks.__dict__["load_results"](connection)
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Around]:
+    database = tmp_path / "app.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE teams (id INTEGER PRIMARY KEY, points INTEGER)")
+    connection.execute(
+        "CREATE TABLE system_settings (key TEXT PRIMARY KEY, value TEXT, description TEXT,"
+        " created_at TEXT, updated_at TEXT)"
+    )
+    connection.commit()
+    connection.close()
+    monkeypatch.setenv("WSGI_SESSIONS_URL", "memory://")
+    monkeypatch.setenv("WSGI_SESSIONS_SECRET_KEYS", "a-secret-of-the-tests-with-32-bytes")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_URL", f"sqlite:///{database}")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_TABLE", "system_settings")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_MAX_AGE", "0")
+    monkeypatch.setenv("WSGI_SESSIONS_REFRESH_INTERVAL", "1s")
+    made = Around(database)
+    monkeypatch.setitem(sys.modules, "hooks", made.hooks)
+    yield made
+    for stack in made.stacks:
+        stack.close()
+
+
+def visit(browser: Browser, handler: Callable[[Session], object], accept: str = "*/*") -> None:
+    assert browser.get("/", handler=handler, HTTP_ACCEPT=accept).status == 200
+
+
+def assert_is_made_anew(browser: Browser, around: Around) -> None:
+    found: dict[str, Any] = {}
+    visit(browser, lambda session: session.login("alice"))
+    visit(browser, lambda session: session.update(name="old", league_id=5))
+    visit(browser, found.update, "text/html")
+    assert found["name"] == "old"
+    around.load_results()
+    visit(browser, found.update)
+    assert found["name"] == "old", "a background call was refreshed"
+    visit(browser, found.update, "text/html")
+    assert found["name"] == "alice"
+
+
+def assert_is_put_back(browser: Browser, _around: Around) -> None:
+    visit(browser, lambda session: session.login("alice"))
+    visit(browser, lambda session: session.update(current_deal_id=12))
+    visit(browser, lambda session: session.flush())
+    visit(browser, lambda session: session.login("alice"))
+    found: dict[str, Any] = {}
+    visit(browser, found.update)
+    assert found["current_deal_id"] == 12
+
+
+def assert_is_refreshed(browser: Browser, _around: Around) -> None:
+    visit(browser, lambda session: session.keep_alive())
+    tokens: list[str] = []
+    deadline = time.monotonic() + 30
+    while not any(tokens) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        visit(browser, lambda session: tokens.append(session.get("token", "")))
+    assert tokens[-1] == "token 1"
+
+
+def test_the_program_of_version_stamps_does_what_it_says(around: Around) -> None:
+    assert_is_made_anew(around.run(0), around)
+
+
+def test_the_program_of_contexts_does_what_it_says(around: Around) -> None:
+    browser = around.run(1)
+    assert_is_put_back(browser, around)
+    answers: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        open_deal = around.hooks.__dict__["open_deal"]
+        answers.extend(open_deal(environ, deal) for deal in (12, 13, 14))
+        return own_app(environ, start_response)
+
+    around.hooks.__dict__["app"] = app
+    again = around.run(1)
+    again.get("/", handler=lambda session: session.login("alice"))
+    answers.clear()
+    again.get("/")
+    assert answers == ["allowed", "denied", "gone"]
+
+
+def test_the_program_of_refreshes_does_what_it_says(around: Around) -> None:
+    assert_is_refreshed(around.run(2), around)
+
+
+@pytest.mark.parametrize(
+    "works",
+    [assert_is_made_anew, assert_is_put_back, assert_is_refreshed],
+    ids=lambda f: f.__name__,
+)
+def test_hooks_may_be_named_in_the_environment(
+    around: Around,
+    monkeypatch: pytest.MonkeyPatch,
+    works: Callable[[Browser, Around], None],
+) -> None:
+    for number in range(3):
+        around.run(number)
+    for line in blocks("sh", AROUND)[0].splitlines():
+        name, _, value = line.partition("=")
+        if name != "WSGI_SESSIONS_VERSION_URL":
+            monkeypatch.setenv(name, value)
+    browser = around.at(from_env(own_app))
+    works(browser, around)
+
+
+def test_the_health_answer_is_like_the_example(tmp_path: Path) -> None:
+    (example,) = blocks("json")
+    backend = open_backend(f"file://{tmp_path / 'sessions'}")
+    found = check(backend, fingerprints=["3f0a91c2"]).as_dict()
+    backend.close()
+    assert shape(json.loads(example)) == shape(found)
+
+
+def shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return type(value)
