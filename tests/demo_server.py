@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, HTTPMessage
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
@@ -20,6 +21,8 @@ from redis_servers import wait_until
 from wsgi_sessions.demo.race import STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Self
 
 COOKIE = "demo_session"
@@ -134,13 +137,21 @@ class Visitor:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send("POST", path, urlencode(form), headers)
 
-    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Reply:
-        if self.cookies:
-            cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            headers = {**headers, "Cookie": cookies}
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
+    @contextmanager
+    def stream(self, path: str) -> Iterator[HTTPResponse]:
+        """GET, with the body still to be read; at the end of the block the visitor is gone."""
+        connection = self._connect()
         try:
-            connection.request(method, path, body, headers)
+            connection.request("GET", path, headers=self._cookie_header())
+            with connection.getresponse() as response:
+                yield response
+        finally:
+            connection.close()
+
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Reply:
+        connection = self._connect()
+        try:
+            connection.request(method, path, body, {**headers, **self._cookie_header()})
             response = connection.getresponse()
             reply = Reply(response.status, response.headers, response.read().decode())
         finally:
@@ -148,6 +159,13 @@ class Visitor:
         for line in reply.headers.get_all("Set-Cookie") or []:
             self._keep(line)
         return reply
+
+    def _connect(self) -> HTTPConnection:
+        return HTTPConnection("127.0.0.1", self._port, timeout=30)
+
+    def _cookie_header(self) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"Cookie": cookies} if cookies else {}
 
     def _keep(self, set_cookie: str) -> None:
         pair, _, attributes = set_cookie.partition(";")

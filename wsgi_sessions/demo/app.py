@@ -12,17 +12,30 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 from importlib.resources import files
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
-from werkzeug.utils import redirect
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
-from wsgi_sessions import Session, build, get_session
+from wsgi_sessions import build
 from wsgi_sessions.demo import race
-from wsgi_sessions.demo.health import Health, json_response
+from wsgi_sessions.demo.cards import RULES, Cards
+from wsgi_sessions.demo.deal_card import LOST_COOKIE, DealCard
+from wsgi_sessions.demo.deals import Deals
+from wsgi_sessions.demo.freshness import FreshnessCard
+from wsgi_sessions.demo.keepalive import KeepAlive
 from wsgi_sessions.demo.page import Page
+from wsgi_sessions.demo.request import (
+    BACKEND_KEY,
+    DemoRequest,
+    answered,
+    html,
+    with_answers,
+)
+from wsgi_sessions.demo.teams import Teams
+from wsgi_sessions.demo.use import UseCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,12 +43,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from wsgi_sessions import Config
+    from wsgi_sessions.demo.database import Database
     from wsgi_sessions.demo.naive import NaiveSession, NaiveSessions
     from wsgi_sessions.demo.page import Setup
 
 NAIVE_COOKIE = "naive"
-ANSWERS_COOKIE = "answers"
-ANSWERS_KEPT = 5
 
 _STEP = f"<int(min=1, max={race.STEPS}):number>"
 ROUTES = Map(
@@ -51,11 +63,13 @@ ROUTES = Map(
         Rule(f"/race/naive/{_STEP}", methods=["POST"], endpoint="naive_step"),
         Rule("/race/finish", methods=["POST"], endpoint="finish_race"),
         Rule("/static/<name>", methods=["GET"], endpoint="static"),
+        *RULES,
     ]
 )
 STATIC_FILES = {
     "style.css": "text/css; charset=utf-8",
     "script.js": "text/javascript; charset=utf-8",
+    "cards.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 PROTECTION = {
@@ -67,9 +81,27 @@ PROTECTION = {
 }
 
 
-def make_application(config: Config, setup: Setup, naive: NaiveSessions) -> WSGIApplication:
+def make_application(
+    config: Config, setup: Setup, naive: NaiveSessions, database: Database
+) -> WSGIApplication:
     """The demonstration, with sessions as `config` says."""
-    return Health(build(Demo(setup, naive), config))
+    teams, deals, keep_alive = Teams(database), Deals(database), KeepAlive(database)
+    cards = Cards(FreshnessCard(teams), DealCard(deals), UseCard(keep_alive))
+    stack = build(
+        Demo(setup, naive, cards),
+        config,
+        version_refresh=teams.refresh,
+        may_access=deals.may_access,
+        on_audit=deals.note,
+        refresh=keep_alive.refresh,
+        on_event=keep_alive.note,
+    )
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[BACKEND_KEY] = stack.manager.backend
+        return stack(environ, start_response)
+
+    return application
 
 
 class Demo:
@@ -78,9 +110,10 @@ class Demo:
     `setup` is what the page tells of the server, `naive` the sessions that lose the race.
     """
 
-    def __init__(self, setup: Setup, naive: NaiveSessions) -> None:
+    def __init__(self, setup: Setup, naive: NaiveSessions, cards: Cards) -> None:
         self._setup = setup
         self._naive = naive
+        self.cards = cards
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
@@ -91,7 +124,7 @@ class Demo:
     def _respond(self, request: DemoRequest) -> Response:
         try:
             endpoint, arguments = ROUTES.bind_to_environ(request.environ).match()
-            response: Response = getattr(self, endpoint)(request, **arguments)
+            response: Response = attrgetter(endpoint)(self)(request, **arguments)
         except HTTPException as error:
             return Response.force_type(error.get_response(request.environ))
         return response
@@ -104,9 +137,15 @@ class Demo:
 
     def log_in(self, request: DemoRequest) -> Response:
         """Any name will do. The session gets a new id, and the old one is dead at once."""
-        request.session.login(request.text("name", 40))
-        request.session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
-        return request.see_page()
+        session = request.session
+        session.login(request.text("name", 40))
+        session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
+        session.update(self.cards.freshness.teams.load(session.principal, "log-in"))
+        session.keep_alive()
+        card = request.form.get("card", "")
+        response = request.see_page(card if card in Cards._fields else "")
+        response.delete_cookie(LOST_COOKIE)
+        return response
 
     def log_out(self, request: DemoRequest) -> Response:
         """Destroy the session with all that is in it."""
@@ -175,54 +214,9 @@ class Demo:
     def _page(self, request: DemoRequest, notice: str) -> Response:
         _, naive = self._open_naive(request)
         answers = request.answers()
-        page = Page(self._setup, answers, request.session, naive, notice)
-        response = Response(page.render(), content_type="text/html; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
-        return with_answers(response, answers)
+        cards = self.cards.render(request)
+        page = Page(self._setup, answers, request.session, naive, cards, notice)
+        return with_answers(html(page.render()), answers)
 
     def _open_naive(self, request: DemoRequest) -> tuple[str, NaiveSession]:
         return self._naive.open(request.cookies.get(NAIVE_COOKIE))
-
-
-class DemoRequest(Request):
-    """A request with a session."""
-
-    max_content_length = 16 * 1024
-
-    @property
-    def session(self) -> Session:
-        """The visitor's session. Nothing is read before it is used."""
-        return get_session(self.environ)
-
-    def text(self, field: str, limit: int) -> str:
-        """A field of a form that must be filled in, cut to `limit` characters."""
-        value = self.form.get(field, "").strip()[:limit]
-        if not value:
-            raise BadRequest(f"The field '{field}' is empty: go back and fill it in.")
-        return value
-
-    def answers(self) -> list[int]:
-        """The workers that answered this visitor, newest first: this one, then the cookie's.
-
-        A cookie of its own, since it changes with every answer: looking at the page is no reason to
-        store a session.
-        """
-        cookie = self.cookies.get(ANSWERS_COOKIE, "")
-        before = [int(part) for part in cookie.split(".") if part.isdecimal() and len(part) < 11]
-        return [os.getpid(), *before][:ANSWERS_KEPT]
-
-    def see_page(self) -> Response:
-        """Back to the page, so that reloading it repeats nothing (RFC 9110, 303 See Other)."""
-        return with_answers(Response.force_type(redirect("/", 303)), self.answers())
-
-
-def answered() -> Response:
-    """The answer to a request of the race: which worker did it."""
-    return json_response({"worker": os.getpid()})
-
-
-def with_answers(response: Response, answers: Iterable[int]) -> Response:
-    """The response, with the cookie of the workers that answered."""
-    value = ".".join(str(worker) for worker in answers)
-    response.set_cookie(ANSWERS_COOKIE, value, httponly=True, samesite="Lax")
-    return response

@@ -1,15 +1,15 @@
-"""The demonstration's page as HTML. `Markup.format` escapes whatever is put into it."""
+"""The demonstration's page as HTML."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
-from importlib.resources import files
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
 from wsgi_sessions.demo import race
+from wsgi_sessions.demo.template import clock, template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ class Page(NamedTuple):
     answers: Sequence[int]
     session: Session
     naive: NaiveSession
+    cards: Markup
     notice: str
 
     def render(self) -> str:
@@ -49,7 +50,7 @@ class Page(NamedTuple):
         is_done = "race_done" in self.session
         shared = race.result(self.session) if is_done else None
         naive = race.result(self.naive) if is_done else None
-        return _template("page.html").format(
+        return template("page.html").format(
             setup=self.setup,
             worker_class=self.setup.worker_class,
             store=self.setup.store,
@@ -58,6 +59,7 @@ class Page(NamedTuple):
             account=_account(self.session),
             facts=_facts(self.session),
             values=_values(self.session),
+            cards=self.cards,
             count=self.session.get("count", 0),
             notice=_NOTICE.format(self.notice) if self.notice else "",
             steps=race.STEPS,
@@ -79,11 +81,6 @@ _DOT = Markup('<span class="dot {}" data-step="{}">{}</span>')
 _SIGNS = {"kept": "✓", "lost": "✗", "waiting": ""}
 
 
-def _template(name: str) -> Markup:
-    # Trusted: it comes with the package.
-    return Markup((files(__package__) / "static" / name).read_text("utf-8"))  # noqa: S704
-
-
 def _earlier(workers: Sequence[int]) -> Markup:
     if not workers:
         return Markup("")
@@ -95,8 +92,8 @@ def _earlier(workers: Sequence[int]) -> Markup:
 
 def _account(session: Session) -> Markup:
     if session.principal is None:
-        return _template("log_in.html")
-    return _template("log_out.html").format(session.principal)
+        return template("log_in.html")
+    return template("log_out.html").format(session.principal)
 
 
 def _facts(session: Session) -> Markup:
@@ -106,19 +103,15 @@ def _facts(session: Session) -> Markup:
         facts.append(_FACT.format("Stored", "not yet: nothing has been put into it"))
     else:
         minutes = round((session.expires_at - time.time()) / 60)
-        facts.append(_FACT.format("Began", _clock(session.created_at)))
-        expiry = f"{_clock(session.expires_at)}, in {minutes} minutes, if left unused"
+        facts.append(_FACT.format("Began", clock(session.created_at)))
+        expiry = f"{clock(session.expires_at)}, in {minutes} minutes, if left unused"
         facts.append(_FACT.format("Expires", expiry))
     return Markup("").join(facts)
 
 
 def _values(session: Session) -> Markup:
     rows = [_VALUE.format(key, _shown(value)) for key, value in session.items()]
-    return Markup("").join(rows) or _template("empty.html")
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%H:%M:%S UTC")
+    return Markup("").join(rows) or template("empty.html")
 
 
 def _shown(value: object) -> str:
@@ -142,7 +135,7 @@ def _verdict(shared: Result | None, naive: Result | None) -> str:
 
 def _lane(name: str, title: str, how: str, result: Result | None) -> Markup:
     outcome = _not_run() if result is None else _outcome(result)
-    return _template("lane.html").format(name=name, title=title, how=how, **outcome)
+    return template("lane.html").format(name=name, title=title, how=how, **outcome)
 
 
 def _not_run() -> dict[str, str]:

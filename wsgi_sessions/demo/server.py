@@ -18,14 +18,21 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from wsgi_sessions.config import Config
+from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.demo.app import make_application
+from wsgi_sessions.demo.database import Database
+from wsgi_sessions.demo.deals import KEY
+from wsgi_sessions.demo.freshness import SCOPE
+from wsgi_sessions.demo.keepalive import INTERVAL
 from wsgi_sessions.demo.naive import NaiveSessions
 from wsgi_sessions.demo.page import Setup
+from wsgi_sessions.demo.teams import LOADED
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.events import Event
 from wsgi_sessions.identity import new_secret
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.version_config import VersionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 THREADS = 4
 _PORTS_TRIED = 20
 _BACKLOG = 128
+_KEY_PREFIX = "demo-session:"
 
 
 class CannotListen(SessionError):
@@ -168,7 +176,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> WSGIApplication:
         """Called by gunicorn, in each worker."""
         logging.getLogger("wsgi_sessions").addFilter(_is_news)
-        return make_application(self._config, self._setup, NaiveSessions(self._folder))
+        naive, database = NaiveSessions(self._folder), Database(self._folder)
+        return make_application(self._config, self._setup, naive, database)
 
     def _ready(self, _arbiter: object) -> None:
         # A terminal that is closed ends the demonstration; gunicorn would reload and stay.
@@ -179,22 +188,34 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 def _configure(plan: Plan, folder: str) -> tuple[Config, Setup]:
     """The configuration, after a look at the store. Of the environment nothing is used."""
     url = plan.store or f"file://{quote(folder)}/sessions"
-    backend = open_backend(url)
+    backend = open_backend(url, key_prefix=_KEY_PREFIX)
     try:
         backend.sessions.ping()
+        if backend.versions is not None:
+            # The demonstration's database is a new one: what was made from another one is stale.
+            backend.versions.bump(SCOPE)
     finally:
         backend.close()  # before the fork: each worker opens its own
     if backend.name == "memory" and plan.workers > 1:
         raise ConfigurationError("memory:// is not shared by processes: add --workers 1")
-    config = Config(
+    # The file store keeps a secret of its own. Another one gets it through the fork.
+    config = _config(url, () if backend.secret else (new_secret(),))
+    return config, Setup(backend.name, plan.worker_class, plan.workers)
+
+
+def _config(url: str, secrets: tuple[str, ...]) -> Config:
+    return Config(
         url=url,
-        # The file store keeps a secret of its own. Another one gets it through the fork.
-        secret_keys=() if backend.secret else (new_secret(),),
+        secret_keys=secrets,
         idle_lifetime=3600.0,
         cookie=CookiePolicy(name="demo_session"),
-        key_prefix="demo-session:",
+        key_prefix=_KEY_PREFIX,
+        # With a copy of the versions that is never used twice, the very next page load is fresh.
+        version=VersionConfig(scopes=(SCOPE,), required=LOADED, max_age=0.0),
+        login_url="/",
+        context=ContextConfig(key=(KEY,), remember="selected"),
+        refresh_interval=INTERVAL,
     )
-    return config, Setup(backend.name, plan.worker_class, plan.workers)
 
 
 def _greeting(listener: socket.socket, wanted: Address, setup: Setup) -> str:

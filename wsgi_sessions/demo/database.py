@@ -1,0 +1,23 @@
+"""The demonstration's database, from which sessions are loaded: one SQLite file for all workers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+_LOCK_SECONDS = 10.0
+
+
+class Database:
+    """A file in an existing folder. May be used by several processes and threads at once."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, "database")
+
+    def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement, as a transaction of its own; its rows."""
+        with closing(sqlite3.connect(self._path, _LOCK_SECONDS)) as connection, connection:
+            connection.execute("PRAGMA synchronous = OFF")  # it goes with the demonstration
+            return connection.execute(statement, values).fetchall()

@@ -1,0 +1,108 @@
+"""What the demonstration's handlers take and give: a request with a session, and answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import BadRequest, Forbidden
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Request, Response
+
+from wsgi_sessions import Session, get_session
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.middleware.session import get_transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wsgi_sessions.stores.base import Backend
+
+ANSWERS_COOKIE = "answers"
+ANSWERS_KEPT = 5
+BACKEND_KEY = "demo.backend"
+
+
+class DemoRequest(Request):
+    """A request with a session."""
+
+    max_content_length = 16 * 1024
+
+    @property
+    def session(self) -> Session:
+        """The visitor's session. Nothing is read before it is used."""
+        return get_session(self.environ)
+
+    @property
+    def user(self) -> str | int:
+        """Who is logged in. Raises Forbidden (403) if nobody is."""
+        principal = self.session.principal
+        if principal is None:
+            raise Forbidden("Nobody is logged in: go back and log in.")
+        return principal
+
+    @property
+    def key(self) -> str | None:
+        """The store's key of the visitor's session, if it is stored."""
+        self.session.principal  # noqa: B018  # the session is read, and held, from here on
+        snapshot = get_transaction(self.environ).snapshot
+        return None if snapshot is None else snapshot.key
+
+    @property
+    def short_key(self) -> str:
+        """What may be shown of it: another one for another cookie."""
+        return "" if self.key is None else short_key(self.key)
+
+    @property
+    def backend(self) -> Backend:
+        """The session store."""
+        backend: Backend = self.environ[BACKEND_KEY]
+        return backend
+
+    def text(self, field: str, limit: int) -> str:
+        """A field of a form that must be filled in, cut to `limit` characters."""
+        value = self.form.get(field, "").strip()[:limit]
+        if not value:
+            raise BadRequest(f"The field '{field}' is empty: go back and fill it in.")
+        return value
+
+    def answers(self) -> list[int]:
+        """The workers that answered this visitor, newest first: this one, then the cookie's.
+
+        A cookie of its own, since it changes with every answer: looking at the page is no reason to
+        store a session.
+        """
+        cookie = self.cookies.get(ANSWERS_COOKIE, "")
+        before = [int(part) for part in cookie.split(".") if part.isdecimal() and len(part) < 11]
+        return [os.getpid(), *before][:ANSWERS_KEPT]
+
+    def see_page(self, part: str = "") -> Response:
+        """Back to the page, so that reloading it repeats nothing (RFC 9110, 303 See Other)."""
+        location = f"/#{part}" if part else "/"
+        return with_answers(Response.force_type(redirect(location, 303)), self.answers())
+
+
+def answered() -> Response:
+    """The answer to a request of the race: which worker did it."""
+    return json_response({"worker": os.getpid()})
+
+
+def html(content: str) -> Response:
+    """A page, or a part of it, which no cache may keep."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(content, headers=headers, content_type="text/html; charset=utf-8")
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """An answer for programs, which no cache may keep."""
+    body = json.dumps(value) + "\n"
+    headers = {"Cache-Control": "no-store"}
+    return Response(body, status, headers, content_type="application/json")
+
+
+def with_answers(response: Response, answers: Iterable[int]) -> Response:
+    """The response, with the cookie of the workers that answered."""
+    value = ".".join(str(worker) for worker in answers)
+    response.set_cookie(ANSWERS_COOKIE, value, httponly=True, samesite="Lax")
+    return response
