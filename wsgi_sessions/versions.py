@@ -11,7 +11,7 @@ import logging
 import string
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -100,16 +100,20 @@ class VersionPolicy:
     scopes: tuple[str, ...] | ScopeFunction = ("global",)
     required: tuple[str, ...] = ()
     principal_key: str | None = None
+    fixed_scopes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The scopes that are those of every session."""
     _templates: tuple[_Template, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         templates = () if callable(self.scopes) else tuple(map(_parse, self.scopes))
+        fixed = tuple(template.text for template in templates if not template.keys)
         object.__setattr__(self, "_templates", templates)
+        object.__setattr__(self, "fixed_scopes", fixed)
 
     @property
-    def fixed_scopes(self) -> tuple[str, ...]:
-        """The scopes that are those of every session."""
-        return tuple(template.text for template in self._templates if not template.keys)
+    def is_fixed(self) -> bool:
+        """Whether every session has the same scopes."""
+        return self.fixed_scopes == self.scopes
 
     def scopes_of(
         self, session: Session, principal: Principal, data: Mapping[str, Any]
@@ -128,9 +132,11 @@ class VersionPolicy:
         return any(data.get(key) is not None for key in keys)
 
     def staleness(
-        self, data: Mapping[str, Any], stamps: Mapping[str, int] | None, reading: Reading
+        self, data: Container[str], stamps: Mapping[str, int] | None, reading: Reading
     ) -> Staleness | None:
-        """Why a logged-in session is stale, or None; `reading` are the versions of its scopes.
+        """Why a logged-in session is stale, or None.
+
+        `data` has its keys, `reading` the versions of its scopes.
 
         A scope without a stamp counts as 0, which is the version of what was never bumped. A stamp
         from the future (a database restored from a backup) is believed only if the versions are

@@ -91,10 +91,14 @@ class Visit:
         return PRINCIPAL in snapshot.envelope.marks or policy.is_logged_in(None, data)
 
     def _scopes(self, draft: Draft) -> tuple[str, ...]:
-        return self._rules.policy.scopes_of(self._session, draft.mark(PRINCIPAL), _stored(draft))
+        policy = self._rules.policy
+        if policy.is_fixed:  # nothing has to be decoded
+            return policy.fixed_scopes
+        return policy.scopes_of(self._session, draft.mark(PRINCIPAL), _stored(draft))
 
     def _staleness(self, draft: Draft, reading: Reading) -> Staleness | None:
-        found = self._rules.policy.staleness(_stored(draft), draft.mark(STAMPS), reading)
+        keys = draft.snapshot.envelope.data if draft.snapshot else ()
+        found = self._rules.policy.staleness(keys, draft.mark(STAMPS), reading)
         return Staleness("invalid") if found is None and not self._is_valid() else found
 
     def _is_valid(self) -> bool:
