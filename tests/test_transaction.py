@@ -471,6 +471,12 @@ def test_nothing_can_be_changed_after_the_end(world: World, change: Any) -> None
         change(transaction.session)
 
 
+def test_a_lifetime_may_be_a_timedelta(world: World) -> None:
+    session = world.begin(world.new(n=1)).session
+    session.remember(timedelta(days=2, seconds=1))
+    assert session.lifetime == 2 * 24 * HOUR + 1
+
+
 @pytest.mark.parametrize("lifetime", [0, 0.5, -1, float("inf"), float("nan"), timedelta(0)])
 def test_a_lifetime_that_is_none_is_refused(world: World, lifetime: Any) -> None:
     session = world.begin(world.new(n=1)).session
@@ -617,7 +623,7 @@ def test_a_tombstone_is_as_dead_as_nothing(world: World) -> None:
     keeping_the_tombstone(world, session_id)
     assert login.commit() == "cycled"
     assert world.backend.sessions.load(store_key(session_id)) is not None
-    assert world.data(session_id) == {}
+    assert world.manager.load(session_id) is None
     assert save.commit() == "gone"
     assert second_login.commit() == "gone"
     assert world.backend.iteration.count() == 2, "the tombstone, and the session"
