@@ -601,6 +601,38 @@ def test_a_login_after_a_crash_between_its_steps(world: World) -> None:
     assert world.data(session_id) == {"n": 1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "theirs", "error"),
+    [
+        ({"on_conflict": "raise"}, {"n": 3}, SessionConflict),
+        ({"max_size": 600}, {"other": "x" * 400}, SessionTooLarge),
+    ],
+)
+def test_a_login_that_is_refused_half_way_leaves_the_old_session_alone(
+    settings: dict[str, Any], theirs: dict[str, Any], error: type[Exception]
+) -> None:
+    world = World(**settings)
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    create = store.create
+
+    def create_and_let_another_in(*args: Any) -> None:
+        create(*args)
+        other = world.begin(session_id)
+        other.session.update(theirs)
+        other.commit()
+
+    store.create = create_and_let_another_in
+    login = world.begin(session_id)
+    login.session.login("alice")
+    login.session.update({"n": 2, "mine": "x" * 200})
+    with pytest.raises(error):
+        login.commit()
+    assert world.data(session_id) == {"n": 1, **theirs}
+    assert world.backend.iteration.count() == 1, "a record that nobody has the id of"
+    assert world.manager.sessions_of("alice") == []
+
+
 def keeping_the_tombstone(world: World, session_id: str) -> None:
     """A crash after a log-in's tombstone, before it is removed."""
     store: Any = world.backend.sessions
