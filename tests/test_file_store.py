@@ -190,6 +190,8 @@ def test_the_latest_damaged_files_are_kept_for_a_look(store: FileStore, folder: 
         assert store.load(key) is None
     kept = [path.name for path in sorted((folder / "quarantine").iterdir())]
     assert [name[-64:] for name in kept] == keys[3:]
+    store._quarantine.take(str(path), key, "somebody else was faster")
+    assert store.quarantined() == 100
 
 
 def test_an_index_entry_is_added_at_the_second_try_and_leaves_nothing(
@@ -821,6 +823,24 @@ def test_who_is_not_elected_sweeps_nothing(folder: Path) -> None:
     open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
     second._sweep_if_elected()
     assert path_of(folder).exists()
+
+
+def test_who_swept_last_is_not_too_early_for_the_next_sweep(folder: Path) -> None:
+    sweeper = Sweeper(open_files(str(folder)), interval=60)
+    sweeper._sweep_if_elected()
+    open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
+    last = time.time() - 57
+    os.utime(folder / "sweep", (last, last))
+    sweeper._sweep_if_elected()
+    assert not path_of(folder).exists()
+
+
+def test_a_crowd_is_swept_once_not_in_a_loop() -> None:
+    sweeper = Sweeper(open_memory(), interval=3600, max_sessions=0)
+    sweeper.note_created()
+    sweeper.ensure_running()
+    wait_until(lambda: not sweeper._wake.is_set(), "the end of the sweep")
+    sweeper.stop()
 
 
 def test_a_crowd_brings_the_next_sweep_forward(folder: Path) -> None:
