@@ -393,9 +393,14 @@ def test_what_a_request_has_looked_at_it_has_looked_at_for_good(then: str) -> No
     assert workspace.delta() == {key: Assign(encode(2), "read") for key in "nm"}
 
 
-def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read() -> None:
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read(is_own: bool) -> None:
     workspace = Workspace(raw({"log": [1]}))
-    held = workspace.get("log")
+    held = [1]
+    if is_own:
+        workspace.set("log", held)
+    else:
+        held = workspace.get("log")
     workspace.reset(raw({"log": [1]}))
     held.append(2)
     assert workspace.delta() == {"log": Assign(encode([1, 2]), "read")}
@@ -421,6 +426,17 @@ def test_operations_begin_anew_after_a_deletion(begin: str) -> None:
     workspace.delete("n")
     workspace.increment("n", 1)
     assert workspace.delta() == {"n": Operate((Increment(1),), encode(1))}
+
+
+def test_what_is_done_to_a_value_that_was_just_set_is_part_of_it() -> None:
+    workspace = Workspace(raw({"n": 1, "log": [0]}))
+    workspace.set("n", 5)
+    assert workspace.increment("n", 3) == 8
+    log = [1]
+    workspace.set("log", log)
+    workspace.append("log", 2)
+    log.append(3)
+    assert workspace.delta() == {"n": Assign(encode(8)), "log": Assign(encode([1, 2, 3]))}
 
 
 def test_a_value_that_is_set_is_no_operation_though_it_equals_one() -> None:
