@@ -35,7 +35,7 @@ from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores import file_system
 from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import FileStore, open_files
-from wsgi_sessions.stores.file_slots import pack_file, pack_slot, parse, place
+from wsgi_sessions.stores.file_slots import blank_slot, pack_file, pack_slot, parse, place
 from wsgi_sessions.stores.memory import open_memory
 from wsgi_sessions.sweeper import CHUNK, Sweeper
 
@@ -135,13 +135,20 @@ def test_a_torn_write_leaves_the_record_before_it(store: FileStore) -> None:
         assert store.save(KEY, b"next", FUTURE, expected_version=2) == 3
 
 
-def test_a_torn_slot_is_repaired_once(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_newest", [False, True])
+@pytest.mark.parametrize("position", [0, 3, 4, 8, 20, 44, 48, 53])
+def test_a_torn_slot_is_repaired_once(store: FileStore, is_newest: bool, position: int) -> None:
+    """Damage in its header, or in its payload, which is looked at in the newest only."""
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[place(len(whole), 1 - slots.newest).offset + 20] ^= 1
+    slot = slots.newest if is_newest else 1 - slots.newest
+    start = place(len(whole), slot).offset
+    whole[start + position] ^= 1
     path.write_bytes(whole)
-    assert store.load(KEY) == NEW
+    is_seen = is_newest or position < len(blank_slot())
+    assert parse(bytes(whole), KEY).torn == ((slot,) if is_seen else ())
+    assert store.load(KEY) == (OLD if is_newest else NEW)
     assert parse(path.read_bytes(), KEY).torn == ()
 
 
@@ -190,6 +197,8 @@ def test_the_latest_damaged_files_are_kept_for_a_look(store: FileStore, folder: 
         assert store.load(key) is None
     kept = [path.name for path in sorted((folder / "quarantine").iterdir())]
     assert [name[-64:] for name in kept] == keys[3:]
+    store._quarantine.take(str(path), key, "somebody else was faster")
+    assert store.quarantined() == 100
 
 
 def test_an_index_entry_is_added_at_the_second_try_and_leaves_nothing(
@@ -366,6 +375,8 @@ def test_a_folder_that_vanishes_is_a_fault_not_an_empty_store(
     with pytest.raises(StoreUnavailable):
         store.delete(KEY)
     with pytest.raises(StoreUnavailable):
+        store.touch(KEY, FUTURE + 5)
+    with pytest.raises(StoreUnavailable):
         store.ping()
     assert not folder.exists()
     folder.with_name("elsewhere").rename(folder)
@@ -478,8 +489,9 @@ def test_nothing_stays_open_after_a_failure(store: FileStore, folder: Path) -> N
                 store.delete(KEY)
             with pytest.raises(LockTimeout), locks.hold(KEY, 0):
                 pytest.fail("held twice")
-            os.mkfifo(path_of(folder, stranger))
-            store.delete(stranger)
+            for use in (store.delete, store.load):
+                os.mkfifo(path_of(folder, stranger))
+                use(stranger)
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -499,6 +511,41 @@ def test_a_lock_file_is_removed_before_its_lock_is_free(
     with locks.hold(KEY, 1):
         assert (folder / "locks" / KEY).exists()
     assert seen == [False]
+
+
+def test_a_temporary_that_a_sweep_took_before_it_was_locked_is_made_anew(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_two_versions(store)
+    try_lock = file_system.try_lock
+    taken: list[Path] = []
+
+    def take_first(fd: int) -> bool:
+        for path in Path(store.folder).rglob(".tmp-*"):
+            if not taken:
+                taken.append(path)
+                path.unlink()
+        return try_lock(fd)
+
+    monkeypatch.setattr(file_system, "try_lock", take_first)
+    store.save(KEY, b"x" * 10_000, FUTURE, expected_version=2)
+    assert len(taken) == 1
+    assert store.load(KEY) == Record(3, b"x" * 10_000, FUTURE)
+    assert caplog.text == "", "and without a retry of the whole operation"
+
+
+def test_short_reads_and_writes_go_on_to_the_end(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, pwrite = os.read, os.pwrite
+    monkeypatch.setattr(os, "read", lambda fd, size: read(fd, min(size, 700)))
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:700], at))
+    payload = os.urandom(5000)
+    store.create(KEY, payload, FUTURE)
+    assert store.load(KEY) == Record(1, payload, FUTURE)
+    store.save(KEY, payload[::-1], FUTURE, expected_version=1)
+    assert store.load(KEY) == Record(2, payload[::-1], FUTURE)
+    assert parse(_path(store).read_bytes(), KEY).torn == ()
 
 
 def failing(code: int) -> Any:
@@ -822,6 +869,24 @@ def test_who_is_not_elected_sweeps_nothing(folder: Path) -> None:
     open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
     second._sweep_if_elected()
     assert path_of(folder).exists()
+
+
+def test_who_swept_last_is_not_too_early_for_the_next_sweep(folder: Path) -> None:
+    sweeper = Sweeper(open_files(str(folder)), interval=60)
+    sweeper._sweep_if_elected()
+    open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
+    last = time.time() - 57
+    os.utime(folder / "sweep", (last, last))
+    sweeper._sweep_if_elected()
+    assert not path_of(folder).exists()
+
+
+def test_a_crowd_is_swept_once_not_in_a_loop() -> None:
+    sweeper = Sweeper(open_memory(), interval=3600, max_sessions=0)
+    sweeper.note_created()
+    sweeper.ensure_running()
+    wait_until(lambda: not sweeper._wake.is_set(), "the end of the sweep")
+    sweeper.stop()
 
 
 def test_a_crowd_brings_the_next_sweep_forward(folder: Path) -> None:

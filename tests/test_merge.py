@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from strategies import session_data, values
+from strategies import session_data
 
 from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.errors import UnserializableValue
@@ -380,7 +380,7 @@ ACTIONS = ["set", "delete", "append", "increment", "hold", "mutate", "rebase", "
 few_keys = st.sampled_from("abc")
 """So few that most steps meet what others left."""
 handy_values: st.SearchStrategy[Any] = st.one_of(
-    st.integers(0, 3), st.builds(list), st.lists(st.integers(0, 3), max_size=2), values
+    st.integers(0, 3), st.lists(st.integers(0, 3), max_size=2), st.none(), st.builds(dict)
 )
 steps = st.lists(st.tuples(st.sampled_from(ACTIONS), few_keys, handy_values), max_size=12)
 
@@ -426,9 +426,31 @@ def test_a_look_at_what_was_just_set_tells_nothing_of_the_base() -> None:
     assert workspace.delta() == {key: Assign(encode(5)) for key in "nm"}
 
 
-def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read() -> None:
+@pytest.mark.parametrize("then", ["rebase", "restore", "reset"])
+def test_what_a_request_has_looked_at_it_has_looked_at_for_good(then: str) -> None:
+    """Also what it sets after an exclusive block or a commit may depend on that."""
+    base = raw({"n": 1, "m": 1})
+    workspace = Workspace(base)
+    workspace.get("n")
+    workspace.get("m")
+    workspace.set("n", 2)
+    if then == "restore":
+        workspace.restore(workspace.delta())
+    else:
+        getattr(workspace, then)(base)
+        workspace.set("n", 2)
+    workspace.set("m", 2)
+    assert workspace.delta() == {key: Assign(encode(2), "read") for key in "nm"}
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read(is_own: bool) -> None:
     workspace = Workspace(raw({"log": [1]}))
-    held = workspace.get("log")
+    held = [1]
+    if is_own:
+        workspace.set("log", held)
+    else:
+        held = workspace.get("log")
     workspace.reset(raw({"log": [1]}))
     held.append(2)
     assert workspace.delta() == {"log": Assign(encode([1, 2]), "read")}
@@ -454,6 +476,17 @@ def test_operations_begin_anew_after_a_deletion(begin: str) -> None:
     workspace.delete("n")
     workspace.increment("n", 1)
     assert workspace.delta() == {"n": Operate((Increment(1),), encode(1))}
+
+
+def test_what_is_done_to_a_value_that_was_just_set_is_part_of_it() -> None:
+    workspace = Workspace(raw({"n": 1, "log": [0]}))
+    workspace.set("n", 5)
+    assert workspace.increment("n", 3) == 8
+    log = [1]
+    workspace.set("log", log)
+    workspace.append("log", 2)
+    log.append(3)
+    assert workspace.delta() == {"n": Assign(encode(8)), "log": Assign(encode([1, 2, 3]))}
 
 
 def test_a_value_that_is_set_is_no_operation_though_it_equals_one() -> None:

@@ -20,6 +20,7 @@ from redis_servers import wait_until
 from wsgi_client import Browser, Response, call, environ_of
 
 from wsgi_sessions import Config, build, get_session
+from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -268,6 +269,7 @@ def test_a_response_with_our_cookie_is_not_publicly_cacheable(web: Watched) -> N
 def test_no_cookie_on_a_304(web: Watched, status: str) -> None:
     web.page("/new", lambda session: session.__setitem__("n", 5), status)
     web.page("/cycle", lambda session: session.cycle_id(), status)
+    web.page("/bye", lambda session: session.flush(), status)
     visitor, user = web.browser(), web.browser()
     assert visitor.get("/new").header("Set-Cookie") is None
     assert web.records() == []
@@ -276,6 +278,8 @@ def test_no_cookie_on_a_304(web: Watched, status: str) -> None:
     assert user.get("/new").header("Set-Cookie") is None
     assert user.get("/cycle").header("Set-Cookie") is None
     assert user.get("/read").body == b"5"
+    assert user.get("/bye").header("Set-Cookie") is None
+    assert web.records() == []
 
 
 def test_secure_follows_the_scheme_and_its_absence_is_said_once(web: Watched) -> None:
@@ -285,6 +289,13 @@ def test_secure_follows_the_scheme_and_its_absence_is_said_once(web: Watched) ->
     for _ in range(2):
         assert "Secure" not in (web.browser().get("/write").header("Set-Cookie") or "")
     assert web.names().count("insecure") == 1
+
+
+def test_the_absence_of_secure_is_not_warned_of_if_it_was_asked_for() -> None:
+    web = Watched(cookie=CookiePolicy(secure="never"))
+    with_pages(web)
+    assert "Secure" not in (web.browser().get("/write").header("Set-Cookie") or "")
+    assert "insecure" not in web.names()
 
 
 def test_a_remembered_session_has_a_cookie_that_lasts(web: Watched) -> None:
@@ -1280,6 +1291,15 @@ def test_a_client_that_leaves_before_the_first_chunk(web: Watched) -> None:
     leave(environ_of("/stream"))
     assert len(web.records()) == 1, "a record whose cookie nobody got"
     assert web.names()[-1] == "dropped"
+
+
+def test_an_exclusive_path_is_a_whole_path() -> None:
+    web = Watched(exclusive_paths=("/cart/*", "/pay"))
+    middleware: Any = web.stack._app
+    for path in ("/cart/", "/cart/add", "/pay"):
+        assert middleware.access(path) == "exclusive"
+    for path in ("/", "", "/cart", "/my/cart/add", "/pay/now", "/not/pay"):
+        assert middleware.access(path) == "shared"
 
 
 def test_requests_on_exclusive_paths_take_turns() -> None:

@@ -175,6 +175,9 @@ def test_a_touch_never_shortens_and_never_creates(backend: Backend, key: str) ->
     backend.sessions.create(key, b"x", later(500))
     backend.sessions.touch(key, later(100))
     assert backend.sessions.load(key) == about(1, b"x", later(500))
+    backend.sessions.touch(key, later(900))
+    backend.sessions.touch(key, later(700))
+    assert backend.sessions.load(key) == about(1, b"x", later(900))
 
 
 def test_records_do_not_mix(backend: Backend) -> None:

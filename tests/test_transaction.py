@@ -471,6 +471,12 @@ def test_nothing_can_be_changed_after_the_end(world: World, change: Any) -> None
         change(transaction.session)
 
 
+def test_a_lifetime_may_be_a_timedelta(world: World) -> None:
+    session = world.begin(world.new(n=1)).session
+    session.remember(timedelta(days=2, seconds=1))
+    assert session.lifetime == 2 * 24 * HOUR + 1
+
+
 @pytest.mark.parametrize("lifetime", [0, 0.5, -1, float("inf"), float("nan"), timedelta(0)])
 def test_a_lifetime_that_is_none_is_refused(world: World, lifetime: Any) -> None:
     session = world.begin(world.new(n=1)).session
@@ -595,6 +601,38 @@ def test_a_login_after_a_crash_between_its_steps(world: World) -> None:
     assert world.data(session_id) == {"n": 1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "theirs", "error"),
+    [
+        ({"on_conflict": "raise"}, {"n": 3}, SessionConflict),
+        ({"max_size": 600}, {"other": "x" * 400}, SessionTooLarge),
+    ],
+)
+def test_a_login_that_is_refused_half_way_leaves_the_old_session_alone(
+    settings: dict[str, Any], theirs: dict[str, Any], error: type[Exception]
+) -> None:
+    world = World(**settings)
+    session_id = world.new(n=1)
+    store: Any = world.backend.sessions
+    create = store.create
+
+    def create_and_let_another_in(*args: Any) -> None:
+        create(*args)
+        other = world.begin(session_id)
+        other.session.update(theirs)
+        other.commit()
+
+    store.create = create_and_let_another_in
+    login = world.begin(session_id)
+    login.session.login("alice")
+    login.session.update({"n": 2, "mine": "x" * 200})
+    with pytest.raises(error):
+        login.commit()
+    assert world.data(session_id) == {"n": 1, **theirs}
+    assert world.backend.iteration.count() == 1, "a record that nobody has the id of"
+    assert world.manager.sessions_of("alice") == []
+
+
 def keeping_the_tombstone(world: World, session_id: str) -> None:
     """A crash after a log-in's tombstone, before it is removed."""
     store: Any = world.backend.sessions
@@ -617,7 +655,7 @@ def test_a_tombstone_is_as_dead_as_nothing(world: World) -> None:
     keeping_the_tombstone(world, session_id)
     assert login.commit() == "cycled"
     assert world.backend.sessions.load(store_key(session_id)) is not None
-    assert world.data(session_id) == {}
+    assert world.manager.load(session_id) is None
     assert save.commit() == "gone"
     assert second_login.commit() == "gone"
     assert world.backend.iteration.count() == 2, "the tombstone, and the session"

@@ -187,32 +187,34 @@ class Committer:
         and a record that nobody has the id of. Then a tombstone replaces the old record by
         compare-and-set: whoever saved meanwhile is merged, whoever saves later is refused.
         """
-        envelope, conflicts = self._merged(base, pending, base)
+        envelope, _ = self._merged(base, pending, base)
         envelope.created_at = created_at
-        new, theirs = self._create(pending, envelope), base
-        tombstone = self._tombstone(pending)
+        new = self._create(pending, envelope)
+        try:
+            return self._bury(base, pending, new)
+        except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord):
+            self._store.delete(new.key)  # refused: nobody has its id
+            raise
+
+    def _bury(self, base: Snapshot, pending: Pending, new: Snapshot) -> Snapshot:
+        """Put a tombstone in the place of the old record, once all that it holds is in `new`."""
+        theirs = base
+        conflicts: list[Conflict] = []
+        tombstone = seal(self._tombstone(pending), base.key)
+        expires_at = pending.commit.at + TOMBSTONE_SECONDS
         while True:
             try:
-                self._store.save(
-                    base.key,
-                    seal(tombstone, base.key),
-                    pending.commit.at + TOMBSTONE_SECONDS,
-                    expected_version=theirs.version,
-                )
+                self._store.save(base.key, tombstone, expires_at, expected_version=theirs.version)
             except VersionConflict as conflict:
                 current = self._decoded(base, conflict.current)
                 if pending.is_in(current.envelope):
                     break  # ours: the reply was lost
                 if ENDED in current.envelope.marks:
-                    self._store.delete(new.key)
                     raise SessionGone("the session was given another id meanwhile") from None
                 theirs = current
                 envelope, conflicts = self._merged(base, pending, theirs)
-                envelope.created_at = created_at
+                envelope.created_at = new.envelope.created_at
                 new = self._replace(new, envelope)
-            except SessionGone:
-                self._store.delete(new.key)
-                raise
             else:
                 break
         self._report(base, theirs, pending, conflicts)

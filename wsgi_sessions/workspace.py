@@ -150,8 +150,9 @@ class Workspace:
         A value that stands as it is in the new base is kept: the application may hold it, and what
         it still does to it is a change of the new base.
         """
-        old = self._values
+        old, seen = self._values, self._seen
         self._begin(base)
+        self._seen = seen  # the application still knows what it has looked at
         for key, value in old.items():
             if is_mutable(value) and key in base and encode(value) == bytes(base[key]):
                 self._values[key] = value

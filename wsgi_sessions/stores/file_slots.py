@@ -3,7 +3,7 @@
 ::
 
     offset 0    touch    32 bytes: version, expiry, checksum; zeros while never touched
-           32   slot 0   48 bytes of header, then the payload, up to the slot's capacity
+           32   slot 0   52 bytes of header, then the payload, up to the slot's capacity
      32 + half  slot 1   likewise
 
 A commit writes the slot that does not hold the newest record, so that a torn write leaves the
