@@ -1,6 +1,6 @@
 """The demonstration's application: plain WSGI with Werkzeug, and one session per visitor.
 
-All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`), with hooks, and
+All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`) with hooks, and
 `get_session` and `select_context` in it; what looks deeper does so to show it. What a handler does
 to the session is stored when it has returned.
 
