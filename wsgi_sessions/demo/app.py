@@ -1,7 +1,8 @@
 """The demonstration's application: plain WSGI with Werkzeug, and one session per visitor.
 
-All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`), and
-`get_session` in it. What a handler does to the session is stored when it has returned.
+All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`) with hooks, and
+`get_session` and `select_context` in it; what looks deeper does so to show it. What a handler does
+to the session is stored when it has returned.
 
 There are no CSRF tokens: nothing changes but by POST, and browsers do not send a SameSite=Lax
 cookie with a POST that another site makes. That is enough for a demonstration.
