@@ -189,6 +189,23 @@ def contestants(folder: str) -> Iterator[dict[str, Call]]:
 # -- measuring ---------------------------------------------------------------------------------
 
 
+@contextmanager
+def awake() -> Iterator[None]:
+    """Keep every processor from sleeping, with work that gives way to any other (SCHED_IDLE).
+
+    A processor that has gone to sleep between a request and its reply takes longer to wake up than
+    the reply takes to make. That hides what is compared, and differs from moment to moment.
+    """
+    spin = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+    spinners = [subprocess.Popen([sys.executable, "-c", spin]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+
+
 def measure(calls: dict[str, Call], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Microseconds per call, one figure per round."""
     counts = {name: _calls_in(call, seconds) for name, call in calls.items()}
@@ -260,7 +277,7 @@ def main() -> None:
     parser.add_argument("--folder", default=".", help="on the file system to measure")
     parser.add_argument("--json", action="store_true", help="for machines")
     options = parser.parse_args()
-    with contestants(options.folder) as calls:
+    with contestants(options.folder) as calls, awake():
         figures = measure(calls, options.rounds, options.milliseconds / 1000)
     report = {
         "machine": machine(options.folder),

@@ -15,7 +15,7 @@ import tempfile
 from contextlib import ExitStack
 from typing import Any
 
-from cost import Call, environ, machine, measure, spread
+from cost import Call, awake, environ, machine, measure, spread
 
 from wsgi_sessions import Config, build, get_session
 from wsgi_sessions.hooks import Hooks
@@ -145,6 +145,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             stack.callback(visitor.app.close)
         counts = {name: _calls_of_a_page(visitor) for name, visitor in visitors.items()}
         pages: dict[str, Call] = {name: visitor.page for name, visitor in visitors.items()}
+        stack.enter_context(awake())
         figures = measure(pages, options.rounds, options.milliseconds / 1000)
     plain = figures["session"]
     return {

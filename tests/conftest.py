@@ -19,6 +19,12 @@ settings.load_profile("suite")
 
 STORES = ("file", "redis")
 COMBINATIONS = [(store, worker_class) for store in STORES for worker_class in WORKER_CLASSES]
+# Each store and each worker class once; the other combinations only in the long runs.
+_EACH_ONCE = [("file", "gthread"), ("redis", "sync"), ("redis", "gevent")]
+SPREAD = [
+    pytest.param(pair, marks=[] if pair in _EACH_ONCE else [pytest.mark.soak])
+    for pair in COMBINATIONS
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import COMBINATIONS
+from conftest import SPREAD
 from context_app import KEY, RIGHTS
 from gunicorn_server import GunicornServer, at_once
 
@@ -55,7 +55,7 @@ class Office:
         return [event["name"] for event in mine]
 
 
-@pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
+@pytest.fixture(scope="module", params=SPREAD, ids="-".join)
 def started(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[GunicornServer, Path, str]]:

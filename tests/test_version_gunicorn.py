@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from conftest import COMBINATIONS
+from conftest import SPREAD
 from databases import new_database, postgresql
 from gunicorn_server import GunicornServer, at_once
 from version_app import CALLS, DATA
@@ -70,7 +70,7 @@ class League:
         return self.backend.sessions.load(browser.key) is not None
 
 
-@pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
+@pytest.fixture(scope="module", params=SPREAD, ids="-".join)
 def started(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[GunicornServer, Path, str]]:
