@@ -39,6 +39,12 @@ class Link(Protocol):
     def read_response(self) -> Any: ...
 
 
+_pack: Callable[[Command], bytes] | None
+try:
+    from hiredis import pack_command as _pack  # type: ignore[assignment]  # its stub takes one word
+except ImportError:
+    _pack = None
+
 _tcp: Callable[..., Link] = redis_connections.Connection
 _tls: Callable[..., Link] = redis_connections.SSLConnection
 _unix: Callable[..., Link] = redis_connections.UnixDomainSocketConnection
@@ -46,7 +52,9 @@ _unix: Callable[..., Link] = redis_connections.UnixDomainSocketConnection
 
 def call(connection: Link, *command: Word) -> Any:
     """Send one command and read its reply. An error reply is raised."""
-    connection.send_packed_command(connection.pack_command(*command), check_health=False)
+    # redis-py packs with hiredis too, but looks at each word before: 2 µs per command.
+    packed = connection.pack_command(*command) if _pack is None else [_pack(command)]
+    connection.send_packed_command(packed, check_health=False)
     return connection.read_response()
 
 
