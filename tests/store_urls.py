@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis_servers import ClusterGroup, RedisServer, SentinelGroup, available
 from requirements_of_tests import require
 
+from wsgi_sessions.stores.urls import open_backend
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from wsgi_sessions.stores.base import Backend
 
 
 @contextmanager
@@ -33,6 +38,18 @@ def _server(
             yield server.url
 
     return started
+
+
+class Place(NamedTuple):
+    """Where a store is, and a namespace in it that nobody else uses."""
+
+    name: str
+    url: str
+    prefix: str
+
+    def open(self, clock: Callable[[], float] = time.time) -> Backend:
+        """A backend of its own, patient with a busy machine."""
+        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0, clock=clock)
 
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from store_urls import STORES
+from store_urls import STORES, Place
 
 from wsgi_sessions.errors import CorruptRecord, LockTimeout, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.stores.base import Backend, Context, ContextStore
@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 ODD_TEXTS = ["../../etc/passwd", "*", "{x}", "a b\nc", "user:5", "é", "\udc80", "x" * 4000, ""]
 FIRST, SECOND = Context(b"\x00first\xff", 1.5), Context(b"second", 2_000_000_000.25)
-
-
-class Place(NamedTuple):
-    """Where a store is, and a namespace in it that nobody else uses."""
-
-    name: str
-    url: str
-    prefix: str
-
-    def open(self) -> Backend:
-        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0)
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -11,12 +11,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from store_urls import STORES
+from store_urls import STORES, Place
 from test_redis_store import Proxy
 
 from wsgi_sessions.identity import new_id, store_key
@@ -24,7 +24,7 @@ from wsgi_sessions.stores import redis_leases
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wsgi_sessions.stores.base import Backend, LeaseStore, RefreshQueue
@@ -32,17 +32,6 @@ if TYPE_CHECKING:
 LONG = 60.0
 SHORT = 0.05
 _numbers = itertools.count()
-
-
-class Place(NamedTuple):
-    """Where a store is, and a namespace in it that nobody else uses."""
-
-    name: str
-    url: str
-    prefix: str
-
-    def open(self, clock: Callable[[], float] = time.time) -> Backend:
-        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0, clock=clock)
 
 
 @pytest.fixture(scope="module", params=STORES)

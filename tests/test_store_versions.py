@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from store_urls import STORES
+from store_urls import STORES, Place
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.urls import open_backend
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count()
 ODD_SCOPES = ["../../etc/passwd", "*", "{x}", "a b\nc", "league:5", "é", "\udc80", "x" * 4000]
-
-
-class Place(NamedTuple):
-    """Where a store is, and a namespace in it that nobody else uses."""
-
-    name: str
-    url: str
-    prefix: str
-
-    def open(self) -> Backend:
-        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0)
 
 
 @pytest.fixture(scope="module", params=STORES)

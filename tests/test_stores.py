@@ -8,35 +8,23 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from redis_servers import wait_until
-from store_urls import STORES
+from store_urls import STORES, Place
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wsgi_sessions.stores.base import Backend
 
 _numbers = itertools.count()
-
-
-class Place(NamedTuple):
-    """Where a store is, and a namespace in it that nobody else uses."""
-
-    name: str
-    url: str
-    prefix: str
-
-    def open(self, clock: Callable[[], float] = time.time) -> Backend:
-        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0, clock=clock)
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -70,8 +70,6 @@ def decode(data: bytes) -> Any:
     """The value that `encode` was given. Raises `CorruptRecord` if `data` is anything else."""
     try:
         value = _decoder.decode(data)
-    except UnsupportedFormat:
-        raise
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         # What hostile bytes can raise in msgspec and in the constructors of the types above.
         raise CorruptRecord(f"a value does not decode ({type(error).__name__})") from error
