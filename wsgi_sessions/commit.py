@@ -30,8 +30,16 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import new_id, short_key, store_key
-from wsgi_sessions.merge import merge
-from wsgi_sessions.serialization import Commit, Envelope, encode, history, open_sealed, seal
+from wsgi_sessions.merge import apply, merge
+from wsgi_sessions.serialization import (
+    Commit,
+    Envelope,
+    encode,
+    history,
+    open_sealed,
+    seal,
+    with_commit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,17 +100,18 @@ class Pending:
 
     def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
         """`theirs` with the changes that were made on `base`."""
-        data = merge(base.data, self.data, theirs.data)
+        conflicts: list[Conflict] = []
+        if theirs is base:
+            data = apply(self.data, base.data)
+        else:
+            data, conflicts = merge(base.data, self.data, theirs.data)
         marks = theirs.marks
         if self.marks:
             marks = merge(base.marks, self.marks, theirs.marks).data
-        envelope = Envelope(
-            theirs.created_at,
-            history([*_recent(theirs.commits, self.commit.at), self.commit]),
-            marks,
-            data.data,
+        commits = with_commit(
+            theirs.history, self.commit, seconds=_TOKEN_SECONDS, limit=_MAX_TOKENS
         )
-        return envelope, data.conflicts
+        return Envelope(theirs.created_at, commits, marks, data), conflicts
 
     def is_in(self, envelope: Envelope) -> bool:
         """Whether these changes have been stored already."""
@@ -166,7 +175,8 @@ class Committer:
                 done = theirs
             else:
                 done = Snapshot(base.session_id, base.key, version, expires_at, envelope)
-            self._report(base, theirs, pending, conflicts)
+            if conflicts:
+                self._report(base, theirs, pending, conflicts)
             return done
         raise StoreUnavailable(
             f"a session is changed by too many requests at once ({_MAX_ATTEMPTS} attempts): retry",
@@ -178,7 +188,8 @@ class Committer:
     def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
         """Report what would conflict if this were merged onto `theirs`. Raises SessionConflict."""
         _, conflicts = self._merged(base, pending, theirs)
-        self._report(base, theirs, pending, conflicts)
+        if conflicts:
+            self._report(base, theirs, pending, conflicts)
 
     def cycle(self, base: Snapshot, pending: Pending, *, created_at: float) -> Snapshot:
         """Move the session, with its changes, to a new id; the old record is dead at once.
@@ -217,7 +228,8 @@ class Committer:
                 new = self._replace(new, envelope)
             else:
                 break
-        self._report(base, theirs, pending, conflicts)
+        if conflicts:
+            self._report(base, theirs, pending, conflicts)
         return new
 
     def _create(self, pending: Pending, envelope: Envelope) -> Snapshot:
@@ -294,8 +306,6 @@ class Committer:
     def _report(
         self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]
     ) -> None:
-        if not conflicts:
-            return
         known = {commit.token for commit in base.envelope.commits} | {pending.commit.token}
         others = {c.route for c in theirs.envelope.commits if c.token not in known}
         for conflict in conflicts:
@@ -307,11 +317,6 @@ class Committer:
                 route=pending.commit.route,
                 others=sorted(others),
             )
-
-
-def _recent(commits: list[Commit], now: float) -> list[Commit]:
-    """The commits whose request may still be trying: by age, and at most so many."""
-    return [c for c in commits if abs(now - c.at) < _TOKEN_SECONDS][1 - _MAX_TOKENS :]
 
 
 def _require_certainty(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.serialization import decode, encode
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 Basis = Literal["blind", "read", "default"]
 
 
-@dataclass(frozen=True)
-class Assign:
+class Assign(Struct, frozen=True):
     """A key was set to an encoded `value`, or deleted (None).
 
     `basis` is "read" if the request had looked at the key before, so that the new value may depend
@@ -77,8 +76,7 @@ class Append:
 Operation = Increment | Append
 
 
-@dataclass(frozen=True)
-class Operate:
+class Operate(Struct, frozen=True):
     """Typed operations on a key, in order, and what they `result` in on the request's own base."""
 
     operations: tuple[Operation, ...]
@@ -117,6 +115,19 @@ def merge(base: Mapping[str, Raw], delta: Delta, theirs: Mapping[str, Raw]) -> M
         else:
             data[key] = Raw(value)
     return Merged(data, conflicts)
+
+
+def apply(delta: Delta, base: Mapping[str, Raw]) -> dict[str, Raw]:
+    """`base` with the changes that were made on it: what `merge` gives if nobody else changed it,
+    for less."""
+    data = dict(base)
+    for key, change in delta.items():
+        value = change.value if isinstance(change, Assign) else change.result
+        if value is None:
+            data.pop(key, None)
+        else:
+            data[key] = Raw(value)
+    return data
 
 
 def _operate(

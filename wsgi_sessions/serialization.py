@@ -63,6 +63,9 @@ def encode(value: object, path: str = "value") -> bytes:
 
     Raises `UnserializableValue` with the path of what cannot be held, beginning with `path`.
     """
+    kind = type(value)
+    if kind in _PLAIN or (kind is str and value.isascii()):  # type: ignore[attr-defined]
+        return _encoder.encode(value)
     return _encoder.encode(_pack(value, path, 0))
 
 
@@ -221,6 +224,7 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
     Decimal: _ext_text(_Ext.DECIMAL),
     UUID: lambda value, _path, _depth: msgspec.msgpack.Ext(_Ext.UUID, value.bytes),
 }
+_PLAIN = frozenset({type(None), bool, float, bytes})
 _MUTABLE = frozenset({list, dict, set, tuple})  # a tuple may hold a list
 _CONTAINERS = _MUTABLE | {frozenset}
 
@@ -323,8 +327,25 @@ def history(commits: list[Commit]) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(commits))
 
 
+def with_commit(earlier: msgspec.Raw, commit: Commit, *, seconds: float, limit: int) -> msgspec.Raw:
+    """A history with one commit more: of the `earlier` ones, up to `limit` in all are kept, and
+    none if the latest is more than `seconds` away. None but that one is decoded.
+
+    Raises CorruptRecord.
+    """
+    try:
+        kept = _raw_commits_decoder.decode(earlier)[1 - limit :]
+        if kept and abs(commit.at - _commit_decoder.decode(kept[-1]).at) > seconds:
+            kept = []
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise CorruptRecord(f"its history does not decode ({type(error).__name__})") from error
+    return msgspec.Raw(_encoder.encode([*kept, commit]))
+
+
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 _commits_decoder = msgspec.msgpack.Decoder(list[Commit])
+_commit_decoder = msgspec.msgpack.Decoder(Commit)
+_raw_commits_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def seal(envelope: Envelope, key: str) -> bytes:

@@ -77,11 +77,17 @@ class Session(MutableMapping[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, or `default`."""
         # Mapping.get would raise and catch a KeyError for every absent key.
-        value = self._decoding(self._read().data.get, key)
+        draft = self._draft or self._read()
+        try:
+            value = draft.data.get(key)
+        except CorruptRecord as error:
+            self._source.damaged(error)
+            raise
         return default if value is ABSENT else value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        _check_key(key)
+        if type(key) is not str or not key.isascii():
+            _check_key(key)
         self._write().data.set(key, value)
 
     def __delitem__(self, key: str) -> None:

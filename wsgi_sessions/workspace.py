@@ -182,11 +182,11 @@ class Workspace:
             self._operations.setdefault(key, []).append(operation)
 
     def _change(self, key: str, value: object) -> Change | None:
-        operations = self._operations.get(key)
-        if operations is None and key not in self._assigned and not is_mutable(value):
-            return None
-        data = None if is_mutable(value) else self._assigned.get(key)
+        operations, mutable = self._operations.get(key), is_mutable(value)
+        data = None if mutable else self._assigned.get(key)
         if data is None:
+            if operations is None and not mutable:
+                return None
             data = encode(value, key)
         if operations is not None and data == self._operated(key, operations):
             return Operate(tuple(operations), data)

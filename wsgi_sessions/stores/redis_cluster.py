@@ -20,7 +20,7 @@ from wsgi_sessions.stores.redis_url import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wsgi_sessions.stores.redis_endpoints import Command, Word
+    from wsgi_sessions.stores.redis_link import Command, Word
     from wsgi_sessions.stores.redis_url import RedisURL
 
 # One each for: a map that is out of date, a slot that is being moved, a failover on the way.
@@ -33,7 +33,7 @@ class _Target(NamedTuple):
     """Where a command goes; a node that is taking over a slot wants to hear ASKING before."""
 
     address: Address
-    prelude: Command = ()
+    prelude: tuple[Command, ...] = ()
 
 
 class _Map(NamedTuple):
@@ -107,9 +107,8 @@ class ClusterExecutor:
         return self._process
 
     def _send(self, target: _Target, operation: str, key: str | None, command: Command) -> Any:
-        return self._executor(target.address).execute_after(
-            target.prelude, operation, key, *command
-        )
+        commands = (*target.prelude, command)
+        return self._executor(target.address).run(commands, operation, key)
 
     def _executor(self, address: Address) -> NodeExecutor:
         executors = self._current().executors
@@ -124,7 +123,7 @@ class ClusterExecutor:
         cause = error.__cause__
         code = fault_of(cause).code if isinstance(cause, RedisError) else "UNREACHABLE"
         if code == "ASK":
-            return _Target(_named_node(cause, target.address), ("ASKING",))
+            return _Target(_named_node(cause, target.address), (("ASKING",),))
         if code == "MOVED":
             self._forget(target.address)
             return _Target(_named_node(cause, target.address))

@@ -1,8 +1,7 @@
 """Commands to one Redis server: connections, deadlines, the retry, the breaker.
 
-Connections are redis-py's `Connection` objects, used directly: its client and pool cost as much per
-call as the round trip over loopback itself, retry failed log-ins, and wait for minutes on a server
-that hangs.
+redis-py's client and pool are not used: they cost as much per call as the round trip over loopback
+itself, retry failed log-ins, and wait for minutes on a server that hangs.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import hashlib
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from wsgi_sessions.stores.redis_endpoints import call
 from wsgi_sessions.stores.redis_faults import (
     Breaker,
     CircuitOpen,
@@ -30,8 +29,9 @@ from wsgi_sessions.stores.redis_faults import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wsgi_sessions.stores.redis_endpoints import Command, Endpoint, Link, Word
+    from wsgi_sessions.stores.redis_endpoints import Endpoint
     from wsgi_sessions.stores.redis_faults import Fault
+    from wsgi_sessions.stores.redis_link import Command, Link, Word
 
 # Shares of an operation's deadline. The longest way that ends in a reply is: none on a pooled
 # connection (0.3), then connect (0.1), TLS (0.3) and a reply (0.3). What has taken half of it is
@@ -96,22 +96,16 @@ class _Process:
     pid: int = field(default_factory=os.getpid)
     idle: deque[Link] = field(default_factory=deque)
 
-    def take(self) -> Link | None:
-        """The idle connection that was used last, if there is one."""
-        try:
-            return self.idle.pop()
-        except IndexError:
-            return None
-
-    def keep(self, connection: Link) -> None:
+    def keep(self, link: Link) -> None:
         if len(self.idle) < _MAX_IDLE:
-            self.idle.append(connection)
+            self.idle.append(link)
         else:
-            connection.disconnect()
+            link.close()
 
     def drop_idle(self) -> None:
-        while (connection := self.take()) is not None:
-            connection.disconnect()
+        while self.idle:
+            with suppress(IndexError):  # another thread was faster
+                self.idle.pop().close()
 
 
 class NodeExecutor:
@@ -134,20 +128,18 @@ class NodeExecutor:
         self._process = self._new_process()
 
     def execute(self, operation: str, key: str | None, *command: Word) -> Any:
-        return self.execute_after((), operation, key, *command)
+        return self.run((command,), operation, key)
 
-    def execute_after(
-        self, prelude: Command, operation: str, key: str | None, *command: Word
-    ) -> Any:
-        """Like `execute`, with another command just before on the same connection."""
+    def run(self, commands: Sequence[Command], operation: str, key: str | None) -> Any:
+        """`execute` several commands on one connection; the last one's reply."""
         process = self._process
         if process.pid != os.getpid():
             process = self._process = self._new_process()
         if process.breaker.closed:
-            return self._run(process, operation, key, prelude, command)
+            return self._attempt(process, commands, operation, key)
         try:
             with process.breaker.probe():
-                return self._run(process, operation, key, prelude, command)
+                return self._attempt(process, commands, operation, key)
         except CircuitOpen as error:
             raise _UNREACHABLE.error(self._endpoint.label, operation, key, 0) from error
 
@@ -161,13 +153,13 @@ class NodeExecutor:
     def _new_process(self) -> _Process:
         return _Process(Breaker(self._endpoint.label, clock=self._clock))
 
-    def _run(
-        self, process: _Process, operation: str, key: str | None, prelude: Command, command: Command
+    def _attempt(
+        self, process: _Process, commands: Sequence[Command], operation: str, key: str | None
     ) -> Any:
         started = self._clock()
         for attempt in (1, 2):
             try:
-                reply = self._exchange(process, started, prelude, command)
+                return self._exchange(process, started, commands)
             except NoScriptError:
                 process.breaker.answered()
                 raise
@@ -180,8 +172,6 @@ class NodeExecutor:
                 raise fault.error(
                     self._endpoint.label, operation, key, attempt
                 ) from without_arguments(error)
-            process.breaker.answered()
-            return reply
         raise AssertionError("unreachable: the second attempt returns or raises")
 
     def _may_retry(self, process: _Process, fault: Fault, started: float) -> bool:
@@ -197,28 +187,30 @@ class NodeExecutor:
         else:
             process.breaker.answered()
 
-    def _exchange(
-        self, process: _Process, started: float, prelude: Command, command: Command
-    ) -> Any:
-        """One attempt. The connection is kept only after a whole reply was read: what interrupts
-        the reading, gevent.Timeout too, would leave the reply for the next command to take."""
-        connection = process.take() or self._connect(started)
+    def _exchange(self, process: _Process, started: float, commands: Sequence[Command]) -> Any:
+        """One attempt. The link is kept only after a whole reply was read: what interrupts the
+        reading, gevent.Timeout too, would leave the reply for the next command to take."""
         try:
-            if prelude:
-                call(connection, *prelude)
-            reply = call(connection, *command)
+            link = process.idle.pop()  # the one used last
+        except IndexError:
+            link = self._connect(started)
+        try:
+            for command in commands:
+                reply = link.call(command)
         except ResponseError:
-            process.keep(connection)
+            process.keep(link)
             raise
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
-        process.keep(connection)
+        process.keep(link)
+        if process.breaker.failures:
+            process.breaker.answered()
         return reply
 
     def _connect(self, started: float) -> Link:
-        connection = self._endpoint.connect()
+        link = self._endpoint.connect()
         if self._clock() - started > self._latest_send:
-            connection.disconnect()
+            link.close()
             raise RedisTimeoutError(f"connecting to {self._endpoint.label} took too long")
-        return connection
+        return link

@@ -7,63 +7,29 @@ SETINFO, no HELLO) and logged in here in one round trip, since each would be a w
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redis import connection as redis_connections
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 
+from wsgi_sessions.stores.redis_link import open_link
 from wsgi_sessions.stores.redis_url import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wsgi_sessions.stores.redis_link import Command, Connection, Link
     from wsgi_sessions.stores.redis_url import RedisURL
-
-Word: TypeAlias = "str | bytes | int | float"
-Command: TypeAlias = "tuple[Word, ...]"
 
 # Shares of an operation's deadline, in which the connection's own waits are measured.
 CONNECT_SHARE = 0.1
 REPLY_SHARE = 0.3
 
 
-class Link(Protocol):
-    """What is used of redis-py's connections, which are annotated in part only."""
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-    def pack_command(self, *args: Word) -> Any: ...
-    def pack_commands(self, commands: Sequence[Command]) -> Any: ...
-    def send_packed_command(self, command: Any, check_health: bool = ...) -> None: ...  # noqa: FBT001 - redis-py's
-    def read_response(self) -> Any: ...
-
-
-_pack: Callable[[Command], bytes] | None
-try:
-    from hiredis import pack_command as _pack  # type: ignore[assignment]  # its stub takes one word
-except ImportError:
-    _pack = None
-
-_tcp: Callable[..., Link] = redis_connections.Connection
-_tls: Callable[..., Link] = redis_connections.SSLConnection
-_unix: Callable[..., Link] = redis_connections.UnixDomainSocketConnection
-
-
-def call(connection: Link, *command: Word) -> Any:
-    """Send one command and read its reply. An error reply is raised."""
-    # redis-py packs with hiredis too, but looks at each word before: 2 µs per command.
-    packed = connection.pack_command(*command) if _pack is None else [_pack(command)]
-    connection.send_packed_command(packed, check_health=False)
-    return connection.read_response()
-
-
-def _converse(connection: Link, commands: Sequence[Command]) -> None:
-    """Send several commands at once, which is one wait, and read their replies."""
-    if commands:
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-    for _ in commands:
-        connection.read_response()
+_tcp: Callable[..., Connection] = redis_connections.Connection
+_tls: Callable[..., Connection] = redis_connections.SSLConnection
+_unix: Callable[..., Connection] = redis_connections.UnixDomainSocketConnection
 
 
 class Endpoint(Protocol):
@@ -87,16 +53,9 @@ class FixedEndpoint:
         self.label = str(self._address) if self._address else url.path
 
     def connect(self) -> Link:
-        connection = self._connection()
-        try:
-            connection.connect()
-            _converse(connection, self._log_in())
-        except BaseException:
-            connection.disconnect()
-            raise
-        return connection
+        return open_link(self._connection(), self._log_in())
 
-    def _connection(self) -> Link:
+    def _connection(self) -> Connection:
         if self._address is None:
             return _unix(path=self._url.path, **self._timeouts)
         where = {**self._address._asdict(), "socket_keepalive": True, **self._timeouts}
@@ -126,18 +85,16 @@ class SentinelEndpoint:
     def connect(self) -> Link:
         address = self._discover()
         self.label = f"{address} (primary of service {self._url.service!r})"
-        connection = FixedEndpoint(self._url, self._timeout, address).connect()
+        link = FixedEndpoint(self._url, self._timeout, address).connect()
         try:
-            role = call(connection, "ROLE")[0]
+            if link.call(("ROLE",))[0] != b"master":
+                # Sentinels learn of a failover one after the other: one of them may still name a
+                # server that has become a replica, and a replica's reads are stale.
+                raise ReadOnlyError("the sentinel named a replica")
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
-        if role != b"master":
-            # Sentinels learn of a failover one after the other: one of them may still name a
-            # server that has become a replica, and a replica's reads are stale.
-            connection.disconnect()
-            raise ReadOnlyError("the sentinel named a replica")
-        return connection
+        return link
 
     def _discover(self) -> Address:
         last: RedisError | None = None
@@ -154,16 +111,16 @@ class SentinelEndpoint:
         raise last or RedisConnectionError(f"no sentinel knows service {self._url.service!r}")
 
     def _ask(self, sentinel: Address) -> Sequence[bytes] | None:
-        connection = _tcp(**sentinel._asdict(), **self._timeouts)
+        password = self._url.sentinel_password
+        greeting: list[Command] = [] if password is None else [("AUTH", password)]
+        link = open_link(_tcp(**sentinel._asdict(), **self._timeouts), greeting)
         try:
-            if self._url.sentinel_password is not None:
-                call(connection, "AUTH", self._url.sentinel_password)
-            reply: Sequence[bytes] | None = call(
-                connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service
+            reply: Sequence[bytes] | None = link.call(
+                ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
             )
             return reply
         finally:
-            connection.disconnect()
+            link.close()
 
 
 def _timeouts(timeout: float, reply_share: float) -> dict[str, Any]:
