@@ -143,7 +143,7 @@ def test_a_torn_slot_is_repaired_once(store: FileStore, is_newest: bool, positio
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
     slot = slots.newest if is_newest else 1 - slots.newest
-    start = place(len(whole), slot).offset
+    start = place(len(whole), slot)[0]
     whole[start + position] ^= 1
     path.write_bytes(whole)
     is_seen = is_newest or position < len(blank_slot())
@@ -222,7 +222,7 @@ def test_a_newer_format_is_left_alone(store: FileStore) -> None:
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
-    whole[place(len(whole), slots.newest).offset + 3] = 2
+    whole[place(len(whole), slots.newest)[0] + 3] = 2
     path.write_bytes(whole)
     for _ in range(2):
         with pytest.raises(UnsupportedFormat):

@@ -92,7 +92,7 @@ class FileStore:
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
         """See `SessionStore.create`."""
         record = Record(1, payload, expires_at)
-        retrying("create", key, lambda key: self._files.create(key, record))
+        retrying("create", key, self._files.create, record)
 
     def load(self, key: str) -> Record | None:
         """See `SessionStore.load`."""
@@ -102,12 +102,12 @@ class FileStore:
     def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
         """See `SessionStore.save`."""
         record = Record(expected_version + 1, payload, expires_at)
-        retrying("save", key, lambda key: self._files.save(key, record))
+        retrying("save", key, self._files.save, record)
         return record.version
 
     def touch(self, key: str, expires_at: float) -> None:
         """See `SessionStore.touch`."""
-        retrying("touch", key, lambda key: self._files.touch(key, expires_at))
+        retrying("touch", key, self._files.touch, expires_at)
 
     def delete(self, key: str) -> None:
         """See `SessionStore.delete`."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file_slots import (
-    Place,
     Slots,
     blank_slot,
     newest,
@@ -111,7 +110,8 @@ class RecordFiles:
     def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
         """Blank what a dead writer left in a slot, so that later readers need no lock."""
         try:
-            file.write(blank_slot(), place(file.size, slots.torn[0]).offset)
+            offset, _ = place(file.size, slots.torn[0])
+            file.write(blank_slot(), offset)
         except OSError as error:
             swallow(error, "a torn slot of session %s stays", short_key(key))
 
@@ -159,19 +159,21 @@ class RecordFiles:
                 raise SessionGone(short_key(key))
             if current.version != record.version - 1:
                 raise VersionConflict(current)
-            self._write(file, place(len(data), 1 - slot), key, record)
+            offset, capacity = place(len(data), 1 - slot)
+            if len(record.payload) > capacity:
+                self._replace(key, record)
+                return
+            file.write(pack_slot(record, key, capacity), offset)
+            if self._fsync != "none":
+                self._sync(file, offset, key, record)
 
-    def _write(self, file: LockedFile, free: Place, key: str, record: Record) -> None:
-        if len(record.payload) > free.capacity:
-            self._replace(key, record)
-            return
-        file.write(pack_slot(record, key, free.capacity), free.offset)
+    def _sync(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
         try:
             file.sync(self._fsync)
         except OSError:
             # After a failed fsync the kernel forgets the dirty pages: trying again on this file
             # would lie. The slot is made invalid, and the record goes through a file of its own.
-            self._move(file, free.offset, key, record)
+            self._move(file, offset, key, record)
 
     def _move(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
         """Withdraw what was written at `offset` and write the record elsewhere; once, see above."""
@@ -268,9 +270,9 @@ class RecordFiles:
 
     def _locked(self, key: str) -> LockedFile:
         """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
-        deadline = time.monotonic() + self._timeout
+        path, deadline = self._path(key), time.monotonic() + self._timeout
         while True:
-            file = LockedFile(self._path(key), WRITE, self._owners, deadline, key)
+            file = LockedFile(path, WRITE, self._owners, deadline, key)
             if file.is_linked:
                 return file
             file.close()  # deleted or replaced while we waited: look the path up again

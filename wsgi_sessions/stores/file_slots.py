@@ -39,13 +39,6 @@ _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
 
 
-class Place(NamedTuple):
-    """A slot in a file: where it begins, and the largest payload that fits, in bytes."""
-
-    offset: int
-    capacity: int
-
-
 class Slots(NamedTuple):
     """What a file holds: the newest valid record and the slot it is in, and which slots are torn.
 
@@ -78,10 +71,10 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     return None if record is None else (record, 1)
 
 
-def place(size: int, slot: int) -> Place:
-    """Where a slot is in a file of `size` bytes."""
+def place(size: int, slot: int) -> tuple[int, int]:
+    """Where a slot of a file of `size` bytes begins, and the largest payload that fits (bytes)."""
     half = (size - _TOUCH_BYTES) // 2
-    return Place(_TOUCH_BYTES + slot * half, half - _HEADER_BYTES)
+    return _TOUCH_BYTES + slot * half, half - _HEADER_BYTES
 
 
 def parse(data: bytes, key: str) -> Slots:

@@ -41,8 +41,8 @@ class NotARecord(Exception):
     """What lies at a session's path is no file of ours: a link, a folder, a FIFO, a stranger's."""
 
 
-def retrying(operation: str, key: str, action: Callable[[str], T]) -> T:
-    """Run `action(key)`, again after an OSError; at last raise StoreUnavailable from it.
+def retrying(operation: str, key: str, action: Callable[..., T], *args: object) -> T:
+    """Run `action(key, *args)`, again after an OSError; at last raise StoreUnavailable from it.
 
     A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
     """
@@ -50,7 +50,7 @@ def retrying(operation: str, key: str, action: Callable[[str], T]) -> T:
     while True:
         attempt += 1
         try:
-            return action(key)
+            return action(key, *args)
         except OSError as error:
             _log.warning(
                 "session %s: %s failed with %s (%s), attempt %d",
@@ -89,9 +89,7 @@ def read_file(path: str, owners: frozenset[int]) -> bytes:
     """The content of a session file, without a lock. Raises NotARecord for no file of ours."""
     fd = _open(path, READ)
     try:
-        size = _own_size(os.fstat(fd), owners)
-        data = os.read(fd, size)
-        return data if len(data) == size else data + _read_on(fd, size - len(data))
+        return _read_whole(fd, _own_size(os.fstat(fd), owners))
     finally:
         os.close(fd)
 
@@ -111,9 +109,9 @@ def _own_size(status: os.stat_result, owners: frozenset[int]) -> int:
     return status.st_size
 
 
-def _read_on(fd: int, size: int) -> bytes:
-    """The rest, where a read was short; less if the file ends."""
-    data = b""
+def _read_whole(fd: int, size: int) -> bytes:
+    """So many bytes, also where a read is short; less if the file ends."""
+    data = os.read(fd, size)
     while len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
     return data
@@ -147,17 +145,17 @@ class LockedFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Unlock and close."""
         # Closing alone would do, but for a child forked meanwhile: it has the descriptor too.
         unlock(self._fd)
         os.close(self._fd)
 
+    def close(self) -> None:
+        """Unlock and close."""
+        self.__exit__()
+
     def read(self) -> bytes:
         """The whole content."""
-        return _read_on(self._fd, self.size)
+        return _read_whole(self._fd, self.size)
 
     def write(self, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`."""

@@ -87,13 +87,15 @@ class SentinelEndpoint:
         self.label = f"{address} (primary of service {self._url.service!r})"
         link = FixedEndpoint(self._url, self._timeout, address).connect()
         try:
-            if link.call(("ROLE",))[0] != b"master":
-                # Sentinels learn of a failover one after the other: one of them may still name a
-                # server that has become a replica, and a replica's reads are stale.
-                raise ReadOnlyError("the sentinel named a replica")
+            role = link.call(("ROLE",))[0]
         except BaseException:
             link.close()
             raise
+        if role != b"master":
+            # Sentinels learn of a failover one after the other: one of them may still name a
+            # server that has become a replica, and a replica's reads are stale.
+            link.close()
+            raise ReadOnlyError("the sentinel named a replica")
         return link
 
     def _discover(self) -> Address:

@@ -25,13 +25,13 @@ Command: TypeAlias = "tuple[Word, ...]"
 _READ_BYTES = 16 * 1024
 _MORE = object()  # what has come so far is no whole reply
 
-_reader: Callable[..., Any] | None
+_Reader: Callable[..., Any] | None
 _pack: Callable[[Command], bytes]
 try:
-    from hiredis import Reader as _reader
+    from hiredis import Reader as _Reader
     from hiredis import pack_command as _pack  # type: ignore[assignment]  # its stub takes one word
 except ImportError:
-    _reader = None
+    _Reader = None
 
 
 class Connection(Protocol):
@@ -72,7 +72,7 @@ def open_link(connection: Connection, greeting: Sequence[Command]) -> Link:
     # Only a plain attribute of redis-py's gives the socket. Should it be renamed, all goes on the
     # slower way.
     opened = getattr(connection, "_sock", None)
-    if _reader is None or opened is None:
+    if _Reader is None or opened is None:
         return _ViaRedisPy(connection)
     return _Direct(connection, opened)
 
@@ -98,8 +98,8 @@ class _Direct:
     __slots__ = ("_buffer", "_connection", "_feed", "_gets", "_receive", "_send")
 
     def __init__(self, connection: Connection, opened: socket.socket) -> None:
-        assert _reader is not None
-        reader = _reader(
+        assert _Reader is not None
+        reader = _Reader(
             protocolError=InvalidResponse,
             replyError=DefaultParser.parse_error,
             notEnoughData=_MORE,
