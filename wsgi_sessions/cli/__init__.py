@@ -1,0 +1,21 @@
+"""``wsgi-sessions``: a thin shell, one function per command, one module per group of them.
+
+Exit codes: 0 fine; 1 a fault, as when the store is down; 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import click
+
+from wsgi_sessions import __version__
+from wsgi_sessions.cli.maintenance import sweep
+from wsgi_sessions.cli.server import demo, refresh
+from wsgi_sessions.cli.setup import check, config, keygen
+from wsgi_sessions.cli.shell import Commands
+from wsgi_sessions.cli.versions import bump, versions
+
+
+@click.group(cls=Commands, commands=[demo, config, keygen, check, bump, versions, refresh, sweep])
+@click.version_option(__version__, prog_name="wsgi-sessions")
+def main() -> None:
+    """Sessions that WSGI workers share."""

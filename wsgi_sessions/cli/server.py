@@ -1,0 +1,62 @@
+"""Commands that go on until they are stopped: the demonstration, and the refresher's process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from wsgi_sessions.cli.shell import read_config, require
+from wsgi_sessions.stack import open_refresher
+
+
+@click.command()
+@click.option("--store", metavar="URL", help="Where to keep sessions.  [default: temporary files]")
+@click.option("--bind", metavar="HOST:PORT", help="[default: 127.0.0.1, from port 8000 on]")
+@click.option(
+    "--worker-class",
+    type=click.Choice(["sync", "gthread", "gevent"]),
+    default="gthread",
+    show_default=True,
+)
+@click.option("--workers", type=click.IntRange(1, 32), default=3, show_default=True)
+def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -> None:
+    """Serve a page that shows several workers share one session.
+
+    Settings in the environment are not used, and an application's own sessions are left alone.
+    """
+    require("gunicorn")
+    if worker_class == "gevent":
+        require("gevent")
+    from wsgi_sessions.demo.server import Address, Plan, serve  # needs gunicorn
+
+    address = None if bind is None else Address.parse(bind)
+    serve(Plan(store, worker_class, workers), address)
+
+
+@click.command()
+def refresh() -> None:
+    """Refresh sessions in the background, until SIGTERM or SIGINT.
+
+    Calls the function that WSGI_SESSIONS_REFRESH names. Set WSGI_SESSIONS_REFRESH_IN=process, so
+    that the workers leave it to this process.
+    """
+    sys.path.insert(0, os.getcwd())  # where servers find the application too
+    refresher, backend = open_refresher(read_config())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    try:
+        backend.sessions.ping()  # a wrong address had better be told at the start
+        # In a thread, since a handler must not touch the locks that this thread waits on.
+        refresher.ensure_running()
+        while True:
+            signal.pause()
+    finally:
+        refresher.close()
+        backend.close()
+
+
+def _exit(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
