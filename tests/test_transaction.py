@@ -829,6 +829,47 @@ def test_a_principal_key_cycles_only_if_the_principal_changes() -> None:
     assert world.begin(id_of(leaving)).session.created_at == START
 
 
+def test_a_principal_key_that_names_somebody_else_takes_nothing_of_the_first_along() -> None:
+    world = World(principal_key="user")
+    first = world.begin(world.new(anonymous=1))
+    first.session.update(user=5, secret="of 5")
+    first.commit()
+    assert world.data(id_of(first)) == {"anonymous": 1, "user": 5, "secret": "of 5"}
+    second, late = world.begin(id_of(first)), world.begin(id_of(first))
+    late.session["late"] = "of 5"
+    second.session.update(user=6, theme="of 6")
+    assert second.commit() == "created"
+    assert world.data(id_of(second)) == {"user": 6, "theme": "of 6"}
+    assert late.commit() == "gone"
+    assert world.data(id_of(first)) == {}
+    assert [len(world.manager.sessions_of(user)) for user in (5, 6)] == [0, 1]
+
+
+def test_a_principal_key_that_changes_too_late_changes_nothing() -> None:
+    world = World(principal_key="user")
+    first = world.begin()
+    first.session["user"] = 5
+    first.commit()
+    streaming = world.begin(id_of(first))
+    streaming.session["user"] = 6
+    assert streaming.commit("closed") == "dropped"
+    assert world.data(id_of(first)) == {"user": 5}
+
+
+def test_a_principal_key_that_changes_in_an_exclusive_block_waits_for_the_cookie() -> None:
+    world = World(principal_key="user")
+    first = world.begin()
+    first.session.update(user=5, secret="of 5")
+    first.commit()
+    second = world.begin(id_of(first))
+    with second.session.exclusive():
+        second.session["user"] = 6
+    assert world.data(id_of(first)) == {"user": 5, "secret": "of 5"}
+    assert second.commit() == "created"
+    assert world.data(id_of(second)) == {"user": 6}
+    assert world.data(id_of(first)) == {}
+
+
 # -- exclusive ---------------------------------------------------------------------------------
 
 

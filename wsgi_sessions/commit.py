@@ -178,12 +178,7 @@ class Committer:
             if conflicts:
                 self._report(base, theirs, pending, conflicts)
             return done
-        raise StoreUnavailable(
-            f"a session is changed by too many requests at once ({_MAX_ATTEMPTS} attempts): retry",
-            operation="save",
-            key=short_key(base.key),
-            attempts=_MAX_ATTEMPTS,
-        )
+        raise _contended(base.key)
 
     def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
         """Report what would conflict if this were merged onto `theirs`. Raises SessionConflict."""
@@ -213,7 +208,7 @@ class Committer:
         conflicts: list[Conflict] = []
         tombstone = seal(self._tombstone(pending), base.key)
         expires_at = pending.commit.at + TOMBSTONE_SECONDS
-        while True:
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 self._store.save(base.key, tombstone, expires_at, expected_version=theirs.version)
             except VersionConflict as conflict:
@@ -228,6 +223,9 @@ class Committer:
                 new = self._replace(new, envelope)
             else:
                 break
+        else:
+            self._store.delete(new.key)
+            raise _contended(base.key)
         if conflicts:
             self._report(base, theirs, pending, conflicts)
         return new
@@ -336,6 +334,15 @@ def _require_certainty(
             operation="save",
             key=short_key(base.key),
         )
+
+
+def _contended(key: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"a session is changed by too many requests at once ({_MAX_ATTEMPTS} attempts): retry",
+        operation="save",
+        key=short_key(key),
+        attempts=_MAX_ATTEMPTS,
+    )
 
 
 def _yield_to_others(attempt: int) -> None:

@@ -111,6 +111,14 @@ class Draft:
         self.is_flushed = True
         self.adopt(None)
 
+    def begin_anew(self) -> None:
+        """Doom what is stored, and begin anew with what has been set since."""
+        changed = {key: self.data.peek(key) for key in self.data.delta()}
+        self.flush()
+        for key, value in changed.items():
+            if value is not ABSENT:
+                self.data.set(key, value)
+
     def mark(self, name: str) -> Any:
         """A mark, or None."""
         if self._marks is None:

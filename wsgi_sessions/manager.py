@@ -117,7 +117,8 @@ class SessionManager:
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data = draft.data.delta()
         if self._principal_key is not None and self._principal_key in data:
-            self._follow_principal_key(draft, self._principal_key)
+            self._follow_principal_key(draft, headers)
+            data = draft.data.delta()
         marks = draft.marks_delta()
         if data or marks or draft.cycling:
             pending = Pending(data, marks, at=self._clock(), route=route())
@@ -146,7 +147,9 @@ class SessionManager:
             self.backend.sessions.delete(doomed.key)
         pending = self._pending(draft, route)
         if self._principal_key is not None and self._principal_key in pending.data:
-            self._follow_principal_key(draft, self._principal_key)
+            if self._is_handed_over(draft):
+                return  # to a session of its own, which needs a cookie
+            self._follow_principal_key(draft, "closed")
         for name in _MARKS_WITH_COOKIE:
             pending.marks.pop(name, None)
         base = draft.snapshot
@@ -226,15 +229,32 @@ class SessionManager:
         draft.snapshot = base._replace(expires_at=expires_at)
         return "touched"
 
-    def _follow_principal_key(self, draft: Draft, principal_key: str) -> None:
-        """Bind, and cycle the id, when the application's own principal key has changed."""
-        value = draft.data.get(principal_key)
-        principal = None if value is ABSENT else value
-        if principal is not None and type(principal) is not int:
-            principal = str(principal)
-        if principal != draft.mark(PRINCIPAL):
-            draft.set_mark(PRINCIPAL, principal)
-            draft.cycling = draft.snapshot is not None
+    def _follow_principal_key(self, draft: Draft, headers: Headers) -> None:
+        """Bind, and cycle the id, when the application's own principal key has changed.
+
+        From one principal to another, only what this request has set goes along, as by
+        `Session.login`: the rest is the first one's.
+        """
+        before, principal = draft.mark(PRINCIPAL), self._named_principal(draft)
+        if principal == before:
+            return
+        if headers == "open" and self._is_handed_over(draft):
+            draft.begin_anew()
+            self.destroy_doomed(draft)
+        draft.set_mark(PRINCIPAL, principal)
+        draft.cycling = draft.snapshot is not None
+
+    def _is_handed_over(self, draft: Draft) -> bool:
+        """Whether the application's own principal key went from one principal to another."""
+        before, principal = draft.mark(PRINCIPAL), self._named_principal(draft)
+        return None not in (before, principal) and principal != before
+
+    def _named_principal(self, draft: Draft) -> str | int | None:
+        """What the application's own principal key holds, as a principal."""
+        value = ABSENT if self._principal_key is None else draft.data.peek(self._principal_key)
+        if value is ABSENT or value is None:
+            return None
+        return value if type(value) is int else str(value)
 
     # -- principals ----------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import portalocker
+
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import new_secret, short_key
 from wsgi_sessions.stores.file_leases import FileLeases
@@ -135,7 +137,7 @@ class FileUpkeep:
         path = os.path.join(self._root, "sweep")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            elected = try_lock(fd) and _is_due(os.fstat(fd), interval)
+            elected = _is_free(fd) and _is_due(os.fstat(fd), interval)
             if elected:
                 os.pwrite(fd, b"the time of this file is the time of the last sweep\n", 0)
                 os.utime(fd)
@@ -191,6 +193,15 @@ class FileUpkeep:
     def _files(self, folder: str) -> Iterator[str]:
         for root, _, names in os.walk(os.path.join(self._root, folder)):
             yield from (os.path.join(root, name) for name in names)
+
+
+def _is_free(fd: int) -> bool:
+    """Whether nobody holds the lock of an open file: it is ours from now on, until it is closed."""
+    try:
+        portalocker.lock(fd, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    except portalocker.LockException:
+        return False
+    return True
 
 
 def _is_due(status: os.stat_result, interval: float) -> bool:
