@@ -117,6 +117,32 @@ def test_a_claim_keeps_holders_and_other_claims_out(leases: LeaseStore, key: str
     assert leases.acquire(key, "a", LONG)
 
 
+def test_all_leases_can_be_looked_at(backend: Backend, leases: LeaseStore) -> None:
+    assert backend.lease_listing is not None
+    used, refreshed, free = (store_key(new_id()) for _ in range(3))
+    for key, holder in ((used, "a"), (used, "b"), (free, "c")):
+        leases.acquire(key, holder, LONG)
+    leases.claim(refreshed, "refresher", LONG)
+    leases.release(free, "c")
+    found = sorted(backend.lease_listing.leases(), key=lambda lease: lease.holder)
+    assert [lease[:3] for lease in found] == [
+        (used, "holder", "a"),
+        (used, "holder", "b"),
+        (refreshed, "claim", "refresher"),
+    ]
+    assert all(LONG / 2 < lease.seconds <= LONG for lease in found)
+
+
+def test_a_lease_whose_time_is_up_is_not_looked_at(backend: Backend, leases: LeaseStore) -> None:
+    listing = backend.lease_listing
+    assert listing is not None
+    for holder, ttl in (("a", SHORT), ("b", LONG)):
+        leases.acquire(store_key("used"), holder, ttl)
+    leases.claim(store_key("refreshed"), "refresher", SHORT)
+    wait_until(lambda: len(list(listing.leases())) == 1, "two leases end")
+    assert [lease.holder for lease in listing.leases()] == ["b"]
+
+
 def test_leases_of_different_sessions_have_nothing_to_do_with_each_other(
     leases: LeaseStore, key: str
 ) -> None:

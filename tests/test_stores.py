@@ -253,6 +253,24 @@ def test_only_what_has_expired_is_deleted_in_chunks(place: Place) -> None:
     backend.close()
 
 
+def test_expired_records_are_counted_where_they_stay(place: Place) -> None:
+    clock = Clock(place)
+    backend = place.open(clock)
+    if backend.expired is None:
+        pytest.skip("the server deletes expired records by itself")
+    dead = [store_key(new_id()) for _ in range(2)]
+    for key in dead:
+        backend.sessions.create(key, b"x", clock() + clock.idle)
+    for _ in range(3):
+        backend.sessions.create(store_key(new_id()), b"live", clock() + 5000)
+    for key in dead:
+        clock.expire(backend, key)
+    assert backend.expired.count_expired() == 2
+    assert backend.expired.delete_expired(100) == 2
+    assert backend.expired.count_expired() == 0
+    backend.close()
+
+
 # -- iteration, index, quarantine, locks -------------------------------------------------------
 
 
@@ -264,6 +282,14 @@ def test_iteration_and_count_see_live_sessions_only(backend: Backend) -> None:
     backend.sessions.delete(keys.pop())
     assert set(backend.iteration.keys()) == keys
     assert backend.iteration.count() == 24
+
+
+def test_a_store_with_a_clock_tells_its_time(backend: Backend) -> None:
+    if backend.name == "memory":
+        assert backend.clock is None
+        return
+    assert backend.clock is not None
+    assert backend.clock.now() == pytest.approx(time.time(), abs=20)
 
 
 def test_the_index_finds_the_sessions_of_a_principal(backend: Backend) -> None:

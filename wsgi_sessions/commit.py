@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -121,8 +122,8 @@ class Pending:
 class Committer:
     """Stores what sessions changed. Knows no session object, only snapshots and deltas.
 
-    `announce` is told the key and envelope of a record before that is made, to index it: if it
-    raises, nothing has happened yet.
+    `announce` is told the key and envelope of a new record, to index it, before anybody is told its
+    id: if it raises, the record is deleted again.
     """
 
     def __init__(
@@ -235,13 +236,23 @@ class Committer:
             session_id = new_id()
             key = store_key(session_id)
             payload, expires_at = self._sealed(envelope, key)
-            self._announce(key, envelope)
             try:
                 self._store.create(key, payload, expires_at)
             except SessionExists:
                 if not self._is_stored(pending, key):
                     continue  # somebody else's: another id
+            self._announce_or_delete(key, envelope)
             return Snapshot(session_id, key, 1, expires_at, envelope)
+
+    def _announce_or_delete(self, key: str, envelope: Envelope) -> None:
+        # Not before the record is there: whoever meets an entry without one takes it for dead and
+        # removes it, and the session would never be found by its principal.
+        try:
+            self._announce(key, envelope)
+        except StoreUnavailable:
+            with suppress(StoreUnavailable):  # then it expires: nobody has its id
+                self._store.delete(key)
+            raise
 
     def _is_stored(self, pending: Pending, key: str) -> bool:
         """Whether the record under `key` is what `pending` made of it, so that a reply was lost."""

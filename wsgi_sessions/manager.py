@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wsgi_sessions.commit import ENDED, Activity, Committer, Lifetimes, OnConflict, Pending
 from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, REFRESHED, Draft, Snapshot
-from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
+from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.merge import ABSENT
@@ -27,6 +27,7 @@ Result = Literal[
 ]
 Headers = Literal["open", "closed"]
 Reader = Callable[[str], Record | None]
+_MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
 _MARKS_WITH_COOKIE = (PRINCIPAL, LIFETIME)
 
 _log = logging.getLogger("wsgi_sessions.manager")
@@ -200,6 +201,8 @@ class SessionManager:
             return "gone"
         draft.advance(saved)
         self._schedule(base, saved)
+        if activity == "user" and self._is_touch_due(base, draft.mark(LIFETIME)):
+            self._index_again(saved)
         return "saved"
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
@@ -220,14 +223,18 @@ class SessionManager:
         return "cycled"
 
     def _touch(self, draft: Draft, base: Snapshot) -> Result:
-        now = self._clock()
-        created_at, asked = base.envelope.created_at, draft.mark(LIFETIME)
-        if not self._lifetimes.is_touch_due(now, base.expires_at, created_at, asked):
+        asked = draft.mark(LIFETIME)
+        if not self._is_touch_due(base, asked):
             return "unchanged"
-        expires_at = self._lifetimes.expiry(now, created_at, asked)
+        expires_at = self._lifetimes.expiry(self._clock(), base.envelope.created_at, asked)
         self.backend.sessions.touch(base.key, expires_at)
         draft.snapshot = base._replace(expires_at=expires_at)
+        self._index_again(base)
         return "touched"
+
+    def _is_touch_due(self, base: Snapshot, asked: float | None) -> bool:
+        now, created_at = self._clock(), base.envelope.created_at
+        return self._lifetimes.is_touch_due(now, base.expires_at, created_at, asked)
 
     def _follow_principal_key(self, draft: Draft, headers: Headers) -> None:
         """Bind, and cycle the id, when the application's own principal key has changed.
@@ -259,7 +266,11 @@ class SessionManager:
     # -- principals ----------------------------------------------------------------------------
 
     def sessions_of(self, principal: str | int) -> list[StoredSession]:
-        """The live sessions of a principal, oldest first. Index entries without one are removed."""
+        """The live sessions of a principal, oldest first. One look-up, and a load for each.
+
+        Index entries without a session are removed; one that was lost is put back by the session's
+        next use, within 5 % of its idle lifetime. Raises StoreUnavailable.
+        """
         found = []
         for key in self.backend.index.keys_of(str(principal)):
             record = self.backend.sessions.load(key)
@@ -271,17 +282,44 @@ class SessionManager:
         return sorted(found, key=lambda session: session.created_at)
 
     def destroy(self, key: str) -> None:
-        """End the session with this store key, whoever uses it now. Idempotent."""
+        """End the session with this store key, whoever uses it now. Idempotent.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            principal = self.principal_of(key)
+        except (UnsupportedFormat, CorruptRecord):
+            principal = None  # whatever it is, it ends; its entry is removed when it is met
         self.backend.sessions.delete(key)
         self.events.emit("destroyed", short_key(key))
+        if principal is not None:
+            self.backend.index.remove(principal, key)
+
+    def principal_of(self, key: str) -> str | None:
+        """Whom the session with this store key is bound to, as text; None also if there is none.
+
+        Raises StoreUnavailable, and CorruptRecord if that cannot be told.
+        """
+        snapshot = self.find(key)
+        return None if snapshot is None else _principal(snapshot.envelope)
 
     def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
-        """End all sessions of a principal, but the one with the store key `keep`. How many."""
-        keys = [s.key for s in self.sessions_of(principal) if s.key != keep]
-        for key in keys:
-            self.destroy(key)
-            self.backend.index.remove(str(principal), key)
-        return len(keys)
+        """End all sessions of a principal, but the one with the store key `keep`. How many.
+
+        One that gets another id meanwhile ends too. Not promised: the end of those that begin
+        meanwhile by a log-in; lock the account first. Raises StoreUnavailable.
+        """
+        count = 0
+        for _ in range(_MAX_LISTINGS):
+            keys = [s.key for s in self.sessions_of(principal) if s.key != keep]
+            if not keys:
+                break
+            for key in keys:
+                self.backend.sessions.delete(key)
+                self.backend.index.remove(str(principal), key)
+                self.events.emit("destroyed", short_key(key))
+            count += len(keys)
+        return count
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -345,6 +383,14 @@ class SessionManager:
             # Until the last moment at which the session can live: touching needs no index call.
             until = envelope.created_at + self._lifetimes.absolute
             self.backend.index.add(principal, key, until)
+
+    def _index_again(self, snapshot: Snapshot) -> None:
+        """Put the entry of a session in use back, should it have been lost; once in 5 % of the idle
+        lifetime. It serves no request, so a fault is only logged."""
+        try:
+            self._index(snapshot.key, snapshot.envelope)
+        except StoreUnavailable as error:
+            _log.warning("session %s is not indexed anew: %s", short_key(snapshot.key), error)
 
     def _forget(self, snapshot: Snapshot) -> None:
         """Remove what is left of a dead record. It is dead already, so a fault is only logged."""

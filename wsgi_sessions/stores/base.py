@@ -14,7 +14,7 @@ value, never an error, and a fault is never reported as absence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,6 +93,9 @@ class ExpiredDeletion(Protocol):
         Never deletes a live record, also when it is touched or saved meanwhile.
         """
 
+    def count_expired(self) -> int:
+        """How many expired records still lie there. Costs a scan."""
+
 
 class Quarantine(Protocol):
     """Setting damaged records aside: never served again, kept for a look, bounded in number."""
@@ -108,7 +111,8 @@ class PrincipalIndex(Protocol):
     """Which sessions belong to a principal (a user).
 
     An aid to find sessions, not the truth about them: an entry may outlive its session (a crash
-    between two steps), never the other way round, since entries are added before the record is.
+    between two steps). An entry that is found without a session is removed. It was dead then, since
+    entries are added after the record is there, and before anybody is told the session's id.
     """
 
     def add(self, principal: str, key: str, expires_at: float) -> None:
@@ -217,6 +221,23 @@ class LeaseStore(Protocol):
         or for at most `ttl`."""
 
 
+class Lease(NamedTuple):
+    """Somebody who uses a session now: holder or claimant, and for how many seconds at most, unless
+    they renew."""
+
+    key: str
+    role: Literal["holder", "claim"]
+    holder: str
+    seconds: float
+
+
+class LeaseListing(Protocol):
+    """Going through all leases, to look at them: nothing is decided by it."""
+
+    def leases(self) -> Iterator[Lease]:
+        """Every lease whose time is not up, in no order. Not a snapshot. Costs a scan."""
+
+
 class LeasedLoading(Protocol):
     """Loading a session and becoming a holder of it in one round trip."""
 
@@ -264,6 +285,13 @@ class Diagnosis(Protocol):
         """Facts by name, such as free bytes. Raises StoreUnavailable if the self-test fails."""
 
 
+class StoreClock(Protocol):
+    """The clock by which the store decides that something has expired."""
+
+    def now(self) -> float:
+        """Seconds since the epoch. Raises StoreUnavailable."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """One store with all its abilities; an ability that it lacks is None."""
@@ -283,7 +311,9 @@ class Backend:
     contexts: ContextStore | None = None
     leases: LeaseStore | None = None
     leased_loading: LeasedLoading | None = None
+    lease_listing: LeaseListing | None = None
     refreshes: RefreshQueue | None = None
+    clock: StoreClock | None = None
 
     def close(self) -> None:
         """Close what the backend has open."""

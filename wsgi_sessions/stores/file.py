@@ -49,6 +49,8 @@ def open_files(
     """
     store = FileStore(folder, fsync=fsync, timeout=timeout, clock=clock)
     upkeep = FileUpkeep(store.folder)
+    diagnosis = FileDiagnosis(store.folder)
+    leases = FileLeases(store.folder, timeout=timeout, clock=clock)
     return Backend(
         name="file",
         sessions=store,
@@ -60,10 +62,12 @@ def open_files(
         expired=store,
         leftovers=upkeep,
         advice=upkeep,
-        diagnosis=FileDiagnosis(store.folder),
+        diagnosis=diagnosis,
+        clock=diagnosis,
         secret=upkeep,
         versions=FileVersions(store.folder, timeout=timeout, clock=clock),
-        leases=FileLeases(store.folder, timeout=timeout, clock=clock),
+        leases=leases,
+        lease_listing=leases,
         refreshes=FileRefreshes(store.folder, timeout=timeout),
     )
 
@@ -138,6 +142,10 @@ class FileStore:
                 break
             deleted += self._files.delete_if_expired(key)
         return deleted
+
+    def count_expired(self) -> int:
+        """See `ExpiredDeletion.count_expired`."""
+        return sum(map(self._files.is_expired, self._files.all_keys()))
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
         """See `Quarantine.set_aside`."""

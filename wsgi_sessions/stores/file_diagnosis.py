@@ -6,20 +6,20 @@ import os
 import re
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.file_system import CREATE, WRITE, try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _MOUNTS = "/proc/self/mountinfo"
 
 
 class FileDiagnosis:
-    """`Diagnosis` of a session folder."""
+    """`Diagnosis` and `StoreClock` of a session folder."""
 
     def __init__(self, folder: str, mounts: str = _MOUNTS) -> None:
         self._folder = folder
@@ -31,33 +31,52 @@ class FileDiagnosis:
             self._test_locks()
             space = shutil.disk_usage(self._folder)
         except OSError as error:
-            raise StoreUnavailable(
-                f"the session folder cannot be used: {error.strerror}. Check its file system, and "
-                "that the worker's user may write there",
-                operation="diagnose",
-            ) from error
+            raise self._unusable(error) from error
         return {
             "file_system": file_system_of(os.path.realpath(self._folder), self._mounts),
             "free_bytes": space.free,
             "free_percent": round(100 * space.free / max(space.total, 1), 1),
         }
 
-    def _test_locks(self) -> None:
-        """Two descriptors of one file must exclude each other. What a crash leaves is swept."""
+    @staticmethod
+    def _unusable(error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the session folder cannot be used: {error.strerror}. Check its file system, and "
+            "that the worker's user may write there",
+            operation="diagnose",
+        )
+
+    def now(self) -> float:
+        """See `StoreClock.now`: the time that the file system gives a new file. Files expire by
+        the clocks of the hosts, which on a network file system should agree with the server's."""
+        try:
+            with self._probe() as (_, fd):
+                return os.fstat(fd).st_mtime
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    @contextmanager
+    def _probe(self) -> Iterator[tuple[str, int]]:
+        """A new file, open: its path and descriptor. What a crash leaves is swept."""
         folder = os.path.join(self._folder, "locks")
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
         path = os.path.join(folder, f"probe-{secrets.token_hex(8)}")
-        first = os.open(path, CREATE, 0o600)
+        fd = os.open(path, CREATE, 0o600)
         try:
+            yield path, fd
+        finally:
+            os.unlink(path)
+            os.close(fd)
+
+    def _test_locks(self) -> None:
+        """Two descriptors of one file must exclude each other."""
+        with self._probe() as (path, first):
             second = os.open(path, WRITE)
             try:
                 works = try_lock(first) and not try_lock(second)
             finally:
                 os.close(second)
-        finally:
-            os.unlink(path)
-            os.close(first)
         if not works:
             raise StoreUnavailable(
                 "locks have no effect on the session file system: mount it with locking (on NFS "

@@ -23,6 +23,7 @@ import msgspec
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.base import Lease
 from wsgi_sessions.stores.file_system import (
     CREATE,
     READ,
@@ -35,7 +36,7 @@ from wsgi_sessions.stores.file_system import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 Role = Literal["holder", "claim"]
@@ -124,6 +125,13 @@ class FileLeases:
 
         return retrying("claim", key, lambda key: self._change_or_create(key, change))
 
+    def leases(self) -> Iterator[Lease]:
+        """See `LeaseListing.leases`. Those of dead processes are left out."""
+        for root, _, names in os.walk(self._folder):
+            for key in names:
+                with suppress(FileNotFoundError):
+                    yield from self._leases_in(os.path.join(root, key), key)
+
     def remove_abandoned(self) -> int:
         """Remove the tables of which no entry is alive, and the files of dead processes."""
         return self._life.remove_dead() + sum(
@@ -133,6 +141,17 @@ class FileLeases:
         )
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _leases_in(self, path: str, key: str) -> list[Lease]:
+        def look(entries: list[Entry]) -> list[Lease]:
+            now = self._clock()
+            return [
+                Lease(key, entry.role, entry.name, entry.expires_at - now)
+                for entry in entries
+                if self._lives(entry)
+            ]
+
+        return self._change_at(path, key, look, WRITE)
 
     def _put(self, entries: list[Entry], role: Role, name: str, ttl: float) -> None:
         _remove(entries, name)

@@ -226,13 +226,20 @@ class RecordFiles:
             self._quarantine.take(path, key, str(error))
         self._sync_folder(path)
 
+    def is_expired(self, key: str) -> bool:
+        """Whether the file holds a record that has expired, seen without its lock."""
+        try:
+            record = parse(read_file(self._path(key), self._owners), key).record
+        except (OSError, NotARecord):
+            return False
+        return record is not None and record.expires_at <= self._clock()
+
     def delete_if_expired(self, key: str) -> bool:
         """Delete the file if it has expired, seen under its lock; whether it was."""
         now = self._clock()
+        if not self.is_expired(key):
+            return False  # a damaged one is set aside when it is asked for
         try:
-            record = parse(read_file(self._path(key), self._owners), key).record
-            if record is None or record.expires_at > now:
-                return False  # a damaged one is set aside when it is asked for
             with self._locked(key) as file:
                 record = parse(file.read(), key).record
                 if record is None or record.expires_at > now:

@@ -26,6 +26,7 @@ MAX_QUARANTINED = 100
 def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
     """A backend of its own: two calls share nothing. `clock` gives seconds since the epoch."""
     store = MemoryStore(clock)
+    leases = MemoryLeases(clock)
     return Backend(
         name="memory",
         sessions=store,
@@ -36,7 +37,8 @@ def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
         contexts=MemoryContexts(),
         expired=store,
         versions=MemoryVersions(clock),
-        leases=MemoryLeases(clock),
+        leases=leases,
+        lease_listing=leases,
         refreshes=MemoryRefreshes(),
     )
 
@@ -108,6 +110,11 @@ class MemoryStore:
             for key in expired:
                 del self._records[key]
         return len(expired)
+
+    def count_expired(self) -> int:
+        """See `ExpiredDeletion.count_expired`."""
+        with self._lock:
+            return sum(self._live(key) is None for key in self._records)
 
     def set_aside(self, key: str, version: int, reason: str) -> None:  # noqa: ARG002  # in the log
         """See `Quarantine.set_aside`."""

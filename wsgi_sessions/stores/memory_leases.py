@@ -6,8 +6,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions.stores.base import Lease
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class _Claim(NamedTuple):
@@ -68,6 +70,23 @@ class MemoryLeases:
                 return False
             self._claims[key] = _Claim(holder, self._clock() + ttl)
             return True
+
+    def leases(self) -> Iterator[Lease]:
+        """See `LeaseListing.leases`."""
+        with self._lock:
+            for key in {*self._holders, *self._claims}:
+                self._purge(key)
+            now = self._clock()
+            found = [
+                Lease(key, "holder", holder, expires_at - now)
+                for key, holders in self._holders.items()
+                for holder, expires_at in holders.items()
+            ]
+            found += [
+                Lease(key, "claim", claim.holder, claim.expires_at - now)
+                for key, claim in self._claims.items()
+            ]
+        return iter(found)
 
     def _is_claimed_by(self, key: str, holder: str) -> bool:
         return key in self._claims and self._claims[key].holder == holder

@@ -41,8 +41,9 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.stores.base import Backend
+from wsgi_sessions.stores.redis_clock import RedisClock
 from wsgi_sessions.stores.redis_cluster import ClusterExecutor
-from wsgi_sessions.stores.redis_connection import NodeExecutor, Script
+from wsgi_sessions.stores.redis_connection import NodeExecutor, Script, scan
 from wsgi_sessions.stores.redis_contexts import RedisContexts
 from wsgi_sessions.stores.redis_endpoints import FixedEndpoint, SentinelEndpoint
 from wsgi_sessions.stores.redis_leases import RedisLeases
@@ -124,6 +125,8 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
         versions=RedisVersions(executor, keys),
         leases=leases,
         leased_loading=leases,
+        lease_listing=leases,
+        clock=RedisClock(executor),
         refreshes=RedisRefreshes(executor, keys),
     )
 
@@ -222,18 +225,13 @@ class RedisIteration:
 
     def keys(self) -> Iterator[str]:
         for batch in self._batches("iterate"):
-            yield from map(self._keys.key_of, batch)
+            yield from map(self._keys.in_braces, batch)
 
     def count(self) -> int:
         return sum(map(len, self._batches("count")))
 
     def _batches(self, operation: str) -> Iterator[list[bytes]]:
-        options = ("MATCH", self._keys.records_pattern, "COUNT", 1000)
-        for node in self._executor.nodes(operation):
-            cursor = None
-            while cursor != b"0":
-                cursor, batch = node.execute(operation, None, "SCAN", cursor or 0, *options)
-                yield batch
+        return scan(self._executor, operation, self._keys.records_pattern)
 
 
 class RedisIndex:

@@ -27,7 +27,7 @@ from wsgi_sessions.stores.redis_faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wsgi_sessions.stores.redis_endpoints import Endpoint
     from wsgi_sessions.stores.redis_faults import Fault
@@ -85,6 +85,19 @@ class Script:
             return executor.execute(operation, key, "EVALSHA", self.sha, *tail)
         except NoScriptError:
             return executor.execute(operation, key, "EVAL", self.text, *tail)
+
+
+def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[bytes]]:
+    """The names of all keys that match, in batches. Faults are those of `Executor.execute`.
+
+    A name may come twice while a server resizes its table.
+    """
+    for node in executor.nodes(operation):
+        cursor = None
+        while cursor != b"0":
+            words = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", 1000)
+            cursor, batch = node.execute(operation, None, *words)
+            yield batch
 
 
 @dataclass(frozen=True)

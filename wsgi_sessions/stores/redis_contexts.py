@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.stores.context_records import as_bytes, digest, pack, unpack
-from wsgi_sessions.stores.redis_connection import Script
+from wsgi_sessions.stores.redis_connection import Script, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +49,10 @@ class RedisContexts:
 
     def items(self) -> Iterator[tuple[str, str, Context]]:
         """See `ContextStore.items`. One may come twice while the server resizes its table."""
-        options = ("MATCH", self._keys.contexts_pattern, "COUNT", 1000)
-        for node in self._executor.nodes("contexts"):
-            cursor = None
-            while cursor != b"0":
-                cursor, keys = node.execute("contexts", None, "SCAN", cursor or 0, *options)
-                for key in keys:
-                    values = node.execute("contexts", None, "HVALS", key)
-                    yield from filter(None, map(_read, values))
+        for names in scan(self._executor, "contexts", self._keys.contexts_pattern):
+            for name in names:
+                values = self._executor.execute("contexts", None, "HVALS", name)
+                yield from filter(None, map(_read, values))
 
     def _of(self, principal: str) -> str:
         return self._keys.context(digest(principal))

@@ -8,13 +8,17 @@ those whose time is up; the whole set expires with its last one.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions.errors import CorruptRecord
-from wsgi_sessions.stores.redis_connection import Script
+from wsgi_sessions.stores.base import Lease
+from wsgi_sessions.stores.redis_connection import Script, scan
 from wsgi_sessions.stores.redis_records import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from wsgi_sessions.stores.base import Record, SessionStore
     from wsgi_sessions.stores.redis_connection import Executor
     from wsgi_sessions.stores.redis_records import Keys
@@ -68,6 +72,22 @@ _COUNT = Script(f"""{_LIBRARY}
 return redis.call('ZCOUNT', holders, string.format('(%.0f', now), '+inf')
 """)
 
+# The holders, each followed by the milliseconds that it has left.
+_LIST_HOLDERS = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local after = string.format('(%.0f', now)
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], after, '+inf', 'WITHSCORES')
+for i = 2, #found, 2 do found[i] = tonumber(found[i]) - now end
+return found
+""")
+
+# The claimant, likewise.
+_LIST_CLAIM = Script("""
+local holder = redis.call('GET', KEYS[1])
+return holder and {holder, redis.call('PTTL', KEYS[1])} or {}
+""")
+
 # Claiming what one has claimed already is a success: the first reply may have been lost.
 _CLAIM = Script(f"""{_LIBRARY}
 purge()
@@ -80,7 +100,7 @@ return 1
 
 
 class RedisLeases:
-    """`LeaseStore` and `LeasedLoading` on Redis.
+    """`LeaseStore`, `LeasedLoading` and `LeaseListing` on Redis.
 
     Not promised: that leases survive a failover. A holder finds out when it renews, and acquires
     anew.
@@ -112,6 +132,23 @@ class RedisLeases:
 
     def claim(self, key: str, holder: str, ttl: float) -> bool:
         return bool(self._run(_CLAIM, "claim", key, holder, ttl))
+
+    def leases(self) -> Iterator[Lease]:
+        """See `LeaseListing.leases`. One may come twice while the server resizes its table."""
+        return chain(
+            self._listed("holder", self._keys.holders, _LIST_HOLDERS),
+            self._listed("claim", self._keys.claim, _LIST_CLAIM),
+        )
+
+    def _listed(
+        self, role: Literal["holder", "claim"], name_of: Callable[[str], str], look: Script
+    ) -> Iterator[Lease]:
+        for batch in scan(self._executor, "leases", self._keys.pattern(name_of)):
+            for name in batch:
+                key = self._keys.in_braces(name)
+                words = iter(look.run(self._executor, "leases", key, (name_of(key),)))
+                for holder, left in zip(words, words, strict=True):
+                    yield Lease(key, role, holder.decode("utf-8", "replace"), left / 1000)
 
     def _run(self, script: Script, operation: str, key: str, holder: str, ttl: float) -> int:
         names = self._names(key)

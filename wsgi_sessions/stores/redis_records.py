@@ -7,10 +7,14 @@ import math
 import re
 import struct
 import time
+from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The five high bits say that a value is ours (no UTF-8 text begins so), the three low ones which
 # format it has.
@@ -38,9 +42,8 @@ class Keys:
         self.quarantine = f"{prefix}quarantine"
         self.versions = f"{prefix}versions:{{stamps}}"
         self.refreshes = f"{prefix}refreshes"
-        escaped = re.sub(r"([\\*?\[\]])", r"\\\1", prefix)
-        self.records_pattern = escaped + "{*}"
-        self.contexts_pattern = escaped + "context:{*}"
+        self.records_pattern = self.pattern(self.record)
+        self.contexts_pattern = self.pattern(self.context)
 
     def record(self, key: str) -> str:
         return f"{self._prefix}{{{key}}}"
@@ -70,8 +73,13 @@ class Keys:
         digest = hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self._prefix}bumps:{{stamps}}:{digest}"
 
-    def key_of(self, record_name: bytes) -> str:
-        return record_name[len(self._prefix.encode()) + 1 : -1].decode("utf-8", "replace")
+    def pattern(self, name_of: Callable[[str], str]) -> str:
+        """What SCAN finds all names of this kind by."""
+        return re.sub(r"([\\*?\[\]])", r"\\\1", name_of("")).replace("{}", "{*}")
+
+    def in_braces(self, name: bytes) -> str:
+        """The session's key, or whatever else a name is made of."""
+        return name.rpartition(b"{")[2][:-1].decode("utf-8", "replace")
 
 
 def encode(version: int, payload: bytes, expires_at: float) -> bytes:
