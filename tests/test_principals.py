@@ -48,7 +48,7 @@ def around(target: Any, method: str, before: Callable[[], object]) -> None:
     setattr(target, method, called)
 
 
-def failing(*_: Any) -> None:
+def failing(*_: Any) -> Any:
     raise StoreUnavailable("down")
 
 
@@ -65,7 +65,7 @@ def test_who_lists_during_a_log_in_does_not_lose_the_session(world: World, step:
 
 
 def test_a_log_in_that_cannot_be_indexed_does_not_happen(world: World) -> None:
-    world.backend.index.add = failing  # type: ignore[method-assign]
+    world.backend.index.add = failing  # type: ignore[assignment, method-assign]
     with pytest.raises(StoreUnavailable):
         login(world)
     assert world.backend.iteration.count() == 0
@@ -88,7 +88,7 @@ def test_a_session_in_use_puts_its_lost_entry_back(world: World, use: str) -> No
 @pytest.mark.parametrize("use", ["read", "write"])
 def test_a_fault_while_it_is_put_back_fails_no_request(world: World, use: str) -> None:
     session_id = login(world)
-    world.backend.index.add = failing  # type: ignore[method-assign]
+    world.backend.index.add = failing  # type: ignore[assignment, method-assign]
     world.now += HOUR / 2
     request = world.begin(session_id)
     request.session.get("n")
@@ -99,7 +99,7 @@ def test_a_fault_while_it_is_put_back_fails_no_request(world: World, use: str) -
 
 def test_an_anonymous_session_is_never_indexed(world: World) -> None:
     session_id = world.new(n=1)
-    world.backend.index.add = failing  # type: ignore[method-assign]
+    world.backend.index.add = failing  # type: ignore[assignment, method-assign]
     world.now += HOUR / 2
     request = world.begin(session_id)
     request.session["n"] = 2
