@@ -197,8 +197,9 @@ def test_what_a_transaction_stands_on_after_a_save_is_what_is_stored(world: Worl
     transaction.commit()
     record = world.backend.sessions.load(store_key(session_id))
     assert record is not None
-    assert transaction.snapshot is not None
-    assert transaction.snapshot[2:4] == (record.version, record.expires_at)
+    found = transaction.snapshot
+    assert found is not None
+    assert (found.version, found.expires_at) == (record.version, record.expires_at)
     assert transaction.commit() == "unchanged"
 
 

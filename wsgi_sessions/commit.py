@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from wsgi_sessions.draft import LIFETIME, Snapshot
 from wsgi_sessions.errors import (
@@ -273,7 +274,7 @@ class Committer:
             version = self._store.save(
                 snapshot.key, payload, expires_at, expected_version=conflict.current.version
             )
-        return snapshot._replace(version=version, expires_at=expires_at, envelope=envelope)
+        return replace(snapshot, version=version, expires_at=expires_at, envelope=envelope)
 
     def _merged(
         self, base: Snapshot, pending: Pending, theirs: Snapshot
@@ -301,7 +302,8 @@ class Committer:
 
     @staticmethod
     def _decoded(base: Snapshot, record: Record) -> Snapshot:
-        return base._replace(
+        return replace(
+            base,
             version=record.version,
             expires_at=record.expires_at,
             envelope=open_sealed(record.payload, base.key),

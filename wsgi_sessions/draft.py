@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.workspace import Workspace
@@ -19,7 +21,7 @@ REFRESHED = "refreshed"
 FAILURES = "refresh failures"
 
 
-class Snapshot(NamedTuple):
+class Snapshot(Struct, frozen=True):
     """A stored session as it was read: the base of all that a request changes."""
 
     session_id: str

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from wsgi_sessions.commit import ENDED, Activity, Committer, Lifetimes, OnConflict, Pending
 from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, REFRESHED, Draft, Snapshot
@@ -70,6 +73,7 @@ class SessionManager:
         self._lifetimes = lifetimes or Lifetimes()
         self._principal_key = principal_key
         self._clock = clock
+        self._key_of = lru_cache(maxsize=1024)(store_key)
         self._committer = Committer(
             backend.sessions,
             self._lifetimes,
@@ -87,18 +91,18 @@ class SessionManager:
 
         `reader` reads the record in place of the store's own `load`.
         """
-        return self._load(session_id, store_key(session_id), reader or self.backend.sessions.load)
+        return self._load(session_id, self._key_of(session_id), reader)
 
     def find(self, key: str) -> Snapshot | None:
         """The stored session under this key, or None; its id is not known (and empty).
 
         Raises StoreUnavailable.
         """
-        return self._load("", key, self.backend.sessions.load)
+        return self._load("", key)
 
     def reload(self, snapshot: Snapshot) -> Snapshot | None:
         """The same session as it is stored now, or None. Raises StoreUnavailable."""
-        return self._load(snapshot.session_id, snapshot.key, self.backend.sessions.load)
+        return self._load(snapshot.session_id, snapshot.key)
 
     def commit(
         self,
@@ -228,7 +232,7 @@ class SessionManager:
             return "unchanged"
         expires_at = self._lifetimes.expiry(self._clock(), base.envelope.created_at, asked)
         self.backend.sessions.touch(base.key, expires_at)
-        draft.snapshot = base._replace(expires_at=expires_at)
+        draft.snapshot = replace(base, expires_at=expires_at)
         self._index_again(base)
         return "touched"
 
@@ -323,8 +327,8 @@ class SessionManager:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _load(self, session_id: str, key: str, reader: Reader) -> Snapshot | None:
-        record = reader(key)
+    def _load(self, session_id: str, key: str, reader: Reader | None = None) -> Snapshot | None:
+        record = (reader or self.backend.sessions.load)(key)
         if record is None:
             return None
         envelope = self._open(key, record)
@@ -347,7 +351,7 @@ class SessionManager:
         """
         was = before is not None and KEEP_ALIVE in before.envelope.marks
         is_now = KEEP_ALIVE in after.envelope.marks
-        queue, old_key = self.backend.refreshes, before and before.key
+        queue, old_key = self.backend.refreshes, None if before is None else before.key
         if queue is None or (was == is_now and (not was or old_key == after.key)):
             return
         try:

@@ -108,9 +108,10 @@ class Workspace:
         if not (self._values or self._deleted):
             return delta
         for key, value in self._values.items():
-            change = self._change(key, value)
-            if change is not None:
-                delta[key] = change
+            if key in self._assigned or key in self._operations or is_mutable(value):
+                change = self._change(key, value)
+                if change is not None:
+                    delta[key] = change
         for key in self._deleted:
             if key in self._base:
                 delta[key] = Assign(None, self._basis(key))

@@ -10,7 +10,9 @@ What an application returns stays what it was where servers look at it: a list s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.headers import Headers
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True):
     """A status line and headers; with a `body`, in place of the application's own response."""
 
     status: str

@@ -85,7 +85,7 @@ class SessionMiddleware:
         self.manager = manager
         self.cookie = cookie
         patterns = "|".join(fnmatch.translate(pattern) for pattern in exclusive_paths)
-        self._exclusive = re.compile(patterns) if patterns else None
+        self.exclusive_paths = re.compile(patterns) if patterns else None
         self._told_of_http = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -97,7 +97,7 @@ class SessionMiddleware:
 
     def access(self, path: str) -> Access:
         """Whether requests on this path share their session with overlapping ones."""
-        if self._exclusive is None or not self._exclusive.match(path):
+        if self.exclusive_paths is None or not self.exclusive_paths.match(path):
             return "shared"
         return "exclusive"
 
@@ -141,7 +141,10 @@ class Exchange:
 
     def access(self) -> Access:
         """See `Request`."""
-        return self._middleware.access(self._environ.get("PATH_INFO", ""))
+        middleware = self._middleware
+        if middleware.exclusive_paths is None:
+            return "shared"
+        return middleware.access(self._environ.get("PATH_INFO", ""))
 
     def finish(self, status: str, headers: Headers) -> Answer | None:
         """Commit, and let the cookie go with the headers."""
