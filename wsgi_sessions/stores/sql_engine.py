@@ -1,0 +1,207 @@
+"""Short transactions on a SQL database: deadline, bounded retries, differences of dialects."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Float, exc, literal_column
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from wsgi_sessions.errors import ConfigurationError, VersionConflict
+from wsgi_sessions.stores.sql_faults import Reaction, fault_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table
+
+    from wsgi_sessions.stores.sql_faults import Fault
+
+T = TypeVar("T")
+
+_NOW = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "mysql": "UNIX_TIMESTAMP(NOW(6))",
+    "mariadb": "UNIX_TIMESTAMP(NOW(6))",
+}
+_LONGEST_WAIT = 0.02
+
+
+class SqlEngine:
+    """Runs work in transactions on one database, whichever of SQLite, PostgreSQL or MySQL.
+
+    `timeout` is the deadline of an operation, its retries included, in seconds. `label` is what
+    errors call the database: never its URL, which may hold a password. `prepare` is called with a
+    connection before the first operation in each process, and again until it has succeeded.
+
+    A transaction that the database undid (a deadlock, a serialization failure, "database is
+    locked") is tried again until the deadline; one whose answer was lost is tried once more on a
+    fresh connection. So work may run several times, and may have been applied by a run that seemed
+    to fail: it has to compare before it sets, or bear to be done twice.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        label: str,
+        timeout: float,
+        prepare: Callable[[Connection], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if engine.dialect.name not in _NOW:
+            raise ConfigurationError(
+                f"sessions cannot be kept in {engine.dialect.name}: use PostgreSQL, SQLite, "
+                "MariaDB or MySQL"
+            )
+        self.dialect = engine.dialect.name
+        self.label = label
+        self.timeout = timeout
+        self.engine = engine
+        self._prepare = prepare
+        self._clock = clock
+        self._single = engine
+        if self.dialect != "sqlite":
+            # One statement is atomic by itself; BEGIN and COMMIT would be two more round trips.
+            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pid = os.getpid()
+        self._prepared_in = 0
+        self._inherited: list[object] = []
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """The database's clock, in seconds since the epoch, as an expression."""
+        return literal_column(_NOW[self.dialect], Float)
+
+    def run(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction, commit it, and return what it returned.
+
+        On SQLite the write lock is taken first, so that what work reads stays true until it writes.
+        What work raises rolls the transaction back and is raised; a `VersionConflict` is marked
+        when an earlier run of the work may have been applied.
+
+        Raises StoreUnavailable, at the latest a moment after the deadline.
+        """
+        return self._attempts(operation, key, lambda: self._transaction(work))
+
+    def single(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
+        """As `run`, for work whose statements need not be one transaction: each commits by itself,
+        in one round trip."""
+        return self._attempts(operation, key, lambda: self._statement(work))
+
+    def insert_if_absent(self, table: Table, values: Mapping[str, Any]) -> Executable:
+        """INSERT that does nothing if there is a row with this primary key. `rowcount` tells."""
+        if self.dialect == "postgresql":
+            statement: Any = postgresql.insert(table).values(**values).on_conflict_do_nothing()
+        elif self.dialect == "sqlite":
+            statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
+        else:
+            statement = mysql.insert(table).values(**values).prefix_with("IGNORE")
+        return _counted(statement)
+
+    def upsert(self, table: Table, values: Mapping[str, Any], replace: Sequence[str]) -> Executable:
+        """INSERT; if there is a row with this primary key, its columns `replace` get the new
+        values. `rowcount` tells nothing."""
+        if self.dialect in ("mysql", "mariadb"):
+            inserted = mysql.insert(table).values(**values)
+            return inserted.on_duplicate_key_update({n: inserted.inserted[n] for n in replace})
+        build: Any = postgresql.insert if self.dialect == "postgresql" else sqlite.insert
+        statement = build(table).values(**values)
+        updated: Executable = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: statement.excluded[name] for name in replace},
+        )
+        return updated
+
+    def close(self) -> None:
+        """Close idle connections. The engine may be used again."""
+        if self._pid == os.getpid():
+            self.engine.dispose()
+
+    # -- one attempt, and another --------------------------------------------------------------
+
+    def _attempts(self, operation: str, key: str | None, attempt: Callable[[], T]) -> T:
+        self._after_fork()
+        deadline = self._clock() + self.timeout
+        tried, unanswered = 0, 0
+        while True:
+            tried += 1
+            try:
+                self._prepare_once()
+                return attempt()
+            except VersionConflict as conflict:
+                conflict.is_after_retry = conflict.is_after_retry or unanswered > 0
+                raise
+            except exc.SQLAlchemyError as error:
+                fault = fault_of(error)
+            # Out of the handler: nothing that leaves here is chained to what SQLAlchemy raised,
+            # whose text holds statements and their parameters.
+            unanswered += fault.reaction is Reaction.RECONNECT
+            if not self._again(fault, tried, unanswered, deadline):
+                raise fault.error(self.label, operation, key, tried)
+
+    def _again(self, fault: Fault, tried: int, unanswered: int, deadline: float) -> bool:
+        left = deadline - self._clock()
+        if fault.reaction is Reaction.REPORT or unanswered > 1 or left <= 0:
+            return False
+        if fault.reaction is Reaction.AGAIN:
+            # Jitter keeps those who wait from asking in step.
+            pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret
+            time.sleep(min(left, pause))
+        return True
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                _take_write_lock(connection)
+            result = work(connection)
+            connection.commit()
+            return result
+
+    def _statement(self, work: Callable[[Connection], T]) -> T:
+        with self._single.connect() as connection:
+            result = work(connection)
+            connection.commit()
+            return result
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """Leave the parent's connections to the parent. They are kept, since their destructors
+        would say goodbye to the server, or to SQLite's files, in the parent's name."""
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid != os.getpid():
+                self._inherited.append(self.engine.pool)
+                self.engine.dispose(close=False)
+                self._pid = os.getpid()
+
+    def _prepare_once(self) -> None:
+        if self._prepare is None or self._prepared_in == self._pid:
+            return
+        with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                _take_write_lock(connection)
+            self._prepare(connection)
+            connection.commit()
+        self._prepared_in = self._pid
+
+
+def _counted(statement: Any) -> Executable:
+    counted: Executable = statement.execution_options(preserve_rowcount=True)
+    return counted
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin the transaction as a writer: one that reads first and writes later cannot wait for
+    another writer, it fails. An engine with a "begin" event of its own has begun already."""
+    driver: Any = connection.connection.dbapi_connection
+    if not getattr(driver, "in_transaction", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
