@@ -66,14 +66,21 @@ locks = Table(
     Column("expires_at", Double, nullable=False),
     Index("wsgi_sessions_locks_by_expiry", "expires_at"),
 )
-leases = Table(  # `kind` is "hold" or "claim"
-    "wsgi_sessions_leases",
+holders = Table(
+    "wsgi_sessions_holders",
     metadata,
     Column("key", _Key, primary_key=True),
     Column("holder", String(128), primary_key=True),
-    Column("kind", String(8), nullable=False),
     Column("expires_at", Double, nullable=False),
-    Index("wsgi_sessions_leases_by_expiry", "expires_at"),
+    Index("wsgi_sessions_holders_by_expiry", "expires_at"),
+)
+claims = Table(  # a row for each session that was in use lately: its lock, and who has claimed it
+    "wsgi_sessions_claims",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("holder", String(128), nullable=False),  # empty: nobody
+    Column("expires_at", Double, nullable=False),
+    Index("wsgi_sessions_claims_by_expiry", "expires_at"),
 )
 contexts = Table(  # `id` is a hash of principal and name, which are in the record
     "wsgi_sessions_contexts",
