@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# When the statement began: an index can be searched by that, and not by a clock that runs on.
 _NOW = {
-    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",
+    "postgresql": "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)",
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
     "mysql": "UNIX_TIMESTAMP(NOW(6))",
     "mariadb": "UNIX_TIMESTAMP(NOW(6))",
@@ -51,7 +52,7 @@ class SqlEngine:
         *,
         label: str,
         timeout: float,
-        prepare: Callable[[Connection], None] | None = None,
+        prepare: Callable[[Connection], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if engine.dialect.name not in _NOW:
@@ -76,7 +77,7 @@ class SqlEngine:
 
     @property
     def now(self) -> ColumnElement[float]:
-        """The database's clock, in seconds since the epoch, as an expression."""
+        """The database's clock when the statement began, in seconds since the epoch."""
         return literal_column(_NOW[self.dialect], Float)
 
     def run(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
@@ -88,12 +89,12 @@ class SqlEngine:
 
         Raises StoreUnavailable, at the latest a moment after the deadline.
         """
-        return self._attempts(operation, key, lambda: self._transaction(work))
+        return self._attempts(operation, key, lambda until: self._transaction(work, until))
 
     def single(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
         """As `run`, for work whose statements need not be one transaction: each commits by itself,
         in one round trip."""
-        return self._attempts(operation, key, lambda: self._statement(work))
+        return self._attempts(operation, key, lambda until: self._statement(work, until))
 
     def insert_if_absent(self, table: Table, values: Mapping[str, Any]) -> Executable:
         """INSERT that does nothing if there is a row with this primary key. `rowcount` tells."""
@@ -126,15 +127,15 @@ class SqlEngine:
 
     # -- one attempt, and another --------------------------------------------------------------
 
-    def _attempts(self, operation: str, key: str | None, attempt: Callable[[], T]) -> T:
+    def _attempts(self, operation: str, key: str | None, attempt: Callable[[float], T]) -> T:
         self._after_fork()
         deadline = self._clock() + self.timeout
         tried, unanswered = 0, 0
         while True:
             tried += 1
             try:
-                self._prepare_once()
-                return attempt()
+                self._prepare_once(deadline)
+                return attempt(deadline)
             except VersionConflict as conflict:
                 conflict.is_after_retry = conflict.is_after_retry or unanswered > 0
                 raise
@@ -148,24 +149,28 @@ class SqlEngine:
 
     def _again(self, fault: Fault, tried: int, unanswered: int, deadline: float) -> bool:
         left = deadline - self._clock()
-        if fault.reaction is Reaction.REPORT or unanswered > 1 or left <= 0:
+        if fault.reaction is Reaction.RECONNECT:
+            # What has taken half of the deadline is not tried again: connecting takes time too.
+            return unanswered == 1 and left > self.timeout / 2
+        if fault.reaction is Reaction.REPORT or left <= 0:
             return False
-        if fault.reaction is Reaction.AGAIN:
-            # Jitter keeps those who wait from asking in step.
-            pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret
-            time.sleep(min(left, pause))
+        # Jitter keeps those who wait from asking in step.
+        pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret
+        time.sleep(min(left, pause))
         return True
 
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
+    def _transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
         with self.engine.connect() as connection:
+            _set_deadline(connection, deadline)
             if self.dialect == "sqlite":
                 _take_write_lock(connection)
             result = work(connection)
             connection.commit()
             return result
 
-    def _statement(self, work: Callable[[Connection], T]) -> T:
+    def _statement(self, work: Callable[[Connection], T], deadline: float) -> T:
         with self._single.connect() as connection:
+            _set_deadline(connection, deadline)
             result = work(connection)
             connection.commit()
             return result
@@ -183,15 +188,17 @@ class SqlEngine:
                 self.engine.dispose(close=False)
                 self._pid = os.getpid()
 
-    def _prepare_once(self) -> None:
-        if self._prepare is None or self._prepared_in == self._pid:
-            return
-        with self.engine.connect() as connection:
-            if self.dialect == "sqlite":
-                _take_write_lock(connection)
-            self._prepare(connection)
-            connection.commit()
-        self._prepared_in = self._pid
+    def _prepare_once(self, deadline: float) -> None:
+        if self._prepare is not None and self._prepared_in != self._pid:
+            self._transaction(self._prepare, deadline)
+            self._prepared_in = self._pid
+
+
+def _set_deadline(connection: Connection, deadline: float) -> None:
+    """Tell a driver's connection that keeps to deadlines (see `sql_psycopg`)."""
+    driver: Any = connection.connection.dbapi_connection
+    if hasattr(driver, "deadline"):
+        driver.deadline = deadline
 
 
 def _counted(statement: Any) -> Executable:

@@ -113,11 +113,12 @@ versions = Table(  # as `sql_table.create_version_table` makes it, which may hav
     Column("created_at", TIMESTAMP(timezone=True)),
     Column("updated_at", TIMESTAMP(timezone=True)),
 )
-schema = Table(
+schema = Table(  # one row; `swept_at` is when a process was last elected to clean up
     "wsgi_sessions_schema",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
+    Column("swept_at", Double),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from wsgi_sessions.errors import ConfigurationError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
     from wsgi_sessions.stores.file_system import Fsync
 
+SqlSchema = Literal["require", "create"]
+
 
 def open_backend(
     url: str,
@@ -23,15 +25,18 @@ def open_backend(
     key_prefix: str = "session:",
     timeout: float = 1.0,
     fsync: Fsync = "none",
+    sql_schema: SqlSchema = "require",
     clock: Callable[[], float] = time.time,
 ) -> Backend:
     """The backend that a URL names. Servers are not asked before the first use.
 
     ``memory://``, ``file:///folder``, ``redis://host:port/db``, ``rediss://…``, ``unix:///socket``,
-    ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``.
+    ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``,
+    ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
-    `key_prefix` is for Redis, `fsync` for files, `clock` (seconds since the epoch) for memory and
-    files. `timeout`: what one store call may take in all, in seconds.
+    `key_prefix` is for Redis, `fsync` for files, `sql_schema` for SQL (whether missing tables are
+    created on the first use), `clock` (seconds since the epoch) for memory and files. `timeout`:
+    what one store call may take in all, in seconds.
 
     Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
     """
@@ -40,12 +45,24 @@ def open_backend(
     if opener is None:
         known = ", ".join(f"{name}://" for name in _OPENERS)
         raise ConfigurationError(f"unknown session store {scheme[:40]!r}: use one of {known}")
-    return opener(url, key_prefix=key_prefix, timeout=timeout, fsync=fsync, clock=clock)
+    return opener(
+        url,
+        key_prefix=key_prefix,
+        timeout=timeout,
+        fsync=fsync,
+        sql_schema=sql_schema,
+        clock=clock,
+    )
 
 
 def is_store_url(url: str) -> bool:
     """Whether the URL is meant for a session store, by its scheme."""
     return url.partition(":")[0] in _OPENERS
+
+
+def is_sql_url(url: str) -> bool:
+    """Whether the URL is meant for a SQL database, by its scheme."""
+    return _OPENERS.get(url.partition(":")[0]) is _open_sql
 
 
 def _adapter(name: str) -> Any:
@@ -79,6 +96,20 @@ def _open_redis(url: str, *, key_prefix: str, timeout: float, **_: object) -> Ba
     return backend
 
 
+def _open_sql(url: str, *, timeout: float, sql_schema: SqlSchema, **_: object) -> Backend:
+    try:
+        adapter = _adapter("sql")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "sqlalchemy":
+            raise
+        raise ConfigurationError(
+            "sessions in SQL need SQLAlchemy: pip install 'wsgi-sessions[sql]'"
+        ) from None
+    create_all = sql_schema == "create"
+    backend: Backend = adapter.open_sql(url, timeout=timeout, create_all=create_all)
+    return backend
+
+
 _OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(
     {
         "memory": _open_memory,
@@ -88,5 +119,13 @@ _OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(
         "unix": _open_redis,
         "redis+sentinel": _open_redis,
         "redis+cluster": _open_redis,
+        "postgresql": _open_sql,
+        "postgres": _open_sql,
+        "postgresql+psycopg": _open_sql,
+        "sqlite": _open_sql,
+        "mysql": _open_sql,
+        "mysql+pymysql": _open_sql,
+        "mariadb": _open_sql,
+        "mariadb+pymysql": _open_sql,
     }
 )
