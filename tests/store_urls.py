@@ -6,9 +6,14 @@ import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import databases
 from redis_servers import ClusterGroup, RedisServer, SentinelGroup, available
 from requirements_of_tests import require
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
+from wsgi_sessions.stores.sql import migrate_schema
+from wsgi_sessions.stores.sql_schema import metadata, schema
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -40,6 +45,30 @@ def _server(
     return started
 
 
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[str]:
+    yield sqlite_url(folder)
+
+
+@contextmanager
+def _postgresql(_: Path) -> Iterator[str]:
+    yield postgresql_url()
+
+
+def sqlite_url(folder: Path) -> str:
+    """A new SQLite database with the tables of the store."""
+    url = databases.sqlite(folder).url
+    migrate_schema(url)
+    return url
+
+
+def postgresql_url() -> str:
+    """A new PostgreSQL database with the tables of the store, on the shared server."""
+    url = databases.new_database(databases.shared_postgresql()).address
+    migrate_schema(url)
+    return url
+
+
 class Place(NamedTuple):
     """Where a store is, and a namespace in it that nobody else uses."""
 
@@ -59,4 +88,26 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "unix": _server(lambda: RedisServer(transport="unix")),
     "sentinel": _server(SentinelGroup),
     "cluster": _server(ClusterGroup),
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
 }
+
+
+def place_of(name: str, url: str, folder: Path, prefix: str) -> Place:
+    """An empty place of one's own in a store of the table: by the prefix on servers that know one,
+    else in the folder, else by emptying what others have left."""
+    if name == "file":
+        url = f"file://{folder}/sessions"
+    elif name == "sqlite":
+        url = sqlite_url(folder)
+    elif name == "postgresql":
+        _empty(url)
+    return Place(name, url, prefix)
+
+
+def _empty(url: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            if table is not schema:
+                connection.execute(table.delete())

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from store_urls import STORES, Place
+from store_urls import STORES, Place, place_of
 
 from wsgi_sessions.errors import CorruptRecord, LockTimeout, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.stores.base import Backend, Context, ContextStore
@@ -37,9 +37,7 @@ def server(
 
 @pytest.fixture
 def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    name, url = server
-    url = f"file://{tmp_path}/sessions" if name == "file" else url
-    return Place(name, url, f"te*st[{next(_numbers)}]:")
+    return place_of(*server, tmp_path, f"te*st[{next(_numbers)}]:")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from store_urls import STORES, Place
+from store_urls import STORES, Place, place_of
 from test_redis_store import Proxy
 
 from wsgi_sessions.identity import new_id, store_key
@@ -44,9 +44,7 @@ def server(
 
 @pytest.fixture
 def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    name, url = server
-    url = f"file://{tmp_path}/sessions" if name == "file" else url
-    return Place(name, url, f"test{next(_numbers)}:")
+    return place_of(*server, tmp_path, f"test{next(_numbers)}:")
 
 
 @pytest.fixture

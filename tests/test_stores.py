@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis_servers import wait_until
-from store_urls import STORES, Place
+from store_urls import STORES, Place, place_of
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
@@ -37,9 +37,7 @@ def server(
 
 @pytest.fixture
 def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    name, url = server
-    url = f"file://{tmp_path}/sessions" if name == "file" else url
-    return Place(name, url, f"test{next(_numbers)}:")
+    return place_of(*server, tmp_path, f"test{next(_numbers)}:")
 
 
 @pytest.fixture
@@ -242,12 +240,16 @@ def test_only_what_has_expired_is_deleted_in_chunks(place: Place) -> None:
         pytest.skip("the server deletes expired records by itself")
     dead = [store_key(new_id()) for _ in range(7)]
     live = [store_key(new_id()) for _ in range(3)]
-    for key in dead + live:
+    clock.idle *= 10
+    for number, key in enumerate(live):
         backend.sessions.create(key, b"x", clock() + clock.idle)
-    for key in live[:2]:
-        backend.sessions.touch(key, clock() + 5000)
-    backend.sessions.save(live[2], b"y", clock() + 5000, expected_version=1)
-    clock.expire(backend, dead[0])
+        if number < 2:
+            backend.sessions.touch(key, clock() + 5000)
+        else:
+            backend.sessions.save(key, b"y", clock() + 5000, expected_version=1)
+    for key in dead:
+        backend.sessions.create(key, b"x", clock() + clock.idle)
+    clock.expire(backend, dead[-1])
     assert [backend.expired.delete_expired(3) for _ in range(4)] == [3, 3, 1, 0]
     assert sorted(backend.iteration.keys()) == sorted(live)
     backend.close()
