@@ -261,19 +261,21 @@ def test_a_claim_and_a_holder_never_meet(leases: LeaseStore, key: str) -> None:
 
     def work(role: str, number: int) -> None:
         take = leases.acquire if role == "holder" else leases.claim
-        for turn in range(40):
+        turn = 0
+        while turn < 20:
             name = f"{role} {number} {turn}"
             if take(key, name, LONG):
                 inside[role] += 1
                 seen.append(dict(inside))
                 inside[role] -= 1
                 leases.release(key, name)
+                turn += 1
 
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(work, r, n) for n in range(2) for r in ("holder", "claim")]
         for job in jobs:
             job.result()
-    assert {"holder", "claim"} <= {role for now in seen for role in now if now[role]}
+    assert sum(now["claim"] for now in seen) >= 40
     assert not [now for now in seen if now["claim"] and now["holder"]]
     assert leases.holders(key) == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
+    DDL,
     TIMESTAMP,
     BigInteger,
     Column,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    event,
     insert,
     inspect,
     select,
@@ -40,6 +42,8 @@ SCHEMA_VERSION = 1
 metadata = MetaData()
 _Key = String(64)  # SHA-256 in hex
 _Bytes = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+# MySQL would take "League" for "league".
+_Scope = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 
 sessions = Table(
     "wsgi_sessions",
@@ -82,6 +86,10 @@ claims = Table(  # a row for each session that was in use lately: its lock, and 
     Column("expires_at", Double, nullable=False),
     Index("wsgi_sessions_claims_by_expiry", "expires_at"),
 )
+# Leases are of no use after a crash of the server, and not worth waiting for its disk.
+_unlogged = DDL("ALTER TABLE %(table)s SET UNLOGGED")  # type: ignore[no-untyped-call]  # SQLAlchemy's
+for _leases in (holders, claims):
+    event.listen(_leases, "after_create", _unlogged.execute_if(dialect="postgresql"))
 contexts = Table(  # `id` is a hash of principal and name, which are in the record
     "wsgi_sessions_contexts",
     metadata,
@@ -108,7 +116,7 @@ quarantine = Table(
 versions = Table(  # as `sql_table.create_version_table` makes it, which may have been here first
     OWN_TABLE.name,
     metadata,
-    Column(OWN_TABLE.scope, String(255), primary_key=True),
+    Column(OWN_TABLE.scope, _Scope, primary_key=True),
     Column(OWN_TABLE.version, BigInteger, nullable=False),
     Column("created_at", TIMESTAMP(timezone=True)),
     Column("updated_at", TIMESTAMP(timezone=True)),
