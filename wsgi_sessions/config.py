@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wsgi_sessions.config")
 
 Fsync = Literal["none", "data", "full"]
+SqlSchema = Literal["require", "create"]
 RefreshIn = Literal["workers", "process"]
 OnConflict = Literal["last-wins", "raise"]
 
@@ -154,6 +155,12 @@ class Config:
         kinds.choice(get_args(Fsync)),
         "what the file store flushes to disk at each commit, against power loss",
         "none",
+    )
+    sql_schema: SqlSchema = setting(
+        "WSGI_SESSIONS_SQL_SCHEMA",
+        kinds.choice(get_args(SqlSchema)),
+        "whether a SQL store needs its tables to be there, or makes and upgrades them on first use",
+        "require",
     )
     exclusive_paths: tuple[str, ...] = setting(
         "WSGI_SESSIONS_EXCLUSIVE_PATHS",

@@ -140,7 +140,11 @@ def _with_health(
 
 def _open(config: Config) -> Backend:
     return open_backend(
-        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
+        config.url,
+        key_prefix=config.key_prefix,
+        timeout=config.timeout,
+        fsync=config.fsync,
+        sql_schema=config.sql_schema,
     )
 
 

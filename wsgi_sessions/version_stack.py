@@ -8,7 +8,7 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.hooks import load_hook
 from wsgi_sessions.middleware.page_load import is_page_load
 from wsgi_sessions.middleware.version import VersionMiddleware
-from wsgi_sessions.stores.urls import is_store_url, open_backend
+from wsgi_sessions.stores.urls import is_sql_url, is_store_url, open_backend
 from wsgi_sessions.version_config import OWN_TABLE
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def open_versions(config: Config, backend: Backend) -> tuple[VersionStamps, Back
     """The stamps where the configuration says, which is in `backend` if it says nothing; and the
     backend that was opened for them, if it is another one. Raises ConfigurationError."""
     url, opened = config.version.url, None
-    if url is not None and not is_store_url(url):
+    if url is not None and (is_sql_url(url) or not is_store_url(url)):
         return _open_sql(url, config), None
     if url is not None and url != config.url:
         backend = opened = open_backend(url, key_prefix=config.key_prefix, timeout=config.timeout)

@@ -9,13 +9,17 @@ import click
 
 from wsgi_sessions import __version__
 from wsgi_sessions.cli.maintenance import sweep
+from wsgi_sessions.cli.schema import migrate_schema
 from wsgi_sessions.cli.server import demo, refresh
 from wsgi_sessions.cli.setup import check, config, keygen
 from wsgi_sessions.cli.shell import Commands
 from wsgi_sessions.cli.versions import bump, versions
 
 
-@click.group(cls=Commands, commands=[demo, config, keygen, check, bump, versions, refresh, sweep])
+@click.group(
+    cls=Commands,
+    commands=[demo, config, keygen, check, bump, versions, refresh, sweep, migrate_schema],
+)
 @click.version_option(__version__, prog_name="wsgi-sessions")
 def main() -> None:
     """Sessions that WSGI workers share."""

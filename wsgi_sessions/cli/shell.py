@@ -50,7 +50,11 @@ def read_config(url: str | None = None) -> Config:
 def open_store(config: Config) -> Backend:
     """The store that the settings name; who opens it closes it. Raises ConfigurationError."""
     return open_backend(
-        config.url, key_prefix=config.key_prefix, timeout=config.timeout, fsync=config.fsync
+        config.url,
+        key_prefix=config.key_prefix,
+        timeout=config.timeout,
+        fsync=config.fsync,
+        sql_schema=config.sql_schema,
     )
 
 

@@ -31,8 +31,8 @@ from wsgi_sessions.stores.sql_quarantine import SqlQuarantine
 from wsgi_sessions.stores.sql_records import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql_refreshes import SqlRefreshes
 from wsgi_sessions.stores.sql_schema import create_schema, require_schema, schema_version, upgrade
+from wsgi_sessions.stores.sql_stamps import SqlStamps
 from wsgi_sessions.stores.sql_upkeep import SqlAdvice, SqlDiagnosis, SqlUpkeep
-from wsgi_sessions.stores.sql_versions import SqlVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
         leftovers=SqlUpkeep(engine, quarantine, leases),
         advice=SqlAdvice(engine),
         diagnosis=SqlDiagnosis(engine),
-        versions=SqlVersions(engine.engine.connect),
+        versions=SqlStamps(engine),
         contexts=SqlContexts(engine),
         leases=leases,
         refreshes=SqlRefreshes(engine),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from wsgi_sessions.stores.sql_connection import check_identifier, executor
 if TYPE_CHECKING:
     from wsgi_sessions.stores.sql_connection import ParamStyle
 
+_LONGEST = 255
+_HASHED = "sha256:"
 GLOBAL = "global"
 """The scope of what concerns every session."""
 
@@ -42,10 +45,20 @@ class VersionTable:
             check_identifier(column)
 
     def row_of(self, scope: str) -> str:
-        """What the row of a scope is named."""
-        if self.key is None:
-            return scope
-        return self.key if scope == GLOBAL else f"{self.key}:{scope}"
+        """What the row of a scope is named: by its hash, where databases could not take it."""
+        name = scope
+        if self.key is not None:
+            name = self.key if scope == GLOBAL else f"{self.key}:{scope}"
+        return name if _fits(name) else _HASHED + hashlib.sha256(_as_bytes(name)).hexdigest()
+
+
+def _fits(name: str) -> bool:
+    """Whether a text is one that every database keeps as it is, in 255 characters."""
+    return len(name) <= _LONGEST and name.isprintable() and not name.startswith(_HASHED)
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 OWN_TABLE = VersionTable()

@@ -107,6 +107,31 @@ def _insert(execute: Execute, table: VersionTable, name: str) -> int | None:
     return 1 if execute(statement, parameters).affected > 0 else None
 
 
+def read_versions(execute: Execute, table: VersionTable, scopes: Sequence[str]) -> dict[str, int]:
+    """The version of each scope, of which there is one at least. Raises StoreUnavailable if a
+    row holds no whole number, and whatever the driver raises."""
+    names = {f"name{number}": table.row_of(scope) for number, scope in enumerate(scopes)}
+    markers = ", ".join(f":{marker}" for marker in names)
+    select = (
+        f"SELECT {table.scope}, {table.version} FROM {table.name} "
+        f"WHERE {table.scope} IN ({markers})"
+    )
+    found = {name: _stored(value, table, name) for name, value in execute(select, names).rows}
+    return {scope: found.get(table.row_of(scope), 0) for scope in scopes}
+
+
+def read_history(execute: Execute, table: VersionTable, scope: str) -> list[Bump]:
+    """The latest bump, of which alone the table tells. Raises as `read_versions`."""
+    if table.updated_at is None:
+        return []
+    name = table.row_of(scope)
+    select = (
+        f"SELECT {table.version}, {table.updated_at} FROM {table.name} WHERE {table.scope} = :name"
+    )
+    rows = execute(select, {"name": name}).rows
+    return [Bump(_stored(value, table, name), _seconds(at)) for value, at in rows]
+
+
 class SqlVersions:
     """`VersionStamps` in a SQL database; sessions may be kept elsewhere, in Redis or files.
 
@@ -132,16 +157,9 @@ class SqlVersions:
         """See `VersionStamps.current`. One round trip, with a pooled connection."""
         if not scopes:
             return {}
-        table = self._table
-        names = {f"name{number}": table.row_of(scope) for number, scope in enumerate(scopes)}
-        markers = ", ".join(f":{marker}" for marker in names)
-        select = (
-            f"SELECT {table.scope}, {table.version} FROM {table.name} "
-            f"WHERE {table.scope} IN ({markers})"
+        return self._on_connection(
+            "versions", lambda c: read_versions(self._execute(c), self._table, scopes)
         )
-        rows = self._on_connection("versions", lambda c: self._execute(c)(select, names).rows)
-        found = {name: self._checked(value, name) for name, value in rows}
-        return {scope: found.get(table.row_of(scope), 0) for scope in scopes}
 
     def bump(self, scope: str) -> int:
         """See `VersionStamps.bump`. In a transaction of its own."""
@@ -157,27 +175,14 @@ class SqlVersions:
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         """See `VersionStamps.history`. The table tells of the latest bump only."""
-        table = self._table
-        if limit < 1 or table.updated_at is None:
+        if limit < 1:
             return []
-        name = table.row_of(scope)
-        select = (
-            f"SELECT {table.version}, {table.updated_at} FROM {table.name} "
-            f"WHERE {table.scope} = :name"
+        return self._on_connection(
+            "versions", lambda c: read_history(self._execute(c), self._table, scope)
         )
-        rows = self._on_connection(
-            "versions", lambda c: self._execute(c)(select, {"name": name}).rows
-        )
-        return [Bump(self._checked(value, name), _seconds(at)) for value, at in rows]
 
     def _execute(self, connection: Any) -> Execute:
         return executor(connection, self._paramstyle)
-
-    def _checked(self, value: object, name: str) -> int:
-        try:
-            return _whole(value, self._table, name)
-        except ConfigurationError as error:
-            raise StoreUnavailable(str(error), operation="versions") from error
 
     def _on_connection(self, operation: str, work: Callable[[Any], T]) -> T:
         try:
@@ -241,6 +246,13 @@ def _whole(value: object, table: VersionTable, name: str) -> int:
         raise ConfigurationError(
             f"{table.name}: the row {name[:80]!a} holds no whole number: set {table.version} to one"
         ) from None
+
+
+def _stored(value: object, table: VersionTable, name: str) -> int:
+    try:
+        return _whole(value, table, name)
+    except ConfigurationError as error:
+        raise StoreUnavailable(str(error), operation="versions") from error
 
 
 def _seconds(at: object) -> float:

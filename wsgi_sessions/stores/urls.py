@@ -40,9 +40,9 @@ def open_backend(
 
     Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
     """
-    scheme = url.partition(":")[0]
-    opener = _OPENERS.get(scheme)
+    opener = _opener(url)
     if opener is None:
+        scheme = url.partition(":")[0]
         known = ", ".join(f"{name}://" for name in _OPENERS)
         raise ConfigurationError(f"unknown session store {scheme[:40]!r}: use one of {known}")
     return opener(
@@ -57,12 +57,20 @@ def open_backend(
 
 def is_store_url(url: str) -> bool:
     """Whether the URL is meant for a session store, by its scheme."""
-    return url.partition(":")[0] in _OPENERS
+    return _opener(url) is not None
 
 
 def is_sql_url(url: str) -> bool:
     """Whether the URL is meant for a SQL database, by its scheme."""
-    return _OPENERS.get(url.partition(":")[0]) is _open_sql
+    return _opener(url) is _open_sql
+
+
+def _opener(url: str) -> Callable[..., Backend] | None:
+    scheme = url.partition(":")[0]
+    database, _, driver = scheme.partition("+")
+    if driver and _OPENERS.get(database) is _open_sql:
+        return _open_sql
+    return _OPENERS.get(scheme)
 
 
 def _adapter(name: str) -> Any:
@@ -121,11 +129,8 @@ _OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(
         "redis+cluster": _open_redis,
         "postgresql": _open_sql,
         "postgres": _open_sql,
-        "postgresql+psycopg": _open_sql,
         "sqlite": _open_sql,
         "mysql": _open_sql,
-        "mysql+pymysql": _open_sql,
         "mariadb": _open_sql,
-        "mariadb+pymysql": _open_sql,
     }
 )

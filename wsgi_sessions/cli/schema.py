@@ -1,0 +1,31 @@
+"""The command that makes the tables of a SQL store."""
+
+from __future__ import annotations
+
+import click
+
+from wsgi_sessions.cli.output import json_option, print_json
+from wsgi_sessions.cli.shell import read_config
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores.urls import is_sql_url
+
+
+@click.command("migrate-schema")
+@click.option("--url", help="The SQL store, if it is not the one of the settings.")
+@json_option
+def migrate_schema(*, url: str | None, as_json: bool) -> None:
+    """Create the tables of a SQL store, or upgrade them. Rows stay; may be repeated."""
+    target = read_config(url).url
+    if not is_sql_url(target):
+        raise ConfigurationError(
+            "WSGI_SESSIONS_URL names no SQL store, which alone has tables: set it, or give --url"
+        )
+    from wsgi_sessions.stores import sql  # on use: SQLAlchemy is an optional dependency
+
+    before, after = sql.migrate_schema(target)
+    if as_json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        click.echo(f"the tables are there, at version {after}")
+    else:
+        click.echo(f"the tables are at version {after} now, and were at {before}")

@@ -1,0 +1,45 @@
+"""Version stamps beside the sessions of a SQL store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from wsgi_sessions.stores.sql_connection import executor
+from wsgi_sessions.stores.sql_table import OWN_TABLE
+from wsgi_sessions.stores.sql_versions import bump_version, read_history, read_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wsgi_sessions.stores.base import Bump
+    from wsgi_sessions.stores.sql_connection import Execute
+    from wsgi_sessions.stores.sql_engine import SqlEngine
+
+T = TypeVar("T")
+
+
+class SqlStamps:
+    """`VersionStamps` in the table of `bump_version`, with the deadline and retries of the store.
+
+    So what the application bumps in a transaction of its own is what it sees. A bump whose answer
+    was lost may count twice. Of the history there is the latest bump.
+    """
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        if not scopes:
+            return {}
+        return self._read(lambda execute: read_versions(execute, OWN_TABLE, scopes))
+
+    def bump(self, scope: str) -> int:
+        return self._engine.run("bump", None, lambda c: bump_version(c, scope))
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        if limit < 1:
+            return []
+        return self._read(lambda execute: read_history(execute, OWN_TABLE, scope))
+
+    def _read(self, read: Callable[[Execute], T]) -> T:
+        return self._engine.single("versions", None, lambda c: read(executor(c)))
