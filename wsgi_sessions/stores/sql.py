@@ -32,7 +32,7 @@ from wsgi_sessions.stores.sql_records import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql_refreshes import SqlRefreshes
 from wsgi_sessions.stores.sql_schema import create_schema, require_schema, schema_version, upgrade
 from wsgi_sessions.stores.sql_stamps import SqlStamps
-from wsgi_sessions.stores.sql_upkeep import SqlAdvice, SqlDiagnosis, SqlUpkeep
+from wsgi_sessions.stores.sql_upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
         versions=SqlStamps(engine),
         contexts=SqlContexts(engine),
         leases=leases,
+        clock=SqlClock(engine),
         refreshes=SqlRefreshes(engine),
     )
 

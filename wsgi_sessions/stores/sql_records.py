@@ -152,6 +152,11 @@ class SqlExpiry:
     def delete_expired(self, limit: int) -> int:
         return delete_chunk(self._engine, "purge", sessions, limit)
 
+    def count_expired(self) -> int:
+        expired = _C.expires_at <= self._engine.now
+        statement = select(func.count()).select_from(sessions).where(expired)
+        return self._engine.single("count", None, lambda c: c.execute(statement).scalar_one())
+
 
 def delete_chunk(engine: SqlEngine, operation: str, table: Any, limit: int) -> int:
     """Delete up to `limit` rows of a table whose `expires_at` is past; how many.

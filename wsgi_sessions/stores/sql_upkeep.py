@@ -76,7 +76,7 @@ class SqlAdvice:
     def warnings(self) -> list[str]:
         settings = {"postgresql": _of_postgresql, "sqlite": _of_sqlite}.get(self._engine.dialect)
         found = [] if settings is None else self._engine.single("advice", None, settings)
-        difference = clock_difference(self._engine)
+        difference = SqlClock(self._engine).now() - time.time()
         if abs(difference) > _LARGEST_CLOCK_DIFFERENCE:
             found.append(
                 f"this host's clock and the database's differ by {difference:.0f} s: sessions end "
@@ -86,7 +86,7 @@ class SqlAdvice:
 
 
 class SqlDiagnosis:
-    """`Diagnosis` of the database: the schema's version, the clock, room where it can be seen."""
+    """`Diagnosis` of the database: which one it is, and the version of its tables."""
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
@@ -94,18 +94,20 @@ class SqlDiagnosis:
     def facts(self) -> Mapping[str, str | int | float]:
         """See `Diagnosis.facts`."""
         version = self._engine.single("diagnose", None, read_version)
-        return {
-            "database": self._engine.dialect,
-            "schema_version": version,
-            "clock_difference": round(clock_difference(self._engine), 3),
-        }
+        return {"database": self._engine.label, "schema_version": version}
 
 
-def clock_difference(engine: SqlEngine) -> float:
-    """By how many seconds the database's clock is ahead of this host's, within a round trip."""
-    statement = select(engine.now)
-    there: float = engine.single("clock", None, lambda c: c.execute(statement).scalar_one())
-    return there - time.time()
+class SqlClock:
+    """`StoreClock` of the database."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def now(self) -> float:
+        """See `StoreClock.now`."""
+        statement = select(self._engine.now)
+        now: float = self._engine.single("clock", None, lambda c: c.execute(statement).scalar_one())
+        return now
 
 
 def _of_postgresql(connection: Connection) -> list[str]:
