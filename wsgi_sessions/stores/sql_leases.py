@@ -147,7 +147,7 @@ def _hold(engine: SqlEngine, until: ColumnElement[float]) -> Executable:
     the same statement."""
     locked: FromClause = claims
     if engine.dialect == "postgresql":
-        pass
+        locked = _lock(engine).returning(claims.c.key, claims.c.holder).cte("locked")
     unclaimed = select(locked.c.key, bindparam("h"), until).where(
         locked.c.key == bindparam("k"), locked.c.holder == _NOBODY
     )
