@@ -25,6 +25,7 @@ from wsgi_sessions.stores.sql_connect import connect_sql, label_of, parse_sql_ur
 from wsgi_sessions.stores.sql_contexts import SqlContexts
 from wsgi_sessions.stores.sql_engine import SqlEngine
 from wsgi_sessions.stores.sql_index import SqlIndex
+from wsgi_sessions.stores.sql_lease_listing import SqlLeaseListing
 from wsgi_sessions.stores.sql_leases import SqlLeases
 from wsgi_sessions.stores.sql_locks import SqlLocks
 from wsgi_sessions.stores.sql_quarantine import SqlQuarantine
@@ -72,6 +73,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
         versions=SqlStamps(engine),
         contexts=SqlContexts(engine),
         leases=leases,
+        lease_listing=SqlLeaseListing(engine),
         clock=SqlClock(engine),
         refreshes=SqlRefreshes(engine),
     )
