@@ -46,7 +46,8 @@ _TESTS = Path(__file__).parent
 class GunicornServer:
     """One gunicorn with an application on a store, and the processes that belong to it.
 
-    `app` is what gunicorn is asked to load, `environ` are further variables for the workers.
+    `app` is what gunicorn is asked to load, `environ` are further variables for the workers,
+    `options` further words of its command line.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class GunicornServer:
         workers: int = 3,
         app: str = "race_app:create()",
         environ: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ws-gunicorn-"))
         self.worker_class = worker_class
         self.url = url or f"file://{self.folder}/sessions"
         self._workers = workers
         self._app = app
+        self._options = options
         self._log = self.folder / "log"
         self._events = self.folder / "events"
         self._events.touch()
@@ -79,6 +82,11 @@ class GunicornServer:
             print(self.log())
             self.stop()
             raise
+
+    @property
+    def pid(self) -> int:
+        """The process id of gunicorn itself, the parent of the workers."""
+        return self._process.pid
 
     @property
     def store(self) -> str:
@@ -171,7 +179,7 @@ class GunicornServer:
             "keep-alive": "0",
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return [*words, self._app]
+        return [*words, *self._options, self._app]
 
     def _is_worker(self, pid: int) -> bool:
         """Whether the process is alive, and a child of this gunicorn (numbers are used again)."""

@@ -141,6 +141,11 @@ class RedisServer:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None
+
     def client(self) -> redis.Redis:
         """A plain client for the test's own look at the server; close it."""
         password = self._options.get("requirepass") or None

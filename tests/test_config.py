@@ -118,6 +118,7 @@ def test_every_setting_is_read() -> None:
         health_path="/api/health/session",
         liveness_path="off",
         health_timeout="500ms",
+        choice_folder="/run/shop",
     )
     assert config == Config(
         url="redis://localhost/1",
@@ -163,6 +164,7 @@ def test_every_setting_is_read() -> None:
         health_path="/api/health/session",
         liveness_path=None,
         health_timeout=0.5,
+        choice_folder="/run/shop",
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}
 
@@ -234,8 +236,22 @@ def test_what_contexts_and_health_cannot_be(variables: dict[str, str], words: st
             "file:///h/.local/state/wsgi_sessions",
             "default",
         ),
-        ({"REDIS_URL": "redis://r/2", "USE_REDIS_SESSIONS": "true"}, "redis://r/2", "REDIS_URL"),
-        ({"USE_REDIS_SESSIONS": "TRUE"}, "redis://localhost:6379/0", "USE_REDIS_SESSIONS"),
+        (
+            {"REDIS_URL": "redis://r/2", "USE_REDIS_SESSIONS": "true"},
+            "redis://r/2 file:///h/.local/state/wsgi_sessions",
+            "REDIS_URL, default",
+        ),
+        (
+            {"USE_REDIS_SESSIONS": "TRUE", "DATABASE_URL": "postgresql://d/app"},
+            "redis://localhost:6379/0 postgresql://d/app file:///h/.local/state/wsgi_sessions",
+            "USE_REDIS_SESSIONS, DATABASE_URL, default",
+        ),
+        (
+            {"DATABASE_URL": "sqlite:///app.db", "REDIS_URL": "redis://r/2"},
+            "sqlite:///app.db file:///h/.local/state/wsgi_sessions",
+            "DATABASE_URL, default",
+        ),
+        ({"DATABASE_URL": "sqlite:///app.db", "HOME": ""}, "sqlite:///app.db", "DATABASE_URL"),
         (
             {"WSGI_SESSIONS_URL": " memory:// ", "USE_REDIS_SESSIONS": "true"},
             "memory://",
@@ -469,9 +485,10 @@ def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(
         ("redis://[::1/0", "host or port is malformed"),
         ("redis://h:99999/0", "host or port is malformed"),
         ("redis://h:\uff11\uff10/0", "must be one URL such as"),
-        ("redis://a,redis://b", "several URLs: name one"),
-        ("redis://a redis://b", "several URLs: name one"),
-        ("redis://:p@a/0, file:///srv", "several URLs: name one"),
+        ("redis://a,redis://b", "several URLs are separated by blanks"),
+        ("redis://:p@a/0, file:///srv", "several URLs are separated by blanks"),
+        ("redis://a/0 file:///srv b", "must be one URL such as"),
+        ("redis://a/0 redis://b:port", "host or port is malformed"),
     ],
 )
 def test_a_bad_url_is_refused(url: str, says: str) -> None:
@@ -683,7 +700,10 @@ def test_a_secret_is_never_shown(name: str, text: str) -> None:
 
 
 @given(
-    st.text(string.ascii_letters + string.digits + "/?#:%,;[]! é\n", max_size=20),
+    # Not with " x://" in it: after a blank, that is another URL.
+    st.text(string.ascii_letters + string.digits + "/?#:%,;[]! é\n", max_size=20).filter(
+        lambda noise: "://" not in noise
+    ),
     st.sampled_from(["redis://u:{}@h:6379/0", "redis://:{}@h:port/0", "redis:/{}@h", "{}@h"]),
     st.sampled_from(["", " redis://h2", "\n", ":99999", "\u00e9"]),
 )
@@ -694,6 +714,22 @@ def test_a_password_in_a_url_is_never_shown(noise: str, form: str, end: str) -> 
     except ConfigurationError as error:
         shown = repr(error)
     assert "hunter2" not in shown
+
+
+def test_several_urls_are_in_order_of_priority() -> None:
+    config = read(url=" redis+cluster://a,b:7000  file:///srv\nfile:///srv redis://:p@c ")
+    assert config.urls == ("redis+cluster://a,b:7000", "file:///srv", "redis://:p@c")
+    assert config.url == " ".join(config.urls)
+    assert describe(config)[0].value == "redis+cluster://a,b:7000 file:///srv redis://***@c"
+
+
+def test_one_store_may_still_be_written_with_a_blank_in_python() -> None:
+    assert Config(url="file:///a b").urls == ("file:///a b",)
+
+
+def test_a_familiar_name_that_is_wrong_stops_the_start_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL='app\.db': must be one URL"):
+        Config.from_environ({**HOME, "DATABASE_URL": "app.db"})
 
 
 # -- unknown names ---------------------------------------------------------------------------------
@@ -738,7 +774,11 @@ def test_a_configuration_is_described_with_sources() -> None:
     rows = describe(read(USE_REDIS_SESSIONS="1", idle_lifetime="1800", max_sessions="off"))
     assert [row.env for row in rows] == [setting.env for setting in SETTINGS.values()]
     assert rows[:4] == [
-        Row("WSGI_SESSIONS_URL", "redis://localhost:6379/0", "USE_REDIS_SESSIONS"),
+        Row(
+            "WSGI_SESSIONS_URL",
+            "redis://localhost:6379/0 file:///home/ada/.local/state/wsgi_sessions",
+            "USE_REDIS_SESSIONS, default",
+        ),
         Row("WSGI_SESSIONS_SECRET_KEYS", "not set", "default"),
         Row("WSGI_SESSIONS_IDLE_LIFETIME", "30m", "WSGI_SESSIONS_IDLE_LIFETIME"),
         Row("WSGI_SESSIONS_ABSOLUTE_LIFETIME", "30d", "default"),

@@ -72,8 +72,8 @@ def _cookie(attribute: str, kind: Kind[Any], about: str) -> Setting[Any]:
 
 _URL_SETTING = Setting(
     "WSGI_SESSIONS_URL",
-    kinds.URL,
-    "where sessions are stored",
+    kinds.URLS,
+    "where sessions are stored; of several, in the first that is healthy at start",
     default="",
     computed=_state_url,
     default_text="a folder of its own under the user's state directory",
@@ -84,7 +84,9 @@ _URL_SETTING = Setting(
             when="USE_REDIS_SESSIONS",
             otherwise="redis://localhost:6379/0",
         ),
+        Fallback("DATABASE_URL", kinds.URL),
     ),
+    join=lambda urls: " ".join(dict.fromkeys(urls)),
 )
 
 
@@ -94,6 +96,8 @@ class Config:
 
     `sources` tells for each setting's variable where its value came from: the name of a variable,
     or ``default``. Neither `repr` nor an error shows a secret or a URL's credentials.
+
+    `url` is one URL, or several in order of priority, separated by blanks.
 
     Raises `ConfigurationError`.
     """
@@ -248,11 +252,23 @@ class Config:
         "how long the store may take before it is held to be unhealthy",
         2.0,
     )
+    choice_folder: str | None = setting(
+        "WSGI_SESSIONS_CHOICE_FOLDER",
+        kinds.FOLDER,
+        "where the processes of this user agree on one of several stores",
+        None,
+        default_text="`wsgi_sessions-UID` in the system's folder for temporary files",
+    )
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
         _raise_all(_lifetime_faults(self.idle_lifetime, self.absolute_lifetime, self.sources))
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Each URL of `url`, in order of priority."""
+        return kinds.separate(self.url)
 
     def __repr__(self) -> str:
         shown = (f"{path}={shown_value(self, path)!r}" for path in SETTINGS)

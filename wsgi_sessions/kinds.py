@@ -199,6 +199,7 @@ PATH_PATTERNS = Kind[tuple[str, ...]](
     lambda patterns: ",".join(patterns) or UNSET,
 )
 
+FOLDER = matching(re.compile(r"/[ -~]{0,1000}"), "the absolute path of a folder, in ASCII")
 PATH = matching(re.compile(r"/[!-~]{0,200}"), "a path such as /health, in ASCII without blanks")
 _HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 HOOK = matching(_HOOK, "a function, written package.module:function")
@@ -218,6 +219,8 @@ def several(kind: Kind[str]) -> Kind[tuple[str, ...]]:
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]*")
 _ANOTHER_URL = re.compile(r"[\s,;]+[a-zA-Z][a-zA-Z0-9+.-]*://")
+_BEFORE_A_URL = re.compile(r"\s+(?=[a-z][a-z0-9+.-]*://)")
+_URL_AFTER_A_COMMA = re.compile(r"[,;]\s*[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def _parse_url(text: str) -> str:
@@ -251,6 +254,27 @@ URL = Kind[str](
     hide_credentials,
     lambda text: ascii(hide_credentials(text)),
 )
+
+
+def _parse_urls(text: str) -> str:
+    if _URL_AFTER_A_COMMA.search(text):
+        # A comma may stand inside a URL, between the hosts of a Redis Cluster.
+        raise ValueError("several URLs are separated by blanks")
+    return " ".join(dict.fromkeys(map(_parse_url, re.split(r"[ \t\r\n]+", text))))
+
+
+def separate(urls: str) -> tuple[str, ...]:
+    """The URLs in a text that `URLS` has read, or that was written in Python."""
+    return tuple(_BEFORE_A_URL.split(urls))
+
+
+URLS = Kind[str](
+    _parse_urls,
+    f"{URL.allowed}; or several, separated by blanks",
+    lambda urls: " ".join(map(hide_credentials, separate(urls))),
+    URL.conceal,
+)
+"""URLs in order of priority, separated by single blanks."""
 
 
 def _checked_secrets(secrets: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.kinds import SWITCH, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -90,7 +91,9 @@ class Setting(Generic[T]):
     """One setting: its variable, the kind of its value, and where else the value may come from.
 
     Without any variable it is `default`, or what `computed` makes of the environment; then
-    `default_text` tells the reader of the documentation.
+    `default_text` tells the reader of the documentation. Of familiar variables the first that is
+    there is used; or where there is a `join`, what that makes of all of them and of the default,
+    in this order.
     """
 
     env: str
@@ -101,31 +104,51 @@ class Setting(Generic[T]):
     file: SecretFile | None = None
     computed: Callable[[Mapping[str, str]], T] | None = None
     default_text: str = ""
+    join: Callable[[Sequence[T]], T] | None = None
 
     def read(self, environ: Mapping[str, str]) -> tuple[T, str]:
         """The value and its source: the variable it came from, or `DEFAULT`.
 
         Raises `ConfigurationError`.
         """
-        given = self._given(environ)
-        if given:
-            return given.value(), given.source
-        return (self.computed(environ) if self.computed else self.default), DEFAULT
+        own = self._own(environ)
+        if own:
+            return own.value(), own.source
+        familiar = [given for f in self.fallbacks if (given := f.find(environ))]
+        if not familiar:
+            return self._default(environ), DEFAULT
+        if self.join is None:
+            return familiar[0].value(), familiar[0].source
+        return self._joined(self.join, familiar, environ)
 
     def variables(self) -> tuple[str, ...]:
         """The names of this project's own that it is read from."""
         return (self.env, self.file.env) if self.file else (self.env,)
 
-    def _given(self, environ: Mapping[str, str]) -> Given | None:
+    def _default(self, environ: Mapping[str, str]) -> T:
+        return self.computed(environ) if self.computed else self.default
+
+    def _joined(
+        self,
+        join: Callable[[Sequence[T]], T],
+        familiar: Sequence[Given],
+        environ: Mapping[str, str],
+    ) -> tuple[T, str]:
+        values: list[T] = [given.value() for given in familiar]
+        sources = [given.source for given in familiar]
+        # Without a default, what is named is enough.
+        with suppress(ConfigurationError):
+            values.append(self._default(environ))
+            sources.append(DEFAULT)
+        return join(values), ", ".join(sources)
+
+    def _own(self, environ: Mapping[str, str]) -> Given | None:
         own = self.file.find(environ) if self.file else None
         if self.env in environ:
             if own:
                 raise ConfigurationError(f"{self.env} and {own.source} are both set: keep one")
             own = Given(self.env, environ[self.env], self.kind)
-        if own:
-            return own
-        found = (fallback.find(environ) for fallback in self.fallbacks)
-        return next((given for given in found if given), None)
+        return own
 
 
 class Part(NamedTuple):

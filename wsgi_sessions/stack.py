@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.backend_choice import open_chosen
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.config import Config
 from wsgi_sessions.context_stack import with_contexts
@@ -14,13 +15,13 @@ from wsgi_sessions.events import Event, Events
 from wsgi_sessions.health import fingerprint
 from wsgi_sessions.hooks import load_hook, require_known
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.kinds import hide_credentials
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
 from wsgi_sessions.refresher import Refresher
-from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.sweeper import Sweeper
 from wsgi_sessions.version_stack import with_versions
 
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 def from_env(app: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
     """Wrap an application as the environment's ``WSGI_SESSIONS_…`` variables say.
 
-    Raises ConfigurationError, naming every variable that is wrong. No server is asked before the
-    first request: an application starts while its Redis does not.
+    Raises ConfigurationError, naming every variable that is wrong. A store that is named alone is
+    not asked before the first request: an application starts while its Redis does not. Of several,
+    the first healthy one is found out here, once for all workers (`open_chosen`).
     """
     return build(app, Config.from_environ(os.environ), **hooks)
 
@@ -51,7 +53,8 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     Hooks are given here, or named in the configuration.
     """
     require_known(hooks)
-    backend = _open(config)
+    _require_secrets(config)
+    config, backend = open_chosen(config)
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
@@ -75,7 +78,7 @@ def open_refresher(
 
     Raises ConfigurationError.
     """
-    backend = _open(config)
+    config, backend = open_chosen(config)
     return _refresher(config, _manager(config, backend, Events()), refresh), backend
 
 
@@ -138,16 +141,6 @@ def _with_health(
     )
 
 
-def _open(config: Config) -> Backend:
-    return open_backend(
-        config.url,
-        key_prefix=config.key_prefix,
-        timeout=config.timeout,
-        fsync=config.fsync,
-        sql_schema=config.sql_schema,
-    )
-
-
 def _manager(config: Config, backend: Backend, events: Events) -> SessionManager:
     return SessionManager(
         backend,
@@ -199,6 +192,15 @@ def _hooks(
             on_event(event)
 
     return hook
+
+
+def _require_secrets(config: Config) -> None:
+    if len(config.urls) > 1 and not config.secret_keys:
+        raise ConfigurationError(
+            "WSGI_SESSIONS_SECRET_KEYS is not set: of several session stores, not all keep a "
+            f"secret themselves ({', '.join(map(hide_credentials, config.urls))}); make one with "
+            "'wsgi-sessions keygen'"
+        )
 
 
 def _secrets(config: Config, backend: Backend) -> tuple[str, ...]:

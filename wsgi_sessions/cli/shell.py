@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsgi_sessions.backend_choice import open_chosen
 from wsgi_sessions.config import Config
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
-from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +48,11 @@ def read_config(url: str | None = None) -> Config:
 
 
 def open_store(config: Config) -> Backend:
-    """The store that the settings name; who opens it closes it. Raises ConfigurationError."""
-    return open_backend(
-        config.url,
-        key_prefix=config.key_prefix,
-        timeout=config.timeout,
-        fsync=config.fsync,
-        sql_schema=config.sql_schema,
-    )
+    """The store that the settings name, of several the one that servers use (`open_chosen`).
+
+    Who opens it closes it. Raises ConfigurationError.
+    """
+    return open_chosen(config).backend
 
 
 @contextmanager

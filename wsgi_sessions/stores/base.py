@@ -314,6 +314,8 @@ class Backend:
     lease_listing: LeaseListing | None = None
     refreshes: RefreshQueue | None = None
     clock: StoreClock | None = None
+    hold: object = None
+    """What has to live as long as this backend is used: see `wsgi_sessions.backend_choice`."""
 
     def close(self) -> None:
         """Close what the backend has open."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.kinds import separate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,10 @@ def open_backend(
 
     Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
     """
+    if len(separate(url)) > 1:
+        raise ConfigurationError(
+            "these are several session stores: open them one by one, or by open_chosen(config)"
+        )
     opener = _opener(url)
     if opener is None:
         scheme = url.partition(":")[0]
