@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from documents import blocks
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 
@@ -474,3 +475,9 @@ def test_what_a_newer_release_agreed_is_not_overruled(config: Config, tmp_path: 
     del chosen
     gc.collect()
     assert used(config) == "redis"
+
+
+def test_the_readme_names_several_stores() -> None:
+    (line,) = (line for text in blocks("sh") for line in text.split("\n") if " file:///" in line)
+    name, _, value = line.partition("=")
+    assert len(Config.from_environ({name: value.strip("'")}).urls) == 2
