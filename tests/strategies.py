@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 ZONES = [timezone.utc, timezone(timedelta(hours=2)), timezone(timedelta(0), "X")]
 ZONES += [timezone(timedelta(hours=-5, minutes=-30), "Here"), ZoneInfo("Europe/Berlin")]  # type: ignore[list-item]
@@ -30,6 +31,7 @@ scalars = st.one_of(
     st.timedeltas(),
     st.decimals(),
     st.uuids(),
+    any_text.map(Markup),
 )
 # NaN is left out where it would be a key: it is not equal to itself.
 hashables = st.one_of(

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 from strategies import values
 
 from wsgi_sessions.errors import CorruptRecord, UnserializableValue, UnsupportedFormat
@@ -83,7 +84,15 @@ def test_a_set_is_encoded_whatever_its_history(items: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(1, True), (1, 1.0), (0.0, -0.0), ((1,), [1]), ("a", b"a"), (set(), frozenset())],
+    [
+        (1, True),
+        (1, 1.0),
+        (0.0, -0.0),
+        ((1,), [1]),
+        ("a", b"a"),
+        ("a", Markup("a")),
+        (set(), frozenset()),
+    ],
 )
 def test_what_python_calls_equal_is_kept_apart(one: object, other: object) -> None:
     assert encode(one) != encode(other)
@@ -103,6 +112,8 @@ def test_what_python_calls_equal_is_kept_apart(one: object, other: object) -> No
         Decimal("sNaN123"),
         Decimal("-0E+999"),
         UUID(int=0),
+        Markup("<b>&</b> \ud800"),
+        {Markup("<b>"): 1, "<i>": Markup("<i>")},
         -(10**4000),
         2**64,
         -(2**63) - 1,

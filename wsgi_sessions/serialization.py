@@ -13,7 +13,8 @@ no pickle and no fallback decoder (CVE-2026-39324): bytes decode as written or a
 
 Types: None, bool, int of any size, float, str (lone surrogates too), bytes, list, tuple, dict (any
 supported hashable keys), set, frozenset, datetime and time (naive, `timezone`, `ZoneInfo`), date,
-timedelta, Decimal, UUID. Exactly these: a subclass could not be restored as itself and is refused.
+timedelta, Decimal, UUID, and MarkupSafe's Markup, which templates trust to be HTML. Exactly these:
+a subclass could not be restored as itself and is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
+from markupsafe import Markup
 
 from wsgi_sessions.errors import CorruptRecord, UnserializableValue, UnsupportedFormat
 
@@ -53,6 +55,7 @@ class _Ext:
     TIMEDELTA = 10
     DECIMAL = 11
     UUID = 12
+    MARKUP = 13
 
 
 # -- values ------------------------------------------------------------------------------------
@@ -223,6 +226,9 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
     date: lambda value, _path, _depth: msgspec.msgpack.Ext(_Ext.DATE, value.isoformat().encode()),
     Decimal: _ext_text(_Ext.DECIMAL),
     UUID: lambda value, _path, _depth: msgspec.msgpack.Ext(_Ext.UUID, value.bytes),
+    Markup: lambda value, _path, _depth: msgspec.msgpack.Ext(
+        _Ext.MARKUP, value.encode("utf-8", "surrogatepass")
+    ),
 }
 _PLAIN = frozenset({type(None), bool, float, bytes})
 _MUTABLE = frozenset({list, dict, set, tuple})  # a tuple may hold a list
@@ -280,6 +286,7 @@ _UNPACKERS: dict[int, Callable[[bytes], Any]] = {
     _Ext.TIMEDELTA: lambda data: timedelta(*_decoder.decode(data)),
     _Ext.DECIMAL: lambda data: Decimal(data.decode()),
     _Ext.UUID: lambda data: UUID(bytes=data),
+    _Ext.MARKUP: lambda data: Markup(data.decode("utf-8", "surrogatepass")),  # noqa: S704  # it was
 }
 
 _encoder = msgspec.msgpack.Encoder()
