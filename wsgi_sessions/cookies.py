@@ -26,6 +26,7 @@ logger = logging.getLogger("wsgi_sessions.cookies")
 Secure = Literal["auto", "always", "never"]
 SameSite = Literal["Lax", "Strict", "None"]
 Partitioned = Literal["off", "on"]
+HttpOnly = Literal["on", "off"]
 
 MAX_AGE_LIMIT = 400 * 24 * 3600
 """Seconds that a browser keeps a cookie at most (RFC 6265bis, section 5.5)."""
@@ -69,10 +70,11 @@ def variable(attribute: str) -> str:
 
 @dataclass(frozen=True)
 class CookiePolicy:
-    """How the session cookie is named and sent. It is always HttpOnly.
+    """How the session cookie is named and sent.
 
     `secure="auto"` sets Secure on https requests; a name with a prefix that browsers tie to Secure
-    (``__Host-``, ``__Secure-``, ``__Http-``, in any case) sets it always.
+    (``__Host-``, ``__Secure-``, ``__Http-``, in any case) sets it always. `httponly="off"` lets
+    scripts read the cookie, smuggled ones too; no environment variable asks for that.
 
     Raises `ConfigurationError` for a value that would break the header, and for a combination that
     browsers refuse (RFC 6265bis sections 4.1.2.7 and 4.1.3; CHIPS). It names every fault at once.
@@ -84,6 +86,7 @@ class CookiePolicy:
     domain: str | None = None
     path: str = "/"
     partitioned: Partitioned = "off"
+    httponly: HttpOnly = "on"
 
     def __post_init__(self) -> None:
         faults = [*self._bad_values()] or [*self._bad_combinations()]
@@ -112,15 +115,18 @@ class CookiePolicy:
             return self._prefixed or scheme == "https"
         return self.secure == "always"
 
-    def set_header(self, value: str, *, scheme: str, max_age: int | None) -> str:
+    def set_header(
+        self, value: str, *, scheme: str, max_age: int | None, expires: float | None = None
+    ) -> str:
         """The value of a Set-Cookie header.
 
         `max_age` is in seconds, capped at 400 days; None makes a cookie that ends with the browser.
+        `expires` says the same in seconds since the epoch, to clients that only know that.
         Raises `ValueError` for a cookie that browsers would drop for its size.
         """
         if max_age is not None:
             max_age = min(max_age, MAX_AGE_LIMIT)
-        header = self._dump(value, scheme, max_age, expires=None)
+        header = self._dump(value, scheme, max_age, expires)
         if len(header) > MAX_COOKIE_BYTES:
             raise ValueError(
                 f"the cookie would take {len(header)} bytes; browsers drop it over "
@@ -133,7 +139,7 @@ class CookiePolicy:
         browser takes another Path or Domain for another cookie."""
         return self._dump("", scheme, max_age=0, expires=0)
 
-    def _dump(self, value: str, scheme: str, max_age: int | None, expires: int | None) -> str:
+    def _dump(self, value: str, scheme: str, max_age: int | None, expires: float | None) -> str:
         return dump_cookie(
             self.name,
             value,
@@ -142,7 +148,7 @@ class CookiePolicy:
             path=self.path,
             domain=self.domain,
             secure=self.is_secure(scheme),
-            httponly=True,
+            httponly=self.httponly == "on",
             sync_expires=False,
             max_size=0,
             samesite=self.samesite,
@@ -174,6 +180,7 @@ class CookiePolicy:
             ("secure", Secure),
             ("samesite", SameSite),
             ("partitioned", Partitioned),
+            ("httponly", HttpOnly),
         ):
             value, allowed = getattr(self, attribute), get_args(choice)
             if value not in allowed:
@@ -255,9 +262,12 @@ class SessionCookie:
             return self._one_of(verified)
         return _presented(*verified[0])
 
-    def write(self, session_id: str, *, scheme: str, max_age: int | None) -> str:
+    def write(
+        self, session_id: str, *, scheme: str, max_age: int | None, expires: float | None = None
+    ) -> str:
         """The Set-Cookie value that hands out this id, signed with the newest secret."""
-        return self.policy.set_header(self.signer.sign(session_id), scheme=scheme, max_age=max_age)
+        value = self.signer.sign(session_id)
+        return self.policy.set_header(value, scheme=scheme, max_age=max_age, expires=expires)
 
     def delete(self, *, scheme: str) -> str:
         """The Set-Cookie value that deletes the cookie."""
