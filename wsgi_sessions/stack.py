@@ -66,9 +66,9 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     if leases is not None:
         app = LeaseMiddleware(app, leases)
     cookie = SessionCookie(config.cookie, IdSigner(secrets))
-    app = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
-    app = _with_health(app, config, backend, secrets)
-    return Stack(app, manager, config, sweeper, refresher, leases, contexts, stamps)
+    sessions = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
+    app = _with_health(sessions, config, backend, secrets)
+    return Stack(app, sessions, config, sweeper, refresher, leases, contexts, stamps)
 
 
 def open_refresher(
@@ -88,7 +88,7 @@ class Stack:
     def __init__(
         self,
         app: WSGIApplication,
-        manager: SessionManager,
+        sessions: SessionMiddleware,
         config: Config,
         sweeper: Sweeper | None = None,
         refresher: Refresher | None = None,
@@ -97,7 +97,8 @@ class Stack:
         stamps: Backend | None = None,
     ) -> None:
         self._app = app
-        self.manager = manager
+        self.sessions = sessions
+        self.manager = sessions.manager
         self.config = config
         self.leases = leases
         self.contexts = dict(contexts or {})
@@ -112,6 +113,14 @@ class Stack:
         if self._refresher is not None:
             self._refresher.ensure_running()
         return self._app(environ, start_response)
+
+    def change_cookie(self, config: Config) -> None:
+        """Read and write cookies as another configuration says, from the next request on.
+
+        Raises ConfigurationError.
+        """
+        signer = IdSigner(_secrets(config, self.manager.backend))
+        self.sessions.cookie = SessionCookie(config.cookie, signer)
 
     def close(self) -> None:
         """Stop the sweeper and the refresher, close the store's connections."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.manager import Headers, Reader, Result, SessionManager
 
 Access = Literal["shared", "exclusive"]
+Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 
 _log = logging.getLogger("wsgi_sessions.transaction")
@@ -49,6 +50,9 @@ class Transaction:
     the whole transaction is one `exclusive` block from the first access to `close`; a `LockTimeout`
     comes after 10 seconds. `fault` is what kept the session from being read, if anything did.
 
+    `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
+    of the idle lifetime), "always" (the cookie in each response) or "on change".
+
     Other middlewares of the request join in before the first access: `reader` reads the record,
     and may be replaced by one that does more in the same round trip; `when_loaded`,
     `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
@@ -68,6 +72,7 @@ class Transaction:
         "fault",
         "phase",
         "reader",
+        "renewal",
         "session",
     )
 
@@ -84,6 +89,7 @@ class Transaction:
         self._is_accessed = False
         self.reader: Reader = manager.backend.sessions.load
         self.phase = Phase.OPEN
+        self.renewal: Renewal = "due"
         self.fault: StoreUnavailable | CorruptRecord | None = None
         self.session = Session(self)
 
@@ -153,7 +159,10 @@ class Transaction:
             return "unchanged"
         for callback in self._before_commit:
             callback()
-        result = self._manager.commit(self._draft, self._request.route, headers, self._activity)
+        activity = self._activity
+        if self.renewal == "on change" and not self._draft.is_changed():
+            activity = "background"
+        result = self._manager.commit(self._draft, self._request.route, headers, activity)
         for callback in self._after_commit:
             callback()
         return result

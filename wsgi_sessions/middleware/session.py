@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ENVIRON_KEY = "wsgi_sessions.session"
 TRANSACTION_KEY = "wsgi_sessions.transaction"
+REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
+"""Errors that are answered by this middleware, if the application does not."""
 _ROUTE_LENGTH = 60
 _log = logging.getLogger("wsgi_sessions.middleware")
 
@@ -90,10 +92,18 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
+        exchange = self.open(environ)
+        return LateResponse(environ, start_response, exchange).run(self._app)
+
+    def open(self, environ: WSGIEnvironment) -> Exchange:
+        """Begin a request: its session is in the environ. Nothing is parsed or read yet.
+
+        For adapters whose framework has no WSGI response at hand; they call the `Handler` methods.
+        """
         exchange = Exchange(self, environ)
         environ[ENVIRON_KEY] = exchange.transaction.session
         environ[TRANSACTION_KEY] = exchange.transaction
-        return LateResponse(environ, start_response, exchange).run(self._app)
+        return exchange
 
     def access(self, path: str) -> Access:
         """Whether requests on this path share their session with overlapping ones."""
@@ -114,15 +124,19 @@ class SessionMiddleware:
 
 
 class Exchange:
-    """One request and its response: the `Handler` that commits the session."""
+    """One request and its response: the `Handler` that commits the session.
 
-    __slots__ = ("_environ", "_is_over", "_middleware", "_presented", "transaction")
+    `refusal` is the error that was answered in place of the application's response.
+    """
+
+    __slots__ = ("_environ", "_is_over", "_middleware", "_presented", "refusal", "transaction")
 
     def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
         self._middleware = middleware
         self._environ = environ
         self._presented: Presented | None = None
         self._is_over = False  # refused or failed: nothing is committed any more
+        self.refusal: SessionError | None = None
         self.transaction = Transaction(middleware.manager, self)
 
     def session_id(self) -> str | None:
@@ -160,7 +174,7 @@ class Exchange:
     def fail(self, error: BaseException) -> Answer | None:
         """Nothing is committed, but a log-out takes place."""
         self._roll_back()
-        if isinstance(error, (StoreUnavailable, CorruptRecord, SessionConflict)):
+        if isinstance(error, REFUSALS):
             return self._refused(error)
         return None
 
@@ -182,7 +196,7 @@ class Exchange:
                 result: Result = "destroyed" if transaction.roll_back() else "unchanged"
             else:
                 result = transaction.commit("closed" if status[:3] == "304" else "open")
-        except (StoreUnavailable, CorruptRecord, SessionConflict) as error:
+        except REFUSALS as error:
             if isinstance(error, CorruptRecord):
                 transaction.damaged(error)
             return self._refused(error)
@@ -197,8 +211,10 @@ class Exchange:
 
     def _set_cookie(self, result: Result, before: Snapshot | None) -> str | None:
         """The Set-Cookie value: only for a session that is new, renewed or deleted."""
-        is_signed_by_old_key = self._presented is not None and self._presented.state == "renew"
-        if result == "unchanged" and not is_signed_by_old_key:
+        is_due = self.transaction.renewal == "always"
+        if self._presented is not None and self._presented.state == "renew":
+            is_due = True  # signed by an older secret
+        if result == "unchanged" and not is_due:
             return None
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
@@ -209,29 +225,27 @@ class Exchange:
             return None
         asked = _asked_lifetime(snapshot)
         is_renewed = asked != _asked_lifetime(before) or (asked and result in ("saved", "touched"))
-        if not (result in ("created", "cycled") or is_renewed or is_signed_by_old_key):
+        if not (result in ("created", "cycled") or is_renewed or is_due):
             return None
         if not cookie.policy.is_secure(scheme):
             self._middleware.warn_of_http()
-        max_age = None if asked is None else int(asked)
-        return cookie.write(snapshot.session_id, scheme=scheme, max_age=max_age)
+        if asked is None:
+            return cookie.write(snapshot.session_id, scheme=scheme, max_age=None)
+        return cookie.write(
+            snapshot.session_id, scheme=scheme, max_age=int(asked), expires=snapshot.expires_at
+        )
 
     def _refused(self, error: SessionError) -> Answer:
-        """The answer in place of the application's: 503 if the store failed, 409 at a conflict."""
+        """The answer in place of the application's."""
         self._is_over = True
+        self.refusal = error
         if isinstance(error, SessionConflict):
-            return _answer(
-                "409 Conflict", "Another request changed the same data. Reload and try again.\n"
-            )
+            return answer_to(error)
         key = error.key if isinstance(error, StoreUnavailable) else None
         self._middleware.manager.events.emit(
             "unavailable", key, error=str(error), route=self.route()
         )
-        return _answer(
-            "503 Service Unavailable",
-            "Your session cannot be reached right now. Nothing is lost: try again in a moment.\n",
-            ("Retry-After", "1"),
-        )
+        return answer_to(error)
 
     def _roll_back(self) -> None:
         try:
@@ -245,6 +259,19 @@ def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
     """What `Session.remember` was told, as it is stored."""
     mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
     return None if mark is None else float(decode(bytes(mark)))
+
+
+def answer_to(error: SessionError) -> Answer:
+    """What a client gets for one of `REFUSALS`: 409 for a conflict, else 503."""
+    if isinstance(error, SessionConflict):
+        return _answer(
+            "409 Conflict", "Another request changed the same data. Reload and try again.\n"
+        )
+    return _answer(
+        "503 Service Unavailable",
+        "Your session cannot be reached right now. Nothing is lost: try again in a moment.\n",
+        ("Retry-After", "1"),
+    )
 
 
 def _answer(status: str, text: str, *more: tuple[str, str]) -> Answer:
