@@ -41,12 +41,13 @@ LAYERS = [
     {"middleware.context", "middleware.lease", "middleware.version*"},
     {"context_stack", "version_stack"},
     {"stack"},
+    {"contrib*"},
     {""},
     {"demo*"},
     {"cli*"},
     {"__main__"},
 ]
-PACKAGES = {"stores", "middleware"}  # their __init__ holds a docstring only
+PACKAGES = {"stores", "middleware", "contrib"}  # their __init__ holds a docstring only
 
 
 def modules() -> dict[str, Path]:
@@ -137,7 +138,7 @@ def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
 
 def test_importing_the_package_opens_no_driver() -> None:
     """Adapters are imported on use: a worker on files pays nothing for redis."""
-    names = ("redis", "click", "gunicorn")
+    names = ("redis", "click", "gunicorn", "flask")
     program = f"import sys, wsgi_sessions; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,0 +1,1 @@
+"""Adapters to web frameworks; each is imported by its name, and needs its framework installed."""

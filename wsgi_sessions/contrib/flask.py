@@ -1,0 +1,218 @@
+"""Flask: ``flask.session`` is a session of this package, and routes do not change.
+
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = …
+    WSGISessions(app)
+
+`wsgi_sessions.contrib.flask_config` says which settings are read, and which one counts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, request, session
+from flask.sessions import SessionInterface
+
+from wsgi_sessions.contrib.flask_config import changeable, config_of, lifetime_of
+from wsgi_sessions.contrib.flask_mapping import FlaskSession
+from wsgi_sessions.hooks import require_known
+from wsgi_sessions.middleware.session import REFUSALS, TRANSACTION_KEY, Exchange, answer_to
+from wsgi_sessions.session import Phase
+from wsgi_sessions.stack import Stack, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Flask, Request, Response
+    from flask.sessions import SessionMixin
+    from typing_extensions import Unpack
+
+    from wsgi_sessions.errors import SessionError
+    from wsgi_sessions.hooks import Hooks
+    from wsgi_sessions.manager import SessionManager
+
+EXTENSION = "wsgi_sessions"
+_SERVED_KEY = "wsgi_sessions.flask"
+_FAILURE_KEY = "wsgi_sessions.flask.failure"
+
+
+class WSGISessions(SessionInterface):
+    """Flask's sessions, kept by this package::
+
+        sessions = WSGISessions()
+
+        def create_app():
+            app = Flask(__name__)
+            app.config.from_prefixed_env()
+            sessions.init_app(app)
+            return app
+
+    `init_app` wraps ``app.wsgi_app`` in what `wsgi_sessions.build` makes, so that all its promises
+    hold: the commit takes place when the headers leave, after every ``after_request`` function; a
+    store that does not answer is a 503, also where the application handles exceptions; streams,
+    conflicts, health paths and the `hooks` of `build` are as without Flask. What else wraps
+    ``app.wsgi_app`` may do so before or after. An interface that is only assigned to
+    ``app.session_interface`` does the same from the second request on; it commits the first one
+    before the headers leave.
+
+    Without a secret there is no session, as always in Flask: it reads as empty, and RuntimeError
+    tells who writes.
+
+    Raises ConfigurationError at `init_app` for settings that are wrong by then. The store is opened
+    at the first request. What Flask lets applications change later (secrets, cookie, lifetime)
+    counts from the next request on.
+    """
+
+    def __init__(self, app: Flask | None = None, **hooks: Unpack[Hooks]) -> None:
+        require_known(hooks)
+        self._hooks = hooks
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Keep this application's sessions. Raises ConfigurationError."""
+        config_of(app.config, os.environ)
+        served = app.extensions.get(EXTENSION)
+        if not (isinstance(served, ServedApp) and served.interface is self):
+            served = app.extensions[EXTENSION] = ServedApp(self, app, self._hooks)
+            app.wsgi_app = served  # type: ignore[method-assign]  # as Flask's own documentation does
+            for refusal in REFUSALS:
+                app.register_error_handler(refusal, _refuse)
+        app.session_interface = self
+
+    def manager(self, app: Flask) -> SessionManager:
+        """To find and end sessions, as in ``manager(app).destroy_sessions_of("alice")``.
+
+        Raises ConfigurationError, and RuntimeError without a secret.
+        """
+        stack = self._served(app).stack()
+        if stack is None:
+            raise RuntimeError("there are no sessions: SECRET_KEY is not set")
+        return stack.manager
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin | None:
+        """The session of a request; None without a secret. Nothing is read yet."""
+        served = self._served(app)
+        transaction, exchange = served.transaction(request.environ), None
+        if transaction is None:
+            # Not by way of our `wsgi_app`: a request context of a test, or the very first request.
+            stack = served.stack()
+            if stack is None:
+                return None
+            exchange = stack.sessions.open(request.environ)
+            transaction = exchange.transaction
+        return FlaskSession(
+            transaction,
+            lifetime_of(app.config),
+            exchange=exchange,
+            permanent_by_default=app.config.get("SESSION_PERMANENT"),
+        )
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Have it committed when the headers leave, or, if nobody else will, now.
+
+        Raises StoreUnavailable and the other `REFUSALS` in a ``session_transaction()``.
+        """
+        if isinstance(session, FlaskSession):
+            each = app.config.get("SESSION_REFRESH_EACH_REQUEST", True)
+            session.renew("always" if each else "on change")
+            if session.exchange is not None:
+                _commit(session.exchange, session, response)
+
+    def _served(self, app: Flask) -> ServedApp:
+        served = app.extensions.get(EXTENSION)
+        if not (isinstance(served, ServedApp) and served.interface is self):
+            self.init_app(app)
+            served = app.extensions[EXTENSION]
+        return served  # Flask's registry of extensions is untyped
+
+
+class ServedApp:
+    """The ``wsgi_app`` of one application: wrapped, from its first request on, in a `Stack`."""
+
+    def __init__(self, interface: WSGISessions, app: Flask, hooks: Hooks) -> None:
+        self.interface = interface
+        self._app = app
+        self._inner: WSGIApplication = app.wsgi_app
+        self._hooks = hooks
+        self._stack: Stack | None = None
+        self._has_secret = False
+        self._adopted: tuple[object, ...] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """PEP 3333."""
+        stack = self.stack() if self._app.session_interface is self.interface else None
+        return (stack or self._inner)(environ, start_response)
+
+    def stack(self) -> Stack | None:
+        """The stack as the configuration has it now; None without a secret.
+
+        Raises ConfigurationError.
+        """
+        wanted = changeable(self._app.config)
+        if wanted != self._adopted:
+            with self._lock:
+                if wanted != self._adopted:
+                    self._adopt()
+                    self._adopted = wanted
+        return self._stack if self._has_secret else None
+
+    def transaction(self, environ: WSGIEnvironment) -> Any:
+        """The transaction of a request that came by way of the stack and is under way, or None."""
+        served, transaction = environ.get(_SERVED_KEY, (None, None))
+        if served is not self or transaction.phase is Phase.ENDED:
+            return None
+        return transaction
+
+    def _adopt(self) -> None:
+        config = config_of(self._app.config, os.environ)
+        self._has_secret = bool(config.secret_keys)
+        if not self._has_secret:
+            return
+        if self._stack is None:
+            self._stack = build(self._serve, config, **self._hooks)
+        else:
+            self._stack.change_cookie(config)
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The application, inside of the stack."""
+        environ[_SERVED_KEY] = (self, environ[TRANSACTION_KEY])
+        environ.pop(_FAILURE_KEY, None)
+        body = self._inner(environ, start_response)
+        failure: SessionError | None = environ.pop(_FAILURE_KEY, None)
+        if failure is None:
+            return body
+        if hasattr(body, "close"):
+            body.close()
+        raise failure  # for the middleware, which rolls back, reports and answers
+
+
+def _refuse(error: Any) -> Response:
+    """Flask's handler of `REFUSALS`: keep them from becoming a 500, and from the log of errors."""
+    request.environ[_FAILURE_KEY] = error
+    answer = answer_to(error)
+    return current_app.response_class(answer.body, answer.status, answer.headers)
+
+
+def _commit(exchange: Exchange, opened: FlaskSession, response: Response) -> None:
+    """Commit a session that came without the stack, into the response's headers."""
+    answer = exchange.finish(response.status, response.headers.to_wsgi_list())
+    current = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # public in Werkzeug's LocalProxy
+    if current is not opened:
+        exchange.end(ran_on=False)  # session_transaction(): there is no body
+        if exchange.refusal is not None:
+            raise exchange.refusal
+    else:
+        response.call_on_close(lambda: exchange.end(ran_on=True))
+    if answer is None:
+        return
+    response.status = answer.status
+    response.headers.clear()
+    response.headers.extend(answer.headers)
+    if answer.body is not None:
+        response.set_data(answer.body)
