@@ -345,10 +345,18 @@ def _raise_all(faults: list[str]) -> None:
         raise ConfigurationError(f"{len(faults)} settings are wrong:\n{lines}")
 
 
-def _warn_of_unknown(environ: Iterable[str]) -> None:
+def unknown_variables(environ: Iterable[str]) -> dict[str, str]:
+    """The variables that begin like this project's own and are none, each with what to do."""
     known = [name for declared in SETTINGS.values() for name in declared.variables()]
+    found = {}
     for name in environ:
         if name.upper().startswith(_PREFIX) and name not in known:
             meant = nearest(name, known)
             hint = f"did you mean {meant}?" if meant else "see 'wsgi-sessions config'"
-            logger.warning("%s is no setting and is ignored: %s", ascii(name)[1:-1], hint)
+            found[ascii(name)[1:-1]] = hint
+    return found
+
+
+def _warn_of_unknown(environ: Iterable[str]) -> None:
+    for name, hint in unknown_variables(environ).items():
+        logger.warning("%s is no setting and is ignored: %s", name, hint)

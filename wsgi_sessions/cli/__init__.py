@@ -8,18 +8,25 @@ from __future__ import annotations
 import click
 
 from wsgi_sessions import __version__
-from wsgi_sessions.cli.maintenance import sweep
+from wsgi_sessions.cli.contexts import contexts
+from wsgi_sessions.cli.leases import leases
+from wsgi_sessions.cli.maintenance import purge, reindex, sweep
 from wsgi_sessions.cli.schema import migrate_schema
 from wsgi_sessions.cli.server import demo, refresh
+from wsgi_sessions.cli.sessions import count, list_sessions, revoke, show
 from wsgi_sessions.cli.setup import check, config, keygen
 from wsgi_sessions.cli.shell import Commands
-from wsgi_sessions.cli.versions import bump, versions
+from wsgi_sessions.cli.versions import versions
+
+_COMMANDS = [
+    *(demo, config, keygen, check),
+    *(count, list_sessions, show, leases, revoke),
+    *(sweep, purge, reindex, migrate_schema),
+    *(contexts, versions, refresh),
+]
 
 
-@click.group(
-    cls=Commands,
-    commands=[demo, config, keygen, check, bump, versions, refresh, sweep, migrate_schema],
-)
+@click.group(cls=Commands, commands=_COMMANDS)
 @click.version_option(__version__, prog_name="wsgi-sessions")
 def main() -> None:
     """Sessions that WSGI workers share."""

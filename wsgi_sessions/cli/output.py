@@ -1,16 +1,27 @@
-"""How commands print: aligned columns for people, JSON for programs."""
+"""How commands print: aligned columns for people, JSON for programs, progress on the way."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from wsgi_sessions.kinds import DAY, HOUR, MINUTE
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from typing_extensions import Self
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_PLAIN_SECONDS = 10.0
+_TERMINAL_SECONDS = 0.1
+_CLEAR = "\r\x1b[K"
 
 
 def print_json(value: object) -> None:
@@ -24,3 +35,84 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def printable(text: str) -> str:
+    """Text from a store, which could hold anything: what a terminal would obey is shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 session``, ``2 sessions``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def timestamp(at: float) -> str:
+    """Seconds since the epoch as a date and time in UTC."""
+    try:
+        return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "(no time)"
+
+
+def ago(at: float, now: float) -> str:
+    """How long since: ``5 min ago``."""
+    return f"{_span(max(now - at, 0))} ago"
+
+
+def until(at: float, now: float) -> str:
+    """How long yet: ``in 23 h``."""
+    return f"in {_span(max(at - now, 0))}"
+
+
+def _span(seconds: float) -> str:
+    """In the largest unit of which there are two or more."""
+    for length, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class Progress:
+    """How far long work is, told on stderr: on a terminal one line that is written anew, elsewhere
+    a line every 10 seconds.
+
+    To be called with what is done so far, as often as one likes. `total`: of how many, if known.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        total: int | None = None,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._is_terminal = self._stream.isatty()
+        self._due = clock() + (_TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS)
+        self._is_shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._is_terminal and self._is_shown:
+            self._write(_CLEAR)
+
+    def __call__(self, done: int) -> None:
+        now = self._clock()
+        if now < self._due:
+            return
+        share = f" of {self._total} ({100 * done // self._total} %)" if self._total else ""
+        line = f"{self._what}: {done}{share}"
+        self._write(_CLEAR + line if self._is_terminal else line + "\n")
+        self._is_shown = True
+        self._due = now + (_TERMINAL_SECONDS if self._is_terminal else _PLAIN_SECONDS)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from wsgi_sessions import health
+from wsgi_sessions import doctor
 from wsgi_sessions.cli.output import json_option, print_columns, print_json
-from wsgi_sessions.cli.shell import open_store, read_config
+from wsgi_sessions.cli.shell import open_store, read_config, url_option
+from wsgi_sessions.config import unknown_variables
 from wsgi_sessions.config_help import describe
-from wsgi_sessions.health import fingerprint
 from wsgi_sessions.identity import new_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -33,18 +39,60 @@ def config(*, as_json: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--server",
+    metavar="URL",
+    help="A running server's health path: ask its workers which keys they have.",
+)
+@click.option("--strict", is_flag=True, help="Exit code 1 for a warning too.")
+@url_option
 @json_option
-def check(*, as_json: bool) -> None:
-    """Examine the session store; exit code 1 if it is not healthy."""
-    settings = read_config()
+def check(server: str | None, url: str | None, *, strict: bool, as_json: bool) -> None:
+    """Examine the store, the settings and the clocks, and say what to do; exit code 1 for a fault.
+
+    Looks at permissions and room of a session folder, at Redis' eviction policy, at the tables in
+    SQL, at signing keys, clocks, and variables that are no settings.
+    """
+    with _without_log():
+        settings = read_config(url)
     backend = open_store(settings)
-    fingerprints = [fingerprint(secret) for secret in settings.secret_keys]
-    report = health.check(backend, timeout=settings.health_timeout, fingerprints=fingerprints)
-    backend.close()
+    try:
+        found = doctor.examine(
+            backend, settings, unknown=unknown_variables(os.environ), server=server
+        )
+    finally:
+        backend.close()
     if as_json:
-        print_json(report.as_dict())
+        print_json(found.as_dict())
     else:
-        click.echo(f"{report.backend}: {'healthy' if report.healthy else 'not healthy'}")
-        for name, found in report.details.items():
-            click.echo(f"  {name}: {found if isinstance(found, str) else json.dumps(found)}")
-    sys.exit(0 if report.healthy else 1)
+        _print_examination(found)
+    sys.exit(0 if found.is_well and not (strict and found.findings) else 1)
+
+
+def _print_examination(found: doctor.Examination) -> None:
+    health = found.health
+    click.echo(f"{health.backend}: {'healthy' if health.healthy else 'not healthy'}")
+    details = {k: v for k, v in health.details.items() if k not in ("error", "warnings") and v}
+    if found.skew is not None:
+        details["clock"] = f"{found.skew:+.3f} s" if found.skew else "in step"
+    if details:
+        print_columns([(f"  {name}", _text(value)) for name, value in details.items()])
+    for finding in found.findings:
+        click.echo(f"{finding.level} ({finding.topic}): {finding.text}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Without the lines about unknown variables, which are among the findings."""
+    logger = logging.getLogger("wsgi_sessions.config")
+    was, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from contextlib import contextmanager
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from wsgi_sessions.cli.output import json_option, print_json
-from wsgi_sessions.cli.shell import open_store, read_config
+from wsgi_sessions.cli.output import json_option, print_columns, print_json, timestamp
+from wsgi_sessions.cli.shell import Commands, open_store, read_config, url_option
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores.memory_versions import MemoryVersions
 from wsgi_sessions.version_stack import open_versions
@@ -21,50 +21,84 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Bump, VersionStamps
 
 
-@click.command()
+@click.group(cls=Commands)
+def versions() -> None:
+    """Look at version stamps, or make sessions stale by a bump."""
+
+
+@versions.command()
 @click.argument("scope", default="global")
-def bump(scope: str) -> None:
+@url_option
+@json_option
+def bump(scope: str, url: str | None, *, as_json: bool) -> None:
     """Make sessions stale that were made from SCOPE's data: they are refreshed at the next page.
 
     A program that loads data had better call bump_version in its own database transaction.
     """
-    with _open_versions() as versions:
-        click.echo(f"{scope} is at version {versions.bump(scope)}")
+    with _open_versions(url) as stamps:
+        version = stamps.bump(scope)
+    if as_json:
+        print_json({"scope": scope, "version": version})
+    else:
+        click.echo(f"{scope} is at version {version}")
 
 
-@click.command()
+@versions.command()
 @click.argument("scopes", nargs=-1)
-@click.option("--watch", is_flag=True, help="Go on, and print each change.")
+@url_option
 @json_option
-def versions(scopes: tuple[str, ...], *, watch: bool, as_json: bool) -> None:
-    """Print the current version of each of SCOPES ("global" by default), and when it came."""
+def show(scopes: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
+    """Show the current version of each of SCOPES ("global" by default), and when it came (UTC)."""
+    names = scopes or ("global",)
+    with _open_versions(url) as stamps:
+        current = stamps.current(names)
+        found = [_Version(name, current[name], stamps.history(name)) for name in names]
+    if as_json:
+        print_json([version.as_dict() for version in found])
+    else:
+        print_columns([(v.scope, f"version {v.version}", v.since) for v in found])
+
+
+@versions.command()
+@click.argument("scopes", nargs=-1)
+@url_option
+@json_option
+def watch(scopes: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
+    """Print the versions of SCOPES, and then each change, until Ctrl+C. JSON: one a line."""
     names, seen = scopes or ("global",), dict[str, int]()
-    with _open_versions() as stamps:
+    with _open_versions(url) as stamps, suppress(KeyboardInterrupt):
         while True:
             current = stamps.current(names)
             for scope in (name for name in names if current[name] != seen.get(name)):
-                _show_version(scope, current[scope], stamps.history(scope), as_json=as_json)
+                found = _Version(scope, current[scope], stamps.history(scope))
+                click.echo(json.dumps(found.as_dict()) if as_json else str(found))
             seen = current
-            if not watch:
-                return
             time.sleep(1)
 
 
-def _show_version(scope: str, version: int, history: list[Bump], *, as_json: bool) -> None:
-    if as_json:
-        bumps = [bump._asdict() for bump in history]
-        print_json({"scope": scope, "version": version, "history": bumps})
-        return
-    when = ""
-    if history and history[0].version == version:
-        at = datetime.fromtimestamp(history[0].at, timezone.utc)
-        when = f", since {at.isoformat(' ', 'seconds')}"
-    click.echo(f"{scope} is at version {version}{when}")
+class _Version(NamedTuple):
+    scope: str
+    version: int
+    history: list[Bump]
+
+    @property
+    def since(self) -> str:
+        """When it came, if that is known."""
+        if not self.history or self.history[0].version != self.version:
+            return ""
+        return f"since {timestamp(self.history[0].at)}"
+
+    def __str__(self) -> str:
+        return f"{self.scope}  version {self.version}  {self.since}".rstrip()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**self._asdict(), "history": [bump._asdict() for bump in self.history]}
 
 
 @contextmanager
-def _open_versions() -> Iterator[VersionStamps]:
-    config = read_config()
+def _open_versions(url: str | None) -> Iterator[VersionStamps]:
+    config = read_config(url)
     backend = open_store(config)
     stamps, other = open_versions(config, backend)
     if isinstance(stamps, MemoryVersions):

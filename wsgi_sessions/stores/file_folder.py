@@ -164,11 +164,23 @@ class FileUpkeep:
     def warnings(self) -> list[str]:
         """See `Advice.warnings`."""
         found = []
-        mode = stat.S_IMODE(os.stat(self._root).st_mode)
+        status = os.stat(self._root)
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid():
+            found.append(
+                f"the session folder belongs to user {status.st_uid}, and this process is user "
+                f"{os.geteuid()}: what one writes the other may not read; run all as one user"
+            )
         if mode & 0o077:
             found.append(
                 f"the session folder has mode {mode:o}: other users can look into it; chmod 700 it"
             )
+        with suppress(FileNotFoundError):
+            if stat.S_IMODE(os.stat(os.path.join(self._root, "secret")).st_mode) & 0o077:
+                found.append(
+                    "the secret in the session folder can be read by other users: delete it "
+                    "(everybody then logs in again), or chmod 600 it if nobody else has been here"
+                )
         free = shutil.disk_usage(self._root)
         if free.free < free.total // 50:
             found.append("less than 2 % of the session file system is free: log-ins will fail")

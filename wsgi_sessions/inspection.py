@@ -1,0 +1,145 @@
+"""Looking at stored sessions, without changing them: no lifetime moves, nothing is set aside here.
+
+What a store itself does at each load (an expired record is None, one that is no record at all is
+put in quarantine) it does here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions.commit import ENDED
+from wsgi_sessions.draft import LIFETIME, PRINCIPAL
+from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
+from wsgi_sessions.manager import StoredSession
+from wsgi_sessions.refreshing import Refreshing
+from wsgi_sessions.serialization import Envelope, decode, open_sealed
+from wsgi_sessions.versions import STAMPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.commit import Lifetimes
+    from wsgi_sessions.serialization import Commit
+    from wsgi_sessions.stores.base import Backend, Record
+
+
+class LiveSession(NamedTuple):
+    """A session as it was found."""
+
+    key: str
+    record: Record
+    envelope: Envelope
+
+
+class StoredValue(NamedTuple):
+    """One of the application's keys: the type of its value, and its size in bytes as stored.
+
+    A value that does not decode has the type ``damaged``.
+    """
+
+    key: str
+    type: str
+    size: int
+    value: Any
+
+
+class SessionDetails(NamedTuple):
+    """All that is stored about a session. Times are seconds since the epoch, sizes are in bytes.
+
+    `lifetime` is what `Session.remember` asked for, in seconds. `holders` is how many requests use
+    it now, or None where the store has no leases. `commits` are the latest ones, newest last: those
+    within some seconds of the latest. `stamps` are the versions that its data was made from.
+    """
+
+    summary: StoredSession
+    version: int
+    size: int
+    principal: str | int | None
+    lifetime: float | None
+    refreshing: Refreshing
+    holders: int | None
+    stamps: dict[str, int]
+    values: list[StoredValue]
+    commits: list[Commit]
+
+
+def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]:
+    """Up to `limit` store keys of live sessions that begin so. A whole key is looked up, anything
+    less costs a scan. Raises StoreUnavailable."""
+    if len(beginning) == 64:
+        return [beginning] if backend.sessions.load(beginning) is not None else []
+    found: dict[str, None] = {}
+    for key in backend.iteration.keys():  # noqa: SIM118  # a method of the store, no dictionary
+        if key.startswith(beginning):
+            found[key] = None
+            if len(found) == limit:
+                break
+    return list(found)
+
+
+def live_sessions(backend: Backend) -> Iterator[LiveSession]:
+    """Every session, in no order, with its store key. Not a snapshot; costs a scan.
+
+    Left out are records that are damaged or of a newer release, and what a session leaves for a
+    minute that was given another id. Raises StoreUnavailable.
+    """
+    for key in backend.iteration.keys():  # noqa: SIM118  # as above
+        try:
+            record = backend.sessions.load(key)
+            envelope = None if record is None else open_sealed(record.payload, key)
+        except (CorruptRecord, UnsupportedFormat):
+            continue
+        if record is not None and envelope is not None and ENDED not in envelope.marks:
+            yield LiveSession(key, record, envelope)
+
+
+def summarize(session: LiveSession, lifetimes: Lifetimes) -> StoredSession:
+    """What a listing shows of a session. Raises CorruptRecord."""
+    key, record, envelope = session
+    created_at, asked = envelope.created_at, mark(envelope, LIFETIME)
+    last_used_at = lifetimes.last_used(record.expires_at, created_at, asked)
+    commits = envelope.commits
+    if commits:
+        last_used_at = max(last_used_at, commits[-1].at)
+    refreshed_at = Refreshing.of(envelope.marks).refreshed_at
+    return StoredSession(key, created_at, record.expires_at, last_used_at, refreshed_at)
+
+
+def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails | None:
+    """The session with this store key, or None if there is none (any more).
+
+    Raises StoreUnavailable, and CorruptRecord if it is damaged.
+    """
+    record = backend.sessions.load(key)
+    if record is None:
+        return None
+    envelope = open_sealed(record.payload, key)
+    if ENDED in envelope.marks:
+        return None
+    return SessionDetails(
+        summary=summarize(LiveSession(key, record, envelope), lifetimes),
+        version=record.version,
+        size=len(record.payload),
+        principal=mark(envelope, PRINCIPAL),
+        lifetime=mark(envelope, LIFETIME),
+        refreshing=Refreshing.of(envelope.marks),
+        holders=None if backend.leases is None else backend.leases.holders(key),
+        stamps=mark(envelope, STAMPS) or {},
+        values=[_value(name, bytes(raw)) for name, raw in sorted(envelope.data.items())],
+        commits=envelope.commits,
+    )
+
+
+def mark(envelope: Envelope, name: str) -> Any:
+    """A mark, or None. Raises CorruptRecord."""
+    raw = envelope.marks.get(name)
+    return None if raw is None else decode(bytes(raw))
+
+
+def _value(name: str, data: bytes) -> StoredValue:
+    try:
+        value = decode(data)
+    except (CorruptRecord, UnsupportedFormat):
+        return StoredValue(name, "damaged", len(data), None)
+    return StoredValue(name, type(value).__name__, len(data), value)
