@@ -9,7 +9,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import pytest
@@ -22,6 +22,10 @@ from wsgi_sessions.config import SETTINGS
 from wsgi_sessions.config_help import markdown_table
 from wsgi_sessions.events import EventName, Events
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_COMMON = {"--url", "--json"}
 DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/wsgi-sessions demo"
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
 PACKAGE = Path(wsgi_sessions.__file__).parent
@@ -73,14 +77,37 @@ def test_every_setting_that_is_named_exists() -> None:
 
 
 def test_the_table_of_commands_is_complete() -> None:
+    """Beside the table, a sentence says what nearly all commands have."""
     documented = {
         codes(command)[0].removeprefix("wsgi-sessions "): set(re.findall(r"--[a-z-]+", about))
         for command, about in rows("command")
     }
-    assert documented == {name: options_of(command) for name, command in main.commands.items()}
+    assert documented.keys() == dict(all_commands(main)).keys()
+    for name, command in all_commands(main):
+        assert documented[name] - IN_COMMON == options_of(command) - IN_COMMON, name
     assert options_of(main) == {"--version"}
     for document in DOCUMENTS.values():
-        assert set(re.findall(r"wsgi-sessions ([a-z]+(?:-[a-z]+)*)", document)) <= documented.keys()
+        named = re.findall(r"wsgi-sessions ((?:[a-z-]+(?: (?=[a-z]))?)+)", document)
+        for name in named:
+            assert any(f"{name} ".startswith(f"{known} ") for known in documented), name
+
+
+def test_what_the_commands_have_in_common_is_documented() -> None:
+    (sentence,) = re.findall(r"All but ([^.]*) take `--url` and `--json`", README)
+    exceptions = set(codes(sentence))
+    for name, command in all_commands(main):
+        has = options_of(command) & IN_COMMON
+        assert has == (IN_COMMON if name not in exceptions else has), name
+        assert name not in exceptions or has != IN_COMMON, name
+
+
+def all_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its name with that of its group."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", it) for inner, it in all_commands(command))
+        else:
+            yield name, command
 
 
 def options_of(command: click.Command) -> set[str]:

@@ -166,9 +166,18 @@ def ask(browser: Browser, handler: Callable[[Session], object]) -> None:
     assert browser.get("/", handler=handler).status == 200
 
 
+def test_maintenance_does_what_the_example_shows(tmp_path: Path) -> None:
+    example = blocks("pycon")[1].replace("/var/lib", str(tmp_path))
+    (tmp_path / "app").mkdir()
+    output: list[str] = []
+    parsed = doctest.DocTestParser().get_doctest(example, {}, "maintenance", "README.md", 0)
+    result = doctest.DocTestRunner(verbose=False).run(parsed, out=output.append)
+    assert (result.failed, result.attempted) == (0, 4), "".join(output)
+
+
 @pytest.mark.parametrize("has_session", [False, True])
 def test_the_session_does_what_the_example_shows(has_session: bool) -> None:
-    (example,) = blocks("pycon")
+    example = blocks("pycon")[0]
     browser = Handlers().browser()
     output: list[str] = []
     results: list[doctest.TestResults] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -101,7 +102,9 @@ def test_hooks_that_the_environment_names(folder: str) -> None:
     with closing(build(app, config)) as stack:
         browser = logged_in(stack)
         assert browser.get("/", **PAGE).body == b"old"
-        assert run("bump", WSGI_SESSIONS_URL=folder).output == "global is at version 1\n"
+        assert (
+            run("versions", "bump", WSGI_SESSIONS_URL=folder).output == "global is at version 1\n"
+        )
         assert browser.get("/", **PAGE).body == b"new"
         assert logged_in(stack, "gone").get("/", **PAGE).body == b"new"
 
@@ -171,9 +174,9 @@ def test_stamps_in_another_store_than_the_sessions(folder: str) -> None:
         with closing(build(app, read(**environ))) as stack:
             browser = logged_in(stack)
             assert browser.get("/", **PAGE).body == b"old"
-            assert run("bump", "league:other", **environ).exit_code == 0
+            assert run("versions", "bump", "league:other", **environ).exit_code == 0
             assert browser.get("/", **PAGE).body == b"old"
-            assert run("bump", "league:old", **environ).exit_code == 0
+            assert run("versions", "bump", "league:old", **environ).exit_code == 0
             assert browser.get("/", **PAGE).header("Location") == "/login?next=/"
 
 
@@ -205,22 +208,26 @@ def test_what_cannot_work_stops_the_start(variables: dict[str, str], words: str)
 
 def test_bumping_and_looking(folder: str) -> None:
     environ = {"WSGI_SESSIONS_URL": folder}
-    assert run("versions", **environ).output == "global is at version 0\n"
-    assert run("bump", "league:5", **environ).output == "league:5 is at version 1\n"
-    assert run("bump", "league:5", **environ).output == "league:5 is at version 2\n"
-    first, second = run("versions", "global", "league:5", **environ).output.splitlines()
-    assert first == "global is at version 0"
-    assert second.startswith("league:5 is at version 2, since 20")
-    found = json.loads(run("versions", "league:5", "--json", **environ).output)
+    assert run("versions", "show", **environ).output == "global  version 0\n"
+    assert run("versions", "bump", "league:5", **environ).output == "league:5 is at version 1\n"
+    assert run("versions", "bump", "league:5", **environ).output == "league:5 is at version 2\n"
+    first, second = run("versions", "show", "global", "league:5", **environ).output.splitlines()
+    assert first == "global    version 0"
+    assert second.startswith("league:5  version 2  since 20")
+    (found,) = json.loads(run("versions", "show", "league:5", "--json", **environ).output)
     assert (found["scope"], found["version"]) == ("league:5", 2)
     assert [bump["version"] for bump in found["history"]] == [2, 1]
 
 
 @pytest.fixture
 def watcher(folder: str) -> Iterator[Any]:
-    command = [sys.executable, "-m", "wsgi_sessions", "versions", "a", "b", "--watch"]
+    command = [sys.executable, "-m", "wsgi_sessions", "versions", "watch", "a", "b"]
     with subprocess.Popen(
-        command, env={"WSGI_SESSIONS_URL": folder, **_path()}, stdout=subprocess.PIPE, text=True
+        command,
+        env={"WSGI_SESSIONS_URL": folder, **_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         yield process
         process.terminate()
@@ -231,19 +238,24 @@ def _path() -> dict[str, str]:
 
 
 def test_watching(folder: str, watcher: Any) -> None:
-    assert watcher.stdout.readline() == "a is at version 0\n"
-    assert watcher.stdout.readline() == "b is at version 0\n"
-    run("bump", "b", WSGI_SESSIONS_URL=folder)
-    assert watcher.stdout.readline().startswith("b is at version 1, since")
+    assert watcher.stdout.readline() == "a  version 0\n"
+    assert watcher.stdout.readline() == "b  version 0\n"
+    run("versions", "bump", "b", WSGI_SESSIONS_URL=folder)
+    assert watcher.stdout.readline().startswith("b  version 1  since")
     wait_until(lambda: watcher.poll() is None, "it to go on")
+    watcher.send_signal(signal.SIGINT)  # as Ctrl+C does
+    assert watcher.wait(10) == 0
+    assert watcher.stderr.read() == ""
 
 
 def test_what_the_command_line_refuses(folder: str, tmp_path: Path) -> None:
-    result = run("bump", WSGI_SESSIONS_URL="memory://", WSGI_SESSIONS_SECRET_KEYS=SECRET)
+    result = run(
+        "versions", "bump", WSGI_SESSIONS_URL="memory://", WSGI_SESSIONS_SECRET_KEYS=SECRET
+    )
     assert_refused(result, 2, "WSGI_SESSIONS_VERSION_URL")
-    down = run("versions", WSGI_SESSIONS_URL="redis://:hidden-word@127.0.0.1:1/0")
+    down = run("versions", "show", WSGI_SESSIONS_URL="redis://:hidden-word@127.0.0.1:1/0")
     assert_refused(down, 1)
     assert "hidden-word" not in down.output
     no_table = f"sqlite:///{tmp_path}/empty.db"
     environ = {"WSGI_SESSIONS_URL": folder, "WSGI_SESSIONS_VERSION_URL": no_table}
-    assert_refused(run("bump", **environ), 1, "create_version_table")
+    assert_refused(run("versions", "bump", **environ), 1, "create_version_table")

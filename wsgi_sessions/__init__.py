@@ -26,6 +26,12 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.events import Event
 from wsgi_sessions.health import HealthReport, check
 from wsgi_sessions.leases import LeasePolicy, Leases
+from wsgi_sessions.maintenance import (
+    backend_status,
+    clear_stale_contexts,
+    delete_expired,
+    rebuild_index,
+)
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.context import (
     ContextMiddleware,
@@ -83,14 +89,18 @@ __all__ = [
     "VersionMiddleware",
     "VersionPolicy",
     "VersionTable",
+    "backend_status",
     "build",
     "bump_version",
     "check",
+    "clear_stale_contexts",
     "create_version_table",
+    "delete_expired",
     "explain_context",
     "forget_context",
     "from_env",
     "get_session",
     "open_backend",
+    "rebuild_index",
     "select_context",
 ]

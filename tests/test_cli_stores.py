@@ -1,0 +1,353 @@
+"""Every command that looks at a store or changes it, on every kind of store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from store_urls import STORES, Place, place_of
+from test_cli import run
+from test_transaction import Visit
+
+from wsgi_sessions.commit import Lifetimes
+from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.serialization import encode
+from wsgi_sessions.stores.base import Context
+from wsgi_sessions.transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from wsgi_sessions.stores.base import Backend
+
+DAY = 86400.0
+LIFETIMES = Lifetimes(idle=30 * DAY, absolute=90 * DAY)
+SECRET_VALUE = "a value that only --values may show"
+_LONG = ("unix", "sentinel", "cluster")
+_numbers = itertools.count()
+
+
+class Filled(NamedTuple):
+    """A store with sessions: two of alice's, one of bob's, one of nobody's that is 10 days old."""
+
+    place: Place
+    ids: dict[str, str]
+
+    def run(self, *arguments: str) -> Result:
+        """Run a command as the application's operator would."""
+        return run(
+            *arguments,
+            WSGI_SESSIONS_URL=self.place.url,
+            WSGI_SESSIONS_KEY_PREFIX=self.place.prefix,
+            WSGI_SESSIONS_IDLE_LIFETIME="30d",
+            WSGI_SESSIONS_ABSOLUTE_LIFETIME="90d",
+            WSGI_SESSIONS_TIMEOUT="5s",
+            WSGI_SESSIONS_HEALTH_TIMEOUT="10s",
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints as JSON, without a word beside it."""
+        result = self.run(*arguments, "--json")
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+        return json.loads(result.stdout)
+
+    def key(self, name: str) -> str:
+        """How a session is shown."""
+        return short_key(store_key(self.ids[name]))
+
+    def live(self) -> set[str]:
+        """Who has a session still."""
+        with closing(self.place.open()) as backend:
+            return {
+                name
+                for name, session_id in self.ids.items()
+                if SessionManager(backend, lifetimes=LIFETIMES).load(session_id) is not None
+            }
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.soak] if name in _LONG else [])
+        for name in STORES
+        if name != "memory"
+    ],
+)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
+
+
+@pytest.fixture
+def store(server: tuple[str, str], tmp_path: Path) -> Iterator[Filled]:
+    name, url = server
+    place = place_of(name, url, tmp_path, f"test{next(_numbers)}:")
+    with closing(place.open()) as backend:  # while it lives, so does the lease on a file
+        yield Filled(place, _fill(backend))
+        assert backend.leases is not None
+
+
+def _fill(backend: Backend) -> dict[str, str]:
+    ids = {}
+    for name, user, age in (
+        ("alice", "alice", 0),
+        ("alice too", "alice", 3),
+        ("bob", "bob", 0),
+        ("nobody", None, 10),
+    ):
+        at = time.time() - age * DAY
+        manager = SessionManager(backend, lifetimes=LIFETIMES, clock=lambda at=at: at)  # type: ignore[misc]
+        transaction = Transaction(manager, Visit(None, "POST /log-in"))
+        if user is not None:
+            transaction.session.login(user)
+        transaction.session["note"] = SECRET_VALUE
+        transaction.commit()
+        assert transaction.snapshot is not None
+        ids[name] = transaction.snapshot.session_id
+    contexts, leases = backend.contexts, backend.leases
+    assert contexts is not None
+    assert leases is not None
+    for user, age in (("alice", 0), ("bob", 100)):
+        contexts.set(user, "deal", Context(encode(SECRET_VALUE), time.time() - age * DAY))
+    leases.acquire(store_key(ids["bob"]), "a-request", 60)
+    return ids
+
+
+# -- looking ---------------------------------------------------------------------------------------
+
+
+def test_count(store: Filled) -> None:
+    found = store.json("count")
+    assert (found["sessions"], found["contexts"], found["quarantined"]) == (4, 2, 0)
+    assert found["health"]["healthy"]
+    shown = dict(line.split() for line in store.run("count").output.splitlines())
+    assert (shown["sessions"], shown["contexts"]) == ("4", "2")
+
+
+def test_list(store: Filled) -> None:
+    found = store.json("list")
+    assert {session["key"] for session in found} == {store.key(name) for name in store.ids}
+    ages = [time.time() - session["created_at"] for session in found]
+    assert [round(age / DAY) for age in ages] == [10, 3, 0, 0], "the oldest first"
+    assert [round((time.time() - s["last_used_at"]) / DAY) for s in found] == [10, 3, 0, 0]
+    heading, *rows, total = store.run("list").output.splitlines()
+    assert heading.split() == ["KEY", "CREATED", "LAST", "USED", "EXPIRES"]
+    assert rows[0].startswith(store.key("nobody"))
+    assert rows[0].endswith("10 d ago   in 20 d")
+    assert total == "4 sessions"
+
+
+def test_list_of_a_user(store: Filled) -> None:
+    assert [session["key"] for session in store.json("list", "--principal", "alice")] == [
+        store.key("alice too"),
+        store.key("alice"),
+    ]
+    assert store.json("list", "--principal", "mallory") == []
+    assert store.run("list", "--principal", "mallory").output == "0 sessions\n"
+
+
+def test_list_tells_that_there_are_more(store: Filled) -> None:
+    result = store.run("list", "--limit", "3")
+    assert len(result.stdout.splitlines()) == 4
+    assert result.stderr == "3 sessions; there are more: raise --limit\n"
+    assert len(store.json("list", "--limit", "3")) == 3
+
+
+def test_show(store: Filled) -> None:
+    found = store.json("show", store.key("bob"))
+    assert (found["version"], found["is_bound"], found["holders"]) == (1, True, 1)
+    assert found["values"] == [{"key": "note", "type": "str", "size": len(SECRET_VALUE) + 2}]
+    assert [commit["route"] for commit in found["commits"]] == ["POST /log-in"]
+    assert "principal" not in found
+    shown = store.run("show", store.key("bob")).output
+    for line in ("in use by", "1 request", "note", "POST /log-in", "in 30 d"):
+        assert line in shown
+    assert "bob" not in shown
+
+
+def test_show_with_values(store: Filled) -> None:
+    whole = store_key(store.ids["bob"])
+    found = store.json("show", whole, "--values")
+    assert (found["principal"], found["values"][0]["value"]) == ("bob", repr(SECRET_VALUE))
+    shown = store.run("show", whole, "--values").output
+    assert SECRET_VALUE in shown
+    assert "bob" in shown
+
+
+def test_leases(store: Filled) -> None:
+    (found,) = store.json("leases")
+    assert (found["key"], found["role"]) == (store.key("bob"), "holder")
+    assert 30 < found["seconds"] <= 60
+    lines = store.run("leases").output.splitlines()
+    assert lines[1].split()[:3] == [store.key("bob"), "a", "request"]
+    assert lines[2] == "1 session in use"
+
+
+def test_check(store: Filled) -> None:
+    result = run(
+        "check",
+        "--json",
+        WSGI_SESSIONS_URL=store.place.url,
+        WSGI_SESSIONS_SECRET_KEYS="a-secret-of-the-tests-with-32-bytes-or-more",
+        WSGI_SESSIONS_KEY_PREFIX=store.place.prefix,
+        WSGI_SESSIONS_TIMEOUT="5s",
+        WSGI_SESSIONS_HEALTH_TIMEOUT="10s",
+    )
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["healthy"]) == (0, True), found
+    assert abs(found["clock_skew"]) < 20
+    assert [f for f in found["findings"] if f["level"] == "fault"] == []
+
+
+# -- ending and cleaning up ------------------------------------------------------------------------
+
+
+def test_revoke_one(store: Filled) -> None:
+    assert store.run("revoke", store.key("alice")).output == "ended 1 session\n"
+    assert store.live() == {"alice too", "bob", "nobody"}
+    again = store.run("revoke", store.key("alice"))
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert store.json("revoke", store.key("nobody")) == {"ended": 1}
+    assert [s["key"] for s in store.json("list", "--principal", "alice")] == [
+        store.key("alice too")
+    ]
+
+
+def test_revoke_all_of_a_user(store: Filled) -> None:
+    assert store.json("revoke", "--principal", "alice") == {"ended": 2}
+    assert store.live() == {"bob", "nobody"}
+    assert store.json("revoke", "--principal", "alice") == {"ended": 0}
+
+
+def test_revoke_all_others_of_a_user(store: Filled) -> None:
+    assert store.json("revoke", "--all-but", store.key("alice")) == {"ended": 1}
+    assert store.live() == {"alice", "bob", "nobody"}
+    not_theirs = store.run("revoke", "--principal", "bob", "--all-but", store.key("alice"))
+    assert (not_theirs.exit_code, not_theirs.stdout) == (1, "")
+    assert store.run("revoke", "--all-but", store.key("nobody")).exit_code == 1
+    assert store.live() == {"alice", "bob", "nobody"}
+
+
+def test_purge(store: Filled) -> None:
+    for options in (["--dry-run"], ["--older-than", "30d"], ["--older-than", "7d", "--dry-run"]):
+        found = store.json("purge", *options)
+        assert found["expired"] == 0
+        assert found["unused"] == (1 if "7d" in options else 0)
+        assert store.live() == set(store.ids)
+    shown = store.run("purge", "--older-than", "7d").output
+    assert shown == "deleted 0 expired and 1 unused session\n"
+    assert store.live() == {"alice", "alice too", "bob"}
+
+
+def test_purge_of_what_has_expired(store: Filled) -> None:
+    with closing(store.place.open()) as backend:
+        for name in ("a", "b"):
+            backend.sessions.create(store_key(name), b"payload", time.time() + 0.001)
+        stay = 0 if backend.expired is None else 2
+        time.sleep(0.01)
+    assert store.json("purge", "--dry-run")["expired"] == stay
+    assert store.run("purge").output == f"deleted {stay} expired sessions\n"
+    assert store.json("purge")["expired"] == 0
+    assert store.live() == set(store.ids)
+
+
+def test_sweep(store: Filled) -> None:
+    found = store.json("sweep")
+    assert (found["expired"], found["live"]) == (0, None)
+    assert store.run("sweep").output.startswith("removed 0 expired")
+    assert store.live() == set(store.ids)
+
+
+def test_reindex(store: Filled) -> None:
+    with closing(store.place.open()) as backend:
+        for name in ("alice", "alice too"):
+            backend.index.remove("alice", store_key(store.ids[name]))
+    assert store.json("list", "--principal", "alice") == []
+    assert store.json("reindex") == {"indexed": 3}
+    assert len(store.json("list", "--principal", "alice")) == 2
+    assert store.run("reindex").output == "indexed 3 sessions\n"
+
+
+# -- contexts and versions -------------------------------------------------------------------------
+
+
+def test_contexts_show_and_clear(store: Filled) -> None:
+    (found,) = store.json("contexts", "show", "alice")
+    assert found.keys() == {"key", "accessed_at"}
+    assert found["key"] == "deal"
+    (found,) = store.json("contexts", "show", "alice", "--values")
+    assert found["value"] == repr(SECRET_VALUE)
+    assert SECRET_VALUE in store.run("contexts", "show", "alice", "--values").output
+    assert store.json("contexts", "clear", "alice", "another-key") == {"cleared": 0}
+    assert store.json("contexts", "clear", "alice") == {"cleared": 1}
+    assert store.run("contexts", "show", "alice").output == "0 contexts\n"
+    assert len(store.json("contexts", "show", "bob")) == 1
+
+
+def test_contexts_prune(store: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = ["contexts", "prune", "--older-than", "30d"]
+    assert store.json(*old, "--dry-run") == {"examined": 2, "cleared": 1, "dry_run": True}
+    assert store.run(*old).output == "cleared 1 of 2 contexts\n"
+    assert store.json("contexts", "show", "bob") == []
+    hook = f"{__name__}:is_valid"
+    for answer, cleared in ((True, 0), (False, 1)):
+        monkeypatch.setitem(globals(), "is_valid", lambda *_, answer=answer: answer)
+        found = store.json("contexts", "prune", "--still-valid", hook)
+        assert found == {"examined": 1, "cleared": cleared, "dry_run": False}
+
+
+def test_versions(store: Filled) -> None:
+    assert store.run("versions", "show").output == "global  version 0\n"
+    assert store.json("versions", "bump", "league:5") == {"scope": "league:5", "version": 1}
+    assert store.run("versions", "bump", "league:5").output == "league:5 is at version 2\n"
+    found = store.json("versions", "show", "global", "league:5")
+    assert [(v["scope"], v["version"], len(v["history"])) for v in found] == [
+        ("global", 0, 0),
+        ("league:5", 2, 2),
+    ]
+
+
+# -- what they all have in common ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_no_command_prints_ids_or_values_that_nobody_asked_for(
+    store: Filled, form: list[str]
+) -> None:
+    commands = [
+        ["check"],
+        ["count"],
+        ["list"],
+        ["list", "--principal", "alice"],
+        *(["show", store.key(name)] for name in store.ids),
+        ["leases"],
+        ["contexts", "show", "alice"],
+        ["contexts", "prune", "--older-than", "1d", "--dry-run"],
+        ["versions", "show"],
+        ["purge", "--older-than", "7d"],
+        ["reindex"],
+        ["sweep"],
+        ["revoke", store.key("bob")],
+        ["revoke", "--principal", "alice"],
+        ["contexts", "clear", "alice"],
+    ]
+    output = "".join(store.run(*command, *form).output for command in commands)
+    for session_id in store.ids.values():
+        assert session_id not in output
+        assert store_key(session_id) not in output
+    assert SECRET_VALUE not in output
+
+
+def is_valid(*_: object) -> bool:
+    """What ``--still-valid`` names here; each test puts its own in this place."""
+    raise AssertionError
