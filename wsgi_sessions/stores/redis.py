@@ -108,7 +108,7 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
     """
     if not 0 < timeout < math.inf:
         raise ConfigurationError(f"the store's timeout must be above 0 seconds, not {timeout}")
-    executor = _executor(url, timeout)
+    executor = open_executor(url, timeout)
     keys = Keys(key_prefix)
     quarantine = RedisQuarantine(executor, keys)
     sessions = RedisStore(executor, keys, quarantine)
@@ -131,7 +131,8 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
     )
 
 
-def _executor(url: str, timeout: float) -> Executor:
+def open_executor(url: str, timeout: float) -> Executor:
+    """What runs commands on the server or servers at a URL. Raises `ConfigurationError`."""
     target = parse_url(url)
     if target.scheme == "redis+cluster":
         return ClusterExecutor(target, timeout)
