@@ -107,5 +107,16 @@ class SessionConflict(SessionError):
         self.conflicts = tuple(conflicts)
 
 
+class ImportRefused(SessionError):
+    """A session of another library cannot be taken over as a whole. It is left as it is.
+
+    `reason` says what is in the way, without a value of it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"a session cannot be imported: {reason}")
+        self.reason = reason
+
+
 class HeadersAlreadySent(SessionError, RuntimeError):
     """The change needs a cookie, but the response's headers have left."""

@@ -6,6 +6,7 @@ holds the SHA-256 of the id, so that a leaked store gives no cookie (CVE-2019-16
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -29,6 +30,22 @@ _SIGNED_LENGTH = 43 + 1 + 43
 def new_id() -> str:
     """A fresh session id: 43 URL-safe characters, 256 bits."""
     return secrets.token_urlsafe(32)
+
+
+def derived_id(*parts: str) -> str:
+    """The session id that belongs to these texts: always the same one, and no other texts' id.
+
+    It has their entropy, no more. That is enough for a cookie, since it is signed: who knows the
+    texts still lacks the secret. No secret goes into it, so that workers agree on it while secrets
+    are rotated; it would add nothing, since one who has the secret and the texts has the id too.
+    """
+    digest = hashlib.sha256(b"".join(_framed(part) for part in ("derived id", *parts))).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def _framed(part: str) -> bytes:
+    data = part.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(8, "big") + data
 
 
 def new_secret() -> str:

@@ -1,0 +1,1 @@
+"""Sessions that other libraries wrote, read so that their users stay logged in."""

@@ -1,0 +1,111 @@
+"""Sessions of Django (4.2 to 5.2), written by its JSONSerializer: in its database, or in a cache.
+
+The cookie holds the record's name. In the database a record is signed with ``SECRET_KEY``
+(``payload:time:signature``); in Redis it is what the cache's serializer made of it, which has to be
+JSON: Django's own default there is pickle, which only the offline command reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from base64 import urlsafe_b64encode
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from wsgi_sessions.errors import ImportRefused
+from wsgi_sessions.importers.base import Imported
+from wsgi_sessions.importers.packed import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KIND = "django"
+NAME = re.compile(r"[a-z0-9]{32}", re.ASCII)
+_SALT = b"django.contrib.sessions.SessionStore" + b"signer"
+_PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
+
+
+def plain_name(value: str) -> str | None:
+    """The record's name in a cookie."""
+    return value if NAME.fullmatch(value) else None
+
+
+def database_reader(
+    secrets: Sequence[bytes], lifetime: Callable[[object], float | None]
+) -> Callable[[bytes], Imported]:
+    """What decodes a row of the database that one of these secrets signed.
+
+    `lifetime` gives the seconds of idleness for what the session says of its expiry.
+    """
+    keys = [hashlib.sha256(_SALT + secret).digest() for secret in secrets]
+
+    def read(payload: bytes) -> Imported:
+        signed, _, signature = payload.rpartition(b":")
+        if not any(hmac.compare_digest(signature, _signature(key, signed)) for key in keys):
+            raise ImportRefused(
+                "its signature does not match: is WSGI_SESSIONS_IMPORT_SECRET_KEYS what was "
+                "Django's SECRET_KEY?"
+            )
+        return _of_json(unpack(signed.partition(b":")[0].decode("ascii")), lifetime)
+
+    return read
+
+
+def cache_reader(
+    lifetime: Callable[[object], float | None], unpickle: Callable[[bytes], object] | None
+) -> Callable[[bytes], Imported]:
+    """What decodes an entry of the cache."""
+
+    def read(payload: bytes) -> Imported:
+        if payload.startswith(b"{"):
+            return _of_json(payload, lifetime)
+        if unpickle is None:
+            raise ImportRefused(_PICKLED)
+        return _imported(unpickle(payload), lifetime)
+
+    return read
+
+
+def lifetime(
+    idle: float, clock: Callable[[], float], default: float | None
+) -> Callable[[object], float | None]:
+    """What makes a lifetime of ``_session_expiry``: absent, seconds (0: with the browser), or a
+    moment, which is then not passed. `default` where it is absent."""
+
+    def of(expiry: object) -> float | None:
+        if expiry is None:
+            return default
+        if isinstance(expiry, (int, float)):
+            return float(expiry) if expiry >= 1 else None
+        left = _moment(expiry) - clock()
+        return min(max(left, 1.0), idle)
+
+    return of
+
+
+def _moment(expiry: object) -> float:
+    try:
+        at = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
+    except ValueError:
+        raise ImportRefused("its _session_expiry is no time") from None
+    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _signature(key: bytes, signed: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.digest(key, signed, "sha256")).rstrip(b"=")
+
+
+def _of_json(text: bytes, lifetime: Callable[[object], float | None]) -> Imported:
+    try:
+        data = json.loads(text.decode("latin-1"))
+    except (ValueError, RecursionError) as error:
+        raise ImportRefused(f"it does not decode ({type(error).__name__})") from None
+    return _imported(data, lifetime)
+
+
+def _imported(data: Any, lifetime: Callable[[object], float | None]) -> Imported:
+    expiry = data.get("_session_expiry") if isinstance(data, dict) else None
+    return Imported(data, lifetime(expiry))

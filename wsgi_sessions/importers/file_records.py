@@ -1,0 +1,94 @@
+"""Foreign sessions in the files of cachelib's FileSystemCache: four bytes of expiry, a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HASHES = ("sha256", "md5")
+"""What cachelib names files by: now, and formerly."""
+_NAME = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{32})?", re.ASCII)
+_COUNT = b"__wz_cache_count"  # cachelib's own: how many files there are
+_COUNT_FILES = {hashlib.new(name, _COUNT, usedforsecurity=False).hexdigest() for name in HASHES}
+_EXPIRY = struct.Struct("I")
+
+
+class FileRecords:
+    """`ForeignRecords` in a folder."""
+
+    def __init__(self, folder: str, clock: Callable[[], float]) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def load(self, name: str) -> bytes | None:
+        content = self._content(name)
+        if content is None:
+            return None
+        expires_at = _expiry(content)
+        if expires_at is not None and expires_at < self._clock():
+            return None
+        return content[_EXPIRY.size :]
+
+    def delete(self, name: str) -> None:
+        try:
+            os.unlink(self._path(name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._fault("retire", error) from None
+
+    def names(self) -> Iterator[str]:
+        try:
+            found = os.listdir(self._folder)
+        except OSError as error:
+            raise self._fault("import", error) from None
+        return (name for name in found if _NAME.fullmatch(name) and name not in _COUNT_FILES)
+
+    def expires_at(self, name: str) -> float | None:
+        content = self._content(name)
+        return None if content is None else _expiry(content)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _content(self, name: str) -> bytes | None:
+        try:
+            with open(self._path(name), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._fault("import", error) from None
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+    def _fault(self, operation: str, error: OSError) -> StoreUnavailable:
+        # Not chained: the file's name is in it.
+        return StoreUnavailable(
+            f"the folder of the sessions to import, {self._folder}, cannot be used: "
+            f"{error.strerror}",
+            operation=operation,
+        )
+
+
+def _expiry(content: bytes) -> float | None:
+    if len(content) < _EXPIRY.size:
+        return 0.0  # half a file: as good as expired
+    expires_at: int = _EXPIRY.unpack_from(content)[0]
+    return float(expires_at) or None
+
+
+def open_file_records(folder: str, clock: Callable[[], float]) -> FileRecords:
+    """The records in a folder. Raises ConfigurationError if there is none."""
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f"WSGI_SESSIONS_IMPORT_FROM: there is no folder {folder!a}")
+    return FileRecords(folder, clock)

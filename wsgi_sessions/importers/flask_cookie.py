@@ -1,0 +1,111 @@
+"""Flask's own session: all of it is in the cookie, signed. Nothing is on the server.
+
+A cookie is ``payload.time.signature``. What is signed is the record's name here, so that another
+spelling of the signature is not another session. Each time the application changed the session, it
+issued a new cookie, and each of them stays valid for its time: they are different sessions here.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from itsdangerous import BadSignature, TimestampSigner
+from werkzeug.http import parse_date
+
+from wsgi_sessions.errors import ConfigurationError, ImportRefused
+from wsgi_sessions.importers.base import Imported
+from wsgi_sessions.importers.packed import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+KIND = "flask-cookie"
+_SALT = "cookie-session"
+_AHEAD = 60.0  # seconds by which the clock of the host that signed may be ahead
+
+
+def signed_part(
+    secrets: Sequence[bytes], max_age: float, clock: Callable[[], float]
+) -> Callable[[str], str | None]:
+    """What gives the signed part of a cookie that is valid and at most `max_age` seconds old."""
+    signer = TimestampSigner(list(secrets), salt=_SALT, key_derivation="hmac")
+
+    def verify(value: str) -> str | None:
+        try:
+            _, signed_at = signer.unsign(value, return_timestamp=True)
+        except BadSignature:
+            return None
+        if not -_AHEAD <= clock() - signed_at.timestamp() <= max_age:
+            return None
+        return value.rpartition(".")[0]
+
+    return verify
+
+
+class CookieRecords:
+    """`ForeignRecords` that are their own names."""
+
+    def load(self, name: str) -> bytes | None:
+        return name.rpartition(".")[0].encode("ascii")
+
+    def delete(self, name: str) -> None:
+        """Nothing is there to delete; that it was imported is remembered by who did."""
+
+    def names(self) -> Iterator[str]:
+        raise ConfigurationError(
+            "Flask's own sessions are in the users' cookies: there is nothing to import beforehand"
+        )
+
+    def expires_at(self, name: str) -> float | None:  # noqa: ARG002  # none is stored
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def reader(idle: float) -> Callable[[bytes], Imported]:
+    """What decodes a payload. `idle`: how long a permanent session lasts, in seconds."""
+
+    def read(payload: bytes) -> Imported:
+        try:
+            data = untag(json.loads(unpack(payload.decode("ascii"))))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ImportRefused(f"it does not decode ({type(error).__name__})") from None
+        permanent = isinstance(data, dict) and data.get("_permanent")
+        return Imported(data, idle if permanent else None)
+
+    return read
+
+
+def untag(value: Any) -> Any:
+    """The values that Flask's tagged JSON stands for. Markup becomes plain text, which templates
+    escape: a session here holds plain values only."""
+    if isinstance(value, list):
+        return [untag(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    items = {key: untag(item) for key, item in value.items()}
+    if len(items) == 1:
+        [(tag, item)] = items.items()
+        if tag in _TAGS:
+            return _TAGS[tag](item)
+    return items
+
+
+def _escaped(value: dict[str, Any]) -> dict[str, Any]:
+    """A mapping whose only key looks like a tag is written with two underscores after that."""
+    [(key, item)] = value.items()
+    return {key[:-2]: item}
+
+
+_TAGS: Mapping[str, Callable[[Any], Any]] = {
+    " di": _escaped,
+    " t": tuple,
+    " b": b64decode,
+    " m": str,
+    " u": UUID,
+    " d": parse_date,
+}

@@ -1,0 +1,30 @@
+"""Text as Django and itsdangerous pack it: URL-safe base64, after a dot if zlib comes first."""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from base64 import urlsafe_b64decode
+
+from wsgi_sessions.errors import ImportRefused
+
+MAX_BYTES = 64 * 1024 * 1024
+"""What is unpacked at most. It is signed, but a mistake should not take all memory."""
+
+
+def unpack(text: str) -> bytes:
+    """The bytes that were packed. Raises ImportRefused."""
+    compressed, body = text.startswith("."), text.removeprefix(".")
+    try:
+        data = urlsafe_b64decode(body + "=" * (-len(body) % 4))
+        return _inflate(data) if compressed else data
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise ImportRefused(f"it does not unpack ({type(error).__name__})") from None
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    inflated = inflater.decompress(data, MAX_BYTES)
+    if inflater.unconsumed_tail:
+        raise ImportRefused(f"it takes more than {MAX_BYTES} bytes")
+    return inflated

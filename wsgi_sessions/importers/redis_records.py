@@ -1,0 +1,58 @@
+"""Foreign sessions in Redis: one string for each, under a prefix."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.stores.redis import open_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.stores.redis_connection import Executor
+
+_LOAD, _RETIRE, _SCAN = "import", "retire", "import"
+
+
+class RedisRecords:
+    """`ForeignRecords` under a prefix; of what is there, names match `pattern`."""
+
+    def __init__(self, executor: Executor, prefix: str, pattern: re.Pattern[str]) -> None:
+        self._executor = executor
+        self._prefix = prefix
+        self._pattern = pattern
+
+    def load(self, name: str) -> bytes | None:
+        payload: bytes | None = self._executor.execute(_LOAD, None, "GET", self._prefix + name)
+        return payload
+
+    def delete(self, name: str) -> None:
+        self._executor.execute(_RETIRE, None, "DEL", self._prefix + name)
+
+    def names(self) -> Iterator[str]:
+        glob = re.sub(r"([\\*?\[\]])", r"\\\1", self._prefix) + "*"
+        for node in self._executor.nodes(_SCAN):
+            cursor = None
+            while cursor != b"0":
+                options = ("MATCH", glob, "COUNT", 1000)
+                cursor, keys = node.execute(_SCAN, None, "SCAN", cursor or 0, *options)
+                yield from filter(self._pattern.fullmatch, map(self._name, keys))
+
+    def expires_at(self, name: str) -> float | None:
+        left = int(self._executor.execute(_LOAD, None, "PTTL", self._prefix + name))
+        return None if left < 0 else time.time() + left / 1000
+
+    def close(self) -> None:
+        self._executor.close()
+
+    def _name(self, key: bytes) -> str:
+        return key.decode("utf-8", "replace").removeprefix(self._prefix)
+
+
+def open_redis_records(
+    url: str, *, prefix: str, pattern: re.Pattern[str], timeout: float
+) -> RedisRecords:
+    """The records at a Redis URL, which is not asked. Raises ConfigurationError."""
+    return RedisRecords(open_executor(url, timeout), prefix, pattern)

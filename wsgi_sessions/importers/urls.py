@@ -1,0 +1,201 @@
+"""From a URL to an importer: ``library+where://…?options``."""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from wsgi_sessions.cookies import RULES, CookiePolicy
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.importers import django, flask_cookie, flask_session
+from wsgi_sessions.importers.base import Importer
+from wsgi_sessions.importers.file_records import HASHES, open_file_records
+from wsgi_sessions.kinds import DAY, duration
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wsgi_sessions.importers.base import ForeignRecords
+
+_VARIABLE = "WSGI_SESSIONS_IMPORT_FROM"
+_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_SQL = ("postgresql", "postgres", "sqlite", "mysql", "mariadb")
+_CACHE_PREFIX = ":1:django.contrib.sessions.cache"
+_MAX_AGE = duration(1, 400 * DAY, "31d")
+
+
+class Terms(NamedTuple):
+    """What applies to every library. `secrets`: those of the application that wrote the sessions.
+    `idle`: seconds for which a session lasts whose cookie was to last. `unpickle` reads pickles, in
+    the offline command alone."""
+
+    secrets: Sequence[bytes] = ()
+    idle: float = float(DAY)
+    timeout: float = 1.0
+    clock: Callable[[], float] = time.time
+    unpickle: Callable[[bytes], object] | None = None
+
+
+class _Source(NamedTuple):
+    """A URL taken apart: what is this module's own, and the rest."""
+
+    where: str
+    rest: str
+    url: str
+    options: Mapping[str, str]
+
+    def switch(self, name: str) -> bool:
+        value = self.options.get(name, "off")
+        if value not in ("on", "off"):
+            raise _fault(f"{name} must be on or off")
+        return value == "on"
+
+
+def open_importer(url: str, terms: Terms) -> Importer:
+    """The importer that a URL names. Servers are not asked before the first use.
+
+    ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
+    ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``, ``django+sqlite:////file``
+    (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1`` (``cookie``, ``prefix``,
+    ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``). Where Redis is named, all the
+    schemes of a Redis store will do.
+
+    Raises ConfigurationError, with no password in its message.
+    """
+    library = library_of(url)
+    if library not in _LIBRARIES:
+        known = ", ".join(_LIBRARIES)
+        raise _fault(f"unknown library {library[:40]!a}: a URL begins with one of {known}")
+    plan = _LIBRARIES[library]
+    source = _taken_apart(url, plan.options)
+    cookie = source.options.get("cookie", plan.cookie)
+    if not RULES["name"].pattern.fullmatch(cookie):
+        raise _fault(f"cookie must be {RULES['name'].allowed}")
+    return plan.open(source, CookiePolicy(name=cookie), terms)
+
+
+def library_of(url: str) -> str:
+    """The library that a URL names."""
+    return url.partition("://")[0].partition("+")[0]
+
+
+# -- libraries -------------------------------------------------------------------------------------
+
+
+def _open_flask_session(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
+    prefix = source.options.get("prefix", "session:")
+    verify: Callable[[str], str | None] = flask_session.plain_name
+    if source.switch("signer"):
+        verify = flask_session.signed_name(_required(terms.secrets))
+    records: ForeignRecords
+    if source.where == "file":
+        algorithm = source.options.get("hash", "sha256")
+        if algorithm not in HASHES:
+            raise _fault("hash must be sha256 or md5, as cachelib's files are named")
+        verify = flask_session.file_name(verify, prefix, algorithm)
+        records = _files(source, terms)
+    else:
+        records = _redis(source, prefix, flask_session.NAME, terms)
+    read = flask_session.reader(terms.idle, terms.unpickle)
+    return Importer(flask_session.KIND, cookie, verify, records, read)
+
+
+def _open_django(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
+    default = None if source.switch("browser_close") else terms.idle
+    lifetime = django.lifetime(terms.idle, terms.clock, default)
+    records: ForeignRecords
+    if source.where.partition("+")[0] in _SQL:
+        records = _table(source, terms)
+        read = django.database_reader(_required(terms.secrets), lifetime)
+    else:
+        records = _redis(source, source.options.get("prefix", _CACHE_PREFIX), django.NAME, terms)
+        read = django.cache_reader(lifetime, terms.unpickle)
+    return Importer(django.KIND, cookie, django.plain_name, records, read)
+
+
+def _open_flask_cookie(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
+    if source.rest:
+        raise _fault("nothing of Flask's own sessions is on a server: write flask-cookie://")
+    try:
+        max_age = _MAX_AGE.parse(source.options.get("max_age", "31d"))
+    except ValueError:
+        raise _fault(f"max_age must be {_MAX_AGE.allowed}") from None
+    verify = flask_cookie.signed_part(_required(terms.secrets), max_age, terms.clock)
+    records = flask_cookie.CookieRecords()
+    return Importer(flask_cookie.KIND, cookie, verify, records, flask_cookie.reader(terms.idle))
+
+
+class _Plan(NamedTuple):
+    open: Callable[[_Source, CookiePolicy, Terms], Importer]
+    cookie: str
+    options: tuple[str, ...]
+
+
+_LIBRARIES: Mapping[str, _Plan] = MappingProxyType(
+    {
+        flask_session.KIND: _Plan(
+            _open_flask_session, "session", ("cookie", "prefix", "signer", "hash")
+        ),
+        django.KIND: _Plan(
+            _open_django, "sessionid", ("cookie", "prefix", "table", "browser_close")
+        ),
+        flask_cookie.KIND: _Plan(_open_flask_cookie, "session", ("cookie", "max_age")),
+    }
+)
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def _redis(source: _Source, prefix: str, names: re.Pattern[str], terms: Terms) -> ForeignRecords:
+    if source.where not in _REDIS:
+        raise _fault(f"no sessions can be read from {source.where[:40]!a}")
+    from wsgi_sessions.importers.redis_records import open_redis_records  # a driver: on use
+
+    return open_redis_records(source.url, prefix=prefix, pattern=names, timeout=terms.timeout)
+
+
+def _table(source: _Source, terms: Terms) -> ForeignRecords:
+    from wsgi_sessions.importers.sql_records import open_sql_records  # a driver: on use
+
+    table = source.options.get("table", "django_session")
+    return open_sql_records(source.url, table=table, timeout=terms.timeout, clock=terms.clock)
+
+
+def _files(source: _Source, terms: Terms) -> ForeignRecords:
+    path = unquote(source.rest)
+    if not path.startswith("/") or "\0" in path:
+        raise _fault("a folder is named by an absolute path: flask-session+file:///srv/sessions")
+    return open_file_records(path, terms.clock)
+
+
+def _required(secrets: Sequence[bytes]) -> Sequence[bytes]:
+    if not secrets:
+        raise ConfigurationError(
+            "WSGI_SESSIONS_IMPORT_SECRET_KEYS is not set: sessions that are signed are imported "
+            "with the SECRET_KEY of the application that signed them"
+        )
+    return secrets
+
+
+def _taken_apart(url: str, own: Sequence[str]) -> _Source:
+    base, _, query = url.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise _fault("what follows the '?' must be name=value pairs joined by '&'") from None
+    options = {name: value for name, value in pairs if name in own}
+    others = [(name, value) for name, value in pairs if name not in own]
+    if len(options) + len(others) < len(pairs):
+        raise _fault("an option is given twice")
+    scheme, _, rest = base.partition("://")
+    where = scheme.partition("+")[2]
+    inner = f"{where}://{rest}" + (f"?{urlencode(others)}" if others else "")
+    return _Source(where, rest, inner, options)
+
+
+def _fault(what: str) -> ConfigurationError:
+    return ConfigurationError(f"{_VARIABLE}: {what}")
