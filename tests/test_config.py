@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import string
 from dataclasses import FrozenInstanceError
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +116,9 @@ def test_every_setting_is_read() -> None:
         context_load="app:load",
         context_store="app:store",
         context_audit="on",
+        import_from="flask-session+redis://user:word@old/0?prefix=s:",
+        import_until="2030-12-31",
+        import_secret_keys="old key, short",
         health_path="/api/health/session",
         liveness_path="off",
         health_timeout="500ms",
@@ -161,6 +165,9 @@ def test_every_setting_is_read() -> None:
             store="app:store",
             audit="on",
         ),
+        import_from="flask-session+redis://user:word@old/0?prefix=s:",
+        import_until=date(2030, 12, 31),
+        import_secret_keys=("old key, short",),
         health_path="/api/health/session",
         liveness_path=None,
         health_timeout=0.5,

@@ -20,20 +20,27 @@ LAYERS = [
     {"serialization", "identity", "headers", "hooks", "hook_runner", "lease_keeper"},
     {"merge", "cookies", "events", "kinds", "permissions"},
     {"workspace", "settings", "audit"},
-    {"draft", "context_config", "version_config"},
+    {"draft", "context_config", "version_config", "import_config"},
     {"config"},
     {"session", "config_help", "refreshing"},
     {"stores.base"},
     {"stores.context_records"},
     {"stores.memory*", "stores.file*", "stores.redis*", "stores.sql*"},
     {"stores.urls", "sweeper", "leases"},
-    {"contexts", "versions"},
+    {"contexts", "versions", "importers.base"},
+    {"importers.packed", "importers.pickles"},
+    {"importers.redis_records", "importers.sql_records", "importers.file_records"},
+    {"importers.django", "importers.flask_session", "importers.flask_cookie"},
+    {"importers.urls"},
     {"commit"},
+    {"receipts"},
     {"health", "server_process"},
     {"agreement"},
     {"backend_choice"},
     {"doctor"},
     {"manager"},
+    {"adoption"},
+    {"conversion"},
     {"inspection"},
     {"maintenance"},
     {"transaction"},
@@ -42,7 +49,7 @@ LAYERS = [
     {"middleware.response", "middleware.health", "middleware.page_load"},
     {"middleware.session", "middleware.login"},
     {"middleware.context", "middleware.lease", "middleware.version*"},
-    {"context_stack", "version_stack"},
+    {"context_stack", "version_stack", "import_stack"},
     {"stack"},
     {"contrib*"},
     {""},
@@ -50,7 +57,7 @@ LAYERS = [
     {"cli*"},
     {"__main__"},
 ]
-PACKAGES = {"stores", "middleware", "contrib"}  # their __init__ holds a docstring only
+PACKAGES = {"stores", "middleware", "contrib", "importers"}  # their __init__ holds a docstring only
 
 
 def modules() -> dict[str, Path]:

@@ -10,6 +10,7 @@ Out of the store's `create`, `save` (compare-and-set) and `delete` it makes the 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -115,6 +116,11 @@ class Pending:
         )
         return Envelope(theirs.created_at, commits, marks, data), conflicts
 
+    def alone(self) -> Envelope:
+        """A new session of nothing but the changes."""
+        empty = Envelope(self.commit.at, history([]), {}, {})
+        return self.onto(empty, empty)[0]
+
     def is_in(self, envelope: Envelope) -> bool:
         """Whether these changes have been stored already."""
         return any(commit.token == self.commit.token for commit in envelope.commits)
@@ -148,9 +154,30 @@ class Committer:
 
     def create(self, pending: Pending) -> Snapshot:
         """Store a new session under a new id."""
-        empty = Envelope(pending.commit.at, history([]), {}, {})
-        envelope, _ = pending.onto(empty, empty)
-        return self._create(pending, envelope)
+        return self._create(pending, pending.alone())
+
+    def create_as(self, session_id: str, pending: Pending, expires_by: float) -> Snapshot:
+        """Store a new session under this id, which others may know too. It is not announced.
+
+        Raises SessionExists if there is one under this id already.
+        """
+        return self._created(pending, pending.alone(), session_id, expires_by)
+
+    def recreate(self, base: Snapshot, pending: Pending, expires_by: float) -> Snapshot:
+        """Put a new session in the place of `base`, under its id.
+
+        Raises VersionConflict if that has changed, SessionGone if it was destroyed.
+        """
+        envelope = pending.alone()
+        payload, expires_at = self._sealed(envelope, base.key)
+        expires_at = min(expires_at, expires_by)
+        try:
+            version = self._store.save(base.key, payload, expires_at, expected_version=base.version)
+        except VersionConflict as conflict:
+            if not pending.is_in(self._decoded(base, conflict.current).envelope):
+                raise
+            version = conflict.current.version  # ours: the reply was lost
+        return Snapshot(base.session_id, base.key, version, expires_at, envelope)
 
     def save(self, base: Snapshot, pending: Pending, activity: Activity = "user") -> Snapshot:
         """Merge the changes made on `base` into the stored session.
@@ -235,15 +262,29 @@ class Committer:
     def _create(self, pending: Pending, envelope: Envelope) -> Snapshot:
         while True:
             session_id = new_id()
-            key = store_key(session_id)
-            payload, expires_at = self._sealed(envelope, key)
             try:
-                self._store.create(key, payload, expires_at)
+                snapshot = self._created(pending, envelope, session_id)
             except SessionExists:
-                if not self._is_stored(pending, key):
-                    continue  # somebody else's: another id
-            self._announce_or_delete(key, envelope)
-            return Snapshot(session_id, key, 1, expires_at, envelope)
+                continue  # somebody else's: another id
+            self._announce_or_delete(snapshot.key, envelope)
+            return snapshot
+
+    def _created(
+        self,
+        pending: Pending,
+        envelope: Envelope,
+        session_id: str,
+        expires_by: float = math.inf,
+    ) -> Snapshot:
+        key = store_key(session_id)
+        payload, expires_at = self._sealed(envelope, key)
+        expires_at = min(expires_at, expires_by)
+        try:
+            self._store.create(key, payload, expires_at)
+        except SessionExists:
+            if not self._is_stored(pending, key):
+                raise
+        return Snapshot(session_id, key, 1, expires_at, envelope)
 
     def _announce_or_delete(self, key: str, envelope: Envelope) -> None:
         # Not before the record is there: whoever meets an entry without one takes it for dead and

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
-from wsgi_sessions import kinds
+from wsgi_sessions import import_config, kinds
 from wsgi_sessions.context_config import SETTINGS as CONTEXT_SETTINGS
 from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import RULES, CookiePolicy, SameSite, Secure, variable
@@ -29,6 +29,7 @@ from wsgi_sessions.settings import (
     Part,
     SecretFile,
     Setting,
+    filled_by,
     group,
     nearest,
     setting,
@@ -38,6 +39,7 @@ from wsgi_sessions.version_config import SETTINGS as VERSION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date
 
 logger = logging.getLogger("wsgi_sessions.config")
 
@@ -234,6 +236,9 @@ class Config:
         None,
     )
     context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
+    import_from: str | None = filled_by(import_config.FROM)
+    import_until: date | None = filled_by(import_config.UNTIL)
+    import_secret_keys: tuple[str, ...] = filled_by(import_config.SECRET_KEYS)
     health_path: str | None = setting(
         "WSGI_SESSIONS_HEALTH_PATH",
         kinds.or_off(kinds.PATH),
@@ -263,7 +268,8 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
-        _raise_all(_lifetime_faults(self.idle_lifetime, self.absolute_lifetime, self.sources))
+        faults = _lifetime_faults(self.idle_lifetime, self.absolute_lifetime, self.sources)
+        _raise_all(faults + import_config.faults_of(self.import_from, self.import_until))
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -294,6 +300,8 @@ class Config:
             faults += _lifetime_faults(
                 values["idle_lifetime"], values["absolute_lifetime"], sources
             )
+        if values.keys() >= {"import_from", "import_until"}:
+            faults += import_config.faults_of(values["import_from"], values["import_until"])
         _raise_all(faults)
         return cls(**values, sources=sources)
 

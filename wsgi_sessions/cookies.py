@@ -208,15 +208,16 @@ class CookiePolicy:
             yield f"{variable('domain')}={self.domain}: must be unset {why}"
 
 
-State = Literal["absent", "valid", "renew", "invalid", "ambiguous"]
+State = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguous"]
 
 
 class Presented(NamedTuple):
     """What a request presented as its session cookie.
 
     `state` is ``absent`` (none of our name), ``valid``, ``renew`` (valid, but signed by an older
-    secret: write it again), ``invalid`` (none verifies) or ``ambiguous`` (different valid ones).
-    `session_id` and the raw `value` are there for ``valid`` and ``renew`` only.
+    secret: write it again), ``foreign`` (of another library, whose session was taken over: write
+    it in our form), ``invalid`` (none verifies) or ``ambiguous`` (different valid ones).
+    `session_id` is there for ``valid``, ``renew`` and ``foreign``, the raw `value` for the former.
     """
 
     state: State

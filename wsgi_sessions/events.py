@@ -16,6 +16,8 @@ EventName = Literal[
     "created",  # a record was made
     "cycled",  # the session has a new id, the old one is dead
     "destroyed",  # logged out: the record was deleted
+    "imported",  # a session of another library was taken over
+    "import-refused",  # one could not be; `reason` says why
     "conflict",  # two requests changed one key; the later commit stands
     "dropped",  # changes could not be stored; `reason` says why
     "gone",  # the record had been destroyed meanwhile: this request's changes were dropped
@@ -42,6 +44,7 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "cycled": logging.DEBUG,
         "destroyed": logging.DEBUG,
         "expired": logging.INFO,
+        "imported": logging.INFO,
         "unavailable": logging.ERROR,
         "refreshed": logging.INFO,
         "refresh-skipped": logging.INFO,

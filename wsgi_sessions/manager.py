@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,6 +21,7 @@ from wsgi_sessions.serialization import Envelope, decode, open_sealed
 from wsgi_sessions.stores.base import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from wsgi_sessions.stores.base import Backend
@@ -47,6 +49,14 @@ class StoredSession(NamedTuple):
     expires_at: float
     last_used_at: float
     refreshed_at: float | None = None
+
+
+class Beginning(NamedTuple):
+    """What a session begins with, other than a request's changes."""
+
+    data: Mapping[str, object]
+    marks: Mapping[str, object]
+    route: str
 
 
 class SessionManager:
@@ -103,6 +113,41 @@ class SessionManager:
     def reload(self, snapshot: Snapshot) -> Snapshot | None:
         """The same session as it is stored now, or None. Raises StoreUnavailable."""
         return self._load(snapshot.session_id, snapshot.key)
+
+    def create(
+        self, session_id: str, beginning: Beginning, *, expires_by: float = math.inf
+    ) -> Snapshot:
+        """Store a session under an id that the caller determined, and others may know too.
+
+        It expires at `expires_by` (seconds since the epoch) at the latest, if nobody uses it. It is
+        not indexed by its principal: see `announce`.
+
+        Raises SessionExists if there is one already, StoreUnavailable, SessionTooLarge, and
+        UnserializableValue.
+        """
+        return self._committer.create_as(session_id, self._begun(beginning), expires_by)
+
+    def recreate(
+        self, snapshot: Snapshot, beginning: Beginning, *, expires_by: float = math.inf
+    ) -> Snapshot:
+        """As `create`, in the place of a session, if that is still as it was when it was read.
+
+        Raises VersionConflict or SessionGone if it is not, and what `create` raises.
+        """
+        return self._committer.recreate(snapshot, self._begun(beginning), expires_by)
+
+    def announce(self, snapshot: Snapshot) -> None:
+        """Let the session be found by its principal. Idempotent. Raises StoreUnavailable."""
+        self._index(snapshot.key, snapshot.envelope)
+
+    def _begun(self, beginning: Beginning) -> Pending:
+        draft = Draft(None)
+        for name, value in beginning.data.items():
+            draft.data.set(name, value)
+        for name, value in beginning.marks.items():
+            draft.set_mark(name, value)
+        self._follow_principal_key(draft, "closed")
+        return self._pending(draft, beginning.route)
 
     def commit(
         self,

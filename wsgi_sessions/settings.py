@@ -171,6 +171,11 @@ def setting(env: str, kind: Kind[T], about: str, default: T, **more: Any) -> T:
     return field(default=default, metadata={PART: part})
 
 
+def filled_by(setting: Setting[T]) -> T:
+    """A dataclass field with a `Setting` that is declared elsewhere."""
+    return field(default=setting.default, metadata={PART: Part({"": setting})})
+
+
 def group(factory: Callable[..., T], **members: Setting[Any]) -> T:
     """A dataclass field that `factory` makes of several settings, given as keyword arguments."""
     return field(default=factory(), metadata={PART: Part(members, factory)})

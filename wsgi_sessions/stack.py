@@ -15,6 +15,7 @@ from wsgi_sessions.events import Event, Events
 from wsgi_sessions.health import fingerprint
 from wsgi_sessions.hooks import load_hook, require_known
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.import_stack import adoption_of
 from wsgi_sessions.kinds import hide_credentials
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
@@ -58,7 +59,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
-    manager = _manager(config, backend, Events(_hooks(sweeper, hooks.get("on_event"))))
+    manager = open_manager(config, backend, Events(_hooks(sweeper, hooks.get("on_event"))))
     secrets = _secrets(config, backend)
     app, contexts = with_contexts(app, config.context, manager, hooks)
     app, stamps = with_versions(app, config, manager, hooks)
@@ -66,7 +67,10 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     if leases is not None:
         app = LeaseMiddleware(app, leases)
     cookie = SessionCookie(config.cookie, IdSigner(secrets))
-    sessions = SessionMiddleware(app, manager, cookie, exclusive_paths=config.exclusive_paths)
+    adoption = adoption_of(config, manager)
+    sessions = SessionMiddleware(
+        app, manager, cookie, exclusive_paths=config.exclusive_paths, adoption=adoption
+    )
     app = _with_health(sessions, config, backend, secrets)
     return Stack(app, sessions, config, sweeper, refresher, leases, contexts, stamps)
 
@@ -79,7 +83,7 @@ def open_refresher(
     Raises ConfigurationError.
     """
     config, backend = open_chosen(config)
-    return _refresher(config, _manager(config, backend, Events()), refresh), backend
+    return _refresher(config, open_manager(config, backend), refresh), backend
 
 
 class Stack:
@@ -132,6 +136,8 @@ class Stack:
             self.leases.close()
         if self._stamps is not None:
             self._stamps.close()
+        if self.sessions.adoption is not None:
+            self.sessions.adoption.close()
         self.manager.backend.close()
 
 
@@ -150,7 +156,8 @@ def _with_health(
     )
 
 
-def _manager(config: Config, backend: Backend, events: Events) -> SessionManager:
+def open_manager(config: Config, backend: Backend, events: Events | None = None) -> SessionManager:
+    """The sessions on a backend, by the rules of a configuration."""
     return SessionManager(
         backend,
         lifetimes=Lifetimes(config.idle_lifetime, config.absolute_lifetime),
@@ -195,7 +202,7 @@ def _hooks(
         return on_event
 
     def hook(event: Event) -> None:
-        if event.name == "created":
+        if event.name in ("created", "imported"):
             sweeper.note_created()
         if on_event is not None:
             on_event(event)

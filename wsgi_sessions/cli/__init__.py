@@ -9,6 +9,7 @@ import click
 
 from wsgi_sessions import __version__
 from wsgi_sessions.cli.contexts import contexts
+from wsgi_sessions.cli.importing import import_
 from wsgi_sessions.cli.leases import leases
 from wsgi_sessions.cli.maintenance import purge, reindex, sweep
 from wsgi_sessions.cli.schema import migrate_schema
@@ -21,7 +22,7 @@ from wsgi_sessions.cli.versions import versions
 _COMMANDS = [
     *(demo, config, keygen, check),
     *(count, list_sessions, show, leases, revoke),
-    *(sweep, purge, reindex, migrate_schema),
+    *(sweep, purge, reindex, migrate_schema, import_),
     *(contexts, versions, refresh),
 ]
 

@@ -7,6 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from wsgi_sessions.cookies import Presented
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import CorruptRecord, SessionConflict, SessionError, StoreUnavailable
 from wsgi_sessions.headers import private_cache_headers, vary_on_cookie, without_cookie
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from wsgi_sessions.cookies import Presented, SessionCookie
+    from wsgi_sessions.adoption import Adoption
+    from wsgi_sessions.cookies import SessionCookie
     from wsgi_sessions.draft import Snapshot
     from wsgi_sessions.headers import Headers
     from wsgi_sessions.manager import Result, SessionManager
@@ -73,6 +75,9 @@ class SessionMiddleware:
 
     `exclusive_paths` are patterns (``/cart/*``) of paths whose requests run one at a time per
     session, from their first access of the session to the end of their response.
+
+    `adoption` is asked about requests without a valid cookie of ours: theirs may be another
+    library's, whose session it takes over.
     """
 
     def __init__(
@@ -82,10 +87,12 @@ class SessionMiddleware:
         cookie: SessionCookie,
         *,
         exclusive_paths: Sequence[str] = (),
+        adoption: Adoption | None = None,
     ) -> None:
         self._app = app
         self.manager = manager
         self.cookie = cookie
+        self.adoption = adoption
         patterns = "|".join(fnmatch.translate(pattern) for pattern in exclusive_paths)
         self.exclusive_paths = re.compile(patterns) if patterns else None
         self._told_of_http = False
@@ -141,10 +148,15 @@ class Exchange:
 
     def session_id(self) -> str | None:
         """See `Request`."""
-        presented = self._middleware.cookie.read(self._environ.get("HTTP_COOKIE"))
+        header, adoption = self._environ.get("HTTP_COOKIE"), self._middleware.adoption
+        presented = self._middleware.cookie.read(header)
         self._presented = presented
         if presented.state == "ambiguous":
             self._middleware.manager.events.emit("ambiguous", route=self.route())
+        elif presented.session_id is None and adoption is not None:
+            session_id = adoption.session_id(header, self.route)
+            if session_id is not None:
+                self._presented = presented = Presented("foreign", session_id)
         return presented.session_id
 
     def route(self) -> str:
@@ -211,15 +223,15 @@ class Exchange:
 
     def _set_cookie(self, result: Result, before: Snapshot | None) -> str | None:
         """The Set-Cookie value: only for a session that is new, renewed or deleted."""
-        is_due = self.transaction.renewal == "always"
-        if self._presented is not None and self._presented.state == "renew":
-            is_due = True  # signed by an older secret
+        presented, is_due = self._presented, self.transaction.renewal == "always"
+        if presented is not None and presented.state in ("renew", "foreign"):
+            is_due = True  # signed by an older secret, or another library's
         if result == "unchanged" and not is_due:
             return None
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
         if result == "destroyed":
-            sent_one = self._presented is not None and self._presented.state != "absent"
+            sent_one = presented is not None and presented.state != "absent"
             return cookie.delete(scheme=scheme) if sent_one else None
         if snapshot is None:
             return None

@@ -1,0 +1,168 @@
+"""Taking over the sessions of another library, one at a time, when their cookies come.
+
+Per foreign session there are two records in our store, both under keys that follow from its name:
+
+- the **session**, under `derived_id`, so that parallel requests with one foreign cookie make one
+  session of it, and do so without agreeing on anything;
+- a **receipt**, which outlives it and holds its birth token: a session that was imported, used and
+  destroyed is never imported again, neither from a cookie that is replayed nor by a request that
+  had read the foreign record before. It is stored after the session, so that a crash in between
+  loses nothing, and before the cookie of our form leaves.
+
+Only a session that bears the token of the receipt is used. Who made another one, since the first
+had been destroyed meanwhile, finds the first one's token there and destroys what it made.
+
+The foreign record is deleted last. So a crash, at whatever point, leaves either the foreign record
+or our session to the next request with that cookie.
+
+Not promised: changes that the other library still makes to a session afterwards, as from workers of
+the former release, are lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.draft import LIFETIME
+from wsgi_sessions.errors import (
+    ImportRefused,
+    SessionExists,
+    SessionTooLarge,
+    UnserializableValue,
+)
+from wsgi_sessions.identity import derived_id, short_key, store_key
+from wsgi_sessions.manager import Beginning
+from wsgi_sessions.receipts import BIRTH, Receipt, birth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.importers.base import Imported, Importer
+    from wsgi_sessions.manager import SessionManager
+
+CLOCK_MARGIN = 3600.0
+"""Seconds for which receipts outlast the import, since the clocks of hosts may differ."""
+
+_log = logging.getLogger("wsgi_sessions.adoption")
+
+
+def end_of(day: date) -> float:
+    """When a day is over in UTC, in seconds since the epoch."""
+    begin = datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    return (begin + timedelta(days=1)).timestamp()
+
+
+def log_end(kind: str) -> None:
+    """Say that nothing is imported any more."""
+    _log.warning(
+        "the time for importing sessions of %s is over: remove WSGI_SESSIONS_IMPORT_FROM", kind
+    )
+
+
+class Adoption:
+    """Takes over the sessions that an importer finds, up to and including the day `until` (UTC).
+
+    `clock`: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        importer: Importer,
+        *,
+        until: date,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._manager = manager
+        self._importer = importer
+        self._clock = clock
+        self._end = end_of(until)
+        self._is_over = False
+
+    def session_id(self, header: str | None, route: Callable[[], str]) -> str | None:
+        """The id of our session for the foreign cookie in a Cookie header, if there is one.
+
+        A header without such a cookie, or with one that cannot be valid, costs no store call.
+        Raises StoreUnavailable, also if the foreign store does not answer: that somebody is logged
+        out cannot be told then.
+        """
+        names = self._importer.names(header)
+        if not names or not self._is_open():
+            return None
+        if len(names) > 1:
+            self._manager.events.emit("ambiguous", route=route())
+            return None
+        return self._adopt(names[0], route)
+
+    def close(self) -> None:
+        """Close what the importer has open."""
+        self._importer.records.close()
+
+    def _is_open(self) -> bool:
+        if self._clock() < self._end:
+            return True
+        if not self._is_over:
+            self._is_over = True
+            log_end(self._importer.kind)
+        return False
+
+    def _adopt(self, name: str, route: Callable[[], str]) -> str | None:
+        kind = self._importer.kind
+        session_id = derived_id("import", kind, name)
+        receipt = Receipt(self._manager.backend.sessions, kind, name, self._end + CLOCK_MARGIN)
+        # In this order. A record that is gone by now was imported or destroyed before the receipt
+        # is read; a receipt that is not there yet is found by `claim`.
+        imported = self._load(name, session_id, route)
+        is_new = receipt.birth() is None
+        snapshot = self._manager.load(session_id)
+        if snapshot is None and imported is not None and is_new:
+            snapshot = self._create(session_id, imported, route)
+        if snapshot is None:
+            return None
+        if not receipt.claim(birth(snapshot.envelope), self._clock()):
+            self._manager.destroy(snapshot.key)
+            return None
+        self._manager.announce(snapshot)
+        self._importer.records.delete(name)
+        return session_id
+
+    def _load(self, name: str, session_id: str, route: Callable[[], str]) -> Imported | None:
+        try:
+            return self._importer.load(name)
+        except ImportRefused as error:
+            # It may have been converted beforehand: then that is used, and this told for nothing.
+            if self._manager.load(session_id) is None:
+                self._refuse(session_id, error.reason, route)
+            return None
+
+    def _create(
+        self, session_id: str, imported: Imported, route: Callable[[], str]
+    ) -> Snapshot | None:
+        try:
+            snapshot = self._manager.create(session_id, beginning(imported, route()))
+        except SessionExists:  # by a parallel request
+            return self._manager.load(session_id)
+        except (UnserializableValue, SessionTooLarge) as error:
+            self._refuse(session_id, str(error), route)
+            return None
+        self._manager.events.emit(
+            "imported", short_key(snapshot.key), library=self._importer.kind, route=route()
+        )
+        return snapshot
+
+    def _refuse(self, session_id: str, reason: str, route: Callable[[], str]) -> None:
+        self._manager.events.emit(
+            "import-refused", short_key(store_key(session_id)), reason=reason, route=route()
+        )
+
+
+def beginning(imported: Imported, route: str, token: bytes | None = None) -> Beginning:
+    """What an imported session begins with; its birth token is a new one by default."""
+    marks = {BIRTH: token or os.urandom(16), LIFETIME: imported.lifetime}
+    return Beginning(imported.data, marks, route)

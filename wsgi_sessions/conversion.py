@@ -1,0 +1,114 @@
+"""Converting the stored sessions of another library beforehand, offline, all of them at once.
+
+For what a request must never read, which is pickles; and to see what an import will refuse. The old
+records stay as they are, so that the old application can go on, or come back.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wsgi_sessions.adoption import beginning
+from wsgi_sessions.errors import (
+    ImportRefused,
+    SessionExists,
+    SessionGone,
+    SessionTooLarge,
+    UnserializableValue,
+    VersionConflict,
+)
+from wsgi_sessions.identity import derived_id
+from wsgi_sessions.receipts import Receipt, birth
+from wsgi_sessions.serialization import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsgi_sessions.importers.base import Imported, Importer
+    from wsgi_sessions.manager import SessionManager
+
+Outcome = Literal["imported", "updated", "in use", "expired", "refused"]
+_ROUTE = "wsgi-sessions import"
+
+
+class Converted(NamedTuple):
+    """What became of one foreign session; `reason` why it was refused."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+def convert(
+    manager: SessionManager,
+    importer: Importer,
+    *,
+    mode: Literal["store", "try"] = "store",
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Converted]:
+    """Store each foreign session under the id that its cookie leads to, and tell of it.
+
+    Safe to repeat: what was converted before is brought up to date, unless somebody uses it by now.
+    Conversion is no use: a session lives for as long as the foreign one would, at most. "try"
+    stores nothing.
+
+    Raises StoreUnavailable, and ConfigurationError where there are no stored sessions.
+    """
+    for name in importer.records.names():
+        try:
+            imported = importer.load(name)
+            if imported is None:
+                yield Converted("expired")
+            elif mode == "try":
+                yield _tried(imported)
+            else:
+                expires_by = importer.records.expires_at(name) or math.inf
+                yield Converted(_stored(manager, importer.kind, name, imported, expires_by, clock))
+        except (ImportRefused, UnserializableValue, SessionTooLarge) as error:
+            yield Converted(
+                "refused", error.reason if isinstance(error, ImportRefused) else str(error)
+            )
+
+
+def count(converted: Iterator[Converted]) -> tuple[Counter[Outcome], Counter[str]]:
+    """How many had each outcome, and how many were refused for each reason."""
+    outcomes: Counter[Outcome] = Counter()
+    reasons: Counter[str] = Counter()
+    for outcome, reason in converted:
+        outcomes[outcome] += 1
+        if reason:
+            reasons[reason] += 1
+    return outcomes, reasons
+
+
+def _tried(imported: Imported) -> Converted:
+    for key, value in imported.data.items():
+        encode(value, key)
+    return Converted("imported")
+
+
+def _stored(
+    manager: SessionManager,
+    kind: str,
+    name: str,
+    imported: Imported,
+    expires_by: float,
+    clock: Callable[[], float],
+) -> Outcome:
+    session_id = derived_id("import", kind, name)
+    receipt = Receipt(manager.backend.sessions, kind, name, clock())
+    if receipt.birth() is not None:
+        return "in use"
+    present = manager.load(session_id)
+    try:
+        if present is None:
+            begun = beginning(imported, _ROUTE)
+            manager.announce(manager.create(session_id, begun, expires_by=expires_by))
+            return "imported"
+        begun = beginning(imported, _ROUTE, birth(present.envelope))
+        manager.announce(manager.recreate(present, begun, expires_by=expires_by))
+    except (SessionExists, SessionGone, VersionConflict):
+        return "in use"
+    return "updated"
