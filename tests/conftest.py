@@ -9,22 +9,39 @@ from gunicorn_server import WORKER_CLASSES, GunicornServer
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
+from store_urls import postgresql_url, sqlite_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from _pytest.mark import ParameterSet
 
 # No property depends on time: a busy machine must not fail one.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-STORES = ("file", "redis")
+STORES = ("file", "redis", "sqlite", "postgresql")
 COMBINATIONS = [(store, worker_class) for store in STORES for worker_class in WORKER_CLASSES]
 # Each store and each worker class once; the other combinations only in the long runs.
-_EACH_ONCE = [("file", "gthread"), ("redis", "sync"), ("redis", "gevent")]
-SPREAD = [
-    pytest.param(pair, marks=[] if pair in _EACH_ONCE else [pytest.mark.soak])
-    for pair in COMBINATIONS
+_EACH_ONCE = [
+    ("file", "gthread"),
+    ("redis", "sync"),
+    ("redis", "gevent"),
+    ("sqlite", "sync"),
+    ("postgresql", "gthread"),
 ]
+
+
+def spread(default: Sequence[tuple[str, str]]) -> list[ParameterSet]:
+    """All combinations: these by default, the others only in the long runs."""
+    return [
+        pytest.param(pair, marks=[] if pair in default else [pytest.mark.soak])
+        for pair in COMBINATIONS
+    ]
+
+
+SPREAD = spread(_EACH_ONCE)
+_RACES = [pair for pair in COMBINATIONS if pair[0] in ("file", "redis") or pair in _EACH_ONCE]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,13 +64,33 @@ def end_to_end_redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session", params=COMBINATIONS, ids="-".join)
-def shared_server(request: pytest.FixtureRequest) -> Iterator[GunicornServer]:
+@pytest.fixture(scope="session")
+def store_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str | None]:
+    """Where a server is to keep its sessions: a new database, the one Redis, or (None) a folder of
+    the server's own."""
+
+    def url_of(store: str) -> str | None:
+        if store == "sqlite":
+            return sqlite_url(tmp_path_factory.mktemp(store))
+        if store == "postgresql":
+            return postgresql_url()
+        if store == "redis":
+            redis: RedisServer = request.getfixturevalue("end_to_end_redis")
+            return redis.url
+        return None
+
+    return url_of
+
+
+@pytest.fixture(scope="session", params=spread(_RACES), ids="-".join)
+def shared_server(
+    request: pytest.FixtureRequest, store_url: Callable[[str], str | None]
+) -> Iterator[GunicornServer]:
     """One gunicorn for each store and worker class; pytest groups the tests by it."""
     store, worker_class = request.param
-    url = None
-    if store == "redis":
-        url = request.getfixturevalue("end_to_end_redis").url
+    url = store_url(store)
     environ = {"WSGI_SESSIONS_KEY_PREFIX": f"{worker_class}:"}
     with GunicornServer(worker_class=worker_class, url=url, environ=environ) as server:
         yield server

@@ -14,7 +14,7 @@ from gunicorn_server import GunicornServer, at_once
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gunicorn_server import Browser
@@ -57,10 +57,12 @@ class Office:
 
 @pytest.fixture(scope="module", params=SPREAD, ids="-".join)
 def started(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    store_url: Callable[[str], str | None],
 ) -> Iterator[tuple[GunicornServer, Path, str]]:
     store, worker_class = request.param
-    url = request.getfixturevalue("end_to_end_redis").url if store == "redis" else None
+    url = store_url(store)
     rights, prefix = tmp_path_factory.mktemp("rights"), f"contexts-{worker_class}:"
     environ = {
         "WSGI_SESSIONS_KEY_PREFIX": prefix,

@@ -17,8 +17,9 @@ import pytest
 from conftest import COMBINATIONS
 from gunicorn_server import GunicornServer, WorkerClass
 from operations import GROW, LOGIN, LOGOUT, START, STARTED, WRITE, Operation
-from redis_servers import RedisServer, available, wait_until
+from redis_servers import wait_until
 from requirements_of_tests import require
+from store_urls import STORES
 from strace import LINK, RENAME, UNLINK, Strace, unavailable
 
 from wsgi_sessions import open_backend
@@ -26,6 +27,7 @@ from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gunicorn_server import Browser
 
@@ -60,22 +62,23 @@ class Writer:
 @pytest.mark.parametrize(
     ("store", "worker_class"), [("file", "sync"), ("file", "gthread"), ("redis", "gevent")]
 )
-def test_kills_in_a_loop_of_writes(store: str, worker_class: WorkerClass) -> None:
-    kill_while_writing(store, worker_class, kills=10)
+def test_kills_in_a_loop_of_writes(store: str, worker_class: WorkerClass, tmp_path: Path) -> None:
+    kill_while_writing(store, worker_class, tmp_path, kills=10)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("store", "worker_class"), COMBINATIONS)
-def test_many_kills_in_a_loop_of_writes(store: str, worker_class: WorkerClass) -> None:
-    kill_while_writing(store, worker_class, kills=30)
+def test_many_kills_in_a_loop_of_writes(
+    store: str, worker_class: WorkerClass, tmp_path: Path
+) -> None:
+    kill_while_writing(store, worker_class, tmp_path, kills=30)
 
 
-def kill_while_writing(store: str, worker_class: WorkerClass, kills: int) -> None:
+def kill_while_writing(store: str, worker_class: WorkerClass, folder: Path, *, kills: int) -> None:
     with ExitStack() as stack:
         url = None
-        if store == "redis":
-            require(available())
-            url = stack.enter_context(RedisServer()).url
+        if store != "file":
+            url = stack.enter_context(STORES[store](folder))
         server = stack.enter_context(GunicornServer(worker_class=worker_class, url=url))
         browsers = [server.browser() for _ in range(SESSIONS)]
         for browser in browsers:

@@ -23,11 +23,12 @@ from redis_servers import wait_until
 from wsgi_sessions import SessionManager, open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from wsgi_sessions.stores.base import Backend, LeaseStore
 
-STORES = ("file", "redis")
+SQL = [pytest.param(name, marks=pytest.mark.soak) for name in ("sqlite", "postgresql")]
+STORES = ("file", "redis", *SQL)
 INTERVAL = 1.0
 LONG = 60.0
 
@@ -82,10 +83,10 @@ class Workers:
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> tuple[str, str | None]:
-    if request.param == "file":
-        return "file", None
-    return "redis", request.getfixturevalue("end_to_end_redis").url
+def store(
+    request: pytest.FixtureRequest, store_url: Callable[[str], str | None]
+) -> tuple[str, str | None]:
+    return request.param, store_url(request.param)
 
 
 @contextmanager
@@ -201,7 +202,7 @@ def test_a_killed_worker_blocks_no_longer_than_the_ttl(
         assert not workers.leases.claim(browser.key, "refresher", LONG)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: worker not in workers.server.workers(), "the worker to be dead")
-        if store[0] == "redis":
+        if store[0] != "file":
             assert not workers.leases.claim(browser.key, "refresher", LONG)
         wait_until(lambda: workers.leases.claim(browser.key, "refresher", LONG), "the claim", 10)
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from conftest import SPREAD
-from databases import new_database, postgresql
+from databases import DATABASES, new_database, postgresql
 from gunicorn_server import GunicornServer, at_once
+from sqlalchemy import delete
 from version_app import CALLS, DATA
 
 from wsgi_sessions import SYSTEM_SETTINGS, bump_version
+from wsgi_sessions.stores.sql_schema import versions as table
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gunicorn_server import Browser, Reply
@@ -72,11 +74,13 @@ class League:
 
 @pytest.fixture(scope="module", params=SPREAD, ids="-".join)
 def started(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    store_url: Callable[[str], str | None],
 ) -> Iterator[tuple[GunicornServer, Path, str]]:
     store, worker_class = request.param
     folder = tmp_path_factory.mktemp("players")
-    url = request.getfixturevalue("end_to_end_redis").url if store == "redis" else None
+    url = store_url(store)
     prefix = f"versions-{worker_class}:"
     environ = {
         "WSGI_SESSIONS_KEY_PREFIX": prefix,
@@ -170,6 +174,9 @@ def _forget(league: League) -> None:
     scope = f"player:{league.player}"
     if league.backend.name == "file":
         os.unlink(versions._path(scope))
+    elif league.backend.name in DATABASES:
+        row = delete(table).where(table.c.scope == scope)
+        versions._engine.run("forget", None, lambda connection: connection.execute(row))
     else:
         name = versions._keys.versions
         versions._executor.execute("forget", None, "HDEL", name, scope)
