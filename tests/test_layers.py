@@ -24,7 +24,7 @@ LAYERS = [
     {"config"},
     {"session", "config_help", "refreshing"},
     {"stores.base"},
-    {"stores.context_records"},
+    {"stores.context_records", "stores.breaker"},
     {"stores.memory*", "stores.file*", "stores.redis*", "stores.sql*"},
     {"stores.urls", "sweeper", "leases"},
     {"contexts", "versions", "importers.base"},

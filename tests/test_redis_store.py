@@ -37,8 +37,9 @@ from wsgi_sessions.errors import (
     UnsupportedFormat,
     VersionConflict,
 )
+from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
 from wsgi_sessions.stores.redis import open_redis
-from wsgi_sessions.stores.redis_faults import Breaker, CircuitOpen, fault_of
+from wsgi_sessions.stores.redis_faults import fault_of
 from wsgi_sessions.stores.redis_url import parse_url
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
 from wsgi_sessions.stores.redis_faults import (
-    Breaker,
-    CircuitOpen,
     Reaction,
     fault_of,
     without_arguments,
@@ -164,7 +163,7 @@ class NodeExecutor:
             self._process.drop_idle()
 
     def _new_process(self) -> _Process:
-        return _Process(Breaker(self._endpoint.label, clock=self._clock))
+        return _Process(Breaker(f"Redis at {self._endpoint.label}", clock=self._clock))
 
     def _attempt(
         self, process: _Process, commands: Sequence[Command], operation: str, key: str | None

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Float, exc, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from wsgi_sessions.errors import ConfigurationError, VersionConflict
-from wsgi_sessions.stores.sql_faults import Reaction, fault_of
+from wsgi_sessions.errors import ConfigurationError, SessionError, VersionConflict
+from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
+from wsgi_sessions.stores.sql_faults import UNREACHABLE, Fault, Reaction, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table
-
-    from wsgi_sessions.stores.sql_faults import Fault
 
 T = TypeVar("T")
 
@@ -42,7 +41,8 @@ class SqlEngine:
 
     A transaction that the database undid (a deadlock, a serialization failure, "database is
     locked") is tried again until the deadline; one whose answer was lost is tried once more on a
-    fresh connection. So work may run several times, and may have been applied by a run that seemed
+    fresh connection. After several operations without an answer the next ones fail at once (see
+    `Breaker`). So work may run several times, and may have been applied by a run that seemed
     to fail: it has to compare before it sets, or bear to be done twice.
     """
 
@@ -71,6 +71,7 @@ class SqlEngine:
             # One statement is atomic by itself; BEGIN and COMMIT would be two more round trips.
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
+        self._breaker = self._new_breaker()
         self._prepared_in = 0
         self._inherited: list[object] = []
         self._lock = threading.Lock()
@@ -129,23 +130,45 @@ class SqlEngine:
 
     def _attempts(self, operation: str, key: str | None, attempt: Callable[[float], T]) -> T:
         self._after_fork()
+        breaker = self._breaker
+        if breaker.closed:
+            return self._answered(operation, key, attempt)
+        try:
+            with breaker.probe():
+                return self._answered(operation, key, attempt)
+        except CircuitOpen as error:
+            fault = Fault(UNREACHABLE, Reaction.REPORT, str(error))
+        raise fault.error(self.label, operation, key, 0)
+
+    def _answered(self, operation: str, key: str | None, attempt: Callable[[float], T]) -> T:
+        """What the attempts come to, noted at the breaker."""
         deadline = self._clock() + self.timeout
         tried, unanswered = 0, 0
         while True:
             tried += 1
             try:
                 self._prepare_once(deadline)
-                return attempt(deadline)
-            except VersionConflict as conflict:
-                conflict.is_after_retry = conflict.is_after_retry or unanswered > 0
+                result = attempt(deadline)
+            except SessionError as error:  # the database's answer, as work understands it
+                self._breaker.answered()
+                if isinstance(error, VersionConflict):
+                    error.is_after_retry = error.is_after_retry or unanswered > 0
                 raise
             except exc.SQLAlchemyError as error:
                 fault = fault_of(error)
+            else:
+                self._breaker.answered()
+                return result
             # Out of the handler: nothing that leaves here is chained to what SQLAlchemy raised,
             # whose text holds statements and their parameters.
             unanswered += fault.reaction is Reaction.RECONNECT
             if not self._again(fault, tried, unanswered, deadline):
-                raise fault.error(self.label, operation, key, tried)
+                break
+        if fault.reaction is Reaction.RECONNECT:
+            self._breaker.unanswered(fault.sentence)
+        else:
+            self._breaker.answered()
+        raise fault.error(self.label, operation, key, tried)
 
     def _again(self, fault: Fault, tried: int, unanswered: int, deadline: float) -> bool:
         left = deadline - self._clock()
@@ -186,7 +209,11 @@ class SqlEngine:
             if self._pid != os.getpid():
                 self._inherited.append(self.engine.pool)
                 self.engine.dispose(close=False)
+                self._breaker = self._new_breaker()
                 self._pid = os.getpid()
+
+    def _new_breaker(self) -> Breaker:
+        return Breaker(self.label, clock=self._clock)
 
     def _prepare_once(self, deadline: float) -> None:
         if self._prepare is not None and self._prepared_in != self._pid:

@@ -55,7 +55,7 @@ class DatabaseFault(Exception):
 
 
 _BUSY = "was kept busy by other transactions until the deadline: look for long ones"
-_GONE = "cannot be reached, or hung up: is it running?"
+UNREACHABLE = "cannot be reached, or hung up: is it running?"
 _SLOW = "did not answer within the deadline: is it hung, overloaded, or far?"
 _SCHEMA = f"lacks the tables of this release: run {MIGRATE}, or set WSGI_SESSIONS_SQL_SCHEMA=create"
 _REFUSED = "refused the user name or password: correct them in the store URL"
@@ -68,11 +68,11 @@ _BY_STATE: Mapping[str, tuple[str, Reaction]] = {
     "40P01": (_BUSY, Reaction.AGAIN),
     "55P03": (_BUSY, Reaction.AGAIN),
     "57014": (_SLOW, Reaction.REPORT),
-    "57P01": (_GONE, Reaction.RECONNECT),
-    "57P02": (_GONE, Reaction.RECONNECT),
+    "57P01": (UNREACHABLE, Reaction.RECONNECT),
+    "57P02": (UNREACHABLE, Reaction.RECONNECT),
     "57P03": ("is starting or stopping: it answers when that is done", Reaction.REPORT),
-    "57P05": (_GONE, Reaction.RECONNECT),
-    "25P03": (_GONE, Reaction.RECONNECT),
+    "57P05": (UNREACHABLE, Reaction.RECONNECT),
+    "25P03": (UNREACHABLE, Reaction.RECONNECT),
     "42P01": (_SCHEMA, Reaction.REPORT),
     "42703": (_SCHEMA, Reaction.REPORT),
     "42501": (_FORBIDDEN, Reaction.REPORT),
@@ -81,7 +81,7 @@ _BY_STATE: Mapping[str, tuple[str, Reaction]] = {
     "53300": ("has no room for a client: raise its max_connections", Reaction.REPORT),
 }
 _BY_CLASS: Mapping[str, tuple[str, Reaction]] = {
-    "08": (_GONE, Reaction.RECONNECT),
+    "08": (UNREACHABLE, Reaction.RECONNECT),
     "28": (_REFUSED, Reaction.REPORT),
     "53": (_FULL, Reaction.REPORT),
 }
@@ -157,5 +157,5 @@ def _known(code: str, text: str) -> tuple[str, Reaction] | None:
 
 def _unknown(error: exc.SQLAlchemyError) -> tuple[str, Reaction]:
     if isinstance(error, (exc.OperationalError, exc.InterfaceError)):
-        return _GONE, Reaction.RECONNECT
+        return UNREACHABLE, Reaction.RECONNECT
     return "answered with an error: see the cause", Reaction.REPORT
