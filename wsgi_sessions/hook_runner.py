@@ -38,6 +38,8 @@ class HookRunner:
         """Call the hook and wait for it. `beat` is called every `period` seconds, and at its end:
         when it returns False, the call is "lost"; what it raises goes on."""
         call = self._current = _Call(self._hook, session)
+        if self._stopped.is_set():  # looked at only now: `stop` may not have seen this call
+            return Ending("stopped")
         call.start()
         try:
             return self._wait(call, beat, period)
