@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import click
 
 from wsgi_sessions.cli.shell import read_config, require
 from wsgi_sessions.stack import open_refresher
+
+_LOOK_SECONDS = 0.5
 
 
 @click.command()
@@ -52,7 +55,8 @@ def refresh() -> None:
         # In a thread, since a handler must not touch the locks that this thread waits on.
         refresher.ensure_running()
         while True:
-            signal.pause()
+            # Not signal.pause(), which sleeps on if the signal came just before it.
+            time.sleep(_LOOK_SECONDS)
     finally:
         refresher.close()
         backend.close()
