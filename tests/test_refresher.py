@@ -1,33 +1,38 @@
-"""The refresher: what is due, claims, hooks that raise and hang, lifetimes; on a memory store."""
+"""The refresher: what is due, claims, hooks that raise and hang, lifetimes."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis_servers import wait_until
+from store_urls import STORES, place_of
 
 from wsgi_sessions import ConfigurationError, HeadersAlreadySent, Refresher, SessionManager
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.events import Event, Events
+from wsgi_sessions.hook_runner import HookRunner
 from wsgi_sessions.refresher import BATCH
 from wsgi_sessions.refreshing import Failures, Refreshing
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.transaction import Access, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from wsgi_sessions.refresh_visit import Outcome
     from wsgi_sessions.session import Session
 
-START = 1_000_000.0
+START = 3_000_000_000.0  # in the future: a database compares with its own clock
 INTERVAL = 60.0
 LONG = 1000.0
+SQL = [pytest.param(name, marks=pytest.mark.soak) for name in ("sqlite", "postgresql")]
 
 
 class Visit:
@@ -49,10 +54,10 @@ class Visit:
 class World:
     """A backend, a manager and a refresher on it, a clock, and what was reported."""
 
-    def __init__(self, *, idle: float = 1000.0) -> None:
+    def __init__(self, *, url: str = "memory://", idle: float = 1000.0) -> None:
         self.now = START
         self.events: list[Event] = []
-        self.backend = open_memory(clock=lambda: self.now)
+        self.backend = open_backend(url, timeout=5.0, clock=lambda: self.now)
         self.manager = SessionManager(
             self.backend,
             events=Events(self.events.append),
@@ -82,6 +87,16 @@ class World:
         transaction.commit()
         assert transaction.snapshot is not None
         return Visitor(self, transaction.snapshot.session_id, transaction.snapshot.key)
+
+    def expire(self, visitor: Visitor) -> None:
+        """Let the session's time be up, also by the clock of a database."""
+        record = self.backend.sessions.load(visitor.key)
+        assert record is not None
+        self.now = record.expires_at + 1
+        if self.backend.name != "memory":
+            self.backend.sessions.save(
+                visitor.key, record.payload, time.time() - 1, expected_version=record.version
+            )
 
     def look(self) -> dict[Outcome, int]:
         """What came of one look at what is due."""
@@ -120,8 +135,24 @@ class Visitor:
         return transaction.commit()
 
 
+@pytest.fixture(scope="module", params=["memory", *SQL])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    with STORES[request.param](tmp_path_factory.mktemp("store")) as url:
+        yield request.param, url
+
+
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(store: tuple[str, str], tmp_path: Path) -> Iterator[World]:
+    world = World(url=place_of(*store, tmp_path, "").url)
+    with closing(world.backend), closing(world.refresher):
+        yield world
+
+
+@pytest.fixture
+def world_with_a_clock() -> Iterator[World]:
+    """One whose store goes by the clock of the test, too."""
     world = World()
     with closing(world.refresher):
         yield world
@@ -189,7 +220,7 @@ def test_a_dead_session_is_dropped_from_the_queue(world: World, end: str) -> Non
     if end == "destroyed":
         world.manager.destroy(visitor.key)
     else:
-        world.now += 1001
+        world.expire(visitor)
     assert world.look() == {"over": 1}
     assert world.due() == []
     assert world.refreshed == []
@@ -307,7 +338,7 @@ def test_refreshing_moves_neither_lifetime(world: World, does: str) -> None:
     assert len(world.refreshed) >= 3
     assert visitor.expires_at == expires_at == START + 1000
     assert visitor.session.created_at == created_at == START
-    world.now = START + 1001
+    world.expire(visitor)
     assert world.begin(visitor.session_id).session.new
 
 
@@ -507,7 +538,8 @@ def test_a_hook_that_hangs_is_left_behind_and_comes_to_nothing(world: World) -> 
     assert world.due() == []  # it backs off
 
 
-def test_a_hook_that_lost_its_claim_comes_to_nothing(world: World) -> None:
+def test_a_hook_that_lost_its_claim_comes_to_nothing(world_with_a_clock: World) -> None:
+    world = world_with_a_clock
     visitor = world.new(name="a", n=0)
 
     def hook(session: Session) -> None:
@@ -642,3 +674,16 @@ def test_a_session_that_cannot_be_scheduled_is_committed_all_the_same(
 def test_times_that_make_no_sense_are_refused(world: World, times: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="above 0"):
         world.make(**times)
+
+
+# -- calling the hook ------------------------------------------------------------------------------
+
+
+def test_no_call_begins_after_the_stop() -> None:
+    """Which may come between the claim and the call, when there is nothing to wake yet."""
+    called: list[Session] = []
+    runner = HookRunner(called.append, deadline=LONG)
+    runner.stop()
+    ending = runner.call(World().begin().session, beat=lambda: True, period=LONG)
+    assert ending.kind == "stopped"
+    assert called == []
