@@ -31,7 +31,12 @@ from wsgi_sessions.stores.sql_locks import SqlLocks
 from wsgi_sessions.stores.sql_quarantine import SqlQuarantine
 from wsgi_sessions.stores.sql_records import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql_refreshes import SqlRefreshes
-from wsgi_sessions.stores.sql_schema import create_schema, require_schema, schema_version, upgrade
+from wsgi_sessions.stores.sql_schema import (
+    create_schema,
+    ensure_schema,
+    require_schema,
+    schema_version,
+)
 from wsgi_sessions.stores.sql_stamps import SqlStamps
 from wsgi_sessions.stores.sql_upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
 
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection
+
+    from wsgi_sessions.stores.sql_engine import Work
 
 _MIGRATION_SECONDS = 600.0
 
@@ -53,7 +60,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
     Raises ConfigurationError for a URL or time-out that makes no sense, and for a missing driver.
     """
     if create_all:
-        engine = _engine(target, timeout, upgrade, create="file")
+        engine = _engine(target, timeout, ensure_schema, create="file")
     else:
         engine = _engine(target, timeout, require_schema)
     quarantine = SqlQuarantine(engine)
@@ -89,21 +96,23 @@ def migrate_schema(target: str | Engine, *, timeout: float = _MIGRATION_SECONDS)
     try:
         return create_schema(engine), schema_version(engine)
     finally:
-        if not isinstance(target, Engine):
-            engine.close()
+        engine.close()
 
 
 def _engine(
     target: str | Engine,
     timeout: float,
-    prepare: Callable[[Connection], object] | None,
+    prepare: Callable[[Connection], Work | None] | None,
     *,
     create: Literal["file", "nothing"] = "nothing",
 ) -> SqlEngine:
     if not 0 < timeout < math.inf:
         raise ConfigurationError(f"the store's timeout must be above 0 seconds, not {timeout}")
     if isinstance(target, Engine):
-        return SqlEngine(target, label=label_of(target.url), timeout=timeout, prepare=prepare)
+        label = label_of(target.url)
+        return SqlEngine(
+            target, label=label, timeout=timeout, prepare=prepare, ownership="borrowed"
+        )
     url = parse_sql_url(target)
     engine = connect_sql(url, timeout, create=create)
     return SqlEngine(engine, label=label_of(url), timeout=timeout, prepare=prepare)

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sqlalchemy import Float, exc, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table
+
+    Work = Callable[[Connection], object]
 
 T = TypeVar("T")
 
@@ -37,7 +39,8 @@ class SqlEngine:
 
     `timeout` is the deadline of an operation, its retries included, in seconds. `label` is what
     errors call the database: never its URL, which may hold a password. `prepare` is called with a
-    connection before the first operation in each process, and again until it has succeeded.
+    connection before the first operation in each process, and again until it has succeeded; what it
+    returns is done in a transaction. A borrowed `engine` is never closed.
 
     A transaction that the database undid (a deadlock, a serialization failure, "database is
     locked") is tried again until the deadline; one whose answer was lost is tried once more on a
@@ -52,7 +55,8 @@ class SqlEngine:
         *,
         label: str,
         timeout: float,
-        prepare: Callable[[Connection], object] | None = None,
+        prepare: Callable[[Connection], Work | None] | None = None,
+        ownership: Literal["own", "borrowed"] = "own",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if engine.dialect.name not in _NOW:
@@ -64,6 +68,7 @@ class SqlEngine:
         self.label = label
         self.timeout = timeout
         self.engine = engine
+        self._ownership = ownership
         self._prepare = prepare
         self._clock = clock
         self._single = engine
@@ -122,8 +127,8 @@ class SqlEngine:
         return updated
 
     def close(self) -> None:
-        """Close idle connections. The engine may be used again."""
-        if self._pid == os.getpid():
+        """Close idle connections, unless the application's. The engine may be used again."""
+        if self._ownership == "own" and self._pid == os.getpid():
             self.engine.dispose()
 
     # -- one attempt, and another --------------------------------------------------------------
@@ -217,7 +222,9 @@ class SqlEngine:
 
     def _prepare_once(self, deadline: float) -> None:
         if self._prepare is not None and self._prepared_in != self._pid:
-            self._transaction(self._prepare, deadline)
+            work = self._statement(self._prepare, deadline)
+            if work is not None:
+                self._transaction(work, deadline)
             self._prepared_in = self._pid
 
 
@@ -236,6 +243,7 @@ def _counted(statement: Any) -> Executable:
 def _take_write_lock(connection: Connection) -> None:
     """Begin the transaction as a writer: one that reads first and writes later cannot wait for
     another writer, it fails. An engine with a "begin" event of its own has begun already."""
+    connection.begin()
     driver: Any = connection.connection.dbapi_connection
     if not getattr(driver, "in_transaction", False):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -7,6 +7,7 @@ finer classes.
 from __future__ import annotations
 
 import enum
+import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import exc
@@ -108,7 +109,11 @@ _BY_TEXT: tuple[tuple[str, str, Reaction], ...] = (
     ("has no column named", _SCHEMA, Reaction.REPORT),
     ("readonly database", _READ_ONLY, Reaction.REPORT),
     ("database or disk is full", _FULL, Reaction.REPORT),
-    ("unable to open", "cannot be opened: look at the folder and its permissions", Reaction.REPORT),
+    (
+        "unable to open",
+        f"cannot be opened: look at the folder and its permissions, or make the file: {MIGRATE}",
+        Reaction.REPORT,
+    ),
     ("disk I/O error", "has a disk that fails, or lost its file", Reaction.REPORT),
     ("malformed", "is damaged: restore it from a backup", Reaction.REPORT),
     ("not a database", "is no SQLite database: name another file", Reaction.REPORT),
@@ -124,7 +129,7 @@ def fault_of(error: exc.SQLAlchemyError) -> Fault:
     if original is None:
         return Fault("cannot be used: see the cause", Reaction.REPORT, type(error).__name__)
     code = _code(original)
-    sentence, reaction = _known(code, str(original)) or _unknown(error)
+    sentence, reaction = _known(code, str(original)) or _unknown(error, code)
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         reaction = Reaction.RECONNECT
     detail = f"{type(original).__name__} {code}".strip()
@@ -155,7 +160,10 @@ def _known(code: str, text: str) -> tuple[str, Reaction] | None:
     return None
 
 
-def _unknown(error: exc.SQLAlchemyError) -> tuple[str, Reaction]:
-    if isinstance(error, (exc.OperationalError, exc.InterfaceError)):
+def _unknown(error: exc.SQLAlchemyError, code: str) -> tuple[str, Reaction]:
+    """libpq and MySQL's drivers give no SQLSTATE of what they find themselves: no connection."""
+    if isinstance(error, (exc.OperationalError, exc.InterfaceError)) and not (
+        isinstance(error.orig, sqlite3.Error) or len(code) == len("08000")
+    ):
         return UNREACHABLE, Reaction.RECONNECT
     return "answered with an error: see the cause", Reaction.REPORT

@@ -191,6 +191,11 @@ def require_schema(connection: Connection) -> None:
         )
 
 
+def ensure_schema(connection: Connection) -> Callable[[Connection], int] | None:
+    """What makes the tables fit for this release, if they are not."""
+    return upgrade if read_version(connection) < SCHEMA_VERSION else None
+
+
 def _wait_for_others(connection: Connection) -> None:
     """Of processes that upgrade at once, let one go first. SQLite's write lock has done it."""
     if connection.dialect.name == "postgresql":
