@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.middleware.session import Exchange
     from wsgi_sessions.transaction import Renewal, Transaction
 
+_FLASKS_KEY = "_permanent"
+
 
 class FlaskSession(SessionMixin):
     """The `Session` of a request as Flask's applications and extensions expect it.
@@ -49,7 +51,7 @@ class FlaskSession(SessionMixin):
         self._permanent: bool | None = None
         self._modified: bool | None = None  # None: nobody said so
         self._version_read: int | None = None
-        transaction.when_loaded(self._note_version)
+        transaction.when_loaded(self._begin)
         transaction.when_committing(self._settle)
 
     # -- the mapping ---------------------------------------------------------------------------
@@ -214,8 +216,15 @@ class FlaskSession(SessionMixin):
         snapshot = self._transaction.snapshot
         return None if snapshot is None else snapshot.version
 
-    def _note_version(self) -> None:
+    def _begin(self) -> None:
+        """At the first access. A session that came from Flask's cookie, or from Flask-Session, has
+        its permanence among its keys."""
         self._version_read = self._version()
+        data = self._transaction.draft().data
+        if data.has(_FLASKS_KEY) and self._transaction.phase is Phase.OPEN:
+            if self._permanent is None and self._session[_FLASKS_KEY]:
+                self._permanent = True
+            del self._session[_FLASKS_KEY]
 
 
 def _flat(value: Any) -> Any:
