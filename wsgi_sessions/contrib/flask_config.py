@@ -74,11 +74,10 @@ def config_of(app_config: AppConfig, environ: Mapping[str, str]) -> Config:
     """
     given = _own_settings(app_config, environ)
     has_own_secret = any(name in given for name in _SECRETS)
-    translated = _translated(app_config, given)
     try:
-        config = Config.from_environ({**translated, **given})
+        config = Config.from_environ({**_translated(app_config), **given})
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}{_hint(app_config, translated)}") from None
+        raise ConfigurationError(f"{error}{_hint(app_config, given)}") from None
     if app_config.get("SESSION_COOKIE_HTTPONLY") is False:
         config = replace(config, cookie=replace(config.cookie, httponly="off"))
     if has_own_secret or not app_config.get("SECRET_KEY"):
@@ -133,8 +132,8 @@ def _text(name: str, value: object) -> str:
     raise ConfigurationError(f"{name}: a {type(value).__name__} is no setting; give it as text")
 
 
-def _translated(app_config: AppConfig, given: Mapping[str, str]) -> dict[str, str]:
-    """What Flask's own names say, under this package's names; `given` goes before it."""
+def _translated(app_config: AppConfig) -> dict[str, str]:
+    """What Flask's own names say, under this package's names."""
     made = {
         ours: _text(name, value)
         for name, (ours, translate) in _COOKIE.items()
@@ -146,15 +145,15 @@ def _translated(app_config: AppConfig, given: Mapping[str, str]) -> dict[str, st
     made["PERMANENT_SESSION_LIFETIME"] = f"{lifetime:.3f}"
     if lifetime > _ABSOLUTE.default:
         made[_ABSOLUTE.env] = made["PERMANENT_SESSION_LIFETIME"]
-    return {name: text for name, text in made.items() if name not in given}
+    return made
 
 
-def _hint(app_config: AppConfig, translated: Mapping[str, str]) -> str:
+def _hint(app_config: AppConfig, given: Mapping[str, str]) -> str:
     """Whose names Flask's are in an error, if any is set."""
     pairs = [
         f"{ours} is {name} of the Flask application"
         for name, (ours, translate) in _COOKIE.items()
-        if ours in translated and translate(app_config.get(name)) not in (None, "session")
+        if ours not in given and translate(app_config.get(name)) not in (None, "session")
     ]
     return f" ({'; '.join(pairs)})" if pairs else ""
 
