@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from itsdangerous import BadSignature, TimestampSigner
+from markupsafe import Markup
 from werkzeug.http import parse_date
 
 from wsgi_sessions.errors import ConfigurationError, ImportRefused
@@ -81,8 +82,7 @@ def reader(idle: float) -> Callable[[bytes], Imported]:
 
 
 def untag(value: Any) -> Any:
-    """The values that Flask's tagged JSON stands for. Markup becomes plain text, which templates
-    escape: a session here holds plain values only."""
+    """The values that Flask's tagged JSON stands for."""
     if isinstance(value, list):
         return [untag(item) for item in value]
     if not isinstance(value, dict):
@@ -105,7 +105,7 @@ _TAGS: Mapping[str, Callable[[Any], Any]] = {
     " di": _escaped,
     " t": tuple,
     " b": b64decode,
-    " m": str,
+    " m": Markup,
     " u": UUID,
     " d": parse_date,
 }
