@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from enum import Enum, IntEnum
 from functools import partial
 from importlib import import_module
@@ -176,10 +176,12 @@ def test_values_may_be_of_python_s_types() -> None:
         "WSGI_SESSIONS_COOKIE_SECURE": "always",
         "WSGI_SESSIONS_EXCLUSIVE_PATHS": ["/a", "/b"],
         "WSGI_SESSIONS_LOGIN_URL": None,
+        "WSGI_SESSIONS_IMPORT_UNTIL": date(2030, 12, 31),
     }
     config = config_of({**Flask.default_config, **given}, {"WSGI_SESSIONS_URL": "memory://"})
     assert (config.idle_lifetime, config.timeout, config.cookie.partitioned) == (300.0, 2.0, "on")
     assert config.exclusive_paths == ("/a", "/b")
+    assert config.import_until == date(2030, 12, 31)
 
 
 def test_the_lifetime_is_flask_s() -> None:
@@ -911,6 +913,33 @@ def use_the_shop(app: Flask) -> dict[str, Any]:
     }
 
 
+def test_from_flask_s_own_sessions_nobody_is_logged_out() -> None:
+    """With a key that is too short for our own cookies, as many have."""
+    before = flask_app.create(SECRET_KEY=SHORT, SESSIONS="builtins.id")
+    client = before.test_client()
+    client.get("/login/alice")
+    client.get("/put/tea")
+    with client.session_transaction() as opened:
+        opened["html"] = Markup("<b>")
+        opened.permanent = True
+    after = flask_app.create(
+        SECRET_KEY=SHORT,
+        SESSIONS=OURS,
+        WSGI_SESSIONS_SECRET_KEYS=SECRET,
+        WSGI_SESSIONS_IMPORT_FROM="flask-cookie://",
+        WSGI_SESSIONS_IMPORT_UNTIL=date.max.replace(year=2999),
+    )
+    client = with_cookie(after, cookie_of(client))
+    assert client.get("/private").json == {"cart": ["tea"], "prices": {"tea": 3}}
+    assert client.get("/me").json["flashes"] == [["info", "Welcome, alice"]]  # type: ignore[index]
+    with client.session_transaction() as opened:
+        assert opened.permanent is True
+        assert type(opened["html"]) is Markup
+        assert "_permanent" not in opened
+    interface: Any = after.session_interface
+    assert len(interface.manager(after).sessions_of("alice")) == 1
+
+
 def test_the_readme_s_application_moves_by_its_settings_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -926,11 +955,16 @@ def test_the_readme_s_application_moves_by_its_settings_only(
             here = text.replace("redis://localhost:6379/0", redis.url)
             (tmp_path / f"{name}.py").write_text(here)
             app = import_module("readme_shop").create_app(name)
-            client = app.test_client()
-            assert client.post("/cart/tea").status_code == 401
-            assert "Expires" in attributes(client.post("/login/alice"))
-            client.post("/cart/tea")
-            assert client.post("/cart/cup").json == ["tea", "cup"], when
+            newcomer = app.test_client()
+            assert newcomer.post("/cart/tea").status_code == 401
+            assert "Expires" in attributes(newcomer.post("/login/alice"))
+            newcomer.post("/cart/tea")
+            assert newcomer.post("/cart/cup").json == ["tea", "cup"], when
+            if when == "before":
+                loyal = cookie_of(newcomer)
+        moved = with_cookie(app, loyal).post("/cart/pot")
+        assert moved.json == ["tea", "cup", "pot"], "still logged in, with the old cookie"
+        assert "Expires" in attributes(moved)
 
 
 @pytest.mark.soak

@@ -13,7 +13,7 @@ For each setting the first of these counts:
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.config import SETTINGS, Config
@@ -78,6 +78,8 @@ def config_of(app_config: AppConfig, environ: Mapping[str, str]) -> Config:
         config = Config.from_environ({**_translated(app_config), **given})
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}{_hint(app_config, given)}") from None
+    if not config.import_secret_keys:
+        config = replace(config, import_secret_keys=_former_secrets(app_config))
     if app_config.get("SESSION_COOKIE_HTTPONLY") is False:
         config = replace(config, cookie=replace(config.cookie, httponly="off"))
     if has_own_secret or not app_config.get("SECRET_KEY"):
@@ -106,6 +108,12 @@ def secrets_of(current: str | bytes, fallbacks: Iterable[str | bytes] | None) ->
     return tuple(reversed(newest_first))
 
 
+def _former_secrets(app_config: AppConfig) -> tuple[str, ...]:
+    """What signed the application's sessions before: its keys, however short."""
+    keys = [*(app_config.get("SECRET_KEY_FALLBACKS") or ()), app_config.get("SECRET_KEY")]
+    return tuple(_as_bytes(key).decode("utf-8", "surrogateescape") for key in keys if key)
+
+
 def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """This package's own names, and other familiar ones of the environment."""
     ours = {
@@ -127,6 +135,8 @@ def _text(name: str, value: object) -> str:
         return str(value)
     if isinstance(value, timedelta):
         return str(value.total_seconds())
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, (list, tuple)):
         return ",".join(_text(name, item) for item in value)
     raise ConfigurationError(f"{name}: a {type(value).__name__} is no setting; give it as text")
