@@ -163,6 +163,7 @@ def test_names_are_configurable_and_columns_may_be_missing(database: Database) -
     assert [stamps.bump("global"), stamps.bump("global"), stamps.bump("x")] == [1, 2, 1]
     rows = database.run("SELECT what, number FROM etl_state ORDER BY what")
     assert rows == [("sessions", "2"), ("sessions:x", "1")]
+    assert [stamps.bump("y", least=5), stamps.bump("y", least=5), stamps.bump("y")] == [5, 6, 7]
     assert stamps.history("global") == []
 
 

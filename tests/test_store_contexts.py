@@ -65,6 +65,16 @@ def test_what_was_set_last_is_remembered(contexts: ContextStore) -> None:
     assert contexts.get("bob", "deal") is None
 
 
+def test_adding_replaces_nothing(contexts: ContextStore) -> None:
+    assert contexts.add("alice", "deal", FIRST)
+    assert not contexts.add("alice", "deal", SECOND)
+    assert contexts.get("alice", "deal") == FIRST
+    assert contexts.add("alice", "fund", SECOND)
+    contexts.clear("alice", "deal")
+    assert contexts.add("alice", "deal", SECOND)
+    assert contexts.get("alice", "deal") == SECOND
+
+
 @pytest.mark.parametrize("size", [0, 1, 5000, 200_000])
 def test_values_of_every_size_come_back(contexts: ContextStore, size: int) -> None:
     context = Context(bytes(i % 251 for i in range(size)), 3.0)

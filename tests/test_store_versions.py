@@ -64,6 +64,16 @@ def test_a_scope_begins_at_zero_and_grows_by_one(stamps: VersionStamps) -> None:
     assert stamps.current([]) == {}
 
 
+def test_a_bump_goes_up_to_what_is_asked_at_least(stamps: VersionStamps) -> None:
+    assert stamps.bump("global", least=7) == 7
+    assert stamps.bump("global", least=7) == 8
+    assert stamps.bump("global", least=3) == 9
+    assert stamps.bump("global", least=20) == 20
+    assert stamps.bump("global") == 21
+    assert stamps.current(["global"]) == {"global": 21}
+    assert [bump.version for bump in stamps.history("global", 3)] == [21, 20, 9]
+
+
 def test_a_scope_is_any_text_and_never_a_path_or_a_pattern(
     stamps: VersionStamps, place: Place, tmp_path: Path
 ) -> None:

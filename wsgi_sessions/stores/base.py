@@ -154,8 +154,11 @@ class VersionStamps(Protocol):
     def current(self, scopes: Sequence[str]) -> dict[str, int]:
         """The current version of each scope. One round trip for all of them, where there is one."""
 
-    def bump(self, scope: str) -> int:
-        """Add one, atomically across processes, and return the new version."""
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        """Add one, or go up to `least` if that is more, and return the new version.
+
+        Atomic across processes.
+        """
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         """The latest bumps, newest first; a bounded number of them is kept."""
@@ -179,6 +182,9 @@ class ContextStore(Protocol):
 
     def set(self, principal: str, name: str, context: Context) -> None:
         """Remember a context in place of the last one. One round trip."""
+
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """Remember a context if none is remembered; whether it was so. One round trip."""
 
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
         """Forget it; with `expected`, only if it is that one still. Idempotent. One round trip.

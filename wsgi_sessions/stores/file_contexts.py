@@ -62,6 +62,11 @@ class FileContexts:
         data = pack(principal, name, context)
         retrying("context", digest(principal, name), lambda key: self._set(key, data))
 
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`."""
+        data = pack(principal, name, context)
+        return retrying("context", digest(principal, name), lambda key: self._add(key, data))
+
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
         """See `ContextStore.clear`."""
         retrying("context", digest(principal, name), lambda key: self._clear(key, expected))
@@ -92,16 +97,34 @@ class FileContexts:
             return None
 
     def _set(self, key: str, data: bytes) -> None:
+        shard = self._made_shard(key)
+        with self._lock(key):
+            self._replace(shard, key, data)
+        if self._fsync == "full":
+            sync_folder(shard)
+
+    def _add(self, key: str, data: bytes) -> bool:
+        shard = self._made_shard(key)
+        with self._lock(key):
+            if self._read(shard, key) is not None:
+                return False
+            self._replace(shard, key, data)
+        if self._fsync == "full":
+            sync_folder(shard)
+        return True
+
+    def _made_shard(self, key: str) -> str:
         self._require_folder()
         shard = self._shard(key)
         for folder in (self._folder, shard):
             _make_private(folder)
-        with self._lock(key):
-            temporary = os.path.join(shard, key + _TEMPORARY)
-            self._write(temporary, key, data)
-            os.rename(temporary, os.path.join(shard, key))
-        if self._fsync == "full":
-            sync_folder(shard)
+        return shard
+
+    def _replace(self, shard: str, key: str, data: bytes) -> None:
+        """Under the lock."""
+        temporary = os.path.join(shard, key + _TEMPORARY)
+        self._write(temporary, key, data)
+        os.rename(temporary, os.path.join(shard, key))
 
     def _write(self, path: str, key: str, data: bytes) -> None:
         """Under the lock: what lies there was left by a writer that died."""

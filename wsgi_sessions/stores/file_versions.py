@@ -42,9 +42,9 @@ class FileVersions:
         """See `VersionStamps.current`. Costs one small read a scope."""
         return {scope: self._version(self._read(scope)) for scope in scopes}
 
-    def bump(self, scope: str) -> int:
+    def bump(self, scope: str, *, least: int = 0) -> int:
         """See `VersionStamps.bump`."""
-        return retrying("bump", "", lambda _: self._bump(scope))
+        return retrying("bump", "", lambda _: self._bump(scope, least))
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         """See `VersionStamps.history`. The latest 100 are kept."""
@@ -54,10 +54,10 @@ class FileVersions:
     def _version(bumps: list[Bump]) -> int:
         return bumps[0].version if bumps else 0
 
-    def _bump(self, scope: str) -> int:
+    def _bump(self, scope: str, least: int) -> int:
         with self._locked():
             bumps = self._read_once(self._path(scope))
-            version = self._version(bumps) + 1
+            version = max(self._version(bumps) + 1, least)
             self._write(scope, [Bump(version, self._clock()), *bumps][:_HISTORY])
         return version
 

@@ -27,6 +27,14 @@ class MemoryContexts:
         with self._lock:
             self._contexts[principal, name] = context
 
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`."""
+        with self._lock:
+            if (principal, name) in self._contexts:
+                return False
+            self._contexts[principal, name] = context
+            return True
+
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
         """See `ContextStore.clear`."""
         with self._lock:

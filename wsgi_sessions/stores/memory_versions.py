@@ -29,10 +29,10 @@ class MemoryVersions:
         with self._lock:
             return {scope: self._version(scope) for scope in scopes}
 
-    def bump(self, scope: str) -> int:
+    def bump(self, scope: str, *, least: int = 0) -> int:
         """See `VersionStamps.bump`."""
         with self._lock:
-            version = self._version(scope) + 1
+            version = max(self._version(scope) + 1, least)
             self._bumps[scope].append(Bump(version, self._clock()))
         return version
 

@@ -39,6 +39,13 @@ class RedisContexts:
         value = pack(principal, name, context)
         self._executor.execute("context", None, "HSET", self._of(principal), as_bytes(name), value)
 
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
+        value = pack(principal, name, context)
+        field = as_bytes(name)
+        of = self._of(principal)
+        return bool(self._executor.execute("context", None, "HSETNX", of, field, value))
+
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
         key, field = self._of(principal), as_bytes(name)
         if expected is None:

@@ -24,6 +24,10 @@ _HISTORY = 100
 _BUMP = Script("""
 local time = redis.call('TIME')
 local version = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+if version < tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+  version = tonumber(ARGV[3])
+end
 redis.call('LPUSH', KEYS[2], string.format('%.0f %s.%06d', version, time[1], time[2]))
 redis.call('LTRIM', KEYS[2], 0, ARGV[2] - 1)
 return version
@@ -45,10 +49,11 @@ class RedisVersions:
         found = self._executor.execute("versions", None, "HMGET", self._keys.versions, *fields)
         return {scope: int(value or 0) for scope, value in zip(scopes, found, strict=True)}
 
-    def bump(self, scope: str) -> int:
+    def bump(self, scope: str, *, least: int = 0) -> int:
         """See `VersionStamps.bump`. One round trip."""
         names = (self._keys.versions, self._keys.bumps(scope))
-        return int(_BUMP.run(self._executor, "bump", None, names, _field(scope), _HISTORY))
+        arguments = (_field(scope), _HISTORY, least)
+        return int(_BUMP.run(self._executor, "bump", None, names, *arguments))
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         """See `VersionStamps.history`. The latest 100 are kept."""

@@ -42,8 +42,11 @@ def bump_version(
     *,
     table: VersionTable = OWN_TABLE,
     paramstyle: ParamStyle | None = None,
+    least: int = 0,
 ) -> int:
     """Add one to the version of a scope, in the transaction of `connection`; the new version.
+
+    Where that is less than `least`, it becomes `least`.
 
     It is seen when that transaction commits, and never if it is rolled back. This function does
     neither. Other bumps of the scope wait for it meanwhile, so bump near the end. The row is made
@@ -59,7 +62,7 @@ def bump_version(
         raise ConfigurationError("a scope has to have a name")
     execute, name = executor(connection, paramstyle), table.row_of(scope)
     for _ in range(_MAX_ATTEMPTS):
-        version = _advance(execute, table, name) or _insert(execute, table, name)
+        version = _advance(execute, table, name, least) or _insert(execute, table, name, least)
         if version is not None:
             return version
     raise StoreUnavailable(
@@ -68,7 +71,7 @@ def bump_version(
     )
 
 
-def _advance(execute: Execute, table: VersionTable, name: str) -> int | None:
+def _advance(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
     """Add one to the row; None if there is none, or if somebody else was faster.
 
     The first statement changes nothing: it takes the row's lock (in SQLite, the database's), so
@@ -83,7 +86,7 @@ def _advance(execute: Execute, table: VersionTable, name: str) -> int | None:
     if not rows:
         return None
     old = rows[0][0]
-    version = _whole(old, table, name) + 1
+    version = max(_whole(old, table, name) + 1, least)
     touched = f", {table.updated_at} = CURRENT_TIMESTAMP" if table.updated_at else ""
     update = (
         f"UPDATE {table.name} SET {table.version} = '{version:d}'{touched} "
@@ -92,9 +95,10 @@ def _advance(execute: Execute, table: VersionTable, name: str) -> int | None:
     return version if execute(update, {"name": name, "old": old}).affected else None
 
 
-def _insert(execute: Execute, table: VersionTable, name: str) -> int | None:
-    """Make the row, at version 1; None if it is there."""
-    values = {table.scope: ":name", table.version: "'1'"}
+def _insert(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
+    """Make the row, at version 1 or `least`; None if it is there."""
+    version = max(1, least)
+    values = {table.scope: ":name", table.version: f"'{version:d}'"}
     if table.description:
         values[table.description] = ":description"
     for column in filter(None, (table.created_at, table.updated_at)):
@@ -104,7 +108,7 @@ def _insert(execute: Execute, table: VersionTable, name: str) -> int | None:
         f"ON CONFLICT ({table.scope}) DO NOTHING"
     )
     parameters = {"name": name, "description": _DESCRIPTION}
-    return 1 if execute(statement, parameters).affected > 0 else None
+    return version if execute(statement, parameters).affected > 0 else None
 
 
 def read_versions(execute: Execute, table: VersionTable, scopes: Sequence[str]) -> dict[str, int]:
@@ -161,12 +165,16 @@ class SqlVersions:
             "versions", lambda c: read_versions(self._execute(c), self._table, scopes)
         )
 
-    def bump(self, scope: str) -> int:
+    def bump(self, scope: str, *, least: int = 0) -> int:
         """See `VersionStamps.bump`. In a transaction of its own."""
 
         def work(connection: Any) -> int:
             version = bump_version(
-                connection, scope, table=self._table, paramstyle=self._paramstyle
+                connection,
+                scope,
+                table=self._table,
+                paramstyle=self._paramstyle,
+                least=least,
             )
             connection.commit()
             return version
