@@ -41,6 +41,12 @@ class Checkpoint(NamedTuple):
     marks: Delta
 
 
+def principal_of(envelope: Envelope) -> str | None:
+    """The text of the principal that a session is bound to. Raises CorruptRecord."""
+    mark = envelope.marks.get(PRINCIPAL)
+    return None if mark is None else str(decode(bytes(mark)))
+
+
 class Draft:
     """A snapshot (None: nothing is stored yet) with changes on top.
 

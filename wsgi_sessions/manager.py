@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from wsgi_sessions.commit import ENDED, Activity, Committer, Lifetimes, OnConflict, Pending
-from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, REFRESHED, Draft, Snapshot
+from wsgi_sessions.draft import (
+    KEEP_ALIVE,
+    LIFETIME,
+    PRINCIPAL,
+    REFRESHED,
+    Draft,
+    Snapshot,
+    principal_of,
+)
 from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key, store_key
@@ -350,7 +358,7 @@ class SessionManager:
         Raises StoreUnavailable, and CorruptRecord if that cannot be told.
         """
         snapshot = self.find(key)
-        return None if snapshot is None else _principal(snapshot.envelope)
+        return None if snapshot is None else principal_of(snapshot.envelope)
 
     def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
         """End all sessions of a principal, but the one with the store key `keep`. How many.
@@ -427,7 +435,7 @@ class SessionManager:
             self.backend.quarantine.set_aside(key, version, reason)
 
     def _index(self, key: str, envelope: Envelope) -> None:
-        principal = _principal(envelope)
+        principal = principal_of(envelope)
         if principal is not None:
             # Until the last moment at which the session can live: touching needs no index call.
             until = envelope.created_at + self._lifetimes.absolute
@@ -445,7 +453,7 @@ class SessionManager:
         """Remove what is left of a dead record. It is dead already, so a fault is only logged."""
         try:
             self.backend.sessions.delete(snapshot.key)
-            principal = _principal(snapshot.envelope)
+            principal = principal_of(snapshot.envelope)
             if principal is not None:
                 self.backend.index.remove(principal, snapshot.key)
         except StoreUnavailable as error:
@@ -458,10 +466,5 @@ def _decoded(envelope: Envelope, name: str) -> Any:
     return None if mark is None else decode(bytes(mark))
 
 
-def _principal(envelope: Envelope) -> str | None:
-    mark = _decoded(envelope, PRINCIPAL)
-    return None if mark is None else str(mark)
-
-
 def _is_bound(envelope: Envelope, principal: str | int) -> bool:
-    return _principal(envelope) == str(principal)
+    return principal_of(envelope) == str(principal)
