@@ -150,6 +150,12 @@ class Config:
         "the session key under which the application keeps who is logged in",
         None,
     )
+    migrate_from: str | None = setting(
+        "WSGI_SESSIONS_MIGRATE_FROM",
+        kinds.or_off(kinds.URL),
+        "the store that was used before: its sessions are taken over, each at its next use",
+        None,
+    )
     key_prefix: str = setting(
         "WSGI_SESSIONS_KEY_PREFIX",
         kinds.KEY_PREFIX,
@@ -269,6 +275,11 @@ class Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
         faults = _lifetime_faults(self.idle_lifetime, self.absolute_lifetime, self.sources)
+        if self.migrate_from in self.urls:
+            faults.append(
+                "WSGI_SESSIONS_MIGRATE_FROM and WSGI_SESSIONS_URL name the same store: unset the "
+                "first, or name the store that was used before"
+            )
         _raise_all(faults + import_config.faults_of(self.import_from, self.import_until))
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.backend_choice import open_chosen
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.config import Config
 from wsgi_sessions.context_stack import with_contexts
@@ -23,6 +22,7 @@ from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
 from wsgi_sessions.refresher import Refresher
+from wsgi_sessions.store_stack import open_store
 from wsgi_sessions.sweeper import Sweeper
 from wsgi_sessions.version_stack import with_versions
 
@@ -55,7 +55,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     """
     require_known(hooks)
     _require_secrets(config)
-    config, backend = open_chosen(config)
+    config, backend = open_store(config)
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
@@ -82,7 +82,7 @@ def open_refresher(
 
     Raises ConfigurationError.
     """
-    config, backend = open_chosen(config)
+    config, backend = open_store(config)
     return _refresher(config, open_manager(config, backend), refresh), backend
 
 
@@ -226,5 +226,7 @@ def _secrets(config: Config, backend: Backend) -> tuple[str, ...]:
         return (backend.secret.secret(),)
     raise ConfigurationError(
         "WSGI_SESSIONS_SECRET_KEYS is not set: sessions outside of a file store need a secret that "
-        "all workers share; make one with 'wsgi-sessions keygen'"
+        "all workers share, and so do those that are taken over; make one with 'wsgi-sessions "
+        "keygen', or name the file 'secret' in the folder of the file store that was used before "
+        "in WSGI_SESSIONS_SECRET_KEYS_FILE"
     )

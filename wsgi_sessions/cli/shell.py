@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsgi_sessions.backend_choice import open_chosen
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.config import Config
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.inspection import matching_keys
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.store_stack import open_store as open_chosen_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def open_store(config: Config) -> Backend:
 
     Who opens it closes it. Raises ConfigurationError.
     """
-    return open_chosen(config).backend
+    return open_chosen_store(config).backend
 
 
 @contextmanager

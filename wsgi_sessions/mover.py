@@ -1,0 +1,304 @@
+"""Moves sessions, one at a time, from an old store to a new one, while both are in use.
+
+Two stores have no common transaction, so a move is a chain of compare-and-sets, each on one store.
+What is stored after each of them says how to go on, and whoever meets it does: another request,
+another worker, the next start.
+
+=====  ========================  =====================  ============================================
+step   old store                 new store              who meets this
+=====  ========================  =====================  ============================================
+0      the session               nothing                claims it in the old store
+1      claimed(token, payload)   nothing                puts it into the new store, pending
+2      claimed(token, payload)   pending(token,         has the old store confirm it
+                                 payload)
+3      moved(token)              pending(token,         makes it the session of the new store
+                                 payload)
+4      moved(), for a while      the session            uses it
+=====  ========================  =====================  ============================================
+
+**Nothing is lost.** From step 1 on nobody can save in the old store, since the version has changed;
+who tries meets a format that it does not know, and answers 503. So what is claimed is the last
+state, and one store holds it whole at any moment: the old one up to step 2, the new one from 2 on.
+
+**Nothing is doubled.** The session is used only where it is a session, no record in transit: in one
+store at a time, since it becomes one in step 4, after the old store has confirmed by
+compare-and-set that it had been nothing but claimed until then.
+
+**The dead stay dead.** A log-out deletes in the old store first, then in the new one. A move that
+it overtakes finds no claim to confirm. A move that had been confirmed finds no pending record. A
+pending record whose confirmation is missing, or bears another token, is dead: a worker that was
+asleep since step 1 makes one, and then removes it, or leaves it to expire if it dies.
+
+**Both directions at once** work too, as while a deploy is rolled back: each meets what the other
+has left, and goes on with it. A claim is taken back by whoever has that store as the new one. Not
+promised then: that a log-out ends a session that is moved there and back while it runs.
+
+Not promised either: that the dead stay dead if, within one move, a process sleeps between steps 3
+and 4, the session is logged out, another one that slept since step 1 makes the same pending record
+again, and the first one is killed right after it made that a session, before it looks back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wsgi_sessions.draft import KEEP_ALIVE, principal_of
+from wsgi_sessions.errors import (
+    CorruptRecord,
+    SessionExists,
+    SessionGone,
+    StoreUnavailable,
+    UnsupportedFormat,
+    VersionConflict,
+)
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.serialization import Envelope, decode, open_sealed
+from wsgi_sessions.stores.base import Record
+from wsgi_sessions.transfer import State, Transfer, is_transfer, unpack
+from wsgi_sessions.versions import STAMPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.stores.base import Backend, SessionStore
+
+SIGN_SECONDS = 600.0
+"""For how long the old store says that a session has moved, and is not just gone."""
+COPIED = "\0wsgi_sessions: copied from another store"
+"""The principal under which the index of a store lists what `migration.copy` has put there."""
+_NO_MOVE = bytes(8)
+_MAX_ATTEMPTS = 50
+_CLOCKS_DIFFER = 60.0
+_log = logging.getLogger("wsgi_sessions.mover")
+
+Found = Literal["absent", "live"] | State
+
+
+class Sight(NamedTuple):
+    """One store's record under a key, as it was last seen or written."""
+
+    record: Record | None
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """What it says, if its session is in transit."""
+        if self.record is None or not is_transfer(self.record.payload):
+            return None
+        return unpack(self.record.payload)
+
+    @property
+    def token(self) -> bytes:
+        """Of the move that it belongs to, if its session is in transit."""
+        return b"" if self.transfer is None else self.transfer.token
+
+    @property
+    def state(self) -> Found:
+        """What it is."""
+        if self.record is None:
+            return "absent"
+        transfer = self.transfer
+        return "live" if transfer is None else transfer.state
+
+
+class Mover:
+    """Moves sessions from `old` to `new`, with all that belongs to them.
+
+    `absolute_lifetime`: how long entries of the principal's index are kept, in seconds, from a
+    session's creation. `clock`: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        new: Backend,
+        old: Backend,
+        *,
+        absolute_lifetime: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.new = new
+        self.old = old
+        self._absolute_lifetime = absolute_lifetime
+        self._clock = clock
+
+    def take(self, key: str) -> Record | None:
+        """The session in the new store, once it is there; None if neither store has it.
+
+        Finishes what anybody has begun. Raises StoreUnavailable.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            new = Sight(self.new.sessions.load(key))
+            old = Sight(None if new.state == "live" else self.old.sessions.load(key))
+            try:
+                return self._advance(key, new, old)
+            except (SessionExists, SessionGone, VersionConflict):
+                continue  # somebody else did this step, or a log-out came: look again
+        raise StoreUnavailable(
+            f"session {short_key(key)} is moved by too many at once: retry",
+            operation="move",
+            key=short_key(key),
+            attempts=_MAX_ATTEMPTS,
+        )
+
+    def _advance(self, key: str, new: Sight, old: Sight) -> Record | None:
+        """One step after the other, until the session is in the new store, or is dead."""
+        while new.state != "live":
+            match new.state, old.state:
+                case "claimed", _:  # by a worker of the other direction: it has not left yet
+                    new = self._settle(self.new.sessions, key, new)
+                case _, "live":
+                    old = self._claim(key, old)
+                case "pending", "claimed" if new.token == old.token:
+                    old = _write(self.old.sessions, key, old, Transfer("moved", old.token))
+                case _, "claimed":
+                    new = self.pend(key, new, old)
+                case "pending", "moved" if new.token == old.token:
+                    return self._arrive(key, new, old)
+                case "moved", "pending" if new.token == old.token:
+                    old = self._settle(self.old.sessions, key, old)
+                case _:
+                    self._require_same(key, new)
+                    if new.state == "pending":
+                        self.discard(key, new)
+                    return None
+        return new.record
+
+    def _require_same(self, key: str, new: Sight) -> None:
+        """The old store was looked at between two equal looks at the new one: so this is what both
+        had at one moment, and not a session that slipped through between two looks."""
+        found = self.new.sessions.load(key)
+        if found != new.record:
+            raise SessionExists("the session is moved at this moment")
+
+    # -- the steps -----------------------------------------------------------------------------
+
+    def _claim(self, key: str, old: Sight) -> Sight:
+        assert old.record is not None
+        claimed = Transfer("claimed", os.urandom(8), old.record.payload)
+        return _write(self.old.sessions, key, old, claimed)
+
+    def pend(self, key: str, new: Sight, old: Sight) -> Sight:
+        """Put what the old store has into the new one, as no session yet: under the token of the
+        claim, so that it cannot be taken for what another move left."""
+        assert old.record is not None
+        if old.transfer is None:
+            transfer = Transfer("pending", os.urandom(8), old.record.payload)
+        else:
+            transfer = old.transfer._replace(state="pending")
+        if new.record is not None:
+            return _write(self.new.sessions, key, new, transfer, old.record.expires_at)
+        packed = transfer.pack()
+        self.new.sessions.create(key, packed, old.record.expires_at)
+        return Sight(Record(1, packed, old.record.expires_at))
+
+    def _arrive(self, key: str, new: Sight, old: Sight) -> Record | None:
+        assert new.transfer is not None
+        envelope = self.carry(key, new.transfer.payload)
+        new = self._settle(self.new.sessions, key, new)
+        try:
+            if not self._leave(key, old, envelope):
+                self.new.sessions.delete(key)
+                return None
+        except StoreUnavailable as error:
+            _log.warning("what a moved session left behind stays until it expires: %s", error)
+        _log.debug("session %s moved to the %s store", short_key(key), self.new.name)
+        return new.record
+
+    @staticmethod
+    def _settle(store: SessionStore, key: str, sight: Sight) -> Sight:
+        """Make a record in transit the session that it holds."""
+        assert sight.record is not None
+        assert sight.transfer is not None
+        payload, expires_at = sight.transfer.payload, sight.record.expires_at
+        version = store.save(key, payload, expires_at, expected_version=sight.record.version)
+        return Sight(Record(version, payload, expires_at))
+
+    def discard(self, key: str, new: Sight) -> None:
+        """Delete a pending record, by compare-and-set: it expires as it is written."""
+        assert new.record is not None
+        past = self._clock() - 3600.0
+        self.new.sessions.save(key, b"", past, expected_version=new.record.version)
+
+    # -- what belongs to a session -------------------------------------------------------------
+
+    def carry(self, key: str, payload: bytes) -> Envelope | None:
+        """Bring into the new store what has to be there before the session is: index, schedule and
+        the versions of its scopes. None for a payload that is no session's."""
+        try:
+            envelope = open_sealed(payload, key)
+            principal = principal_of(envelope)
+            if principal is not None:
+                until = envelope.created_at + self._absolute_lifetime
+                self.new.index.add(principal, key, until)
+            self.carry_stamps(_scopes(envelope))
+        except (CorruptRecord, UnsupportedFormat):
+            return None  # whoever opens it deals with that
+        if KEEP_ALIVE in envelope.marks and self.new.refreshes is not None:
+            self.new.refreshes.schedule(key, self._clock())
+        return envelope
+
+    def carry_stamps(self, scopes: list[str]) -> None:
+        """Let the new store's versions be no lower than the old one's: no bump is missed."""
+        new, old = self.new.versions, self.old.versions
+        if new is None or old is None or not scopes:
+            return
+        there, here = old.current(scopes), new.current(scopes)
+        for scope in scopes:
+            if here[scope] < there[scope]:
+                new.bump(scope, least=there[scope])
+
+    def sign_off(self, key: str, old: Sight) -> None:
+        """Let the old store say for a while that the session, which the new one has, has moved:
+        under no move's token, so that this confirms nothing any more.
+
+        Raises VersionConflict or SessionGone if that is not how it was seen.
+        """
+        assert old.record is not None
+        until = min(old.record.expires_at, self._clock() + SIGN_SECONDS)
+        _write(self.old.sessions, key, old, Transfer("moved", _NO_MOVE), until)
+
+    def _leave(self, key: str, old: Sight, envelope: Envelope | None) -> bool:
+        """Tidy up in the old store; False if the session turns out to have been logged out there.
+
+        Only who made it a session comes here, so nobody else has signed it off.
+        """
+        assert old.record is not None
+        try:
+            self.sign_off(key, old)
+        except VersionConflict:
+            pass  # a worker of the other direction moves it back
+        except SessionGone:
+            if self._clock() < old.record.expires_at - _CLOCKS_DIFFER:
+                return False
+        self.old.index.remove(COPIED, key)
+        if envelope is None:
+            return True
+        if self.old.refreshes is not None and KEEP_ALIVE in envelope.marks:
+            self.old.refreshes.remove(key)
+        principal = principal_of(envelope)
+        if principal is not None:
+            self.old.index.remove(principal, key)
+        return True
+
+
+def _write(
+    store: SessionStore,
+    key: str,
+    sight: Sight,
+    transfer: Transfer,
+    expires_at: float | None = None,
+) -> Sight:
+    assert sight.record is not None
+    until = sight.record.expires_at if expires_at is None else expires_at
+    packed = transfer.pack()
+    version = store.save(key, packed, until, expected_version=sight.record.version)
+    return Sight(Record(version, packed, until))
+
+
+def _scopes(envelope: Envelope) -> list[str]:
+    """The scopes whose versions a session holds. Raises CorruptRecord."""
+    mark = envelope.marks.get(STAMPS)
+    stamps = {} if mark is None else decode(bytes(mark))
+    return list(stamps) if isinstance(stamps, dict) else []

@@ -1,0 +1,204 @@
+"""Read-through: a new store that takes sessions over from an old one, each at its next use.
+
+`read_through` gives a `Backend` that keeps every promise of one, made of two. Sessions are
+**moved** (`mover` says how, and why a crash at no point loses or doubles one), so that afterwards
+there is one record, and a log-out is dead in both stores.
+
+==================  ================================================================================
+sessions            loaded from the new store; one that it has not is moved, then loaded. New ones
+                    are made in the new store. Deleting deletes in both
+index by principal  the new store's and the old one's together, for finding; both, for removing
+version stamps      the higher of the two, which the new store is brought up to; bumps go above both
+contexts            the new store's, else the old one's; a selection is kept in the new one alone
+keep-alive          due in either store; scheduled in the new one
+locks, leases       of the new store alone
+expired sessions    deleted in both stores
+==================  ================================================================================
+
+What it costs: nothing for a session that has moved, but a call of the old store for a log-out, and
+for the version stamps of a page. If the old store is down, sessions that have moved go on; what
+needs the old one is answered 503, never as anonymous.
+
+**While some workers still use the old store alone**, as in a rolling deploy: no update is lost
+silently, and no session is doubled. There, a session that has moved is answered 503 for ten minutes
+(`mover.SIGN_SECONDS`) and is unknown afterwards; a save that was overtaken by a move is answered
+503. Not promised then: that a log-out there ends a session that moved while that very request was
+under way, and that leases and exclusive blocks keep off those of the other store. Restart all
+workers at once, and none of this comes up.
+
+Not promised: that a session is found in two stores that take over from each other's place in turn
+without the rest having been moved in between (`migration.copy` moves it).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.commit import ENDED
+from wsgi_sessions.draft import LIFETIME
+from wsgi_sessions.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    SessionGone,
+    UnsupportedFormat,
+    VersionConflict,
+)
+from wsgi_sessions.mover import Mover
+from wsgi_sessions.serialization import open_sealed
+from wsgi_sessions.takeover_parts import (
+    BothContexts,
+    BothIndexes,
+    BothIteration,
+    BothQueues,
+    BothStamps,
+    EachAdvice,
+    EachExpired,
+    EachLeftovers,
+    TakeoverQuarantine,
+)
+from wsgi_sessions.transfer import is_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.stores.base import Backend, LeasedLoading, LeaseStore, Record
+
+
+def read_through(
+    new: Backend,
+    old: Backend,
+    *,
+    absolute_lifetime: float,
+    clock: Callable[[], float] = time.time,
+) -> Backend:
+    """A backend on `new` that takes over from `old` what is used.
+
+    `absolute_lifetime` of sessions, in seconds; `clock`: seconds since the epoch. It has no secret
+    of its own: one that is kept beside the sessions would change with the store.
+
+    Raises ConfigurationError if the new store lacks something that the old one has.
+    """
+    for ability in ("versions", "contexts", "refreshes"):
+        if getattr(old, ability) is not None and getattr(new, ability) is None:
+            raise ConfigurationError(
+                f"the {new.name} store keeps no {ability}, which the {old.name} store has: "
+                "sessions cannot be taken over into it"
+            )
+    mover = Mover(new, old, absolute_lifetime=absolute_lifetime, clock=clock)
+    expired = [store for store in (new.expired, old.expired) if store is not None]
+    leftovers = [store for store in (new.leftovers, old.leftovers) if store is not None]
+    advice = [store for store in (new.advice, old.advice) if store is not None]
+    both = replace(
+        new,
+        sessions=TakeoverStore(mover),
+        iteration=BothIteration(new, old),
+        index=BothIndexes(new.index, old.index),
+        quarantine=new.quarantine and TakeoverQuarantine(new, old.sessions),
+        expired=EachExpired(expired) if expired else None,
+        leftovers=EachLeftovers(leftovers, old) if leftovers else None,
+        advice=EachAdvice(advice) if advice else None,
+        secret=None,
+    )
+    if new.versions is not None and old.versions is not None:
+        both = replace(both, versions=BothStamps(new.versions, old.versions))
+    if new.contexts is not None and old.contexts is not None:
+        both = replace(both, contexts=BothContexts(new.contexts, old.contexts))
+    if new.refreshes is not None and old.refreshes is not None:
+        both = replace(both, refreshes=BothQueues(new.refreshes, old.refreshes))
+    if new.leased_loading is not None and new.leases is not None:
+        both = replace(both, leased_loading=TakeoverLoading(new.leased_loading, new.leases, mover))
+    return both
+
+
+class TakeoverStore:
+    """`SessionStore` of the new store, which takes over from the old one."""
+
+    def __init__(self, mover: Mover) -> None:
+        self._mover = mover
+        self._new = mover.new.sessions
+        self._old = mover.old.sessions
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        """See `SessionStore.create`. The old store is not asked: an id is never used again."""
+        self._new.create(key, payload, expires_at)
+
+    def load(self, key: str) -> Record | None:
+        """See `SessionStore.load`."""
+        record = self._new.load(key)
+        if record is not None and not is_transfer(record.payload):
+            return record
+        return self._mover.take(key)
+
+    def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
+        """See `SessionStore.save`."""
+        if _may_end_early(payload, key):
+            self._old.delete(key)  # a copy there may live for longer
+        try:
+            return self._new.save(key, payload, expires_at, expected_version=expected_version)
+        except (SessionGone, VersionConflict) as error:
+            if isinstance(error, VersionConflict) and not is_transfer(error.current.payload):
+                raise
+        # Workers of the other direction may have moved it away since it was loaded.
+        record = self._mover.take(key)
+        if record is None:
+            raise SessionGone("the record was destroyed or has expired")
+        raise VersionConflict(record)
+
+    def touch(self, key: str, expires_at: float) -> None:
+        """See `SessionStore.touch`."""
+        self._new.touch(key, expires_at)
+
+    def delete(self, key: str) -> None:
+        """See `SessionStore.delete`. It is dead in the new store also if the old one is down.
+
+        In this order: see `mover`. The last call is for a worker of the other direction.
+        """
+        try:
+            self._old.delete(key)
+        finally:
+            self._new.delete(key)
+        self._old.delete(key)
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`. Both stores have to answer."""
+        self._new.ping()
+        self._old.ping()
+
+    def close(self) -> None:
+        """See `SessionStore.close`."""
+        self._new.close()
+        self._old.close()
+
+
+class TakeoverLoading:
+    """`LeasedLoading` of the new store, after taking the session over if it is not there."""
+
+    def __init__(self, loading: LeasedLoading, leases: LeaseStore, mover: Mover) -> None:
+        self._loading = loading
+        self._leases = leases
+        self._mover = mover
+
+    def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
+        """See `LeasedLoading.load_and_acquire`."""
+        record, acquired = self._loading.load_and_acquire(key, holder, ttl)
+        if record is not None and not is_transfer(record.payload):
+            return record, acquired
+        if self._mover.take(key) is not None:
+            record, acquired = self._loading.load_and_acquire(key, holder, ttl)
+            if record is not None and not is_transfer(record.payload):
+                return record, acquired
+        if acquired:
+            self._leases.release(key, holder)
+        return None, False
+
+
+def _may_end_early(payload: bytes, key: str) -> bool:
+    """Whether a session may end before a copy of it that `migration.copy` left in the old store:
+    one that got another id, or has a lifetime of its own. That copy must not come to life then."""
+    try:
+        marks = open_sealed(payload, key).marks
+    except (CorruptRecord, UnsupportedFormat):
+        return False
+    return ENDED in marks or LIFETIME in marks

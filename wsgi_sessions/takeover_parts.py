@@ -1,0 +1,233 @@
+"""All of a backend but its sessions, made of a new store and an old one (see `takeover`)."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.mover import Sight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wsgi_sessions.stores.base import (
+        Advice,
+        Backend,
+        Bump,
+        Context,
+        ContextStore,
+        ExpiredDeletion,
+        Leftovers,
+        PrincipalIndex,
+        RefreshQueue,
+        SessionStore,
+        VersionStamps,
+    )
+
+_log = logging.getLogger("wsgi_sessions.takeover")
+
+
+class BothIteration:
+    """`SessionIteration`: what has moved, then what has not."""
+
+    def __init__(self, new: Backend, old: Backend) -> None:
+        self._new = new
+        self._old = old
+
+    def keys(self) -> Iterator[str]:
+        """See `SessionIteration.keys`."""
+        yield from self._new.iteration.keys()
+        for key in remaining(self._old):
+            if self._new.sessions.load(key) is None:
+                yield key
+
+    def count(self) -> int:
+        """See `SessionIteration.count`."""
+        return sum(1 for _ in self.keys())
+
+
+def remaining(old: Backend) -> Iterator[str]:
+    """The keys of what a store has not handed over yet. Costs a scan and a look at each."""
+    for key in old.iteration.keys():  # noqa: SIM118  # no dictionary
+        if Sight(old.sessions.load(key)).state in ("live", "claimed"):
+            yield key
+
+
+class BothIndexes:
+    """`PrincipalIndex`: an entry in either store counts."""
+
+    def __init__(self, new: PrincipalIndex, old: PrincipalIndex) -> None:
+        self._new = new
+        self._old = old
+
+    def add(self, principal: str, key: str, expires_at: float) -> None:
+        """See `PrincipalIndex.add`."""
+        self._new.add(principal, key, expires_at)
+
+    def remove(self, principal: str, key: str) -> None:
+        """See `PrincipalIndex.remove`."""
+        self._old.remove(principal, key)
+        self._new.remove(principal, key)
+
+    def keys_of(self, principal: str) -> list[str]:
+        """See `PrincipalIndex.keys_of`. The old store is asked first: what moves meanwhile is
+        found in the new one."""
+        keys = [*self._old.keys_of(principal), *self._new.keys_of(principal)]
+        return list(dict.fromkeys(keys))
+
+
+class BothStamps:
+    """`VersionStamps`: as high as the higher of the two, whoever bumps in whichever store."""
+
+    def __init__(self, new: VersionStamps, old: VersionStamps) -> None:
+        self._new = new
+        self._old = old
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        """See `VersionStamps.current`. The new store is brought up to what the old one has."""
+        there, here = self._old.current(scopes), self._new.current(scopes)
+        return {scope: self._risen(scope, here[scope], there[scope]) for scope in scopes}
+
+    def _risen(self, scope: str, here: int, there: int) -> int:
+        return here if here >= there else self._new.bump(scope, least=there)
+
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        """See `VersionStamps.bump`."""
+        there = self._old.current([scope])[scope]
+        return self._new.bump(scope, least=max(least, there + 1))
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        """See `VersionStamps.history`."""
+        bumps = [*self._new.history(scope, limit), *self._old.history(scope, limit)]
+        by_version = {bump.version: bump for bump in reversed(bumps)}
+        return sorted(by_version.values(), reverse=True)[: max(limit, 0)]
+
+
+class BothContexts:
+    """`ContextStore`: what the new store has, else what the old one has."""
+
+    def __init__(self, new: ContextStore, old: ContextStore) -> None:
+        self._new = new
+        self._old = old
+
+    def get(self, principal: str, name: str) -> Context | None:
+        """See `ContextStore.get`. It stays where it is: to move it could bring back what another
+        request clears at this moment."""
+        found = self._new.get(principal, name)
+        return self._old.get(principal, name) if found is None else found
+
+    def set(self, principal: str, name: str, context: Context) -> None:
+        """See `ContextStore.set`."""
+        self._new.set(principal, name, context)
+        self._old.clear(principal, name)
+
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`."""
+        if self._old.get(principal, name) is not None:
+            return False
+        return self._new.add(principal, name, context)
+
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        """See `ContextStore.clear`. In the old store first, lest it shows through."""
+        self._old.clear(principal, name, expected)
+        self._new.clear(principal, name, expected)
+
+    def items(self) -> Iterator[tuple[str, str, Context]]:
+        """See `ContextStore.items`."""
+        yield from self._new.items()
+        for principal, name, context in self._old.items():
+            if self._new.get(principal, name) is None:
+                yield principal, name, context
+
+
+class BothQueues:
+    """`RefreshQueue`: what is due in either store; scheduled in the new one."""
+
+    def __init__(self, new: RefreshQueue, old: RefreshQueue) -> None:
+        self._new = new
+        self._old = old
+
+    def schedule(self, key: str, due_at: float) -> None:
+        """See `RefreshQueue.schedule`."""
+        self._new.schedule(key, due_at)
+        self._old.remove(key)
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """See `RefreshQueue.due`. What has not moved yet comes first."""
+        keys = [*self._old.due(now, limit), *self._new.due(now, limit)]
+        return list(dict.fromkeys(keys))[:limit]
+
+    def remove(self, key: str) -> None:
+        """See `RefreshQueue.remove`."""
+        self._old.remove(key)
+        self._new.remove(key)
+
+
+class TakeoverQuarantine:
+    """`Quarantine` of the new store: a damaged record has no double that could come instead."""
+
+    def __init__(self, new: Backend, old: SessionStore) -> None:
+        assert new.quarantine is not None
+        self._new = new.quarantine
+        self._old = old
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        """See `Quarantine.set_aside`."""
+        self._old.delete(key)
+        self._new.set_aside(key, version, reason)
+
+    def quarantined(self) -> int:
+        """See `Quarantine.quarantined`."""
+        return self._new.quarantined()
+
+
+class EachExpired:
+    """`ExpiredDeletion` in each of these stores."""
+
+    def __init__(self, stores: Sequence[ExpiredDeletion]) -> None:
+        self._stores = stores
+
+    def delete_expired(self, limit: int) -> int:
+        """See `ExpiredDeletion.delete_expired`."""
+        deleted = 0
+        for store in self._stores:
+            if deleted < limit:
+                deleted += store.delete_expired(limit - deleted)
+        return deleted
+
+
+class EachLeftovers:
+    """`Leftovers` of each of these stores; the first one elects. `old`: how much it has still to
+    hand over is logged with each clean-up."""
+
+    def __init__(self, stores: Sequence[Leftovers], old: Backend) -> None:
+        self._stores = stores
+        self._old = old
+
+    @contextmanager
+    def elect(self, interval: float) -> Iterator[bool]:
+        """See `Leftovers.elect`."""
+        with self._stores[0].elect(interval) as is_elected:
+            yield is_elected
+
+    def remove_leftovers(self) -> dict[str, int]:
+        """See `Leftovers.remove_leftovers`."""
+        counts: dict[str, int] = {}
+        for store in self._stores:
+            for kind, count in store.remove_leftovers().items():
+                counts[kind] = counts.get(kind, 0) + count
+        number = sum(1 for _ in remaining(self._old))
+        _log.info("%d sessions are still in the old %s store", number, self._old.name)
+        return counts
+
+
+class EachAdvice:
+    """`Advice` about each of these stores."""
+
+    def __init__(self, stores: Sequence[Advice]) -> None:
+        self._stores = stores
+
+    def warnings(self) -> list[str]:
+        """See `Advice.warnings`."""
+        return list(dict.fromkeys(w for store in self._stores for w in store.warnings()))
