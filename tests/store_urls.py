@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from wsgi_sessions.stores.sql import migrate_schema
 from wsgi_sessions.stores.sql_schema import metadata, schema
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.takeover import read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,11 +77,21 @@ class Place(NamedTuple):
     url: str
     prefix: str
 
+    @property
+    def own_url(self) -> str:
+        """Without the store that it takes over from, if it does."""
+        return self.url.split()[0]
+
     def open(self, clock: Callable[[], float] = time.time) -> Backend:
         """A backend of its own, patient with a busy machine."""
-        return open_backend(self.url, key_prefix=self.prefix, timeout=5.0, clock=clock)
+        new, *old = [
+            open_backend(url, key_prefix=self.prefix, timeout=5.0, clock=clock)
+            for url in self.url.split()
+        ]
+        return read_through(new, *old, absolute_lifetime=86400.0) if old else new
 
 
+TAKING_OVER = "redis, from files"
 STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "memory": _memory,
     "file": _files,
@@ -90,6 +101,7 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "cluster": _server(ClusterGroup),
     "sqlite": _sqlite,
     "postgresql": _postgresql,
+    TAKING_OVER: _server(RedisServer),
 }
 
 
@@ -98,6 +110,8 @@ def place_of(name: str, url: str, folder: Path, prefix: str) -> Place:
     else in the folder, else by emptying what others have left."""
     if name == "file":
         url = f"file://{folder}/sessions"
+    elif name == TAKING_OVER:
+        url = f"{url} file://{folder}/sessions"
     elif name == "sqlite":
         url = sqlite_url(folder)
     elif name == "postgresql":

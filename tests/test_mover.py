@@ -190,9 +190,7 @@ def test_whatever_races_a_session_is_there_once_with_every_update(kills: int, se
 )
 @pytest.mark.parametrize("seeds", SCHEDULES, ids=lambda seeds: str(len(seeds)))
 @pytest.mark.parametrize("kills", [0, 1, 2])
-def test_whatever_races_who_logs_out_stays_out(
-    kills: int, rivals: list[str], seeds: range
-) -> None:
+def test_whatever_races_who_logs_out_stays_out(kills: int, rivals: list[str], seeds: range) -> None:
     for seed in seeds:
         rng = random.Random(seed)
         names = ["log_out", *rng.sample(rivals, 3)]

@@ -139,7 +139,7 @@ def test_another_process_sees_what_was_set(place: Place) -> None:
     program = f"""
 from wsgi_sessions.stores.base import Context
 from wsgi_sessions.stores.urls import open_backend
-backend = open_backend({place.url!r}, key_prefix={place.prefix!r}, timeout=5.0)
+backend = open_backend({place.own_url!r}, key_prefix={place.prefix!r}, timeout=5.0)
 assert backend.contexts.get("alice", "deal") == {tuple(FIRST)!r}
 backend.contexts.set("alice", "deal", Context({SECOND.value!r}, {SECOND.accessed_at!r}))
 """

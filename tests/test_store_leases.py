@@ -321,7 +321,7 @@ def other_process(
     """A process that holds or claims the session."""
     if place.name == "memory":
         pytest.skip("memory is of one process")
-    command = [sys.executable, "-c", HOLD, place.url, place.prefix, key, role, str(ttl)]
+    command = [sys.executable, "-c", HOLD, place.own_url, place.prefix, key, role, str(ttl)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

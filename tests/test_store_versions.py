@@ -64,14 +64,15 @@ def test_a_scope_begins_at_zero_and_grows_by_one(stamps: VersionStamps) -> None:
     assert stamps.current([]) == {}
 
 
-def test_a_bump_goes_up_to_what_is_asked_at_least(stamps: VersionStamps) -> None:
+def test_a_bump_goes_up_to_what_is_asked_at_least(stamps: VersionStamps, place: Place) -> None:
     assert stamps.bump("global", least=7) == 7
     assert stamps.bump("global", least=7) == 8
     assert stamps.bump("global", least=3) == 9
     assert stamps.bump("global", least=20) == 20
     assert stamps.bump("global") == 21
     assert stamps.current(["global"]) == {"global": 21}
-    assert [bump.version for bump in stamps.history("global", 3)] == [21, 20, 9]
+    kept = 1 if place.name in DATABASES else 3
+    assert [bump.version for bump in stamps.history("global", 3)] == [21, 20, 9][:kept]
 
 
 def test_a_scope_is_any_text_and_never_a_path_or_a_pattern(
@@ -122,7 +123,7 @@ print(*[backend.versions.bump("global") for _ in range(40)], flush=True)
 def test_bumps_of_several_processes_all_count(stamps: VersionStamps, place: Place) -> None:
     if place.name == "memory":
         pytest.skip("memory belongs to one process")
-    command = [sys.executable, "-c", _BUMPER, place.url, place.prefix]
+    command = [sys.executable, "-c", _BUMPER, place.own_url, place.prefix]
     pipe = subprocess.PIPE
     bumpers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
     for bumper in bumpers:

@@ -196,6 +196,10 @@ class EachExpired:
                 deleted += store.delete_expired(limit - deleted)
         return deleted
 
+    def count_expired(self) -> int:
+        """See `ExpiredDeletion.count_expired`."""
+        return sum(store.count_expired() for store in self._stores)
+
 
 class EachLeftovers:
     """`Leftovers` of each of these stores; the first one elects. `old`: how much it has still to

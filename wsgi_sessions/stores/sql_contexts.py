@@ -46,6 +46,16 @@ class SqlContexts:
         upsert = self._engine.upsert(contexts, row, ["record"])
         self._engine.single("context", None, lambda connection: connection.execute(upsert))
 
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
+        row = {"id": digest(principal, name), "record": pack(principal, name, context)}
+        insert = self._engine.insert_if_absent(contexts, row)
+
+        def work(connection: Connection) -> bool:
+            return connection.execute(insert).rowcount > 0
+
+        return self._engine.single("context", None, work)
+
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
         """See `ContextStore.clear`."""
         gone = delete(contexts).where(contexts.c.id == digest(principal, name))

@@ -33,8 +33,8 @@ class SqlStamps:
             return {}
         return self._read(lambda execute: read_versions(execute, OWN_TABLE, scopes))
 
-    def bump(self, scope: str) -> int:
-        return self._engine.run("bump", None, lambda c: bump_version(c, scope))
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        return self._engine.run("bump", None, lambda c: bump_version(c, scope, least=least))
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         if limit < 1:
