@@ -12,6 +12,7 @@ from wsgi_sessions.cli.contexts import contexts
 from wsgi_sessions.cli.importing import import_
 from wsgi_sessions.cli.leases import leases
 from wsgi_sessions.cli.maintenance import purge, reindex, sweep
+from wsgi_sessions.cli.migration import copy
 from wsgi_sessions.cli.schema import migrate_schema
 from wsgi_sessions.cli.server import demo, refresh
 from wsgi_sessions.cli.sessions import count, list_sessions, revoke, show
@@ -22,7 +23,7 @@ from wsgi_sessions.cli.versions import versions
 _COMMANDS = [
     *(demo, config, keygen, check),
     *(count, list_sessions, show, leases, revoke),
-    *(sweep, purge, reindex, migrate_schema, import_),
+    *(sweep, purge, reindex, migrate_schema, copy, import_),
     *(contexts, versions, refresh),
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,9 +17,13 @@ from wsgi_sessions.cli.shell import open_store, read_config, url_option
 from wsgi_sessions.config import unknown_variables
 from wsgi_sessions.config_help import describe
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.store_stack import open_url
+from wsgi_sessions.takeover_parts import remaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wsgi_sessions.config import Config
 
 
 @click.command()
@@ -62,6 +67,7 @@ def check(server: str | None, url: str | None, *, strict: bool, as_json: bool) -
         )
     finally:
         backend.close()
+    found = _with_remaining(found, settings)
     if as_json:
         print_json(found.as_dict())
     else:
@@ -96,3 +102,14 @@ def _without_log() -> Iterator[None]:
         yield
     finally:
         logger.disabled = was
+
+
+def _with_remaining(found: doctor.Examination, settings: Config) -> doctor.Examination:
+    """And how many sessions are still in the store before, while they are taken over."""
+    if settings.migrate_from is None or not found.health.healthy:
+        return found
+    with closing(open_url(settings.migrate_from, settings)) as old:
+        number = sum(1 for _ in remaining(old))
+        migration = {"from": old.name, "remaining": number}
+    details = {**found.health.details, "migration": migration}
+    return found._replace(health=replace(found.health, details=details))
