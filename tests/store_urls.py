@@ -82,6 +82,12 @@ class Place(NamedTuple):
         """Without the store that it takes over from, if it does."""
         return self.url.split()[0]
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """As an application's environment has it."""
+        names = ("WSGI_SESSIONS_URL", "WSGI_SESSIONS_MIGRATE_FROM")
+        return dict(zip(names, self.url.split(), strict=False))
+
     def open(self, clock: Callable[[], float] = time.time) -> Backend:
         """A backend of its own, patient with a busy machine."""
         new, *old = [

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from store_urls import STORES, Place, place_of
+from store_urls import STORES, TAKING_OVER, Place, place_of
 from test_cli import run
 from test_transaction import Visit
 
@@ -45,7 +45,7 @@ class Filled(NamedTuple):
         """Run a command as the application's operator would."""
         return run(
             *arguments,
-            WSGI_SESSIONS_URL=self.place.url,
+            **self.place.settings,
             WSGI_SESSIONS_KEY_PREFIX=self.place.prefix,
             WSGI_SESSIONS_IDLE_LIFETIME="30d",
             WSGI_SESSIONS_ABSOLUTE_LIFETIME="90d",
@@ -197,7 +197,7 @@ def test_check(store: Filled) -> None:
     result = run(
         "check",
         "--json",
-        WSGI_SESSIONS_URL=store.place.url,
+        **store.place.settings,
         WSGI_SESSIONS_SECRET_KEYS="a-secret-of-the-tests-with-32-bytes-or-more",
         WSGI_SESSIONS_KEY_PREFIX=store.place.prefix,
         WSGI_SESSIONS_TIMEOUT="5s",
@@ -253,7 +253,7 @@ def test_purge_of_what_has_expired(store: Filled) -> None:
     with closing(store.place.open()) as backend:
         for name in ("a", "b"):
             backend.sessions.create(store_key(name), b"payload", time.time() + 0.001)
-        stay = 0 if backend.expired is None else 2
+        stay = 0 if backend.expired is None or store.place.name == TAKING_OVER else 2
         time.sleep(0.01)
     assert store.json("purge", "--dry-run")["expired"] == stay
     assert store.run("purge").output == f"deleted {stay} expired sessions\n"
