@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
+from sqlalchemy import event
+from store_urls import postgresql_url, sqlite_url
 from test_transaction import HOUR, World, id_of
 
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.stores.sql import open_sql
+from wsgi_sessions.stores.sql_connect import connect_sql, parse_sql_url
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
 
 
 @pytest.fixture
@@ -176,3 +185,56 @@ def commands(server: RedisServer, before: dict[str, int] | None = None) -> dict[
     earlier = before or {}
     since = {name: count - earlier.get(name, 0) for name, count in counts.items()}
     return {name: c for name, c in since.items() if c and name.split("|")[0] not in _OUR_OWN}
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
+def test_in_sql_every_statement_goes_by_an_index(database: str, tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path) if database == "sqlite" else postgresql_url()
+    engine = connect_sql(parse_sql_url(url), 5.0, create="nothing")
+    world = World()
+    world.backend = open_sql(engine, timeout=5.0)
+    world.manager = SessionManager(world.backend)
+    mine = [store_key(login(world)) for _ in range(3)]
+    for number in range(30):
+        login(world, f"user {number}")
+    with statements(engine) as listing:
+        assert {session.key for session in world.manager.sessions_of("alice")} == set(mine)
+    assert len(listing) == 1 + 3
+    with statements(engine) as ending:
+        assert world.manager.destroy_sessions_of("alice", keep=mine[0]) == 2
+    assert len(ending) == 4 + 2 * 2 + 2
+    plans = {line for statement in listing + ending for line in plan_of(engine, statement)}
+    assert plans
+    assert not [line for line in plans if re.search(r"^SCAN|Seq Scan", line)], plans
+    engine.dispose()
+
+
+Statement = tuple[str, Any]
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[Statement]]:
+    """What is run on our tables meanwhile."""
+    seen: list[Statement] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "wsgi_sessions" in statement and "wsgi_sessions_schema" not in statement:
+            seen.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def plan_of(engine: Engine, statement: Statement) -> list[str]:
+    """How the database would find the rows; as if they were many, since few are read whole."""
+    text, parameters = statement
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+        else:
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            rows = connection.exec_driver_sql(f"EXPLAIN {text}", parameters)
+        return [str(row[-1]) for row in rows]
