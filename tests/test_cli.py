@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +19,7 @@ from click.testing import CliRunner, Result
 
 import wsgi_sessions
 from wsgi_sessions.cli import main
+from wsgi_sessions.cli.output import Progress, printable
 from wsgi_sessions.config import SETTINGS
 from wsgi_sessions.demo.server import Address, listen
 from wsgi_sessions.health import fingerprint
@@ -56,6 +61,7 @@ def test_is_started_by_its_name_and_as_a_module(command: list[str]) -> None:
     assert done.stdout.startswith("Usage: wsgi-sessions ")
     for name in ("demo", "keygen", "config", "sweep"):
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
+    assert "..." not in done.stdout.replace("[ARGS]...", ""), "each has a line to itself"
 
 
 def test_only_the_demonstration_needs_gunicorn() -> None:
@@ -217,3 +223,132 @@ def test_demo_says_how_to_install_what_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     assert_refused(run("demo", *options), 2, f"-m pip install {package}")
+
+
+# -- looking at sessions: what is wrong with the question ------------------------------------------
+
+
+A_COOKIE = "gRFrMKUSCPBGpyPAGcyHSIu2y-cKLDLEAiYXwHoLdB0"
+
+
+@pytest.mark.parametrize("command", [["show"], ["revoke"], ["revoke", "--all-but"]])
+@pytest.mark.parametrize("given", [A_COOKIE, "abc", "a" * 65, "../../etc/passwd"])
+def test_what_is_no_key_is_refused_and_not_repeated(command: list[str], given: str) -> None:
+    result = run(*command, given, WSGI_SESSIONS_URL=NOBODY_LISTENS)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "hexadecimal digits" in result.stderr
+    assert given not in result.stderr
+
+
+def test_a_key_that_several_sessions_begin_with(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/s"
+    store = open_backend(url).sessions
+    for last in "12":
+        store.create("ab" * 31 + "a" + last, b"payload", time.time() + 60)
+    result = run("show", "abab", WSGI_SESSIONS_URL=url)
+    assert_refused(result, 1, "several", "abab", "more")
+    assert_refused(run("show", "cdcd", WSGI_SESSIONS_URL=url), 1, "no live session", "cdcd")
+    damaged = run("show", "ABAB" + "ab" * 29 + "a1", WSGI_SESSIONS_URL=url)
+    assert_refused(damaged, 1, "corrupt", "abababab")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["revoke"],
+        ["revoke", "abcd", "--principal", "alice"],
+        ["contexts", "prune"],
+        ["contexts", "prune", "--still-valid", "no_such_module:f"],
+        ["purge", "--older-than", "yesterday"],
+        ["purge", "--older-than", "0s"],
+        ["list", "--limit", "0"],
+    ],
+)
+def test_a_question_without_sense(arguments: list[str], tmp_path: Path) -> None:
+    result = run(*arguments, WSGI_SESSIONS_URL=f"file://{tmp_path}/s")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
+
+
+STORE_COMMANDS = [
+    ["count"],
+    ["list"],
+    ["list", "--principal", "alice"],
+    ["show", "abcd"],
+    ["leases"],
+    ["revoke", "abcd"],
+    ["revoke", "--principal", "alice"],
+    ["sweep"],
+    ["purge"],
+    ["reindex"],
+    ["contexts", "show", "alice"],
+    ["contexts", "clear", "alice"],
+    ["contexts", "prune", "--older-than", "1d"],
+]
+
+
+@pytest.mark.parametrize("command", STORE_COMMANDS, ids=" ".join)
+def test_a_store_that_is_down_or_cannot_be_seen(command: list[str]) -> None:
+    down = run(*command, "--url", NOBODY_LISTENS, WSGI_SESSIONS_URL="memory://")
+    assert_refused(down, 1, "127.0.0.1:1")
+    assert "a-password" not in down.stderr
+    assert_refused(run(*command, WSGI_SESSIONS_URL="memory://"), 2, "memory://", "--url")
+
+
+# -- on a terminal ---------------------------------------------------------------------------------
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere() -> None:
+    for stream, seconds, expected in (
+        (Screen(), 0.2, "\r\x1b[Kread: 1 of 4 (25 %)\r\x1b[Kread: 2 of 4 (50 %)\r\x1b[K"),
+        (io.StringIO(), 11.0, "read: 1 of 4 (25 %)\nread: 2 of 4 (50 %)\n"),
+    ):
+        now = itertools.count(0.0, seconds)
+        with Progress("read", total=4, stream=stream, clock=lambda now=now: next(now)) as progress:  # type: ignore[misc]
+            progress(1)
+            progress(2)
+        assert stream.getvalue() == expected
+
+
+def test_work_that_is_soon_done_tells_no_progress() -> None:
+    for stream in (Screen(), io.StringIO()):
+        with Progress("read", stream=stream, clock=lambda: 1.0) as progress:
+            for number in range(1000):
+                progress(number)
+        assert stream.getvalue() == ""
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert printable("a\x1b[31m\r\n\u202eé") == r"a\x1b[31m\r\n\u202eé"
+
+
+@pytest.mark.parametrize(("answer", "ended"), [("y", 1), ("n", 0)])
+def test_revoke_asks_on_a_terminal(tmp_path: Path, answer: str, ended: int) -> None:
+    url = f"file://{tmp_path}/s"
+    sessions = open_backend(url).sessions
+    sessions.create("ab" * 32, b"payload", time.time() + 60)
+    shown, exit_code = on_terminal(["revoke", "abab"], answer + "\n", WSGI_SESSIONS_URL=url)
+    assert "End session ababababab? [y/N]: " in shown
+    assert exit_code == 1 - ended
+    assert (sessions.load("ab" * 32) is None) == bool(ended)
+
+
+def on_terminal(arguments: list[str], typed: str, **environ: str) -> tuple[str, int]:
+    """What is shown, and the exit code."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "wsgi_sessions", *arguments]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, env={**os.environ, **environ}, **ends) as process:  # type: ignore[call-overload]
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        shown = b""
+        with suppress(OSError):  # EIO: it has ended
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+    return shown.decode(), process.returncode

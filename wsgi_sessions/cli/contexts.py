@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def contexts() -> None:
-    """Look at what users last worked on, or forget it."""
+    """What users last worked on: look, or forget it."""
 
 
 @contexts.command()

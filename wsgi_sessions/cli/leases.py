@@ -16,7 +16,10 @@ _ROLES = {"holder": "a request", "claim": "a refresher"}
 @url_option
 @json_option
 def leases(url: str | None, *, as_json: bool) -> None:
-    """List who uses sessions now: requests that hold them, refreshers that have claimed them."""
+    """List which sessions are in use now.
+
+    By requests that hold them, or refreshers that have claimed them.
+    """
     with answering_store(read_config(url)) as backend:
         if backend.lease_listing is None:
             raise ConfigurationError(f"the {backend.name} store does not list its leases")

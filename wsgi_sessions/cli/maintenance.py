@@ -26,7 +26,7 @@ def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> floa
 @url_option
 @json_option
 def sweep(url: str | None, *, as_json: bool) -> None:
-    """Remove expired sessions, and what crashes left behind, now."""
+    """Remove what has expired, and what crashes left."""
     config = read_config(url)
     with answering_store(config) as backend:
         swept = Sweeper(backend, interval=0, max_sessions=config.max_sessions).sweep()
@@ -49,7 +49,7 @@ def sweep(url: str | None, *, as_json: bool) -> None:
 @url_option
 @json_option
 def purge(older_than: float | None, url: str | None, *, dry_run: bool, as_json: bool) -> None:
-    """Delete expired sessions now, and with --older-than unused ones too.
+    """Delete expired sessions, and unused ones.
 
     How long one is unused is told by its expiry: use the application's own lifetimes.
     """
@@ -72,7 +72,10 @@ def purge(older_than: float | None, url: str | None, *, dry_run: bool, as_json: 
 @url_option
 @json_option
 def reindex(url: str | None, *, as_json: bool) -> None:
-    """Index sessions by their users anew, as after a restore from a backup."""
+    """Index sessions by their users anew.
+
+    Needed where the index was lost, as after a restore from a backup.
+    """
     config = read_config(url)
     with answering_store(config) as backend, Progress("looked at") as progress:
         bound = maintenance.rebuild_index(

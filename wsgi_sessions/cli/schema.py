@@ -14,7 +14,10 @@ from wsgi_sessions.stores.urls import is_sql_url
 @click.option("--url", help="The SQL store, if it is not the one of the settings.")
 @json_option
 def migrate_schema(*, url: str | None, as_json: bool) -> None:
-    """Create the tables of a SQL store, or upgrade them. Rows stay; may be repeated."""
+    """Create or upgrade the tables of a SQL store.
+
+    Rows stay; may be repeated.
+    """
     target = read_config(url).url
     if not is_sql_url(target):
         raise ConfigurationError(

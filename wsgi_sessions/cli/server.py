@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.5
 )
 @click.option("--workers", type=click.IntRange(1, 32), default=3, show_default=True)
 def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -> None:
-    """Serve a page that shows several workers share one session.
+    """Serve a page where workers share one session.
 
     Settings in the environment are not used, and an application's own sessions are left alone.
     """
@@ -41,7 +41,7 @@ def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -
 
 @click.command()
 def refresh() -> None:
-    """Refresh sessions in the background, until SIGTERM or SIGINT.
+    """Refresh sessions, until SIGTERM or SIGINT.
 
     Calls the function that WSGI_SESSIONS_REFRESH names. Set WSGI_SESSIONS_REFRESH_IN=process, so
     that the workers leave it to this process.

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 @url_option
 @json_option
 def count(url: str | None, *, as_json: bool) -> None:
-    """Count what is in the store: live sessions, expired ones, those set aside, contexts."""
+    """Count sessions: live, expired and set aside.
+
+    Contexts, too.
+    """
     config = read_config(url)
     with answering_store(config) as backend:
         status = backend_status(backend, timeout=config.health_timeout)
@@ -68,7 +71,10 @@ def count(url: str | None, *, as_json: bool) -> None:
 @url_option
 @json_option
 def list_sessions(principal: str | None, limit: int, url: str | None, *, as_json: bool) -> None:
-    """List live sessions, by the beginning of their keys. Times are UTC."""
+    """List live sessions.
+
+    Shown are the beginnings of their store keys, and times (UTC).
+    """
     config = read_config(url)
     with answering_store(config) as backend:
         if principal is not None:
@@ -102,7 +108,10 @@ def list_sessions(principal: str | None, limit: int, url: str | None, *, as_json
 @url_option
 @json_option
 def show(key: str, url: str | None, *, values: bool, as_json: bool) -> None:
-    """Show what is stored in the session whose store key begins with KEY, but no values."""
+    """Show what a session holds, but no values.
+
+    KEY is its store key, or how that begins, as `list` and the log show it. Times are UTC.
+    """
     config = read_config(url)
     with answering_store(config) as backend:
         whole = key_of(backend, key)
@@ -139,7 +148,10 @@ def revoke(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End the session whose store key begins with KEY, or those of a user: at once, for good."""
+    """End sessions at once: one, or those of a user.
+
+    KEY is a store key, or how it begins, as `list` and the log show it.
+    """
     if (key is not None) == (principal is not None or all_but is not None):
         raise click.UsageError("give either KEY, or --principal or --all-but")
     config = read_config(url)

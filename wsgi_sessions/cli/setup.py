@@ -35,7 +35,10 @@ def keygen() -> None:
 @click.command()
 @json_option
 def config(*, as_json: bool) -> None:
-    """Print each setting, its value and where that came from. Secrets are hidden."""
+    """Print each setting and where it came from.
+
+    Secrets are hidden.
+    """
     rows = describe(read_config())
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -53,10 +56,11 @@ def config(*, as_json: bool) -> None:
 @url_option
 @json_option
 def check(server: str | None, url: str | None, *, strict: bool, as_json: bool) -> None:
-    """Examine the store, the settings and the clocks, and say what to do; exit code 1 for a fault.
+    """Examine the set-up, and say what to do.
 
-    Looks at permissions and room of a session folder, at Redis' eviction policy, at the tables in
-    SQL, at signing keys, clocks, and variables that are no settings.
+    Looks at the health of the store, at permissions and room of a session folder, Redis' eviction
+    policy, the tables in SQL, signing keys, clocks, and variables that are no settings. Exit code
+    1 for a fault.
     """
     with _without_log():
         settings = read_config(url)

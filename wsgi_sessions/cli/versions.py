@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def versions() -> None:
-    """Look at version stamps, or make sessions stale by a bump."""
+    """Version stamps: look, or make sessions stale."""
 
 
 @versions.command()
