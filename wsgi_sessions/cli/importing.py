@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 def import_(
     source: str | None, *, allow_pickle: bool, dry_run: bool, url: str | None, as_json: bool
 ) -> None:
-    """Convert the stored sessions of another library, before their users come.
+    """Convert another library's stored sessions.
 
-    URL is as in WSGI_SESSIONS_IMPORT_FROM, which is the default. The old sessions stay as they are.
-    Safe to repeat: those that nobody has used since are brought up to date. Exit code 1 if some
-    were refused.
+    Best before their users come. URL is as in WSGI_SESSIONS_IMPORT_FROM, which is the default. The
+    old sessions stay as they are. Safe to repeat: those that nobody has used since are brought up
+    to date. Exit code 1 if some were refused.
     """
     config = read_config(url)
     source = source or config.import_from
