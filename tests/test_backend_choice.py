@@ -362,6 +362,24 @@ def test_a_program_of_its_own_is_nobodys_worker() -> None:
     assert server_of_this_process() is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
+def test_a_worker_that_gave_up_the_rights_of_its_server_knows_it() -> None:
+    """As under gunicorn's --user."""
+    program = """
+import os
+from multiprocessing import parent_process
+from wsgi_sessions.server_process import server_of_this_process
+if os.fork():
+    os.wait()
+else:
+    os.setuid(65534)
+    server = server_of_this_process()
+    print(server.pid == os.getppid(), server.is_alive())
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert found.stdout == b"True True\n"
+
+
 def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
     with open("/proc/self/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
