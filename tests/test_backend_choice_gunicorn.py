@@ -142,7 +142,7 @@ def test_workers_of_many_servers_agree(
     assert set(found) == {"redis", "file"}, "chance had no part in it"
 
 
-@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("options", [KINDS[0], pytest.param(["--preload"], marks=pytest.mark.soak)])
 def test_a_choice_outlives_all_workers_and_ends_with_the_server(
     redis: RedisServer, tmp_path: Path, options: list[str]
 ) -> None:
