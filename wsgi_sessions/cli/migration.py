@@ -32,10 +32,11 @@ _LINE_EVERY = 1000
 @click.option("--dry-run", "dry", is_flag=True, help="Change nothing, count what would be done.")
 @json_option
 def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) -> None:
-    """Bring all that is in the store FROM_URL into the store TO_URL.
+    """Bring all of one store into another.
 
-    While the application runs, it has to read through (WSGI_SESSIONS_MIGRATE_FROM). May be
-    interrupted and repeated. Other settings, such as the key prefix, are those of the environment.
+    Of the store FROM_URL into the store TO_URL. While the application runs, it has to read through
+    (WSGI_SESSIONS_MIGRATE_FROM). May be interrupted and repeated. Other settings, such as the key
+    prefix, are those of the environment.
     """
     config = _config(to_url)
     with _stores(_config(from_url).url, config) as (source, target), _progress(source) as progress:
