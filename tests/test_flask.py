@@ -24,7 +24,7 @@ from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from wsgi_sessions import ConfigurationError, StoreUnavailable, get_session
+from wsgi_sessions import ConfigurationError, Event, StoreUnavailable, get_session
 from wsgi_sessions.contrib.flask import WSGISessions
 from wsgi_sessions.contrib.flask_config import config_of, secrets_of
 from wsgi_sessions.contrib.flask_mapping import FlaskSession
@@ -768,6 +768,22 @@ def test_a_conflict_that_is_to_be_raised_is_a_409() -> None:
         assert client.get("/get").json == {"a": f"other{path[6]}"}
 
 
+def test_flask_handles_the_error_of_a_value_that_no_session_can_hold() -> None:
+    app = make()
+    app.register_error_handler(500, lambda error: ("own page", 500))
+
+    @app.get("/wrong")
+    def wrong() -> str:
+        session["list"] = []
+        session["list"].append(object())
+        return ""
+
+    client = app.test_client()
+    client.get("/set/a/1")
+    assert client.get("/wrong").text == "own page"
+    assert client.get("/get").json == {"a": "1"}
+
+
 def test_an_error_of_the_application_stores_nothing() -> None:
     app = make()
 
@@ -820,6 +836,25 @@ def test_flask_login_remembers() -> None:
     assert client.get_cookie("remember_token") is None
     assert client.get("/private").status_code == 401
     assert with_cookie(app, again).get("/private").status_code == 401
+
+
+def test_hooks_are_those_of_build() -> None:
+    """Here: what a user of Flask-Login worked on comes back after the next log-in."""
+    app = flask_app.create(
+        SECRET_KEY=SECRET, SESSIONS="builtins.id", WSGI_SESSIONS_CONTEXT_KEY="deal"
+    )
+    events: list[Event] = []
+    WSGISessions(app, on_event=events.append, may_access=lambda user, deal, _: user == "alice")
+    add_routes(app)
+    client = app.test_client()
+    client.get("/login/alice")
+    client.get("/set/deal/12")
+    client.get("/logout")
+    client.get("/clear")
+    assert "deal" not in client.get("/get").json  # type: ignore[operator]
+    client.get("/login/alice")
+    assert client.get("/get").json["deal"] == "12"  # type: ignore[index]
+    assert {"created", "context-restored"} <= {event.name for event in events}
 
 
 def test_all_sessions_of_a_user_are_ended() -> None:

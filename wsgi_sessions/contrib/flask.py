@@ -115,9 +115,11 @@ class WSGISessions(SessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Have it committed when the headers leave, or, if nobody else will, now.
 
-        Raises StoreUnavailable and the other `REFUSALS` in a ``session_transaction()``.
+        Raises UnserializableValue; in a ``session_transaction()`` StoreUnavailable and the other
+        `REFUSALS` too.
         """
         if isinstance(session, FlaskSession):
+            session.check()
             each = app.config.get("SESSION_REFRESH_EACH_REQUEST", True)
             session.renew("always" if each else "on change")
             if session.exchange is not None:

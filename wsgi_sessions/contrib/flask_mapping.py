@@ -178,6 +178,13 @@ class FlaskSession(SessionMixin):
         _ = self._session.lifetime  # an access: the response depends on it now
         self._transaction.renewal = renewal
 
+    def check(self) -> None:
+        """Raises UnserializableValue for what was put into a value that no session can hold.
+
+        The commit would too, but outside of Flask, whose error handlers would not see it.
+        """
+        _ = self._session.modified
+
     def _settle(self) -> None:
         """Just before a commit: what Flask's rules make of the changes."""
         draft = self._transaction.draft()
