@@ -7,6 +7,7 @@ Both stores are real. Somebody else's steps are put between those of the request
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,7 @@ class Worker:
         self.manager = SessionManager(self.backend, events=Events(events.append))
         importer = open_importer(theirs, Terms((b"dev",), 1800.0, 5.0, self._clock))
         self.records = Interrupted(importer.records)
-        self.importer = type(importer)(
-            importer.kind, importer.cookie, importer.verify, self.records, importer.read
-        )
+        self.importer = replace(importer, records=self.records)
         self.adoption = Adoption(self.manager, self.importer, until=DAY, clock=self._clock)
 
     def take(self, cookie: str) -> str | None:
@@ -286,6 +285,26 @@ def test_the_last_day_is_whole_and_the_last(stage: Stage, caplog: pytest.LogCapt
     assert stage.theirs.user(stage.cookie) == 7
     worker.now -= 1
     assert worker.take(stage.cookie) is not None
+
+
+def test_an_import_is_remembered_for_a_day_or_as_long_as_the_cookie_lives(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """After that the foreign record is gone, or the cookie too old; and nothing is left of it."""
+    cookie = flask_sites.in_cookie(PLAIN).login()
+    flask = Worker(f"file://{tmp_path}/b", "flask-cookie://?max_age=7d", stage.events)
+    flask.now = time.time()
+    for worker, taken, days in ((stage.a, stage.cookie, 1), (flask, cookie, 7)):
+        session_id = worker.take(taken)
+        assert session_id is not None
+        worker.log_out(session_id)
+        (key,) = worker.backend.iteration.keys()  # the receipt
+        record = worker.backend.sessions.load(key)
+        assert record is not None
+        end = min(worker.now + days * 86400, NOON + 12 * 3600)
+        assert end <= record.expires_at <= end + 3700
+        assert worker.manager.find(key) is None
+    flask.backend.close()
 
 
 # -- converted beforehand --------------------------------------------------------------------------

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.manager import SessionManager
 
 CLOCK_MARGIN = 3600.0
-"""Seconds for which receipts outlast the import, since the clocks of hosts may differ."""
+"""Seconds for which receipts are kept longer than is needed, since the clocks of hosts differ."""
 
 _log = logging.getLogger("wsgi_sessions.adoption")
 
@@ -115,7 +115,9 @@ class Adoption:
     def _adopt(self, name: str, route: Callable[[], str]) -> str | None:
         kind = self._importer.kind
         session_id = derived_id("import", kind, name)
-        receipt = Receipt(self._manager.backend.sessions, kind, name, self._end + CLOCK_MARGIN)
+        now = self._clock()
+        kept_until = min(self._end, now + self._importer.memory) + CLOCK_MARGIN
+        receipt = Receipt(self._manager.backend.sessions, kind, name, kept_until)
         # In this order. A record that is gone by now was imported or destroyed before the receipt
         # is read; a receipt that is not there yet is found by `claim`.
         imported = self._load(name, session_id, route)
@@ -125,7 +127,7 @@ class Adoption:
             snapshot = self._create(session_id, imported, route)
         if snapshot is None:
             return None
-        if not receipt.claim(birth(snapshot.envelope), self._clock()):
+        if not receipt.claim(birth(snapshot.envelope), now):
             self._manager.destroy(snapshot.key)
             return None
         self._manager.announce(snapshot)

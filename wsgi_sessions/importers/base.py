@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MAX_COOKIE_BYTES = 4096
 """Longer values are no cookie of a browser: they are not looked at, so that none costs much."""
 
+LATE_SAVES = 24 * 3600.0
+"""Seconds after which no request is under way that had read a foreign record before it was moved,
+here or in the former application, which may save it once more."""
+
 
 class Imported(NamedTuple):
     """What a foreign session held.
@@ -60,7 +64,8 @@ class Importer:
 
     `kind` names the library; with a record's name it identifies a foreign session. `verify` gives
     the record's name for a cookie value, or None if that cannot be one: it never raises, and asks
-    no store. `read` decodes a payload, or raises `ImportRefused`.
+    no store. `read` decodes a payload, or raises `ImportRefused`. `memory`: for how many seconds it
+    is to be remembered that a session was imported, since its cookie or record may come back.
     """
 
     kind: str
@@ -68,6 +73,7 @@ class Importer:
     verify: Callable[[str], str | None]
     records: ForeignRecords
     read: Callable[[bytes], Imported]
+    memory: float = LATE_SAVES
 
     def names(self, header: str | None) -> list[str]:
         """The different records that the cookies of a request name; most requests name none."""

@@ -125,7 +125,8 @@ def _open_flask_cookie(source: _Source, cookie: CookiePolicy, terms: Terms) -> I
         raise _fault(f"max_age must be {_MAX_AGE.allowed}") from None
     verify = flask_cookie.signed_part(_required(terms.secrets), max_age, terms.clock)
     records = flask_cookie.CookieRecords()
-    return Importer(flask_cookie.KIND, cookie, verify, records, flask_cookie.reader(terms.idle))
+    read = flask_cookie.reader(terms.idle)
+    return Importer(flask_cookie.KIND, cookie, verify, records, read, memory=max_age)
 
 
 class _Plan(NamedTuple):
