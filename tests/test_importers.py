@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -380,6 +381,23 @@ def test_two_different_cookies_are_nobodys(
     cookies = f"session={theirs.login()}; session={theirs.login()}"
     assert values(Browser(site.stack).get("/", cookie=cookies)) == {}
     assert site.names() == ["ambiguous"]
+
+
+def test_what_has_expired_there_is_not_imported(tmp_path: Path) -> None:
+    path = tmp_path / "django.db"
+    row = django_site.visit(django_site.on_sql("sqlite3", str(path)), "/login").cookie
+    assert row is not None
+    file = flask_sites.in_files(tmp_path / "theirs").login()
+    for url, header, days in (
+        (f"django+sqlite:///{path}", f"sessionid={row}", 14),
+        (f"flask-session+file://{tmp_path}/theirs", f"session={file}", 31),
+    ):
+        for day, is_there in ((days - 1, True), (days + 1, False)):
+            now = time.time() + day * 86400
+            terms = Terms((django_site.SECRET.encode(),), clock=lambda now=now: now)  # type: ignore[misc]
+            importer = open_importer(url, terms)
+            (name,) = importer.names(header)
+            assert (importer.records.load(name) is not None) is is_there
 
 
 # -- bounds ----------------------------------------------------------------------------------------
