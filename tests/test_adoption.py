@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import flask_sites
 import pytest
@@ -24,6 +24,7 @@ from wsgi_sessions.events import Event, Events
 from wsgi_sessions.identity import derived_id, store_key
 from wsgi_sessions.importers.urls import Terms, open_importer
 from wsgi_sessions.manager import SessionManager
+from wsgi_sessions.migration import copy
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -305,6 +306,23 @@ def test_an_import_is_remembered_for_a_day_or_as_long_as_the_cookie_lives(
         assert end <= record.expires_at <= end + 3700
         assert worker.manager.find(key) is None
     flask.backend.close()
+
+
+@pytest.mark.parametrize("leave", ["untouched", "moved"])
+def test_what_is_dead_stays_dead_in_another_store(
+    tmp_path: Path, leave: Literal["untouched", "moved"]
+) -> None:
+    cookie = flask_sites.in_cookie(PLAIN).login()
+    old, new = (Worker(f"file://{tmp_path}/{name}", "flask-cookie://", []) for name in "ab")
+    for worker in (old, new):
+        worker.now = time.time()
+    session_id = old.take(cookie)
+    assert session_id is not None
+    old.log_out(session_id)
+    copy(old.backend, new.backend, leave=leave)
+    assert new.take(cookie) is None
+    for worker in (old, new):
+        worker.backend.close()
 
 
 # -- converted beforehand --------------------------------------------------------------------------

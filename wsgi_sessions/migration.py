@@ -51,6 +51,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.mover import COPIED, Mover, Sight
+from wsgi_sessions.receipts import is_receipt
 from wsgi_sessions.serialization import open_sealed
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def _is_over(key: str, old: Sight) -> bool:
     if old.state != "live":
         return False
     try:
-        return ENDED in open_sealed(old.record.payload, key).marks
+        envelope = open_sealed(old.record.payload, key)
+        return ENDED in envelope.marks and not is_receipt(envelope)
     except (CorruptRecord, UnsupportedFormat):
         return False  # it is copied as it is: whoever opens it deals with that
 

@@ -58,6 +58,11 @@ class Receipt:
         return True
 
 
+def is_receipt(envelope: Envelope) -> bool:
+    """Whether this is what is left of an import, and not of a session: it is to be kept."""
+    return ENDED in envelope.marks and BIRTH in envelope.marks
+
+
 def birth(envelope: Envelope) -> bytes:
     """The birth token in a session or a receipt; empty if there is none."""
     mark = envelope.marks.get(BIRTH)
