@@ -18,16 +18,15 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import machine  # noqa: F401 - puts the tests' servers on the path
 import redis
+from redis_servers import RedisServer, available, free_port
 
 from wsgi_sessions import open_backend
 from wsgi_sessions.commit import Committer, Lifetimes, Pending
 from wsgi_sessions.events import Events
 from wsgi_sessions.merge import Assign
 from wsgi_sessions.serialization import encode
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from redis_servers import RedisServer, available, free_port
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
@@ -146,7 +145,7 @@ def bytes_per_session(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--json", action="store_true", help="for machines")
     options = parser.parse_args()

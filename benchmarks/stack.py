@@ -15,7 +15,9 @@ import tempfile
 from contextlib import ExitStack
 from typing import Any
 
-from cost import Call, awake, environ, machine, measure, spread
+from child import environ
+from machine import as_line, awake, machine
+from rounds import less, measure, spread, timer
 
 from wsgi_sessions import Config, build, get_session
 from wsgi_sessions.hooks import Hooks
@@ -83,6 +85,7 @@ class Visitor:
     def _request(self, path: str) -> None:
         self._phase = "before"
         request = environ(path, self._cookie)
+        request["wsgi.url_scheme"] = "https"
         request["HTTP_SEC_FETCH_MODE"], request["HTTP_SEC_FETCH_DEST"] = "navigate", "document"
         body = self.app(request, self._start_response)
         for _ in body:
@@ -123,7 +126,7 @@ def _same(session: Any, _: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--milliseconds", type=float, default=40.0, help="per stack and round")
     parser.add_argument("--folder", default=".", help="on the file system to measure")
@@ -144,14 +147,14 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         for visitor in visitors.values():
             stack.callback(visitor.app.close)
         counts = {name: _calls_of_a_page(visitor) for name, visitor in visitors.items()}
-        pages: dict[str, Call] = {name: visitor.page for name, visitor in visitors.items()}
+        pages = {name: timer(visitor.page) for name, visitor in visitors.items()}
         stack.enter_context(awake())
         figures = measure(pages, options.rounds, options.milliseconds / 1000)
     plain = figures["session"]
     return {
         name: {
-            "microseconds": spread(values),
-            "added": spread([mine - less for mine, less in zip(values, plain, strict=True)]),
+            "microseconds": spread(values)._asdict(),
+            "added": spread(less(values, plain))._asdict(),
             "store calls": counts[name],
         }
         for name, values in figures.items()
@@ -166,7 +169,7 @@ def _calls_of_a_page(visitor: Visitor) -> dict[str, int]:
 
 
 def _as_text(report: dict[str, Any]) -> str:
-    lines = [", ".join(f"{name} {value}" for name, value in report["machine"].items()), ""]
+    lines = [as_line(report["machine"]), ""]
     lines.append(f"{'':28}{'µs':>9}{'added, min':>12}{'median':>9}{'max':>9}   store calls")
     for name, row in report["stacks"].items():
         added, calls = row["added"], row["store calls"]

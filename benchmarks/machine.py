@@ -1,0 +1,80 @@
+"""The machine that figures belong to: what it is, and how to keep it awake while measuring."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import wsgi_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the servers that tests use too
+
+COMPARED = (
+    "redis",
+    "hiredis",
+    "gunicorn",
+    "SQLAlchemy",
+    "psycopg",
+    "Flask",
+    "Flask-Session",
+    "cachelib",
+    "Beaker",
+    "Django",
+    "pyramid",
+    "pyramid-session-redis",
+    "secure-cookie",
+)
+
+
+def machine(folder: str) -> dict[str, str]:
+    """What the figures belong to."""
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False
+    )
+    return {
+        "wsgi_sessions": wsgi_sessions.__version__,
+        "python": platform.python_version(),
+        **{name: found for name in COMPARED if (found := installed(name)) is not None},
+        "kernel": platform.release(),
+        "processors": str(len(os.sched_getaffinity(0))),
+        "file system": kind.stdout.strip(),
+    }
+
+
+def installed(distribution: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """Keep every processor from sleeping, with work that gives way to any other (SCHED_IDLE).
+
+    A processor that has gone to sleep between a request and its reply takes longer to wake up than
+    the reply takes to make. That hides what is compared, and differs from moment to moment.
+    """
+    spin = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+    spinners = [subprocess.Popen([sys.executable, "-c", spin]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+
+
+def as_line(facts: dict[str, str]) -> str:
+    """The facts for people."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
