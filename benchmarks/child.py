@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ class Child:
             env={**os.environ, **place.environ(), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # its exceptions are results: see `Answer`
             text=True,
         )
 
@@ -70,6 +72,12 @@ class Child:
         """See `contention.contend`."""
         found: dict[str, Any] = self._ask("contend", writers, seconds)
         return found
+
+    def has_answered(self, seconds: float) -> bool:
+        """Wait for an answer to what was begun; whether there is one by then."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        return bool(ready)
 
     def begin(self, *command: Any) -> None:
         """Say what to do, and do not wait; see `finish`."""

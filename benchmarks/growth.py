@@ -31,10 +31,8 @@ PATHS = ("/read", "/write")
 PEERS = (
     "secure-cookie, files",
     "Django, files",
-    "Beaker, files",
     "Flask-Session, cachelib",
     "pyramid_session_redis, Redis",
-    "Flask-Session, Redis",
 )
 SQL = ("sqlite", "postgresql")
 
@@ -184,12 +182,14 @@ def _by_size(contestants: Sequence[Contestant], place: Place, extent: Extent) ->
     rows: dict[str, Any] = {one.name: {} for one in contestants}
     with ExitStack() as stack:
         timers = {}
-        for one in contestants:
-            for size in SIZES:
-                progress(f"sizes: {one.name}, {size} bytes")
-                child = stack.enter_context(Child(one.name, place))
-                child.log_in(FEW, size=size)
-                timers.update({f"{one.name} {size} {path}": child.timer(path) for path in PATHS})
+        every = [(one, size, Child(one.name, place)) for one in contestants for size in SIZES]
+        for _, _, child in every:
+            stack.callback(child.close)
+        for one, size, child in every:
+            progress(f"sizes: {one.name}, {size} bytes")
+            stack.enter_context(child)
+            child.log_in(FEW, size=size)
+            timers.update({f"{one.name} {size} {path}": child.timer(path) for path in PATHS})
         figures = measure(timers, extent.rounds, 0.015, warm_up=FEW)
     for key, values in figures.items():
         name, its_size, path = key.rsplit(" ", 2)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
 
 LINK, RENAME, UNLINK = "?link,linkat", "?rename,renameat,?renameat2", "?unlink,unlinkat"
@@ -30,13 +32,17 @@ class Strace:
 
     `calls` are system calls, separated by commas, each with a "?" in front if not every
     architecture has it. `action` is what happens to them: ``error=EIO`` or ``signal=SIGKILL``, with
-    ``:when=2`` to the second one only. `path` limits it to calls on this path or its descriptors.
+    ``:when=2`` to the second one only. `path` limits it to calls on this path (or these) or its
+    descriptors.
     """
 
-    def __init__(self, pid: int, calls: str, action: str, *, path: str | None = None) -> None:
+    def __init__(
+        self, pid: int, calls: str, action: str, *, path: str | Sequence[str] | None = None
+    ) -> None:
         fd, self._report = tempfile.mkstemp(prefix="ws-strace-")
         os.close(fd)
-        only = [] if path is None else ["-P", path]
+        paths = [path] if isinstance(path, str) else path or ()
+        only = [word for one in paths for word in ("-P", one)]
         tamper = ["-e", f"trace={calls}", "-e", f"inject={calls}:{action}"]
         self._process = subprocess.Popen(
             ["strace", "-f", "-o", self._report, "-p", str(pid), *only, *tamper],
