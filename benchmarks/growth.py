@@ -137,6 +137,7 @@ def _compare(growing: Growing, path: str, extent: Extent) -> dict[str, Any]:
         many.append(growing.many.latencies(path, extent.requests))
     every = [latency for latencies in many for latency in latencies]
     return {
+        f"p50 µs of {FEW}": percentile([one for each in few for one in each], 0.5) * 1e6,
         "p50 µs": percentile(every, 0.5) * 1e6,
         "p99 µs": percentile(every, 0.99) * 1e6,
         **{f"x {FEW} at p{p}": _ratio(many, few, p / 100)._asdict() for p in (50, 99)},

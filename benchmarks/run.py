@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import capacity_text
 import contention
 import faults
 import growth
@@ -89,7 +90,9 @@ def main() -> None:
     parser.add_argument("--pictures", default=PICTURES, metavar="FOLDER")
     parser.add_argument("--json", action="store_true", help="print results for machines")
     parser.add_argument("--show", action="store_true", help="measure nothing, draw what is kept")
-    parser.add_argument("--readme", action="store_true", help="put what is kept into README.md")
+    parser.add_argument(
+        "--readme", action="store_true", help="put what is kept into README.md and CAPACITY.md"
+    )
     parser.add_argument("--selftest", action="store_true", help="does every contestant work?")
     options = parser.parse_args()
     if options.selftest:
@@ -100,6 +103,7 @@ def main() -> None:
     pictures.write_all(results, options.pictures)
     if options.readme:
         insert(results)
+        capacity_text.write(results)
     print(json.dumps(results, indent=2) if options.json else as_text(results))
 
 
@@ -168,17 +172,21 @@ def selftest(folder: str) -> int:
         taking_part, left_out = present(here)
         for one in taking_part:
             if one.kind in ("ours", "peer"):
-                problem = _problem(one.name, here)
-                failed += problem is not None
-                print(f"{one.name}: {problem or 'keeps its session'}")
+                found = problem(one.name, here)
+                failed += found is not None
+                print(f"{one.name}: {found or 'keeps its session'}")
         for name, reason in left_out.items():
             print(f"{name}: left out: {reason}")
     return failed
 
 
-def _problem(name: str, here: Place) -> str | None:
+def problem(name: str, here: Place) -> str | None:
+    """What is wrong with a contestant, or None: it keeps its session, and ends it."""
     with Child(name, here) as child:
-        child.log_in(1)
+        try:
+            child.log_in(1)
+        except RuntimeError as error:
+            return str(error)
         for path in ("/null", "/read", "/write", "/append", "/increment", "/key"):
             answer = child.request(path, item=3)
             if answer.body != "ok":

@@ -41,17 +41,28 @@ def run(contestant: Contestant, place: Place, expired: int) -> dict[str, Any]:
         progress(f"sweep: {contestant.name}")
         child.begin("latencies", "/read", max(REQUESTS, expired // 20), PAUSE)
         began = time.perf_counter()
-        swept = Sweeper(backend, interval=3600).sweep()
+        sweeper = Sweeper(backend, interval=3600)
+        swept = sweeper.sweep()
         seconds = time.perf_counter() - began
         during: list[float] = child.finish()
+        scan = min(_seconds_of_a_sweep(sweeper) for _ in range(5))
         backend.close()
     return {
         "stored": expired + LIVE,
         "removed": swept.expired,
         "seconds": seconds,
+        "µs per removed": (seconds - scan) / max(1, swept.expired) * 1e6,
+        "µs per live": scan / LIVE * 1e6,
         "before": _parts(before),
         "during": _parts(_while(during, seconds)),
     }
+
+
+def _seconds_of_a_sweep(sweeper: Sweeper) -> float:
+    """Of one that finds live sessions only."""
+    began = time.perf_counter()
+    sweeper.sweep()
+    return time.perf_counter() - began
 
 
 def _while(latencies: Sequence[float], seconds: float) -> Sequence[float]:

@@ -50,10 +50,10 @@ def _traced(child: Child, path: str) -> dict[str, float]:
         time.sleep(0.05)
         tracer.send_signal(signal.SIGINT)
         tracer.communicate()
-        return _parse(Path(report.name).read_text())
+        return parse(Path(report.name).read_text())
 
 
-def _parse(report: str) -> dict[str, float]:
+def parse(report: str) -> dict[str, float]:
     """Lines such as ``  3.10  0.000101   0   400       12 openat``."""
     found = {}
     for calls, name in re.findall(
