@@ -116,9 +116,9 @@ def _where_each_stops(results: Mapping[str, Any]) -> list[str]:
     if point is not None:
         by_memory = assumed.redis_memory / point.bytes_each
         by_commands = assumed.redis_commands * 0.5 / capacity.commands_per_second(1)
-        why = "memory" if by_memory < by_commands else "commands"
+        why, most = min(("memory", by_memory), ("commands", by_commands), key=lambda one: one[1])
         lines += [
-            f"- **Redis with a replica**: up to some {roughly(min(by_memory, by_commands))} sessions",
+            f"- **Redis with a replica**: up to some {roughly(most)} sessions",
             f"  ({why} decide), where the last writes before a failover may be lost.",
             "- **Redis Cluster**: beyond that. Each shard is a Redis as above; sessions share",
             "  nothing, so it grows by shards.",
@@ -126,8 +126,8 @@ def _where_each_stops(results: Mapping[str, Any]) -> list[str]:
     if capacity.measured(results, "PostgreSQL") is not None:
         most = assumed.postgresql_writes / capacity.writes_per_second(1)
         lines += [
-            f"- **PostgreSQL**: up to some {roughly(most)} sessions by writes; where no acknowledged",
-            "  write may be lost, or where it is there anyway.",
+            f"- **PostgreSQL**: up to some {roughly(most)} sessions by writes; where no",
+            "  acknowledged write may be lost, or where it is there anyway.",
         ]
     return lines
 
@@ -138,15 +138,17 @@ def _assumption_lines() -> list[str]:
     return [
         "## Assumptions",
         "",
-        f"- A session has {a.requests:g} requests, {a.pause:g} s apart; {100 * a.written:g} % of them",
-        f"  change it. It ends {a.idle_lifetime / HOUR:g} h after the last. Its data are those of the",
-        f"  benchmark: some 100 bytes. The busiest hour has {a.peak:g} times the mean.",
+        f"- A session has {a.requests:g} requests, {a.pause:g} s apart; {100 * a.written:g} %",
+        f"  of them change it. It ends {a.idle_lifetime / HOUR:g} h after the last. Its data are",
+        f"  those of the benchmark: some 100 bytes. The busiest hour has {a.peak:g} times",
+        "  the mean.",
         "- Live sessions = arrivals per second x (time in use + idle lifetime): with",
         f"  {million:,} live ones that is {rate:,.0f} requests/s on average.",
-        f"- One Redis process: {a.redis_commands:,.0f} commands/s, half of which is planned with, and",
-        f"  {in_bytes(a.redis_memory)}; {100 * a.redis_spare:g} % of memory is kept for",
+        f"- One Redis process: {a.redis_commands:,.0f} commands/s, half of which is planned",
+        f"  with, and {in_bytes(a.redis_memory)}; {100 * a.redis_spare:g} % of memory is kept for",
         "  copy-on-write.",
-        f"- A node is taken for dead after {a.detection:g} s; a replica lags by {1000 * a.lag:g} ms.",
+        f"- A node is taken for dead after {a.detection:g} s; a replica lags by",
+        f"  {1000 * a.lag:g} ms.",
         f"- One PostgreSQL: {a.postgresql_writes:,.0f} short write transactions/s;",
         f"  {a.postgresql_bloat:g} times the space between two vacuums; {a.wal:g} bytes of log per",
         "  byte of row.",

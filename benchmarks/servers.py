@@ -37,7 +37,7 @@ class Server:
             app="servers:create()",
             environ=environ,
             workers=WORKERS,
-            threads=threads,
+            options=("--threads", str(threads)) if worker_class == "gthread" else (),
         )
         self.port = self._gunicorn.port
 
