@@ -46,7 +46,8 @@ _TESTS = Path(__file__).parent
 class GunicornServer:
     """One gunicorn with an application on a store, and the processes that belong to it.
 
-    `app` is what gunicorn is asked to load, `environ` are further variables for the workers,
+    `app` is what gunicorn is asked to load, `environ` are further variables for the workers
+    (None: not to be set),
     `options` further words of its command line.
     """
 
@@ -57,7 +58,7 @@ class GunicornServer:
         url: str | None = None,
         workers: int = 3,
         app: str = "race_app:create()",
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str | None] | None = None,
         options: Sequence[str] = (),
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ws-gunicorn-"))
@@ -159,7 +160,7 @@ class GunicornServer:
             return subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", *self._arguments(listener.fileno())],
                 cwd=self.folder,  # not the project's: python -m looks for modules there first
-                env={**os.environ, **self._environ},
+                env={k: v for k, v in {**os.environ, **self._environ}.items() if v is not None},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -262,6 +263,10 @@ class Browser:
     def twin(self) -> Browser:
         """Another browser with the same cookie."""
         return Browser(self._port, self.cookie, self.headers)
+
+    def move_to(self, server: GunicornServer) -> None:
+        """Ask another server from now on, with the same cookie."""
+        self._port = server.port
 
     @property
     def key(self) -> str:

@@ -166,10 +166,10 @@ class _Copier:
         """What is to be done with a session."""
         if _is_over(key, old):
             return "gone"
-        if new.state == "live":
-            return "refreshed" if _changed_at(key, new) < _changed_at(key, old) else "kept"
         if old.state == "moved":
             return "moved" if new.state == "pending" else "gone"
+        if new.state == "live":
+            return "refreshed" if _changed_at(key, new) < _changed_at(key, old) else "kept"
         if new.state == "absent" and key in self._copied_before:
             return "destroyed"
         if self._leave == "moved" or old.state != "live" or new.state == "claimed":

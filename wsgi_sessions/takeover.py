@@ -15,9 +15,9 @@ locks, leases       of the new store alone
 expired sessions    deleted in both stores
 ==================  ================================================================================
 
-What it costs: nothing for a session that has moved, but a call of the old store for a log-out, and
-for the version stamps of a page. If the old store is down, sessions that have moved go on; what
-needs the old one is answered 503, never as anonymous.
+What it costs: nothing for a session that has moved, but a call of the old store for a log-in, for
+a log-out, and for the version stamps of a page. If the old store is down, sessions that have moved
+go on; what needs the old one is answered 503, never as anonymous.
 
 **While some workers still use the old store alone**, as in a rolling deploy: no update is lost
 silently, and no session is doubled. There, a session that has moved is answered 503 for ten minutes
@@ -41,6 +41,7 @@ from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
+    SessionExists,
     SessionGone,
     UnsupportedFormat,
     VersionConflict,
@@ -121,7 +122,10 @@ class TakeoverStore:
         self._old = mover.old.sessions
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
-        """See `SessionStore.create`. The old store is not asked: an id is never used again."""
+        """See `SessionStore.create`. What the old store has counts: not every key is random, such
+        as that of a receipt of `wsgi_sessions.receipts`."""
+        if self._old.load(key) is not None and self._mover.take(key) is not None:
+            raise SessionExists("a record is there already; create it under a fresh id")
         self._new.create(key, payload, expires_at)
 
     def load(self, key: str) -> Record | None:
