@@ -369,7 +369,7 @@ def test_a_move_that_is_killed_again_and_again_loses_nothing(
     ids = [begin(source, n=n) for n in range(300)]
     rng = random.Random(5)
     ends = []
-    for _ in range(6):
+    for _ in range(4):
         command = [sys.executable, "-c", _MOVER, url, redis_url, prefix]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -460,7 +460,7 @@ def test_the_recipe_does_what_it_says(tmp_path: Path, redis_url: str) -> None:
     common = {"WSGI_SESSIONS_KEY_PREFIX": prefix}
     own_secret: dict[str, str | None] = {"WSGI_SESSIONS_SECRET_KEYS": None}
     with GunicornServer(
-        worker_class="gthread", url=f"file://{folder}", environ={**common, **own_secret}
+        worker_class="gthread", workers=1, url=f"file://{folder}", environ={**common, **own_secret}
     ) as server:
         browsers = [server.browser() for _ in range(2)]
         for browser in browsers:
@@ -469,6 +469,7 @@ def test_the_recipe_does_what_it_says(tmp_path: Path, redis_url: str) -> None:
     used, unused = browsers
     with GunicornServer(
         worker_class="gthread",
+        workers=1,
         url=reading.pop("WSGI_SESSIONS_URL"),
         environ={**common, **own_secret, **reading},
     ) as server:
@@ -481,7 +482,10 @@ def test_the_recipe_does_what_it_says(tmp_path: Path, redis_url: str) -> None:
     assert step("3") == ["unset WSGI_SESSIONS_MIGRATE_FROM"]
     del reading["WSGI_SESSIONS_MIGRATE_FROM"]
     with GunicornServer(
-        worker_class="gthread", url=redis_url, environ={**common, **own_secret, **reading}
+        worker_class="gthread",
+        workers=1,
+        url=redis_url,
+        environ={**common, **own_secret, **reading},
     ) as server:
         for browser in (used, unused):
             browser.move_to(server)
