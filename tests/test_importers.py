@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 import time
 from datetime import date
@@ -21,6 +22,8 @@ from wsgi_client import Browser, Response
 
 from wsgi_sessions import Config, ConfigurationError, Event, build, get_session
 from wsgi_sessions.cookies import CookiePolicy
+from wsgi_sessions.errors import ImportRefused
+from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.flask_cookie import untag
 from wsgi_sessions.importers.urls import Terms, open_importer
 
@@ -267,6 +270,61 @@ def test_the_expiry_that_django_was_told(
     assert cookie is not None
     ours = move(f"django+{end_to_end_redis.url}")
     assert seen(ours.browser(cookie, "sessionid").get("/"))[2] == lifetime
+
+
+@pytest.mark.parametrize(
+    ("expiry", "lifetime"),
+    [
+        (None, 1800.0),
+        (0, None),
+        (-1, None),
+        (0.5, None),
+        (float("nan"), None),
+        (float("inf"), 315360000.0),
+        (10**400, 315360000.0),
+        ("1970-01-01T00:10:00+00:00", 500.0),
+        ("1970-01-01T00:10:00", 500.0),
+        ("1960-01-01T00:00:00+00:00", 1.0),
+        ("9999-12-31T23:59:59+00:00", 1800.0),
+    ],
+)
+def test_any_expiry_is_a_lifetime_that_a_cookie_can_have(
+    expiry: object, lifetime: float | None
+) -> None:
+    assert django.lifetime(1800.0, lambda: 100.0, 1800.0)(expiry) == lifetime
+
+
+@pytest.mark.parametrize("expiry", ["soon", "", [], {"a": 1}])
+def test_what_is_no_expiry_is_refused(expiry: object) -> None:
+    with pytest.raises(ImportRefused):
+        django.lifetime(1800.0, lambda: 100.0, None)(expiry)
+
+
+@pytest.mark.parametrize("text", ["", "[1", '{" u": 5}', '{" di": 5}', '{" b": "A"}', "[" * 9000])
+def test_a_signed_cookie_of_nonsense_is_refused(text: str) -> None:
+    payload = base64.urlsafe_b64encode(text.encode()).rstrip(b"=")
+    for body in (payload, b"." + payload):
+        with pytest.raises(ImportRefused):
+            flask_cookie.reader(1800.0)(body)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xc1",
+        b"\x81",
+        b"\x81\xa1a",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x81\xa1a" + b"\x91" * 9000,
+        b"\x81\xa1a\xd7\xff" + b"\xff" * 8,  # a time out of range
+    ],
+)
+def test_a_damaged_record_is_refused(payload: bytes) -> None:
+    with pytest.raises(ImportRefused):
+        flask_session.reader(1800.0, None)(payload)
 
 
 def test_a_row_that_another_key_signed_is_refused(

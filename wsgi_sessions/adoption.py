@@ -121,7 +121,7 @@ class Adoption:
         # In this order. A record that is gone by now was imported or destroyed before the receipt
         # is read; a receipt that is not there yet is found by `claim`.
         imported = self._load(name, session_id, route)
-        is_new = receipt.birth() is None
+        is_new = imported is not None and receipt.birth() is None
         snapshot = self._manager.load(session_id)
         if snapshot is None and imported is not None and is_new:
             snapshot = self._create(session_id, imported, route)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 KIND = "django"
 NAME = re.compile(r"[a-z0-9]{32}", re.ASCII)
 _SALT = b"django.contrib.sessions.SessionStore" + b"signer"
+LONGEST = 3650 * 86400
+"""Seconds; a lifetime is a setting of ours too, and no longer there."""
 _PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
 
 
@@ -79,7 +81,7 @@ def lifetime(
         if expiry is None:
             return default
         if isinstance(expiry, (int, float)):
-            return float(expiry) if expiry >= 1 else None
+            return float(min(expiry, LONGEST)) if expiry >= 1 else None
         left = _moment(expiry) - clock()
         return min(max(left, 1.0), idle)
 
@@ -89,9 +91,9 @@ def lifetime(
 def _moment(expiry: object) -> float:
     try:
         at = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
-    except ValueError:
+        return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
         raise ImportRefused("its _session_expiry is no time") from None
-    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _signature(key: bytes, signed: bytes) -> bytes:

@@ -73,7 +73,7 @@ def reader(idle: float) -> Callable[[bytes], Imported]:
     def read(payload: bytes) -> Imported:
         try:
             data = untag(json.loads(unpack(payload.decode("ascii"))))
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ImportRefused(f"it does not decode ({type(error).__name__})") from None
         permanent = isinstance(data, dict) and data.get("_permanent")
         return Imported(data, idle if permanent else None)

@@ -79,7 +79,7 @@ def _decoded(payload: bytes, unpickle: Callable[[bytes], object] | None) -> Any:
             return msgspec.json.decode(payload)
         if _is_msgpack_map(payload):
             return msgspec.msgpack.decode(payload)
-    except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise ImportRefused(f"it does not decode ({type(error).__name__})") from None
     if unpickle is None:
         raise ImportRefused(_PICKLED)
