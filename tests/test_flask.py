@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import closing
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum, IntEnum
 from functools import partial
@@ -43,9 +44,21 @@ SHORT = "dev"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Files, where nothing else is said; and all that was opened is closed."""
     monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
     monkeypatch.setenv("WSGI_SESSIONS_SWEEP_INTERVAL", "off")
+    made: list[tuple[WSGISessions, Flask]] = []
+    init_app = WSGISessions.init_app
+
+    def init(interface: WSGISessions, app: Flask) -> None:
+        init_app(interface, app)
+        made.append((interface, app))
+
+    monkeypatch.setattr(WSGISessions, "init_app", init)
+    yield
+    for interface, app in made:
+        interface.close(app)
 
 
 def make(**config: Any) -> Flask:
@@ -495,6 +508,22 @@ def test_permanent_sessions_are_renewed_at_each_request(each: bool) -> None:
     assert ("Vary" in response.headers) == each
 
 
+@pytest.mark.parametrize("each", [True, False])
+def test_reading_moves_the_expiry_only_if_each_request_renews(each: bool) -> None:
+    app = make(SESSION_REFRESH_EACH_REQUEST=each, PERMANENT_SESSION_LIFETIME=3600)
+    client = app.test_client()
+    client.get("/set/a/1")
+    client.get("/permanent/yes")
+    interface: Any = app.session_interface
+    manager = interface.manager(app)
+    key = store_key(cookie_of(client).partition(".")[0])
+    before = manager.find(key).expires_at
+    now = manager._clock() + 1800
+    manager._clock = lambda: now
+    client.get("/get")
+    assert (manager.find(key).expires_at > before + 1000) == each
+
+
 # -- ways in ---------------------------------------------------------------------------------------
 
 
@@ -910,12 +939,12 @@ def test_gunicorn_s_workers_share_the_sessions() -> None:
 def test_from_flask_session_by_configuration_only() -> None:
     """One application, two configurations, one Redis: what differs is what is lost."""
     require(available())
-    with RedisServer() as redis:
+    with RedisServer() as redis, closing(redis.client()) as connection:
         theirs = flask_app.create(
             SECRET_KEY=SECRET,
             SESSIONS="flask_session.Session",
             SESSION_TYPE="redis",
-            SESSION_REDIS=redis.client(),
+            SESSION_REDIS=connection,
         )
         ours = flask_app.create(
             SECRET_KEY=SECRET, SESSIONS=OURS, SESSION_PERMANENT=True, WSGI_SESSIONS_URL=redis.url
@@ -997,6 +1026,7 @@ def test_the_readme_s_application_moves_by_its_settings_only(
             assert newcomer.post("/cart/cup").json == ["tea", "cup"], when
             if when == "before":
                 loyal = cookie_of(newcomer)
+                app.config["SESSION_REDIS"].close()
         moved = with_cookie(app, loyal).post("/cart/pot")
         assert moved.json == ["tea", "cup", "pot"], "still logged in, with the old cookie"
         assert "Expires" in attributes(moved)

@@ -94,6 +94,15 @@ class WSGISessions(SessionInterface):
             raise RuntimeError("there are no sessions: SECRET_KEY is not set")
         return stack.manager
 
+    def close(self, app: Flask) -> None:
+        """Stop what runs in the background for this application, and close the store's connections.
+
+        Processes that end need not call it; tests had better. The next request opens all anew.
+        """
+        served = app.extensions.get(EXTENSION)
+        if isinstance(served, ServedApp):
+            served.close()
+
     def open_session(self, app: Flask, request: Request) -> SessionMixin | None:
         """The session of a request; None without a secret. Nothing is read yet."""
         served = self._served(app)
@@ -163,6 +172,13 @@ class ServedApp:
                     self._adopt()
                     self._adopted = wanted
         return self._stack if self._has_secret else None
+
+    def close(self) -> None:
+        """See `WSGISessions.close`."""
+        with self._lock:
+            stack, self._stack, self._adopted = self._stack, None, None
+        if stack is not None:
+            stack.close()
 
     def transaction(self, environ: WSGIEnvironment) -> Any:
         """The transaction of a request that came by way of the stack and is under way, or None."""
