@@ -35,6 +35,7 @@ from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores import file_system
 from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import FileStore, open_files
+from wsgi_sessions.stores.file_records import RecordFiles
 from wsgi_sessions.stores.file_slots import blank_slot, pack_file, pack_slot, parse, place
 from wsgi_sessions.stores.memory import open_memory
 from wsgi_sessions.sweeper import CHUNK, Sweeper
@@ -133,6 +134,27 @@ def test_a_torn_write_leaves_the_record_before_it(store: FileStore) -> None:
         path.write_bytes(whole[:start] + torn[:length] + whole[start + length :])
         assert store.load(KEY) == NEW
         assert store.save(KEY, b"next", FUTURE, expected_version=2) == 3
+
+
+def test_a_sweep_in_chunks_goes_around_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(str(tmp_path / "s"), clock=lambda: FUTURE)
+    for number in range(300):
+        expires_at = FUTURE - 1 if number % 2 else FUTURE + 100
+        store.create(store_key(f"id-{number}"), b"x", expires_at)
+    looked = []
+    judge = RecordFiles.delete_if_expired
+
+    def counted(files: RecordFiles, key: str) -> bool:
+        looked.append(key)
+        return judge(files, key)
+
+    monkeypatch.setattr(RecordFiles, "delete_if_expired", counted)
+    chunks = [store.delete_expired(10) for _ in range(16)]
+    assert chunks == [10] * 15 + [0]
+    # The last call looks at the 150 live ones again, to see that nothing is left.
+    assert len(looked) <= 300 + 150 + 16 * 4
 
 
 @pytest.mark.parametrize("is_newest", [False, True])

@@ -86,6 +86,7 @@ class FileStore:
         self.folder = os.path.abspath(folder)
         owners = _prepare(self.folder)
         self._clock = clock
+        self._swept_up_to = ""
         self._quarantine = QuarantineFolder(self.folder)
         self._files = RecordFiles(
             self.folder, owners, self._quarantine, fsync=fsync, timeout=timeout, clock=clock
@@ -137,8 +138,10 @@ class FileStore:
     def delete_expired(self, limit: int) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         deleted = 0
-        for key in self._files.all_keys():
+        # From where the last call ended: a sweep goes around once, however many calls it takes.
+        for key in self._files.all_keys(self._swept_up_to):
             if deleted == limit:
+                self._swept_up_to = key
                 break
             deleted += self._files.delete_if_expired(key)
         return deleted

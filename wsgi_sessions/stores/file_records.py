@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
@@ -70,9 +71,12 @@ class RecordFiles:
         self._marker = marker_of(folder)
         self._sessions = os.path.join(folder, "sessions")
 
-    def all_keys(self) -> Iterator[str]:
-        """The key of every file, live or not."""
-        for shard in sorted(os.listdir(self._sessions)):
+    def all_keys(self, first: str = "") -> Iterator[str]:
+        """The key of every file, live or not, folder by folder; once around, from the folder of
+        `first` on."""
+        shards = sorted(os.listdir(self._sessions))
+        begin = bisect_left(shards, first[:2])
+        for shard in shards[begin:] + shards[:begin]:
             try:
                 names = os.listdir(os.path.join(self._sessions, shard))
             except (FileNotFoundError, NotADirectoryError):
