@@ -112,7 +112,7 @@ class Meeting:
 def meeting() -> Iterator[Meeting]:
     meeting = Meeting(postgresql_url())
     yield meeting
-    meeting.backend.close()
+    meeting.engine.dispose()
 
 
 LOCK = "SELECT * FROM wsgi_sessions_claims WHERE key = %(key)s FOR UPDATE"
