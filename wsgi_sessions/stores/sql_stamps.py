@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from wsgi_sessions.stores.sql_connection import executor
+from wsgi_sessions.stores.sql_schema import versions
 from wsgi_sessions.stores.sql_table import OWN_TABLE
 from wsgi_sessions.stores.sql_versions import bump_version, read_history, read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
 
     from wsgi_sessions.stores.base import Bump
     from wsgi_sessions.stores.sql_connection import Execute
@@ -34,7 +37,15 @@ class SqlStamps:
         return self._read(lambda execute: read_versions(execute, OWN_TABLE, scopes))
 
     def bump(self, scope: str, *, least: int = 0) -> int:
-        return self._engine.run("bump", None, lambda c: bump_version(c, scope, least=least))
+        row = {"scope": OWN_TABLE.row_of(scope), "version": 0}
+        first = self._engine.insert_if_absent(versions, row)
+
+        def work(connection: Connection) -> int:
+            if self._engine.dialect in ("mysql", "mariadb"):  # see `sql_versions`
+                connection.execute(first)
+            return bump_version(connection, scope, least=least)
+
+        return self._engine.run("bump", None, work)
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
         if limit < 1:
