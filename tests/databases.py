@@ -1,18 +1,24 @@
-"""Real SQL databases for tests: SQLite in a file, and a PostgreSQL server of the tests' own."""
+"""Real SQL databases for tests: SQLite in a file, a PostgreSQL server of the tests' own, and a
+MariaDB server where there is one."""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import getpass
 import itertools
+import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psycopg
+from redis_servers import wait_until
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -95,6 +101,43 @@ def shared_postgresql() -> str:
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(postgresql())
+
+
+def has_mariadb() -> bool:
+    """Whether this machine has a MariaDB server on PATH, and its driver."""
+    programs = ("mariadbd", "mariadb-install-db")
+    return all(map(shutil.which, programs)) and find_spec("pymysql") is not None
+
+
+@functools.cache
+def shared_mariadb() -> str:
+    """The socket of a MariaDB server that the tests of one process share; it ends with it."""
+    folder = tempfile.mkdtemp(prefix="ws-mariadb-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    base = os.path.dirname(os.path.dirname(os.path.realpath(str(shutil.which("mariadbd")))))
+    options = ["--no-defaults", f"--basedir={base}", f"--datadir={folder}/data"]
+    options.append(f"--user={getpass.getuser()}")
+    install = ["mariadb-install-db", *options, "--auth-root-authentication-method=normal"]
+    subprocess.run(install, check=True, capture_output=True)
+    address = f"{folder}/socket"
+    server = subprocess.Popen(
+        ["mariadbd", *options, f"--socket={address}", "--skip-networking"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    atexit.register(server.wait)  # in reverse order
+    atexit.register(server.terminate)
+    wait_until(lambda: server.poll() is not None or os.path.exists(address), "MariaDB", 60)
+    return address
+
+
+def new_mariadb() -> str:
+    """The URL of a new database on the shared MariaDB server."""
+    name, address = f"test{next(_numbers)}", shared_mariadb()
+    engine = create_engine(f"mariadb+pymysql://root@/?unix_socket={address}", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return f"mariadb://root@/{name}?unix_socket={address}"
 
 
 def new_database(server: str) -> Database:

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from wsgi_sessions.stores.sql import migrate_schema
+from wsgi_sessions.stores.sql_connect import parse_sql_url
 from wsgi_sessions.stores.sql_schema import metadata, schema
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.takeover import read_through
@@ -56,6 +57,11 @@ def _postgresql(_: Path) -> Iterator[str]:
     yield postgresql_url()
 
 
+@contextmanager
+def _mariadb(_: Path) -> Iterator[str]:
+    yield mariadb_url()
+
+
 def sqlite_url(folder: Path) -> str:
     """A new SQLite database with the tables of the store."""
     url = databases.sqlite(folder).url
@@ -66,6 +72,13 @@ def sqlite_url(folder: Path) -> str:
 def postgresql_url() -> str:
     """A new PostgreSQL database with the tables of the store, on the shared server."""
     url = databases.new_database(databases.shared_postgresql()).address
+    migrate_schema(url)
+    return url
+
+
+def mariadb_url() -> str:
+    """A new MariaDB database with the tables of the store, on the shared server."""
+    url = databases.new_mariadb()
     migrate_schema(url)
     return url
 
@@ -109,6 +122,8 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "postgresql": _postgresql,
     TAKING_OVER: _server(RedisServer),
 }
+if databases.has_mariadb():
+    STORES["mariadb"] = _mariadb
 
 
 def place_of(name: str, url: str, folder: Path, prefix: str) -> Place:
@@ -120,13 +135,13 @@ def place_of(name: str, url: str, folder: Path, prefix: str) -> Place:
         url = f"{url} file://{folder}/sessions"
     elif name == "sqlite":
         url = sqlite_url(folder)
-    elif name == "postgresql":
+    elif name in ("postgresql", "mariadb"):
         _empty(url)
     return Place(name, url, prefix)
 
 
 def _empty(url: str) -> None:
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    engine = create_engine(parse_sql_url(url), poolclass=NullPool)
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
             if table is not schema:

@@ -28,6 +28,7 @@ from wsgi_sessions.errors import ConfigurationError, StoreUnavailable, VersionCo
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores import sql_schema
 from wsgi_sessions.stores.sql import migrate_schema, open_sql
+from wsgi_sessions.stores.sql_connect import connect_sql, parse_sql_url
 from wsgi_sessions.stores.sql_engine import SqlEngine
 from wsgi_sessions.stores.sql_schema import sessions
 from wsgi_sessions.stores.urls import open_backend
@@ -279,6 +280,29 @@ def count_up(backend: Backend, key: str) -> None:
         else:
             return
     raise AssertionError("the record is gone")
+
+
+def test_applications_share_a_postgresql_in_schemas_of_their_own(
+    postgresql: Database, key: str
+) -> None:
+    postgresql.run("CREATE SCHEMA other")
+    url = f"{postgresql.address}&options=-csearch_path%3Dother"
+    with closing(open_sql(postgresql.url)) as one, closing(open_sql(url)) as other:
+        with pytest.raises(StoreUnavailable, match=COMMAND):
+            other.sessions.ping()
+        assert migrate_schema(url) == (0, 1)
+        one.sessions.create(key, b"x", later())
+        assert other.sessions.load(key) is None
+        assert other.iteration.count() == 0
+
+
+@pytest.mark.parametrize("options", ["", "&options=-csearch_path%3Dpublic"])
+def test_the_server_bounds_statements_too(postgresql: Database, options: str) -> None:
+    """So that one that was given up does not go on for ever."""
+    engine = connect_sql(parse_sql_url(postgresql.address + options), 0.7, create="nothing")
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar() == "700ms"
+    engine.dispose()
 
 
 # -- processes ---------------------------------------------------------------------------------

@@ -102,27 +102,30 @@ def _pool(timeout: float) -> dict[str, Any]:
 
 
 def _postgresql(url: URL, timeout: float) -> Engine:
+    milliseconds = max(1, round(timeout * 1000))
+    # The second is for a worker that is stopped in a transaction: it must not keep its locks.
+    limits = (
+        f"-c statement_timeout={milliseconds} "
+        f"-c idle_in_transaction_session_timeout={milliseconds * _IDLE_FACTOR}"
+    )
+    given = url.query.get("options", "")
+    given = given if isinstance(given, str) else " ".join(given)
+    connecting = min(timeout / 2, _LONGEST_CONNECT)
+    arguments = {
+        "connect_timeout": max(2, round(connecting)),
+        "options": f"{limits} {given}".strip(),  # of two that are equal, the latter counts
+    }
+    if url.get_driver_name() != "psycopg":
+        return create_engine(url, connect_args=arguments, **_pool(timeout))
     from wsgi_sessions.stores.sql_psycopg import connect
 
-    options: dict[str, Any] = {}
-    connecting = min(timeout / 2, _LONGEST_CONNECT)
-    arguments: dict[str, Any] = {"connect_timeout": max(2, round(connecting))}
-    if url.drivername == "postgresql+psycopg":
-        options["use_native_hstore"] = False  # would be asked for at the first connect
-    if "options" not in url.query:
-        milliseconds = max(1, round(timeout * 1000))
-        # The second is for a worker that is stopped in a transaction: it must not keep its locks.
-        arguments["options"] = (
-            f"-c statement_timeout={milliseconds} "
-            f"-c idle_in_transaction_session_timeout={milliseconds * _IDLE_FACTOR}"
-        )
-    engine = create_engine(url, connect_args=arguments, **options, **_pool(timeout))
-    if url.drivername == "postgresql+psycopg":
-        event.listen(
-            engine,
-            "do_connect",
-            lambda _dialect, _record, args, kwargs: connect(connecting, args, kwargs),
-        )
+    # hstore's number would be asked for at the first connect.
+    engine = create_engine(url, connect_args=arguments, use_native_hstore=False, **_pool(timeout))
+    event.listen(
+        engine,
+        "do_connect",
+        lambda _dialect, _record, args, kwargs: connect(connecting, args, kwargs),
+    )
     return engine
 
 
