@@ -59,6 +59,18 @@ class Process:
     def is_over(self) -> bool:
         return self.is_killed or self._greenlet.dead
 
+    def steps(self, number: int) -> Process:
+        """Be about to make the call of this number, the first one is 1."""
+        for _ in range(number):
+            self.step()
+        return self
+
+    def finish(self) -> Any:
+        """Go on to the end; the result."""
+        while not self.is_over:
+            self.step()
+        return self.result
+
     def step(self) -> None:
         """Make the store call it waits before, and go on up to the next one."""
         self._greenlet.switch()

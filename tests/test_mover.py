@@ -177,6 +177,8 @@ def test_whatever_races_a_session_is_there_once_with_every_update(kills: int, se
         record = world.use()
         said = (seed, names, results, world.states())
         assert record is not None, said
+        assert None not in [*results.get("use", []), *results.get("use_back", [])], said
+        assert set(results.get("save_through", [])) <= {"saved", "killed"}, said
         saved = [*results.get("save_in_old", []), *results.get("save_through", [])]
         least = saved.count("saved")
         most = least + saved.count("killed")
@@ -202,6 +204,42 @@ def test_whatever_races_who_logs_out_stays_out(kills: int, rivals: list[str], se
         assert world.use() is None, said
         assert world.use_back() is None, said
         assert "live" not in world.states(), said
+
+
+# The calls of a move: 1 and 2 look into the new store, 3 into the old one, 4 claims, 5 makes the
+# pending record, 6 confirms, 7 makes it a session, 8 signs off. With a claim there, 5 is the 4th.
+
+
+def test_a_worker_asleep_since_the_claim_brings_nothing_back() -> None:
+    """The session has ended in the new store by itself; the sign in the old one is there still."""
+    world = World()
+    asleep = Process(world.use).steps(5)
+    assert world.use() is not None
+    world.new.sessions.delete(KEY)
+    assert asleep.finish() is None
+    assert world.states() == ("absent", "moved")
+
+
+def test_a_log_out_between_two_sleepers_is_noticed() -> None:
+    world = World()
+    first = Process(world.use).steps(5)
+    second = Process(world.use).steps(4)
+    first.steps(2)
+    world.log_out()
+    second.step()  # makes the pending record again, at the version that the first one saw
+    assert first.finish() is None
+    assert second.finish() is None
+    assert world.states() == ("absent", "absent")
+
+
+def test_a_log_out_catches_a_session_that_is_moved_back_meanwhile() -> None:
+    world = World()
+    world.use()
+    logging_out = Process(world.log_out).steps(2)
+    assert world.use_back() is not None
+    logging_out.finish()
+    assert world.use_back() is None
+    assert world.use() is None
 
 
 def test_a_copy_that_lives_on_in_the_old_store_does_not_come_back() -> None:
