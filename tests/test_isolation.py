@@ -12,11 +12,11 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from gunicorn_server import SECRET, record_file
 
-from wsgi_sessions import Config, build, get_session
+from wsgi_sessions import Config, build, get_session, open_backend
 from wsgi_sessions.identity import IdSigner, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from gunicorn_server import Browser, GunicornServer
@@ -85,6 +85,8 @@ def test_a_copied_record_is_refused(server: GunicornServer, request: pytest.Fixt
     if server.store == "file":
         source, target = (record_file(server, browser) for browser in (alice, bob))
         shutil.copyfile(source, target)
+    elif server.store in ("sqlite", "postgresql"):
+        copy_record(server.url, alice, bob)
     else:
         redis: RedisServer = request.getfixturevalue("end_to_end_redis")
         names = [f"{server.worker_class}:{{{browser.key}}}" for browser in (alice, bob)]
@@ -96,16 +98,27 @@ def test_a_copied_record_is_refused(server: GunicornServer, request: pytest.Fixt
     assert alice.values()["name"] == "alice"
 
 
+def copy_record(url: str, source: Browser, target: Browser) -> None:
+    with closing(open_backend(url)) as backend:
+        record, other = (backend.sessions.load(browser.key) for browser in (source, target))
+        assert record is not None
+        assert other is not None
+        backend.sessions.save(
+            target.key, record.payload, record.expires_at, expected_version=other.version
+        )
+
+
 # -- visitors without a session --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["memory", "file", "redis"])
+@pytest.mark.parametrize("store", ["memory", "file", "redis", "sqlite", "postgresql"])
 def test_looking_makes_no_session(
-    store: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    store: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    store_url: Callable[[str], str | None],
 ) -> None:
     folder = tmp_path_factory.mktemp("visitors")
-    url = {"memory": "memory://", "file": f"file://{folder}"}.get(store)
-    url = url or request.getfixturevalue("end_to_end_redis").url
+    url = "memory://" if store == "memory" else store_url(store) or f"file://{folder}"
     config = Config.from_environ(
         {
             "WSGI_SESSIONS_URL": url,
