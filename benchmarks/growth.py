@@ -61,7 +61,7 @@ def run(place: Place, extent: Extent) -> dict[str, Any]:
         rows = {name: _grow(BY_NAME[name], place, extent) for name in names}
         sizes = _by_size([here[name] for name in names], place, extent)
         sweeps = {
-            one.name: run_sweep(one, place, extent.swept)
+            one.name: run_sweep(one, place, _swept(one, extent))
             for one in here.values()
             if one.kind == "ours" and one.store not in ("redis", "none")
         }
@@ -73,6 +73,11 @@ def run(place: Place, extent: Extent) -> dict[str, Any]:
         "evicted": _evicted(place) if CACHELIB_500.missing(place) is None else None,
         "targets": [verdict.as_json() for verdict in judge(rows)],
     }
+
+
+def _swept(contestant: Contestant, extent: Extent) -> int:
+    """PostgreSQL flushes each of them."""
+    return extent.swept // 10 if contestant.store == "postgresql" else extent.swept
 
 
 # -- how many --------------------------------------------------------------------------------------
