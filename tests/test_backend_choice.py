@@ -496,6 +496,7 @@ def test_what_a_newer_release_agreed_is_not_overruled(config: Config, tmp_path: 
 
 
 def test_the_readme_names_several_stores() -> None:
-    (line,) = (line for text in blocks("sh") for line in text.split("\n") if " file:///" in line)
+    lines = (line for text in blocks("sh") for line in text.split("\n"))
+    (line,) = (line for line in lines if " file:///" in line and "_URL=" in line)
     name, _, value = line.partition("=")
     assert len(Config.from_environ({name: value.strip("'")}).urls) == 2
