@@ -69,7 +69,7 @@ def postgresql(place: Place) -> Site:
 
 
 def _with_tables(store: str, place: Place) -> Site:
-    open_sql = import_module("wsgi_sessions.stores.sql").open_sql
+    open_sql = import_module("wsgi_sessions.stores.sql.backend").open_sql
     with place.lock("ours"):  # workers of one server start at once
         backend = open_sql(url_of(store, place), timeout=10.0, create_all=True)
         backend.sessions.ping()  # the first use creates the tables

@@ -21,9 +21,9 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores.sql import migrate_schema, open_sql
-from wsgi_sessions.stores.sql_connect import parse_sql_url
-from wsgi_sessions.stores.sql_schema import sessions
+from wsgi_sessions.stores.sql.backend import migrate_schema, open_sql
+from wsgi_sessions.stores.sql.connect import parse_sql_url
+from wsgi_sessions.stores.sql.schema import sessions
 from wsgi_sessions.sweeper import CHUNK
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent, greenlet
 
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.memory.backend import open_memory
 
 if TYPE_CHECKING:
     import random

@@ -32,8 +32,8 @@ from wsgi_sessions.middleware.session import get_transaction
 from wsgi_sessions.permissions import OwnerPermission, TenantPermission, as_verdict
 from wsgi_sessions.serialization import encode
 from wsgi_sessions.stores.base import Context
-from wsgi_sessions.stores.memory import open_memory
-from wsgi_sessions.stores.memory_contexts import MemoryContexts
+from wsgi_sessions.stores.memory.backend import open_memory
+from wsgi_sessions.stores.memory.contexts import MemoryContexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -179,7 +179,7 @@ def test_workers_with_other_keys_than_here(folder: str) -> None:
 
 
 def test_workers_on_another_store(folder: str, tmp_path: Path) -> None:
-    from wsgi_sessions.stores.sql import migrate_schema
+    from wsgi_sessions.stores.sql.backend import migrate_schema
 
     database = sqlite(tmp_path)
     migrate_schema(database.url)

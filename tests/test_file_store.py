@@ -32,12 +32,12 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores import file_system
 from wsgi_sessions.stores.base import Record
-from wsgi_sessions.stores.file import FileStore, open_files
-from wsgi_sessions.stores.file_records import RecordFiles
-from wsgi_sessions.stores.file_slots import blank_slot, pack_file, pack_slot, parse, place
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.file import system as file_system
+from wsgi_sessions.stores.file.backend import FileStore, open_files
+from wsgi_sessions.stores.file.records import RecordFiles
+from wsgi_sessions.stores.file.slots import blank_slot, pack_file, pack_slot, parse, place
+from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.sweeper import CHUNK, Sweeper
 
 if TYPE_CHECKING:
@@ -754,7 +754,7 @@ def test_a_full_file_system_leaves_the_old_record(folder: Path) -> None:
     program = """
 import resource, signal, sys
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.stores.file import FileStore
+from wsgi_sessions.stores.file.backend import FileStore
 store, key = FileStore(sys.argv[1]), sys.argv[2]
 store.create(key, b"kept", 4e9)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -957,7 +957,7 @@ def test_the_sweeper_runs_in_a_forked_child_too(folder: Path) -> None:
     program = """
 import os, sys, threading, warnings
 warnings.simplefilter("ignore")  # the fork of a process with threads is what is tested
-from wsgi_sessions.stores.file import open_files
+from wsgi_sessions.stores.file.backend import open_files
 from wsgi_sessions.sweeper import Sweeper
 sweeper = Sweeper(open_files(sys.argv[1]), interval=3600)
 sweeper.ensure_running()

@@ -24,10 +24,10 @@ from wsgi_sessions.health import HealthChecker, check, examine, fingerprint
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.health import HealthMiddleware
-from wsgi_sessions.stores import file_diagnosis
 from wsgi_sessions.stores.base import Backend, Record
-from wsgi_sessions.stores.file_diagnosis import FileDiagnosis, file_system_of
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.file import diagnosis as file_diagnosis
+from wsgi_sessions.stores.file.diagnosis import FileDiagnosis, file_system_of
+from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

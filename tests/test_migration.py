@@ -27,7 +27,7 @@ from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.migration import Counts, copy
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.stores.base import Context
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.takeover import read_through
 from wsgi_sessions.takeover_parts import remaining

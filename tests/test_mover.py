@@ -13,7 +13,7 @@ from wsgi_sessions.errors import SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.migration import copy
 from wsgi_sessions.mover import Sight
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.takeover import read_through
 from wsgi_sessions.transfer import is_transfer
 

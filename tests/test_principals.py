@@ -17,8 +17,8 @@ from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.manager import SessionManager
-from wsgi_sessions.stores.sql import open_sql
-from wsgi_sessions.stores.sql_connect import connect_sql, parse_sql_url
+from wsgi_sessions.stores.sql.backend import open_sql
+from wsgi_sessions.stores.sql.connect import connect_sql, parse_sql_url
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

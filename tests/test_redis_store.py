@@ -38,9 +38,9 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
-from wsgi_sessions.stores.redis import open_redis
-from wsgi_sessions.stores.redis_faults import fault_of
-from wsgi_sessions.stores.redis_url import parse_url
+from wsgi_sessions.stores.redis.backend import open_redis
+from wsgi_sessions.stores.redis.faults import fault_of
+from wsgi_sessions.stores.redis.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -919,7 +919,7 @@ class TestProcessesAndThreads:
         program = """
 from gevent import monkey; monkey.patch_all()
 import os, signal, sys, time, gevent
-from wsgi_sessions.stores.redis import open_redis
+from wsgi_sessions.stores.redis.backend import open_redis
 url, pid = sys.argv[1], int(sys.argv[2])
 one, other = "1" * 64, "2" * 64
 backend = open_redis(url)

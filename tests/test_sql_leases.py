@@ -19,13 +19,13 @@ from store_urls import postgresql_url, sqlite_url
 
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.base import Context
-from wsgi_sessions.stores.sql import open_sql
-from wsgi_sessions.stores.sql_connect import connect_sql, parse_sql_url
-from wsgi_sessions.stores.sql_engine import SqlEngine
-from wsgi_sessions.stores.sql_leases import SqlLeases
-from wsgi_sessions.stores.sql_schema import claims, holders
-from wsgi_sessions.stores.sql_schema import contexts as contexts_table
-from wsgi_sessions.stores.sql_schema import refreshes as refreshes_table
+from wsgi_sessions.stores.sql.backend import open_sql
+from wsgi_sessions.stores.sql.connect import connect_sql, parse_sql_url
+from wsgi_sessions.stores.sql.engine import SqlEngine
+from wsgi_sessions.stores.sql.leases import SqlLeases
+from wsgi_sessions.stores.sql.schema import claims, holders
+from wsgi_sessions.stores.sql.schema import contexts as contexts_table
+from wsgi_sessions.stores.sql.schema import refreshes as refreshes_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,11 +26,11 @@ from store_urls import sqlite_url
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores import sql_schema
-from wsgi_sessions.stores.sql import migrate_schema, open_sql
-from wsgi_sessions.stores.sql_connect import connect_sql, parse_sql_url
-from wsgi_sessions.stores.sql_engine import SqlEngine
-from wsgi_sessions.stores.sql_schema import sessions
+from wsgi_sessions.stores.sql import schema as sql_schema
+from wsgi_sessions.stores.sql.backend import migrate_schema, open_sql
+from wsgi_sessions.stores.sql.connect import connect_sql, parse_sql_url
+from wsgi_sessions.stores.sql.engine import SqlEngine
+from wsgi_sessions.stores.sql.schema import sessions
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def test_an_older_schema_is_a_fault_that_names_the_command(database: Database, k
 
 def test_the_stamps_of_a_database_without_sessions_are_kept(empty: Database) -> None:
     """Version 0 of the schema: the table that `create_version_table` makes, and no other."""
-    from wsgi_sessions.stores.sql_table import create_version_table
-    from wsgi_sessions.stores.sql_versions import bump_version
+    from wsgi_sessions.stores.sql.table import create_version_table
+    from wsgi_sessions.stores.sql.versions import bump_version
 
     with closing(empty.connect()) as connection:
         create_version_table(connection)
@@ -201,7 +201,7 @@ def test_a_step_that_fails_changes_nothing(database: Database) -> None:
 @pytest.mark.soak
 def test_processes_that_make_the_tables_at_once(empty: Database) -> None:
     program = (
-        "import sys; from wsgi_sessions.stores.sql import open_sql\n"
+        "import sys; from wsgi_sessions.stores.sql.backend import open_sql\n"
         "backend = open_sql(sys.argv[1], timeout=20, create_all=True)\n"
         "print('ready', flush=True); sys.stdin.readline(); backend.sessions.ping()\n"
     )
@@ -311,7 +311,7 @@ _FORK = """
 import os, sys, time
 sys.path[:0] = [{tests!r}]
 from test_sql_store import count_up
-from wsgi_sessions.stores.sql import open_sql
+from wsgi_sessions.stores.sql.backend import open_sql
 backend = open_sql({url!r}, timeout=20.0)
 backend.sessions.create({key!r}, b"0", time.time() + 1000)  # the pool is warm now
 children = []

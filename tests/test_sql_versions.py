@@ -14,14 +14,14 @@ import pytest
 from databases import DATABASES, KINDS, Database, Kind, new_database, postgresql, sqlite
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.sql_connection import paramstyle_of, render
-from wsgi_sessions.stores.sql_table import (
+from wsgi_sessions.stores.sql.connection import paramstyle_of, render
+from wsgi_sessions.stores.sql.table import (
     OWN_TABLE,
     SYSTEM_SETTINGS,
     VersionTable,
     create_version_table,
 )
-from wsgi_sessions.stores.sql_versions import SqlVersions, bump_version, open_sql_versions
+from wsgi_sessions.stores.sql.versions import SqlVersions, bump_version, open_sql_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

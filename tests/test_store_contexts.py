@@ -15,7 +15,7 @@ from store_urls import STORES, Place, place_of
 from wsgi_sessions.errors import CorruptRecord, LockTimeout, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.stores.base import Backend, Context, ContextStore
 from wsgi_sessions.stores.context_records import pack, unpack
-from wsgi_sessions.stores.file_system import locked_path
+from wsgi_sessions.stores.file.system import locked_path
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

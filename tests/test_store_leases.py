@@ -20,7 +20,7 @@ from store_urls import STORES, Place, place_of
 from test_redis_store import Proxy
 
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.stores import redis_leases
+from wsgi_sessions.stores.redis import leases as redis_leases
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from wsgi_sessions.events import Event, Events
 from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.serialization import open_sealed
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.transaction import Access, Transaction
 
 if TYPE_CHECKING:

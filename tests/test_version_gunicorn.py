@@ -16,7 +16,7 @@ from sqlalchemy import delete
 from version_app import CALLS, DATA
 
 from wsgi_sessions import SYSTEM_SETTINGS, bump_version
-from wsgi_sessions.stores.sql_schema import versions as table
+from wsgi_sessions.stores.sql.schema import versions as table
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from wsgi_sessions.middleware.login import next_of
 from wsgi_sessions.middleware.page_load import is_page_load
 from wsgi_sessions.middleware.session import SessionMiddleware, get_session
 from wsgi_sessions.middleware.version import VersionMiddleware
-from wsgi_sessions.stores.memory import open_memory
+from wsgi_sessions.stores.memory.backend import open_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

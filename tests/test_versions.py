@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.memory_versions import MemoryVersions
+from wsgi_sessions.stores.memory.versions import MemoryVersions
 from wsgi_sessions.versions import CachedStamps, Reading, VersionPolicy
 
 if TYPE_CHECKING:

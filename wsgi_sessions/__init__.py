@@ -47,8 +47,8 @@ from wsgi_sessions.permissions import OwnerPermission, TenantPermission
 from wsgi_sessions.refresher import Refresher
 from wsgi_sessions.session import Session
 from wsgi_sessions.stack import build, from_env
-from wsgi_sessions.stores.sql_table import SYSTEM_SETTINGS, VersionTable, create_version_table
-from wsgi_sessions.stores.sql_versions import SqlVersions, bump_version
+from wsgi_sessions.stores.sql.table import SYSTEM_SETTINGS, VersionTable, create_version_table
+from wsgi_sessions.stores.sql.versions import SqlVersions, bump_version
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.versions import CachedStamps, VersionPolicy
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.server_process import Process, server_of_this_process
-from wsgi_sessions.stores.file_system import try_lock, wait_for_lock
+from wsgi_sessions.stores.file.system import try_lock, wait_for_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

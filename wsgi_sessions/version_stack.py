@@ -70,8 +70,8 @@ def open_versions(config: Config, backend: Backend) -> tuple[VersionStamps, Back
 def _open_sql(url: str, config: Config) -> VersionStamps:
     from dataclasses import replace
 
-    from wsgi_sessions.stores.sql_table import SYSTEM_SETTINGS, VersionTable
-    from wsgi_sessions.stores.sql_versions import open_sql_versions
+    from wsgi_sessions.stores.sql.table import SYSTEM_SETTINGS, VersionTable
+    from wsgi_sessions.stores.sql.versions import open_sql_versions
 
     name = config.version.table
     table = VersionTable() if name == OWN_TABLE else replace(SYSTEM_SETTINGS, name=name)

@@ -23,7 +23,9 @@ def migrate_schema(*, url: str | None, as_json: bool) -> None:
         raise ConfigurationError(
             "WSGI_SESSIONS_URL names no SQL store, which alone has tables: set it, or give --url"
         )
-    from wsgi_sessions.stores import sql  # on use: SQLAlchemy is an optional dependency
+    from wsgi_sessions.stores.sql import (
+        backend as sql,  # on use: SQLAlchemy is an optional dependency
+    )
 
     before, after = sql.migrate_schema(target)
     if as_json:

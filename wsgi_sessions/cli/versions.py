@@ -12,7 +12,7 @@ import click
 from wsgi_sessions.cli.output import json_option, print_columns, print_json, timestamp
 from wsgi_sessions.cli.shell import Commands, open_store, read_config, url_option
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.stores.memory_versions import MemoryVersions
+from wsgi_sessions.stores.memory.versions import MemoryVersions
 from wsgi_sessions.version_stack import open_versions
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.stores.redis import open_executor
+from wsgi_sessions.stores.redis.backend import open_executor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsgi_sessions.stores.redis_connection import Executor
+    from wsgi_sessions.stores.redis.connection import Executor
 
 _LOAD, _RETIRE, _SCAN = "import", "retire", "import"
 

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.sql_connection import check_identifier, executor
+from wsgi_sessions.stores.sql.connection import check_identifier, executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.stores.sql_connection import Execute, Outcome
+    from wsgi_sessions.stores.sql.connection import Execute, Outcome
 
 T = TypeVar("T")
 

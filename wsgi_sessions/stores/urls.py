@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wsgi_sessions.stores.base import Backend
-    from wsgi_sessions.stores.file_system import Fsync
+    from wsgi_sessions.stores.file.system import Fsync
 
 SqlSchema = Literal["require", "create"]
 
@@ -35,7 +35,7 @@ def open_backend(
     ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``,
     ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
-    `key_prefix` is for Redis, `fsync` for files, `sql_schema` for SQL (whether missing tables are
+    `key_prefix` is for Redis, `fsync` for files, `sql.schema` for SQL (whether missing tables are
     created on the first use), `clock` (seconds since the epoch) for memory and files. `timeout`:
     what one store call may take in all, in seconds.
 
@@ -79,7 +79,7 @@ def _opener(url: str) -> Callable[..., Backend] | None:
 
 
 def _adapter(name: str) -> Any:
-    return import_module(f"wsgi_sessions.stores.{name}")
+    return import_module(f"wsgi_sessions.stores.{name}.backend")
 
 
 def _open_memory(url: str, *, clock: Callable[[], float], **_: object) -> Backend:

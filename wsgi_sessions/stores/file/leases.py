@@ -1,0 +1,354 @@
+"""Who uses a session now, in files: a small table per session, while somebody does.
+
+A table lists holders and the claim, each with its expiry and the process it belongs to. It is read
+and rewritten under its lock, removed under it when the last one goes, and whoever waited for the
+lock of a removed table begins anew.
+
+Each process keeps one file locked while it lives (`Life`). The kernel frees that lock at its death,
+however it dies: its leases are then worth nothing, at once. A process that lives but hangs loses
+them when their time is up. So the number of sessions in use costs no file descriptors.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.base import Lease
+from wsgi_sessions.stores.file.system import (
+    CREATE,
+    READ,
+    WRITE,
+    retrying,
+    swallow,
+    try_lock,
+    unlock,
+    wait_for_lock,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+Role = Literal["holder", "claim"]
+_SPARE = 4096  # bytes of padding that a table may keep
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """A holder or a claim. `expires_at`: seconds since the epoch; `process`: see `Life`."""
+
+    role: Role
+    name: str
+    process: str
+    expires_at: float
+    ttl: float
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(list[Entry])
+
+
+class FileLeases:
+    """`LeaseStore` in a session folder.
+
+    `timeout`: seconds a call may wait for a table. `clock`: seconds since the epoch. When the
+    clock is set forward, leases end early, and are acquired anew when they are renewed; when it is
+    set back, none lasts longer than its ttl from the next look at it.
+    """
+
+    def __init__(
+        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = os.path.join(folder, "leases")
+        self._timeout = timeout
+        self._clock = clock
+        self._life = Life(folder)
+
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.acquire`."""
+
+        def change(entries: list[Entry]) -> bool:
+            if any(entry.role == "claim" and self._lives(entry) for entry in entries):
+                return False
+            self._put(entries, "holder", holder, ttl)
+            return True
+
+        return retrying("acquire", key, lambda key: self._change_or_create(key, change))
+
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.renew`."""
+
+        def change(entries: list[Entry]) -> bool:
+            found = next((entry for entry in entries if entry.name == holder), None)
+            if found is None:
+                return False
+            self._put(entries, found.role, holder, ttl)
+            return True
+
+        return retrying("renew", key, lambda key: self._change(key, change, absent=False))
+
+    def release(self, key: str, holder: str) -> None:
+        """See `LeaseStore.release`."""
+
+        def change(entries: list[Entry]) -> None:
+            _remove(entries, holder)
+
+        retrying("release", key, lambda key: self._change(key, change, absent=None))
+
+    def holders(self, key: str) -> int:
+        """See `LeaseStore.holders`."""
+
+        def change(entries: list[Entry]) -> int:
+            return sum(entry.role == "holder" and self._lives(entry) for entry in entries)
+
+        return retrying("holders", key, lambda key: self._change(key, change, absent=0))
+
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.claim`."""
+
+        def change(entries: list[Entry]) -> bool:
+            others = (entry for entry in entries if (entry.role, entry.name) != ("claim", holder))
+            if any(map(self._lives, others)):
+                return False
+            entries.clear()  # what the dead left
+            self._put(entries, "claim", holder, ttl)
+            return True
+
+        return retrying("claim", key, lambda key: self._change_or_create(key, change))
+
+    def leases(self) -> Iterator[Lease]:
+        """See `LeaseListing.leases`. Those of dead processes are left out."""
+        for root, _, names in os.walk(self._folder):
+            for key in names:
+                with suppress(FileNotFoundError):
+                    yield from self._leases_in(os.path.join(root, key), key)
+
+    def remove_abandoned(self) -> int:
+        """Remove the tables of which no entry is alive, and the files of dead processes."""
+        return self._life.remove_dead() + sum(
+            self._remove_if_abandoned(os.path.join(root, name))
+            for root, _, names in os.walk(self._folder)
+            for name in names
+        )
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _leases_in(self, path: str, key: str) -> list[Lease]:
+        def look(entries: list[Entry]) -> list[Lease]:
+            now = self._clock()
+            return [
+                Lease(key, entry.role, entry.name, entry.expires_at - now)
+                for entry in entries
+                if self._lives(entry)
+            ]
+
+        return self._change_at(path, key, look, WRITE)
+
+    def _put(self, entries: list[Entry], role: Role, name: str, ttl: float) -> None:
+        _remove(entries, name)
+        entries.append(Entry(role, name, self._life.token(), self._clock() + ttl, ttl))
+
+    def _lives(self, entry: Entry) -> bool:
+        return self._life.is_alive(entry.process)
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self._folder, key[:2], key)
+
+    def _change_or_create(self, key: str, change: Callable[[list[Entry]], T]) -> T:
+        path = self._path(key)
+        while True:
+            try:
+                return self._change_at(path, key, change, WRITE | os.O_CREAT)
+            except FileNotFoundError:
+                # One by one: if the session folder itself is gone, that must not be made anew.
+                for folder in (self._folder, os.path.dirname(path)):
+                    with suppress(FileExistsError):
+                        os.mkdir(folder, 0o700)
+
+    def _change(self, key: str, change: Callable[[list[Entry]], T], *, absent: T) -> T:
+        try:
+            return self._change_at(self._path(key), key, change, WRITE)
+        except FileNotFoundError:
+            return absent
+
+    def _change_at(self, path: str, key: str, change: Callable[[list[Entry]], T], flags: int) -> T:
+        """Apply `change` to the entries whose time is not up. Raises FileNotFoundError."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            fd = os.open(path, flags, 0o600)
+            try:
+                wait_for_lock(fd, deadline, f"the leases of session {short_key(key)}", key)
+                if os.fstat(fd).st_nlink:
+                    return self._rewrite(fd, path, change)
+            finally:
+                unlock(fd)  # a child forked meanwhile has the descriptor too
+                os.close(fd)
+
+    def _rewrite(self, fd: int, path: str, change: Callable[[list[Entry]], T]) -> T:
+        before = os.pread(fd, os.fstat(fd).st_size, 0)
+        entries = self._timely(before)
+        result = change(entries)
+        if not entries:
+            os.unlink(path)
+        elif (after := _encoder.encode(entries)) != before.rstrip():
+            _write(fd, after, len(before))
+        return result
+
+    def _timely(self, data: bytes) -> list[Entry]:
+        now = self._clock()
+        entries = _parse(data)
+        for entry in entries:
+            entry.expires_at = min(entry.expires_at, now + entry.ttl)  # the clock was set back
+        return [entry for entry in entries if entry.expires_at > now]
+
+    def _remove_if_abandoned(self, path: str) -> bool:
+        def change(entries: list[Entry]) -> None:
+            entries[:] = [entry for entry in entries if self._lives(entry)]
+
+        try:
+            self._change_at(path, os.path.basename(path), change, WRITE)
+            return not os.path.exists(path)
+        except FileNotFoundError:
+            return False
+        except (OSError, StoreUnavailable) as error:
+            swallow(error, "an unused lease stays until the next sweep")
+            return False
+
+
+class Own(NamedTuple):
+    """The file of this very process. `end` unlocks and removes it, once."""
+
+    token: str
+    fd: int
+    end: weakref.finalize[..., Any]
+
+
+class Life:
+    """A file that each process of a session folder keeps locked while it lives.
+
+    It is made at the first use in each process, so that a fork has its own. Its name (the `token`)
+    is random: process ids are used again, and mean nothing on other hosts.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.join(folder, "processes")
+        self._own: dict[int, Own] = {}  # by process id; one at most
+
+    def token(self) -> str:
+        """This process's."""
+        own = self._own.get(os.getpid())
+        return (own or self._begin()).token
+
+    def is_alive(self, token: str) -> bool:
+        """Whether the process with this token lives. Raises OSError if that cannot be told."""
+        own = self._own.get(os.getpid())
+        if own is not None and own.token == token:
+            return True
+        try:
+            fd = os.open(os.path.join(self._folder, os.path.basename(token)), READ)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared, so that of two who ask at once neither takes the other for the process.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def remove_dead(self) -> int:
+        """Remove the files of dead processes; how many."""
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return 0
+        return sum(self._remove_if_dead(os.path.join(self._folder, name)) for name in names)
+
+    def _begin(self) -> Own:
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
+        made = self._make()
+        # setdefault: of two threads that race here, both use the same one.
+        own = self._own.setdefault(os.getpid(), made)
+        if own is not made:
+            made.end()
+            return own
+        forget = weakref.WeakMethod(self._forget_parent)
+        os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
+        return own
+
+    def _make(self) -> Own:
+        while True:
+            token = secrets.token_hex(8)
+            path = os.path.join(self._folder, token)
+            fd = os.open(path, CREATE, 0o600)
+            # Between the two calls a sweep may take it for a dead one's.
+            if try_lock(fd) and os.fstat(fd).st_nlink:
+                return Own(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
+            os.close(fd)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: close the parent's file, or it would look alive while the child is."""
+        while self._own:
+            _, own = self._own.popitem()
+            own.end.detach()
+            os.close(own.fd)  # without unlocking: the lock is the parent's
+
+    def _remove_if_dead(self, path: str) -> bool:
+        try:
+            fd = os.open(path, WRITE)
+        except OSError:
+            return False
+        try:
+            if not try_lock(fd):
+                return False
+            os.unlink(path)
+        except OSError as error:
+            swallow(error, "the file of a dead process stays until the next sweep")
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+def _end(process_id: int, path: str, fd: int) -> None:
+    if process_id != os.getpid():
+        return  # a fork of which nobody was told
+    with suppress(OSError):
+        os.unlink(path)
+    unlock(fd)
+    os.close(fd)
+
+
+def _parse(data: bytes) -> list[Entry]:
+    try:
+        return _decoder.decode(data) if data else []
+    except (msgspec.DecodeError, ValueError):
+        # A writer was killed between two pages of a large table. Its living holders acquire anew
+        # when they renew.
+        return []
+
+
+def _remove(entries: list[Entry], name: str) -> None:
+    entries[:] = [entry for entry in entries if entry.name != name]
+
+
+def _write(fd: int, data: bytes, old_size: int) -> None:
+    """Replace a table. Blanks cover what it was, so that a writer who is killed leaves no mixture
+    of the two: JSON may end with blanks."""
+    padded = data.ljust(old_size)
+    written = os.pwrite(fd, padded, 0)
+    while written < len(padded):
+        written += os.pwrite(fd, padded[written:], written)
+    if old_size - len(data) > _SPARE:
+        os.ftruncate(fd, len(data))

@@ -1,0 +1,341 @@
+"""The files of sessions, one by one: read without a lock, changed in place under one.
+
+Each operation begins with a look-up of the path and raises the OSError that it meets, so that it
+can be repeated as a whole (`file.system.retrying`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.file.slots import (
+    Slots,
+    blank_slot,
+    newest,
+    pack_file,
+    pack_slot,
+    pack_touch,
+    parse,
+    place,
+)
+from wsgi_sessions.stores.file.system import (
+    CREATE,
+    WRITE,
+    Fsync,
+    LockedFile,
+    NotARecord,
+    read_file,
+    swallow,
+    sync_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsgi_sessions.stores.base import Record
+    from wsgi_sessions.stores.file.folder import QuarantineFolder
+
+_OPTIMISTIC_READS = 2
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class RecordFiles:
+    """Session files in a prepared folder.
+
+    `owners` are the user ids whose files are ours. `timeout`: seconds to wait for a file's lock.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        owners: frozenset[int],
+        quarantine: QuarantineFolder,
+        *,
+        fsync: Fsync,
+        timeout: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._folder = folder
+        self._owners = owners
+        self._quarantine = quarantine
+        self._fsync: Fsync = fsync
+        self._timeout = timeout
+        self._clock = clock
+        self._marker = marker_of(folder)
+        self._sessions = os.path.join(folder, "sessions")
+
+    def all_keys(self, first: str = "") -> Iterator[str]:
+        """The key of every file, live or not, folder by folder; once around, from the folder of
+        `first` on."""
+        shards = sorted(os.listdir(self._sessions))
+        begin = bisect_left(shards, first[:2])
+        for shard in shards[begin:] + shards[:begin]:
+            try:
+                names = os.listdir(os.path.join(self._sessions, shard))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield from (name for name in names if len(name) == 64)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def load(self, key: str) -> Record | None:
+        """Read without a lock. An invalid slot means that a writer is at work, or died: the other
+        one, read a moment earlier, may be two versions old by now. So read again; if that
+        repeats, look under the lock, where an invalid slot is believed."""
+        try:
+            for _ in range(_OPTIMISTIC_READS):
+                found = newest(read_file(self._path(key), self._owners), key)
+                if found is not None:
+                    return found[0]
+            return self._load_damaged(key)
+        except FileNotFoundError:
+            self.require_folder("load", key)
+            return None
+        except NotARecord as error:
+            self._quarantine.take(self._path(key), key, str(error))
+            return None
+
+    def _load_damaged(self, key: str) -> Record | None:
+        with self._locked(key) as file:
+            slots = parse(file.read(), key)
+            if slots.record is None:
+                self._quarantine.take(self._path(key), key, "no valid slot")
+            elif slots.torn:
+                self._repair(file, slots, key)
+            return slots.record
+
+    def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
+        """Blank what a dead writer left in a slot, so that later readers need no lock."""
+        try:
+            offset, _ = place(file.size, slots.torn[0])
+            file.write(blank_slot(), offset)
+        except OSError as error:
+            swallow(error, "a torn slot of session %s stays", short_key(key))
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def create(self, key: str, record: Record) -> None:
+        """See `SessionStore.create`."""
+        path = self._path(key)
+        try:
+            temporary = self._write_temporary(path, key, record)
+        except FileNotFoundError:
+            self.require_folder("create", key)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            temporary = self._write_temporary(path, key, record)
+        with temporary.file:
+            try:
+                self._link(temporary.path, path, key)
+            finally:
+                temporary.remove()
+        self._sync_folder(path)
+
+    def _link(self, temporary: str, path: str, key: str) -> None:
+        """Give the file its name; unlike a rename, a link never replaces."""
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS and error.errno != errno.EEXIST:
+                raise
+            if self._is_live(key):
+                raise SessionExists(short_key(key)) from None
+            # Over an expired one, or where there are no links. Nobody else knows this new key yet.
+            os.rename(temporary, path)
+
+    def save(self, key: str, record: Record) -> None:
+        """See `SessionStore.save`; `record` is the new one, a version above the expected."""
+        try:
+            file = self._locked(key)
+        except (FileNotFoundError, NotARecord):
+            self.require_folder("save", key)
+            raise SessionGone(short_key(key)) from None
+        with file:
+            data = file.read()
+            current, slot = newest(data, key) or parse(data, key)[:2]
+            if current is None or current.expires_at <= self._clock():
+                raise SessionGone(short_key(key))
+            if current.version != record.version - 1:
+                raise VersionConflict(current)
+            offset, capacity = place(len(data), 1 - slot)
+            if len(record.payload) > capacity:
+                self._replace(key, record)
+                return
+            file.write(pack_slot(record, key, capacity), offset)
+            if self._fsync != "none":
+                self._sync(file, offset, key, record)
+
+    def _sync(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
+        try:
+            file.sync(self._fsync)
+        except OSError:
+            # After a failed fsync the kernel forgets the dirty pages: trying again on this file
+            # would lie. The slot is made invalid, and the record goes through a file of its own.
+            self._move(file, offset, key, record)
+
+    def _move(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
+        """Withdraw what was written at `offset` and write the record elsewhere; once, see above."""
+        try:
+            file.write(blank_slot(), offset)
+            self._replace(key, record)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the disk did not take session {short_key(key)} ({error.strerror}): check it; the "
+                "change may or may not be kept",
+                operation="save",
+                key=short_key(key),
+            ) from error
+
+    def _replace(self, key: str, record: Record) -> None:
+        """Write the record into a new, larger file and put it in the place of the old one.
+
+        The caller holds the old file's lock; who waits for it then finds a file without a link,
+        and begins anew.
+        """
+        path = self._path(key)
+        temporary = self._write_temporary(path, key, record)
+        with temporary.file:
+            try:
+                os.rename(temporary.path, path)
+            except BaseException:
+                temporary.remove()
+                raise
+        self._sync_folder(path)
+
+    def touch(self, key: str, expires_at: float) -> None:
+        """See `SessionStore.touch`."""
+        try:
+            with self._locked(key) as file:
+                record = parse(file.read(), key).record
+                if record is not None and self._clock() < record.expires_at < expires_at:
+                    file.write(pack_touch(record.version, expires_at), 0)
+        except (FileNotFoundError, NotARecord):
+            self.require_folder("touch", key)
+
+    def delete(self, key: str) -> None:
+        """See `SessionStore.delete`."""
+        path = self._path(key)
+        try:
+            with self._locked(key):
+                os.unlink(path)
+        except FileNotFoundError:
+            self.require_folder("delete", key)
+        except NotARecord as error:
+            self._quarantine.take(path, key, str(error))
+        self._sync_folder(path)
+
+    def is_expired(self, key: str) -> bool:
+        """Whether the file holds a record that has expired, seen without its lock."""
+        try:
+            record = parse(read_file(self._path(key), self._owners), key).record
+        except (OSError, NotARecord):
+            return False
+        return record is not None and record.expires_at <= self._clock()
+
+    def delete_if_expired(self, key: str) -> bool:
+        """Delete the file if it has expired, seen under its lock; whether it was."""
+        now = self._clock()
+        if not self.is_expired(key):
+            return False  # a damaged one is set aside when it is asked for
+        try:
+            with self._locked(key) as file:
+                record = parse(file.read(), key).record
+                if record is None or record.expires_at > now:
+                    return False
+                os.unlink(self._path(key))
+        except (OSError, NotARecord, StoreUnavailable):
+            return False  # gone, busy or unreadable: the next sweep comes by
+        return True
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        """Move the file to the quarantine if its record is damaged, or still at `version`."""
+        with self._locked(key) as file:
+            record = parse(file.read(), key).record
+            if record is None or record.version == version:
+                self._quarantine.take(self._path(key), key, reason)
+
+    def require_folder(self, operation: str, key: str) -> None:
+        """A file that is missing is a missing session only while the folder is there."""
+        if not os.path.exists(self._marker):
+            raise StoreUnavailable(
+                f"the session folder {self._folder} is gone or not mounted: restore it, or restart "
+                "the workers to begin with an empty one",
+                operation=operation,
+                key=short_key(key),
+            )
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _path(self, key: str) -> str:
+        return f"{self._sessions}/{key[:2]}/{key}"
+
+    def _is_live(self, key: str) -> bool:
+        record = self.load(key)
+        return record is not None and record.expires_at > self._clock()
+
+    def _locked(self, key: str) -> LockedFile:
+        """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
+        path, deadline = self._path(key), time.monotonic() + self._timeout
+        while True:
+            file = LockedFile(path, WRITE, self._owners, deadline, key)
+            if file.is_linked:
+                return file
+            file.close()  # deleted or replaced while we waited: look the path up again
+
+    def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
+        temporary = Temporary(
+            os.path.dirname(path), self._owners, time.monotonic() + self._timeout, key
+        )
+        try:
+            temporary.file.write(pack_file(record, key), 0)
+            temporary.file.sync(self._fsync)
+        except BaseException:
+            temporary.remove()
+            temporary.file.close()
+            raise
+        return temporary
+
+    def _sync_folder(self, path: str) -> None:
+        if self._fsync == "full":
+            sync_folder(os.path.dirname(path))
+
+
+class Temporary:
+    """A file that is being written under a name of its own.
+
+    Its writer holds its lock: one that nobody holds is an orphan, whatever its age.
+    """
+
+    PREFIX = ".tmp-"
+
+    def __init__(self, folder: str, owners: frozenset[int], deadline: float, key: str) -> None:
+        while True:
+            self.path = f"{folder}/{self.PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+            try:
+                self.file = LockedFile(self.path, CREATE, owners, deadline, key)
+            except BaseException:
+                self.remove()
+                raise
+            if self.file.is_linked:
+                return
+            self.file.close()  # a sweep took it for an orphan before it was locked: another one
+
+    def remove(self) -> None:
+        """Remove the name, if it is still there."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            swallow(error, "a temporary stays until the next sweep")
+
+
+def marker_of(folder: str) -> str:
+    """The file that says that the folder is there, and not an empty mount point."""
+    return os.path.join(folder, "FORMAT")

@@ -1,0 +1,116 @@
+"""Version stamps in the session folder: a small file per scope, replaced as a whole.
+
+``versions/<hash>`` holds the scope's latest bumps in JSON, ``versions/lock`` is what bumping locks.
+Reading takes no lock. A bump is on the disk when it returns, whatever the sessions' `fsync` says:
+it is rare, and one that was lost would leave old data in sessions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.stores.base import Bump
+from wsgi_sessions.stores.file.system import make_folder, retrying, sync_folder, wait_for_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_HISTORY = 100
+
+
+class FileVersions:
+    """`VersionStamps` for all processes that share the session folder.
+
+    `timeout`: seconds that a bump may wait for another one.
+    """
+
+    def __init__(
+        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._root = folder
+        self._folder = os.path.join(folder, "versions")
+        self._timeout = timeout
+        self._clock = clock
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        """See `VersionStamps.current`. Costs one small read a scope."""
+        return {scope: self._version(self._read(scope)) for scope in scopes}
+
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        """See `VersionStamps.bump`."""
+        return retrying("bump", "", lambda _: self._bump(scope, least))
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        """See `VersionStamps.history`. The latest 100 are kept."""
+        return self._read(scope)[:limit]
+
+    @staticmethod
+    def _version(bumps: list[Bump]) -> int:
+        return bumps[0].version if bumps else 0
+
+    def _bump(self, scope: str, least: int) -> int:
+        with self._locked():
+            bumps = self._read_once(self._path(scope))
+            version = max(self._version(bumps) + 1, least)
+            self._write(scope, [Bump(version, self._clock()), *bumps][:_HISTORY])
+        return version
+
+    def _path(self, scope: str) -> str:
+        digest = hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()
+        return os.path.join(self._folder, digest)
+
+    def _read(self, scope: str) -> list[Bump]:
+        return retrying("versions", "", lambda _: self._read_once(self._path(scope)))
+
+    def _read_once(self, path: str) -> list[Bump]:
+        try:
+            with open(path, "rb") as file:
+                return _parse(file.read(), path)
+        except FileNotFoundError:
+            # Never bumped; unless the whole folder is missing, as when its disk is not mounted.
+            os.stat(self._root)
+            return []
+
+    def _write(self, scope: str, bumps: list[Bump]) -> None:
+        path = self._path(scope)
+        # One name for all who write: they hold the lock. What a dead one left is replaced.
+        temporary = f"{path}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
+            json.dump({"scope": scope, "bumps": bumps}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+        sync_folder(self._folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        make_folder(self._folder)
+        path = os.path.join(self._folder, "lock")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            wait_for_lock(fd, time.monotonic() + self._timeout, "the folder of version stamps")
+            yield
+        finally:
+            os.close(fd)
+
+
+def _parse(data: bytes, path: str) -> list[Bump]:
+    try:
+        found: Any = json.loads(data)["bumps"]
+        return [Bump(int(version), float(at)) for version, at in found]
+    except (ValueError, TypeError, KeyError) as error:
+        # Taking it for 0 would let versions begin anew: those in sessions would be ahead of them.
+        raise StoreUnavailable(
+            f"the version stamp in {path} is damaged: restore it, or remove it, and every session "
+            "of its scope is refreshed",
+            operation="versions",
+        ) from error

@@ -1,0 +1,73 @@
+"""Last contexts on a Redis server: a hash for each principal, a field for each name, no expiry."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions.stores.context_records import as_bytes, digest, pack, unpack
+from wsgi_sessions.stores.redis.connection import Script, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.stores.base import Context
+    from wsgi_sessions.stores.redis.connection import Executor
+    from wsgi_sessions.stores.redis.records import Keys
+
+_CLEAR_IF = Script("""
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+""")
+_log = logging.getLogger("wsgi_sessions.stores.redis")
+
+
+class RedisContexts:
+    """`ContextStore` under ``{prefix}context:{<hash>}``. Each operation may be sent twice."""
+
+    def __init__(self, executor: Executor, keys: Keys) -> None:
+        self._executor = executor
+        self._keys = keys
+
+    def get(self, principal: str, name: str) -> Context | None:
+        value = self._executor.execute("context", None, "HGET", self._of(principal), as_bytes(name))
+        found = None if value is None else _read(value)
+        return None if found is None else found[2]
+
+    def set(self, principal: str, name: str, context: Context) -> None:
+        value = pack(principal, name, context)
+        self._executor.execute("context", None, "HSET", self._of(principal), as_bytes(name), value)
+
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
+        value = pack(principal, name, context)
+        field = as_bytes(name)
+        of = self._of(principal)
+        return bool(self._executor.execute("context", None, "HSETNX", of, field, value))
+
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        key, field = self._of(principal), as_bytes(name)
+        if expected is None:
+            self._executor.execute("context", None, "HDEL", key, field)
+            return
+        value = pack(principal, name, expected)
+        _CLEAR_IF.run(self._executor, "context", None, (key,), field, value)
+
+    def items(self) -> Iterator[tuple[str, str, Context]]:
+        """See `ContextStore.items`. One may come twice while the server resizes its table."""
+        for names in scan(self._executor, "contexts", self._keys.contexts_pattern):
+            for name in names:
+                values = self._executor.execute("contexts", None, "HVALS", name)
+                yield from filter(None, map(_read, values))
+
+    def _of(self, principal: str) -> str:
+        return self._keys.context(digest(principal))
+
+
+def _read(value: bytes) -> tuple[str, str, Context] | None:
+    try:
+        return unpack(value)
+    except CorruptRecord as error:
+        _log.error("a remembered context counts as absent: %s", error.reason)
+        return None

@@ -1,0 +1,143 @@
+"""Where a Redis server is, and how to open a connection to it.
+
+Connections are redis-py's own, without its pools and clients. They are opened silent (no CLIENT
+SETINFO, no HELLO) and logged in here in one round trip, since each would be a wait of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis import connection as redis_connections
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError
+
+from wsgi_sessions.stores.redis.link import open_link
+from wsgi_sessions.stores.redis.url import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wsgi_sessions.stores.redis.link import Command, Connection, Link
+    from wsgi_sessions.stores.redis.url import RedisURL
+
+# Shares of an operation's deadline, in which the connection's own waits are measured.
+CONNECT_SHARE = 0.1
+REPLY_SHARE = 0.3
+
+
+_tcp: Callable[..., Connection] = redis_connections.Connection
+_tls: Callable[..., Connection] = redis_connections.SSLConnection
+_unix: Callable[..., Connection] = redis_connections.UnixDomainSocketConnection
+
+
+class Endpoint(Protocol):
+    """Where a server is, and how to get a connection to it."""
+
+    @property
+    def label(self) -> str:
+        """Its name in messages: host and port, no credentials."""
+
+    def connect(self) -> Link:
+        """A connection, open and logged in. Raises redis-py's exceptions."""
+
+
+class FixedEndpoint:
+    """One server at a known address or socket file."""
+
+    def __init__(self, url: RedisURL, timeout: float, address: Address | None = None) -> None:
+        self._url = url
+        self._address = address or (url.addresses or (None,))[0]
+        self._timeouts = _timeouts(timeout, REPLY_SHARE)
+        self.label = str(self._address) if self._address else url.path
+
+    def connect(self) -> Link:
+        return open_link(self._connection(), self._log_in())
+
+    def _connection(self) -> Connection:
+        if self._address is None:
+            return _unix(path=self._url.path, **self._timeouts)
+        where = {**self._address._asdict(), "socket_keepalive": True, **self._timeouts}
+        return _tls(**where, **self._url.tls) if self._url.scheme == "rediss" else _tcp(**where)
+
+    def _log_in(self) -> list[Command]:
+        commands: list[Command] = []
+        if self._url.username is not None:
+            commands.append(("AUTH", self._url.username, self._url.password or ""))
+        elif self._url.password is not None:
+            commands.append(("AUTH", self._url.password))
+        if self._url.db:
+            commands.append(("SELECT", self._url.db))
+        return commands
+
+
+class SentinelEndpoint:
+    """The primary of a service, asked from the sentinels for every new connection."""
+
+    def __init__(self, url: RedisURL, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._timeouts = _timeouts(timeout, CONNECT_SHARE)
+        self._sentinels = list(url.addresses)
+        self.label = f"the primary of service {url.service!r}"
+
+    def connect(self) -> Link:
+        address = self._discover()
+        self.label = f"{address} (primary of service {self._url.service!r})"
+        link = FixedEndpoint(self._url, self._timeout, address).connect()
+        try:
+            role = link.call(("ROLE",))[0]
+        except BaseException:
+            link.close()
+            raise
+        if role != b"master":
+            # Sentinels learn of a failover one after the other: one of them may still name a
+            # server that has become a replica, and a replica's reads are stale.
+            link.close()
+            raise ReadOnlyError("the sentinel named a replica")
+        return link
+
+    def _discover(self) -> Address:
+        last: RedisError | None = None
+        for sentinel in self._sentinels:
+            try:
+                reply = self._ask(sentinel)
+            except RedisError as error:
+                last = error
+                continue
+            if reply is not None:
+                # The next question goes first to the one that answered, not to a dead one.
+                self._sentinels = sorted(self._sentinels, key=sentinel.__ne__)
+                return Address(reply[0].decode(), int(reply[1]))
+        raise last or RedisConnectionError(f"no sentinel knows service {self._url.service!r}")
+
+    def _ask(self, sentinel: Address) -> Sequence[bytes] | None:
+        password = self._url.sentinel_password
+        greeting: list[Command] = [] if password is None else [("AUTH", password)]
+        link = open_link(_tcp(**sentinel._asdict(), **self._timeouts), greeting)
+        try:
+            reply: Sequence[bytes] | None = link.call(
+                ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
+            )
+            return reply
+        finally:
+            link.close()
+
+
+def _timeouts(timeout: float, reply_share: float) -> dict[str, Any]:
+    """Arguments of a redis-py connection that waits for this long and says nothing by itself."""
+    return {
+        "socket_connect_timeout": timeout * CONNECT_SHARE,
+        "socket_timeout": timeout * reply_share,
+        "protocol": 2,
+        **_SILENT,
+    }
+
+
+# How CLIENT SETINFO is left out depends on redis-py's version.
+_SILENT: dict[str, None] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis_connections.AbstractConnection.__init__).parameters
+    else {"lib_name": None, "lib_version": None}
+)

@@ -1,0 +1,86 @@
+"""Damaged records, set aside on the server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.redis.connection import Script
+from wsgi_sessions.stores.redis.records import STAMP_SIZE, stamp
+
+if TYPE_CHECKING:
+    from wsgi_sessions.stores.redis.connection import Executor
+    from wsgi_sessions.stores.redis.records import Keys
+
+_log = logging.getLogger("wsgi_sessions.stores.redis")
+
+KEPT_SECONDS = 7 * 86400
+KEPT_RECORDS = 100
+
+# The first nine bytes are those of its version, or of whatever else was found there.
+_MOVE = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('GETRANGE', KEYS[1], 0, 8) ~= ARGV[1] then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+return 1
+""")
+
+# Returns the keys of what is too many, oldest first.
+_REGISTER = Script("""
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[3])
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local surplus = redis.call('ZCARD', KEYS[1]) - ARGV[4]
+local dropped = {}
+if surplus > 0 then
+  dropped = redis.call('ZRANGE', KEYS[1], 0, surplus - 1)
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, surplus - 1)
+end
+return dropped
+""")
+
+
+class RedisQuarantine:
+    """`Quarantine`: a damaged record is renamed and kept for 7 days; the newest 100 are kept.
+
+    A register beside them holds their keys, so that neither the bound nor the count costs a scan.
+    It is written after the move: what a crash between the two leaves is not counted, and expires.
+    """
+
+    def __init__(self, executor: Executor, keys: Keys) -> None:
+        self._executor = executor
+        self._keys = keys
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        self._move(key, stamp(version), reason)
+
+    def set_aside_value(self, key: str, value: bytes, reason: str) -> None:
+        """Move what is under `key` if it still begins as `value` does, which is no record."""
+        self._move(key, value[:STAMP_SIZE], reason)
+
+    def quarantined(self) -> int:
+        oldest = time.time() - KEPT_SECONDS
+        count: int = self._executor.execute(
+            "quarantine", None, "ZCOUNT", self._keys.quarantine, oldest, "+inf"
+        )
+        return count
+
+    def _move(self, key: str, beginning: bytes, reason: str) -> None:
+        names = (self._keys.record(key), self._keys.set_aside(key))
+        if _MOVE.run(self._executor, "quarantine", key, names, beginning, KEPT_SECONDS):
+            _log.warning(
+                "session %s: %s; it was set aside and counts as absent", short_key(key), reason
+            )
+            self._register(key)
+
+    def _register(self, key: str) -> None:
+        names = (self._keys.quarantine,)
+        dropped: list[bytes] = _REGISTER.run(
+            self._executor, "quarantine", key, names, time.time(), key, KEPT_SECONDS, KEPT_RECORDS
+        )
+        for old in dropped:
+            name = self._keys.set_aside(old.decode())
+            self._executor.execute("quarantine", key, "DEL", name)

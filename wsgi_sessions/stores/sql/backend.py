@@ -1,0 +1,118 @@
+"""Sessions in a SQL database: PostgreSQL, SQLite, and MariaDB or MySQL where there is a driver.
+
+The tables are in `sql.schema`, all of their names begin with ``wsgi_sessions``. They are made by
+``wsgi-sessions migrate-schema``, or on the first use where that was asked for, and never otherwise.
+
+Every change is a compare-and-set in one statement, and the database's own clock decides what has
+expired. Several applications in one database share its sessions: give each a database of its own,
+or in PostgreSQL a schema (``?options=-csearch_path%3Dapp``).
+
+Not promised: that an acknowledged write survives a failover to an asynchronous standby, or, with
+SQLite's ``synchronous=NORMAL``, a power failure. With an `Engine` that was handed in, time-outs of
+connecting and of a server that hangs are those of the Engine.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import Engine
+
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores.base import Backend
+from wsgi_sessions.stores.sql.connect import connect_sql, label_of, parse_sql_url
+from wsgi_sessions.stores.sql.contexts import SqlContexts
+from wsgi_sessions.stores.sql.engine import SqlEngine
+from wsgi_sessions.stores.sql.index import SqlIndex
+from wsgi_sessions.stores.sql.lease_listing import SqlLeaseListing
+from wsgi_sessions.stores.sql.leases import SqlLeases
+from wsgi_sessions.stores.sql.locks import SqlLocks
+from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
+from wsgi_sessions.stores.sql.records import SqlExpiry, SqlIteration, SqlStore
+from wsgi_sessions.stores.sql.refreshes import SqlRefreshes
+from wsgi_sessions.stores.sql.schema import (
+    create_schema,
+    ensure_schema,
+    require_schema,
+    schema_version,
+)
+from wsgi_sessions.stores.sql.stamps import SqlStamps
+from wsgi_sessions.stores.sql.upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from wsgi_sessions.stores.sql.engine import Work
+
+_MIGRATION_SECONDS = 600.0
+
+
+def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = False) -> Backend:
+    """The backend in a database. Does not connect: the server may be down.
+
+    `target`: a URL (see `parse_sql_url`), or an Engine, which is used as it is. `timeout` bounds
+    each operation, its retries included, in seconds. `create_all`: create or upgrade the tables on
+    the first use; otherwise missing ones are a `StoreUnavailable` that names the command.
+
+    Raises ConfigurationError for a URL or time-out that makes no sense, and for a missing driver.
+    """
+    if create_all:
+        engine = _engine(target, timeout, ensure_schema, create="file")
+    else:
+        engine = _engine(target, timeout, require_schema)
+    quarantine = SqlQuarantine(engine)
+    sessions = SqlStore(engine, quarantine)
+    leases = SqlLeases(engine)
+    return Backend(
+        name=engine.dialect,
+        sessions=sessions,
+        iteration=SqlIteration(engine),
+        index=SqlIndex(engine),
+        locks=SqlLocks(engine),
+        quarantine=quarantine,
+        expired=SqlExpiry(engine),
+        leftovers=SqlUpkeep(engine, quarantine, leases),
+        advice=SqlAdvice(engine),
+        diagnosis=SqlDiagnosis(engine),
+        versions=SqlStamps(engine),
+        contexts=SqlContexts(engine),
+        leases=leases,
+        lease_listing=SqlLeaseListing(engine),
+        clock=SqlClock(engine),
+        refreshes=SqlRefreshes(engine),
+    )
+
+
+def migrate_schema(target: str | Engine, *, timeout: float = _MIGRATION_SECONDS) -> tuple[int, int]:
+    """Create the tables or upgrade them; the versions of the schema before and after.
+
+    Idempotent, and safe when several processes do it at once. Raises StoreUnavailable and
+    ConfigurationError.
+    """
+    engine = _engine(target, timeout, None, create="file")
+    try:
+        return create_schema(engine), schema_version(engine)
+    finally:
+        engine.close()
+
+
+def _engine(
+    target: str | Engine,
+    timeout: float,
+    prepare: Callable[[Connection], Work | None] | None,
+    *,
+    create: Literal["file", "nothing"] = "nothing",
+) -> SqlEngine:
+    if not 0 < timeout < math.inf:
+        raise ConfigurationError(f"the store's timeout must be above 0 seconds, not {timeout}")
+    if isinstance(target, Engine):
+        label = label_of(target.url)
+        return SqlEngine(
+            target, label=label, timeout=timeout, prepare=prepare, ownership="borrowed"
+        )
+    url = parse_sql_url(target)
+    engine = connect_sql(url, timeout, create=create)
+    return SqlEngine(engine, label=label_of(url), timeout=timeout, prepare=prepare)

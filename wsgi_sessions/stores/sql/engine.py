@@ -1,0 +1,250 @@
+"""Short transactions on a SQL database: deadline, bounded retries, differences of dialects."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from sqlalchemy import Float, exc, literal_column
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from wsgi_sessions.errors import ConfigurationError, SessionError, VersionConflict
+from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
+from wsgi_sessions.stores.sql.faults import UNREACHABLE, Fault, Reaction, fault_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Engine, Executable, Table
+
+    Work = Callable[[Connection], object]
+
+T = TypeVar("T")
+
+# When the statement began: an index can be searched by that, and not by a clock that runs on.
+_NOW = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)",
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    # UNIX_TIMESTAMP(NOW(6)) goes by the session's time zone: an hour comes twice in autumn.
+    "mysql": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)",
+    "mariadb": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)",
+}
+_LONGEST_WAIT = 0.02
+
+
+class SqlEngine:
+    """Runs work in transactions on one database, whichever of SQLite, PostgreSQL or MySQL.
+
+    `timeout` is the deadline of an operation, its retries included, in seconds. `label` is what
+    errors call the database: never its URL, which may hold a password. `prepare` is called with a
+    connection before the first operation in each process, and again until it has succeeded; what it
+    returns is done in a transaction. A borrowed `engine` is never closed.
+
+    A transaction that the database undid (a deadlock, a serialization failure, "database is
+    locked") is tried again until the deadline; one whose answer was lost is tried once more on a
+    fresh connection. After several operations without an answer the next ones fail at once (see
+    `Breaker`). So work may run several times, and may have been applied by a run that seemed
+    to fail: it has to compare before it sets, or bear to be done twice.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        label: str,
+        timeout: float,
+        prepare: Callable[[Connection], Work | None] | None = None,
+        ownership: Literal["own", "borrowed"] = "own",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if engine.dialect.name not in _NOW:
+            raise ConfigurationError(
+                f"sessions cannot be kept in {engine.dialect.name}: use PostgreSQL, SQLite, "
+                "MariaDB or MySQL"
+            )
+        self.dialect = engine.dialect.name
+        self.label = label
+        self.timeout = timeout
+        self.engine = engine
+        self._ownership = ownership
+        self._prepare = prepare
+        self._clock = clock
+        self._single = engine
+        if self.dialect != "sqlite":
+            # One statement is atomic by itself; BEGIN and COMMIT would be two more round trips.
+            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pid = os.getpid()
+        self._breaker = self._new_breaker()
+        self._prepared_in = 0
+        self._inherited: list[object] = []
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """The database's clock when the statement began, in seconds since the epoch."""
+        return literal_column(_NOW[self.dialect], Float)
+
+    def run(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction, commit it, and return what it returned.
+
+        On SQLite the write lock is taken first, so that what work reads stays true until it writes.
+        What work raises rolls the transaction back and is raised; a `VersionConflict` is marked
+        when an earlier run of the work may have been applied.
+
+        Raises StoreUnavailable, at the latest a moment after the deadline.
+        """
+        return self._attempts(operation, key, lambda until: self._transaction(work, until))
+
+    def single(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
+        """As `run`, for work whose statements need not be one transaction: each commits by itself,
+        in one round trip."""
+        return self._attempts(operation, key, lambda until: self._statement(work, until))
+
+    def insert_if_absent(self, table: Table, values: Mapping[str, Any]) -> Executable:
+        """INSERT that does nothing if there is a row with this primary key. `rowcount` tells."""
+        if self.dialect == "postgresql":
+            statement: Any = postgresql.insert(table).values(**values).on_conflict_do_nothing()
+        elif self.dialect == "sqlite":
+            statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
+        else:
+            statement = mysql.insert(table).values(**values).prefix_with("IGNORE")
+        return _counted(statement)
+
+    def upsert(self, table: Table, values: Mapping[str, Any], replace: Sequence[str]) -> Executable:
+        """INSERT; if there is a row with this primary key, its columns `replace` get the new
+        values. `rowcount` tells nothing."""
+        if self.dialect in ("mysql", "mariadb"):
+            inserted = mysql.insert(table).values(**values)
+            return inserted.on_duplicate_key_update({n: inserted.inserted[n] for n in replace})
+        build: Any = postgresql.insert if self.dialect == "postgresql" else sqlite.insert
+        statement = build(table).values(**values)
+        updated: Executable = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: statement.excluded[name] for name in replace},
+        )
+        return updated
+
+    def close(self) -> None:
+        """Close idle connections, unless the application's. The engine may be used again."""
+        if self._ownership == "own" and self._pid == os.getpid():
+            self.engine.dispose()
+
+    # -- one attempt, and another --------------------------------------------------------------
+
+    def _attempts(self, operation: str, key: str | None, attempt: Callable[[float], T]) -> T:
+        self._after_fork()
+        breaker = self._breaker
+        if breaker.closed:
+            return self._answered(operation, key, attempt)
+        try:
+            with breaker.probe():
+                return self._answered(operation, key, attempt)
+        except CircuitOpen as error:
+            fault = Fault(UNREACHABLE, Reaction.REPORT, str(error))
+        raise fault.error(self.label, operation, key, 0)
+
+    def _answered(self, operation: str, key: str | None, attempt: Callable[[float], T]) -> T:
+        """What the attempts come to, noted at the breaker."""
+        deadline = self._clock() + self.timeout
+        tried, unanswered = 0, 0
+        while True:
+            tried += 1
+            try:
+                self._prepare_once(deadline)
+                result = attempt(deadline)
+            except SessionError as error:  # the database's answer, as work understands it
+                self._breaker.answered()
+                if isinstance(error, VersionConflict):
+                    error.is_after_retry = error.is_after_retry or unanswered > 0
+                raise
+            except exc.SQLAlchemyError as error:
+                fault = fault_of(error)
+            else:
+                self._breaker.answered()
+                return result
+            # Out of the handler: nothing that leaves here is chained to what SQLAlchemy raised,
+            # whose text holds statements and their parameters.
+            unanswered += fault.reaction is Reaction.RECONNECT
+            if not self._again(fault, tried, unanswered, deadline):
+                break
+        if fault.reaction is Reaction.RECONNECT:
+            self._breaker.unanswered(fault.sentence)
+        else:
+            self._breaker.answered()
+        raise fault.error(self.label, operation, key, tried)
+
+    def _again(self, fault: Fault, tried: int, unanswered: int, deadline: float) -> bool:
+        left = deadline - self._clock()
+        if fault.reaction is Reaction.RECONNECT:
+            # What has taken half of the deadline is not tried again: connecting takes time too.
+            return unanswered == 1 and left > self.timeout / 2
+        if fault.reaction is Reaction.REPORT or left <= 0:
+            return False
+        # Jitter keeps those who wait from asking in step.
+        pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret
+        time.sleep(min(left, pause))
+        return True
+
+    def _transaction(self, work: Callable[[Connection], T], deadline: float) -> T:
+        with self.engine.connect() as connection:
+            _set_deadline(connection, deadline)
+            if self.dialect == "sqlite":
+                _take_write_lock(connection)
+            result = work(connection)
+            connection.commit()
+            return result
+
+    def _statement(self, work: Callable[[Connection], T], deadline: float) -> T:
+        with self._single.connect() as connection:
+            _set_deadline(connection, deadline)
+            result = work(connection)
+            connection.commit()
+            return result
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """Leave the parent's connections to the parent. They are kept, since their destructors
+        would say goodbye to the server, or to SQLite's files, in the parent's name."""
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid != os.getpid():
+                self._inherited.append(self.engine.pool)
+                self.engine.dispose(close=False)
+                self._breaker = self._new_breaker()
+                self._pid = os.getpid()
+
+    def _new_breaker(self) -> Breaker:
+        return Breaker(self.label, clock=self._clock)
+
+    def _prepare_once(self, deadline: float) -> None:
+        if self._prepare is not None and self._prepared_in != self._pid:
+            work = self._statement(self._prepare, deadline)
+            if work is not None:
+                self._transaction(work, deadline)
+            self._prepared_in = self._pid
+
+
+def _set_deadline(connection: Connection, deadline: float) -> None:
+    """Tell a driver's connection that keeps to deadlines (see `sql.psycopg`)."""
+    driver: Any = connection.connection.dbapi_connection
+    if hasattr(driver, "deadline"):
+        driver.deadline = deadline
+
+
+def _counted(statement: Any) -> Executable:
+    counted: Executable = statement.execution_options(preserve_rowcount=True)
+    return counted
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin the transaction as a writer: one that reads first and writes later cannot wait for
+    another writer, it fails. An engine with a "begin" event of its own has begun already."""
+    connection.begin()
+    driver: Any = connection.connection.dbapi_connection
+    if not getattr(driver, "in_transaction", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

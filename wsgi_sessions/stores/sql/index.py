@@ -1,0 +1,59 @@
+"""Which sessions belong to a principal, in a SQL table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from wsgi_sessions.stores.context_records import digest
+from wsgi_sessions.stores.sql.schema import principals
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+
+    from wsgi_sessions.stores.sql.engine import SqlEngine
+
+_C = principals.c
+
+
+class SqlIndex:
+    """`PrincipalIndex`: a row for each session of a principal, whose hash it begins with.
+
+    A row expires with its session; those that have are not shown, and `SqlUpkeep` removes them.
+    """
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def add(self, principal: str, key: str, expires_at: float) -> None:
+        row = {"principal": digest(principal), "key": key, "expires_at": expires_at}
+        insert = self._engine.insert_if_absent(principals, row)
+        # Of two that race, the later expiry stands: an entry must not end before its session.
+        extend = (
+            update(principals)
+            .where(*_is(principal, key), _C.expires_at < expires_at)
+            .values(expires_at=expires_at)
+        )
+
+        def work(connection: Connection) -> None:
+            if connection.execute(insert).rowcount < 1:
+                connection.execute(extend)
+
+        self._engine.single("index", key, work)
+
+    def remove(self, principal: str, key: str) -> None:
+        statement = delete(principals).where(*_is(principal, key))
+        self._engine.single("index", key, lambda c: c.execute(statement))
+
+    def keys_of(self, principal: str) -> list[str]:
+        statement = select(_C.key).where(
+            _C.principal == digest(principal), _C.expires_at > self._engine.now
+        )
+        return self._engine.single(
+            "index", None, lambda c: list(c.execute(statement).scalars().all())
+        )
+
+
+def _is(principal: str, key: str) -> tuple[ColumnElement[bool], ...]:
+    return _C.principal == digest(principal), _C.key == key

@@ -1,0 +1,166 @@
+"""Who uses a session now, in a SQL database: a row for each holder, and one for the claim.
+
+The row of the claim is the session's lock as well: whoever acquires or claims locks it first, until
+its transaction ends. Without it two of them, of which neither sees what the other has not committed
+yet, would both succeed. It is there from the first lease on, with nobody in it, until a sweep.
+
+The claim's row is always locked before rows of holders, and a sweep skips what is locked, so that
+no two transactions wait for each other. All times are the database's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from wsgi_sessions.stores.sql.records import delete_chunk
+from wsgi_sessions.stores.sql.schema import claims, holders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Table
+
+    from wsgi_sessions.stores.sql.engine import SqlEngine
+
+_NOBODY = ""
+_TABLES = (holders, claims)
+_INSERT: Mapping[str, Callable[[Table], Any]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
+    "mysql": mysql.insert,
+    "mariadb": mysql.insert,
+}
+
+
+class SqlLeases:
+    """`LeaseStore` in a SQL database.
+
+    Acquiring is one statement on PostgreSQL and two in a transaction elsewhere; releasing and
+    renewing are one for a holder and two for a claim.
+
+    Not promised: that leases survive a crash of PostgreSQL, or a failover: their tables are not
+    logged, so that a request waits for no disk. A holder finds out when it renews, and acquires
+    anew.
+    """
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+        until = engine.now + bindparam("ttl")
+        # Built once: SQLAlchemy takes longer to build a statement than a database to execute it.
+        self._lock = _lock(engine)
+        self._hold = _hold(engine, until)
+        self._drop_dead = delete(holders).where(_is_of(holders), holders.c.expires_at <= engine.now)
+        self._claim = (
+            update(claims)
+            .where(_is_of(claims), claims.c.holder.in_([_NOBODY, bindparam("h")]))
+            .where(~exists().where(_is_of(holders)))
+            .values(holder=bindparam("h"), expires_at=until)
+        )
+        mine = [(table, (_is_of(table), table.c.holder == bindparam("h"))) for table in _TABLES]
+        self._renew = [
+            update(table).where(*row, table.c.expires_at > engine.now).values(expires_at=until)
+            for table, row in mine
+        ]
+        self._release = [delete(table).where(*row) for table, row in mine]
+        live = holders.c.expires_at > engine.now
+        self._count = select(func.count()).select_from(holders).where(_is_of(holders), live)
+
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.acquire`."""
+        values = {"k": key, "h": holder, "ttl": ttl}
+
+        def work(connection: Connection) -> bool:
+            if self._engine.dialect != "postgresql":
+                connection.execute(self._lock, values)
+            return connection.execute(self._hold, values).rowcount > 0
+
+        if self._engine.dialect == "postgresql":
+            return self._engine.single("acquire", key, work)
+        return self._engine.run("acquire", key, work)
+
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.renew`."""
+        return self._first_that_finds("renew", self._renew, {"k": key, "h": holder, "ttl": ttl})
+
+    def release(self, key: str, holder: str) -> None:
+        """See `LeaseStore.release`."""
+        self._first_that_finds("release", self._release, {"k": key, "h": holder})
+
+    def holders(self, key: str) -> int:
+        """See `LeaseStore.holders`."""
+
+        def work(connection: Connection) -> int:
+            return int(connection.execute(self._count, {"k": key}).scalar_one())
+
+        return self._engine.single("holders", key, work)
+
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        """See `LeaseStore.claim`."""
+        values = {"k": key, "h": holder, "ttl": ttl}
+
+        def work(connection: Connection) -> bool:
+            connection.execute(self._lock, values)
+            # Deleted and not looked over: one that is being renewed now is waited for.
+            connection.execute(self._drop_dead, values)
+            return connection.execute(self._claim, values).rowcount > 0
+
+        return self._engine.run("claim", key, work)
+
+    def delete_expired(self, limit: int) -> int:
+        """Delete up to `limit` dead holders, and as many claims that are dead or of nobody.
+
+        Returns how many rows; fewer than `limit` means that no more are left. Whoever needs the
+        lock of a session makes it anew.
+        """
+        return sum(delete_chunk(self._engine, "leases", table, limit) for table in _TABLES)
+
+    def _first_that_finds(
+        self, operation: str, statements: list[Any], values: dict[str, object]
+    ) -> bool:
+        """Execute statements up to one that is about a row; whether there was one."""
+
+        def work(connection: Connection) -> bool:
+            return any(connection.execute(one, values).rowcount > 0 for one in statements)
+
+        return self._engine.single(operation, str(values["k"]), work)
+
+
+def _is_of(table: Table) -> ColumnElement[bool]:
+    return table.c.key == bindparam("k")
+
+
+def _lock(engine: SqlEngine) -> Any:
+    """Keep others from acquiring and claiming until the transaction ends. A claim that is over is
+    taken back on this occasion, so that it cannot be renewed any more."""
+    nobody = _INSERT[engine.dialect](claims).values(
+        key=bindparam("k"), holder=_NOBODY, expires_at=0
+    )
+    is_over = claims.c.expires_at <= engine.now
+    return _or_update(nobody, claims, {"holder": case((is_over, _NOBODY), else_=claims.c.holder)})
+
+
+def _hold(engine: SqlEngine, until: ColumnElement[float]) -> Executable:
+    """Become a holder, unless the session is claimed: of the locked row, which PostgreSQL locks in
+    the same statement."""
+    locked: FromClause = claims
+    if engine.dialect == "postgresql":
+        locked = _lock(engine).returning(claims.c.key, claims.c.holder).cte("locked")
+    unclaimed = select(locked.c.key, bindparam("h"), until).where(
+        locked.c.key == bindparam("k"), locked.c.holder == _NOBODY
+    )
+    inserted = _INSERT[engine.dialect](holders).from_select(list(holders.c.keys()), unclaimed)
+    counted: Executable = _or_update(inserted, holders, {"expires_at": until}).execution_options(
+        preserve_rowcount=True
+    )
+    return counted
+
+
+def _or_update(inserted: Any, table: Table, changes: dict[str, ColumnElement[Any]]) -> Any:
+    """An INSERT that makes these changes instead where there is a row with this primary key."""
+    if hasattr(inserted, "on_duplicate_key_update"):
+        return inserted.on_duplicate_key_update(changes)
+    row = list(table.primary_key.columns)
+    return inserted.on_conflict_do_update(index_elements=row, set_=changes)

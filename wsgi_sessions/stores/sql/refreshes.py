@@ -1,0 +1,42 @@
+"""When sessions are due for a background refresh, in a SQL database: found by an index on time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from wsgi_sessions.stores.sql.schema import refreshes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from wsgi_sessions.stores.sql.engine import SqlEngine
+
+
+class SqlRefreshes:
+    """`RefreshQueue` in a SQL database. Each operation is one statement, and may be sent twice."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def schedule(self, key: str, due_at: float) -> None:
+        """See `RefreshQueue.schedule`."""
+        upsert = self._engine.upsert(refreshes, {"key": key, "due_at": due_at}, ["due_at"])
+        self._engine.single("schedule", key, lambda connection: connection.execute(upsert))
+
+    def due(self, now: float, limit: int) -> list[str]:
+        """See `RefreshQueue.due`."""
+        longest_due = refreshes.c.due_at, refreshes.c.key
+        found = select(refreshes.c.key).where(refreshes.c.due_at <= now)
+        first = found.order_by(*longest_due).limit(limit)
+
+        def work(connection: Connection) -> list[str]:
+            return list(connection.execute(first).scalars())
+
+        return self._engine.single("due", None, work)
+
+    def remove(self, key: str) -> None:
+        """See `RefreshQueue.remove`."""
+        gone = delete(refreshes).where(refreshes.c.key == key)
+        self._engine.single("unschedule", key, lambda connection: connection.execute(gone))

@@ -1,0 +1,204 @@
+"""The tables of the SQL store, their version, and how they are created and upgraded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    DDL,
+    TIMESTAMP,
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    event,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import mysql
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.stores.sql.faults import MIGRATE
+from wsgi_sessions.stores.sql.table import OWN_TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import Connection
+
+    from wsgi_sessions.stores.sql.engine import SqlEngine
+
+SCHEMA_VERSION = 1
+"""What this release needs. Grows by one with each change of the tables."""
+
+metadata = MetaData()
+_Key = String(64)  # SHA-256 in hex
+_Bytes = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+# MySQL would take "League" for "league".
+_Scope = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+
+sessions = Table(
+    "wsgi_sessions",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("payload", _Bytes, nullable=False),
+    Index("wsgi_sessions_by_expiry", "expires_at"),
+)
+principals = Table(  # `principal` is a hash: any text, of any length
+    "wsgi_sessions_principals",
+    metadata,
+    Column("principal", _Key, primary_key=True),
+    Column("key", _Key, primary_key=True),
+    Column("expires_at", Double, nullable=False),
+    Index("wsgi_sessions_principals_by_expiry", "expires_at"),
+)
+locks = Table(
+    "wsgi_sessions_locks",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("wsgi_sessions_locks_by_expiry", "expires_at"),
+)
+holders = Table(
+    "wsgi_sessions_holders",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("holder", String(128), primary_key=True),
+    Column("expires_at", Double, nullable=False),
+    Index("wsgi_sessions_holders_by_expiry", "expires_at"),
+)
+claims = Table(  # a row for each session that was in use lately: its lock, and who has claimed it
+    "wsgi_sessions_claims",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("holder", String(128), nullable=False),  # empty: nobody
+    Column("expires_at", Double, nullable=False),
+    Index("wsgi_sessions_claims_by_expiry", "expires_at"),
+)
+# Leases are of no use after a crash of the server, and not worth waiting for its disk.
+_unlogged = DDL("ALTER TABLE %(table)s SET UNLOGGED")  # type: ignore[no-untyped-call]  # SQLAlchemy's
+for _leases in (holders, claims):
+    event.listen(_leases, "after_create", _unlogged.execute_if(dialect="postgresql"))
+contexts = Table(  # `id` is a hash of principal and name, which are in the record
+    "wsgi_sessions_contexts",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("record", _Bytes, nullable=False),
+)
+refreshes = Table(
+    "wsgi_sessions_refreshes",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("due_at", Double, nullable=False),
+    Index("wsgi_sessions_refreshes_by_due", "due_at"),
+)
+quarantine = Table(
+    "wsgi_sessions_quarantine",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("payload", _Bytes, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("set_aside_at", Double, nullable=False),
+    Index("wsgi_sessions_quarantine_by_time", "set_aside_at"),
+)
+versions = Table(  # as `sql.table.create_version_table` makes it, which may have been here first
+    OWN_TABLE.name,
+    metadata,
+    Column(OWN_TABLE.scope, _Scope, primary_key=True),
+    Column(OWN_TABLE.version, BigInteger, nullable=False),
+    Column("created_at", TIMESTAMP(timezone=True)),
+    Column("updated_at", TIMESTAMP(timezone=True)),
+)
+schema = Table(  # one row; `swept_at` is when a process was last elected to clean up
+    "wsgi_sessions_schema",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("swept_at", Double),
+)
+
+
+def _to_1(connection: Connection) -> None:
+    """From nothing, or from a database that has version stamps only."""
+    metadata.create_all(connection)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1}
+"""What leads from one version of the schema to the next, by the version that it leads to."""
+
+_LOCK = 0x7773_6769  # "wsgi": one number, in the name space of advisory locks
+
+
+def create_schema(engine: SqlEngine) -> int:
+    """Create the tables, or upgrade them; the version that they had. Rows stay.
+
+    Idempotent. When several processes do it at once, one does it and the others wait for it.
+    """
+    return engine.run("migrate", None, lambda connection: upgrade(connection))
+
+
+def upgrade(
+    connection: Connection,
+    steps: Mapping[int, Callable[[Connection], None]] = STEPS,
+) -> int:
+    """Take the steps that are missing, in the transaction of `connection`; the version before."""
+    _wait_for_others(connection)
+    before = read_version(connection)
+    schema.create(connection, checkfirst=True)
+    for version in sorted(steps):
+        if version > before:
+            steps[version](connection)
+    latest = max(steps)
+    if before == 0:
+        connection.execute(insert(schema).values(id=1, version=latest))
+    elif before < latest:
+        connection.execute(update(schema).values(version=latest))
+    return before
+
+
+def schema_version(engine: SqlEngine) -> int:
+    """The version of the tables in the database; 0 if there are none."""
+    return engine.run("schema", None, read_version)
+
+
+def read_version(connection: Connection) -> int:
+    """See `schema_version`."""
+    if not inspect(connection).has_table(schema.name):
+        return 0
+    return connection.execute(select(schema.c.version)).scalar() or 0
+
+
+def require_schema(connection: Connection) -> None:
+    """Raise StoreUnavailable if the tables are missing or older than this release needs."""
+    version = read_version(connection)
+    if version < SCHEMA_VERSION:
+        raise StoreUnavailable(
+            f"the session tables are at schema version {version}, this release needs "
+            f"{SCHEMA_VERSION}: run {MIGRATE}, or set WSGI_SESSIONS_SQL_SCHEMA=create",
+            operation="schema",
+        )
+
+
+def ensure_schema(connection: Connection) -> Callable[[Connection], int] | None:
+    """What makes the tables fit for this release, if they are not."""
+    return upgrade if read_version(connection) < SCHEMA_VERSION else None
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Of processes that upgrade at once, let one go first. SQLite's write lock has done it."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+    elif connection.dialect.name in ("mysql", "mariadb"):
+        connection.execute(text("SELECT GET_LOCK('wsgi_sessions_schema', 60)"))

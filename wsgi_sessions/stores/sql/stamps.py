@@ -1,0 +1,56 @@
+"""Version stamps beside the sessions of a SQL store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from wsgi_sessions.stores.sql.connection import executor
+from wsgi_sessions.stores.sql.schema import versions
+from wsgi_sessions.stores.sql.table import OWN_TABLE
+from wsgi_sessions.stores.sql.versions import bump_version, read_history, read_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from wsgi_sessions.stores.base import Bump
+    from wsgi_sessions.stores.sql.connection import Execute
+    from wsgi_sessions.stores.sql.engine import SqlEngine
+
+T = TypeVar("T")
+
+
+class SqlStamps:
+    """`VersionStamps` in the table of `bump_version`, with the deadline and retries of the store.
+
+    So what the application bumps in a transaction of its own is what it sees. A bump whose answer
+    was lost may count twice. Of the history there is the latest bump.
+    """
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        if not scopes:
+            return {}
+        return self._read(lambda execute: read_versions(execute, OWN_TABLE, scopes))
+
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        row = {"scope": OWN_TABLE.row_of(scope), "version": 0}
+        first = self._engine.insert_if_absent(versions, row)
+
+        def work(connection: Connection) -> int:
+            if self._engine.dialect in ("mysql", "mariadb"):  # see `sql.versions`
+                connection.execute(first)
+            return bump_version(connection, scope, least=least)
+
+        return self._engine.run("bump", None, work)
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        if limit < 1:
+            return []
+        return self._read(lambda execute: read_history(execute, OWN_TABLE, scope))
+
+    def _read(self, read: Callable[[Execute], T]) -> T:
+        return self._engine.single("versions", None, lambda c: read(executor(c)))
