@@ -35,7 +35,7 @@ def open_backend(
     ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``,
     ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
-    `key_prefix` is for Redis, `fsync` for files, `sql.schema` for SQL (whether missing tables are
+    `key_prefix` is for Redis, `fsync` for files, `sql_schema` for SQL (whether missing tables are
     created on the first use), `clock` (seconds since the epoch) for memory and files. `timeout`:
     what one store call may take in all, in seconds.
 

@@ -99,7 +99,7 @@ _HARMLESS = "noeviction"
 
 
 def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) -> Backend:
-    """The backend at a Redis URL (see `stores.redis.url`). Does not connect: the server may be down.
+    """The backend at a Redis URL (see `redis.url`). Does not connect: the server may be down.
 
     `timeout` bounds each operation, its retry included, in seconds. Asking Sentinel for the
     primary, or a cluster for its slots, comes on top when it has to be done again.
