@@ -89,6 +89,10 @@ def postgresql() -> Iterator[str]:
 
         server = get_server(folder)
     try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            # No test cuts the power, and each flush would wait for the disk of all other tests.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()

@@ -86,10 +86,10 @@ claims = Table(  # a row for each session that was in use lately: its lock, and 
     Column("expires_at", Double, nullable=False),
     Index("wsgi_sessions_claims_by_expiry", "expires_at"),
 )
-# Leases are of no use after a crash of the server, and not worth waiting for its disk.
+# Locks and leases are of no use after a crash of the server, and not worth waiting for its disk.
 _unlogged = DDL("ALTER TABLE %(table)s SET UNLOGGED")  # type: ignore[no-untyped-call]  # SQLAlchemy's
-for _leases in (holders, claims):
-    event.listen(_leases, "after_create", _unlogged.execute_if(dialect="postgresql"))
+for _passing in (locks, holders, claims):
+    event.listen(_passing, "after_create", _unlogged.execute_if(dialect="postgresql"))
 contexts = Table(  # `id` is a hash of principal and name, which are in the record
     "wsgi_sessions_contexts",
     metadata,
