@@ -74,9 +74,11 @@ def in_cookie(values: Mapping[str, Any] = TAGGED, **config: Any) -> Site:
 
 
 def in_redis(url: str, **config: Any) -> Site:
-    """Flask-Session on Redis."""
+    """Flask-Session on Redis. It never closes its client: that is done here, after each request."""
     client = redis.Redis.from_url(url)
-    return Site({"SESSION_TYPE": "redis", "SESSION_REDIS": client, **config})
+    site = Site({"SESSION_TYPE": "redis", "SESSION_REDIS": client, **config})
+    site.app.teardown_appcontext(lambda _: client.close())
+    return site
 
 
 def in_files(folder: Path, values: Mapping[str, Any] = PLAIN) -> Site:

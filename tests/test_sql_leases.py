@@ -23,7 +23,7 @@ from wsgi_sessions.stores.sql.backend import open_sql
 from wsgi_sessions.stores.sql.connect import connect_sql, parse_sql_url
 from wsgi_sessions.stores.sql.engine import SqlEngine
 from wsgi_sessions.stores.sql.leases import SqlLeases
-from wsgi_sessions.stores.sql.schema import claims, holders
+from wsgi_sessions.stores.sql.schema import claims, holders, locks
 from wsgi_sessions.stores.sql.schema import contexts as contexts_table
 from wsgi_sessions.stores.sql.schema import refreshes as refreshes_table
 
@@ -208,12 +208,12 @@ def test_a_sweep_waits_for_nobody(meeting: Meeting, key: str) -> None:
     assert other not in keys
 
 
-def test_leases_wait_for_no_disk(meeting: Meeting) -> None:
+def test_leases_and_locks_wait_for_no_disk(meeting: Meeting) -> None:
     with psycopg.connect(meeting.url) as connection:
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1"
         ).fetchall()
-    assert [row[0] for row in found] == [claims.name, holders.name]
+    assert [row[0] for row in found] == [claims.name, holders.name, locks.name]
 
 
 # -- dead ones, clocks, cost -----------------------------------------------------------------------

@@ -150,9 +150,8 @@ backend.contexts.set("alice", "deal", Context({SECOND.value!r}, {SECOND.accessed
     backend.close()
 
 
-def test_a_reader_sees_one_whole_context_while_it_is_replaced(place: Place) -> None:
+def test_a_reader_sees_one_whole_context_while_it_is_replaced(contexts: ContextStore) -> None:
     """And no selection is lost to one that clears what it found stale."""
-    contexts = of(place.open())
     sizes = [Context(bytes([n]) * (n * 900 + 1), float(n)) for n in range(1, 9)]
     contexts.set("alice", "deal", sizes[0])
     done = threading.Event()
