@@ -12,11 +12,11 @@ from requirements_of_tests import require
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from wsgi_sessions.migration.takeover import read_through
 from wsgi_sessions.stores.sql.backend import migrate_schema
 from wsgi_sessions.stores.sql.connect import parse_sql_url
 from wsgi_sessions.stores.sql.schema import metadata, schema
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.takeover import read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

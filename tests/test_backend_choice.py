@@ -18,11 +18,11 @@ from redis_servers import RedisServer, available
 from requirements_of_tests import require
 
 from wsgi_sessions import Config, ConfigurationError, build, open_backend
-from wsgi_sessions.agreement import agree
-from wsgi_sessions.backend_choice import open_chosen
+from wsgi_sessions.backend_choice.agreement import agree
+from wsgi_sessions.backend_choice.choice import open_chosen
+from wsgi_sessions.backend_choice.server_process import Process, server_of_this_process
 from wsgi_sessions.cli import main
 from wsgi_sessions.errors import LockTimeout
-from wsgi_sessions.server_process import Process, server_of_this_process
 from wsgi_sessions.stack import open_refresher
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def test_other_stores_and_other_prefixes_are_another_decision(
 PROGRAM = """
 import os, sys
 from wsgi_sessions import Config
-from wsgi_sessions.backend_choice import open_chosen
+from wsgi_sessions.backend_choice.choice import open_chosen
 
 def say():
     chosen = open_chosen(Config.from_environ(os.environ))
@@ -232,7 +232,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         from wsgi_sessions import Config
-        from wsgi_sessions.backend_choice import open_chosen
+        from wsgi_sessions.backend_choice.choice import open_chosen
         print(open_chosen(Config.from_environ(os.environ)).backend.name, flush=True)
         os._exit(0)
     os.waitpid(child, 0)
@@ -242,7 +242,7 @@ import multiprocessing, os, sys
 
 def work():
     from wsgi_sessions import Config
-    from wsgi_sessions.backend_choice import open_chosen
+    from wsgi_sessions.backend_choice.choice import open_chosen
     print(open_chosen(Config.from_environ(os.environ)).backend.name, flush=True)
 
 if __name__ == "__main__":
@@ -356,7 +356,9 @@ def test_commands_look_where_the_server_is(
 
 
 def test_a_program_of_its_own_is_nobodys_worker() -> None:
-    program = "from wsgi_sessions.server_process import *; print(server_of_this_process())"
+    program = (
+        "from wsgi_sessions.backend_choice.server_process import *; print(server_of_this_process())"
+    )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert found.stdout == b"None\n"
     assert server_of_this_process() is None
@@ -368,7 +370,7 @@ def test_a_worker_that_gave_up_the_rights_of_its_server_knows_it() -> None:
     program = """
 import os
 from multiprocessing import parent_process
-from wsgi_sessions.server_process import server_of_this_process
+from wsgi_sessions.backend_choice.server_process import server_of_this_process
 if os.fork():
     os.wait()
 else:

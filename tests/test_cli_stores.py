@@ -69,7 +69,7 @@ class Filled(NamedTuple):
             return {
                 name
                 for name, session_id in self.ids.items()
-                if SessionManager(backend, lifetimes=LIFETIMES).load(session_id) is not None
+                if SessionManager(backend, lifetimes=LIFETIMES).loader.load(session_id) is not None
             }
 
 

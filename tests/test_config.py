@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from wsgi_sessions.config import SETTINGS, Config
 from wsgi_sessions.config_help import Row, describe, markdown_table
-from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.kinds import duration, hide_credentials, show_duration, show_size, size
-from wsgi_sessions.version_config import VersionConfig
+from wsgi_sessions.settings.contexts import ContextConfig
+from wsgi_sessions.settings.kinds import duration, hide_credentials, show_duration, show_size, size
+from wsgi_sessions.settings.versions import VersionConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import pytest
 from wsgi_client import Browser
 
 from wsgi_sessions import Config, ConfigurationError, build, get_session, select_context
-from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.health import fingerprint
+from wsgi_sessions.settings.contexts import ContextConfig
 
 if TYPE_CHECKING:
     from wsgi_sessions.audit import AuditRecord

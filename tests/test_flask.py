@@ -517,11 +517,11 @@ def test_reading_moves_the_expiry_only_if_each_request_renews(each: bool) -> Non
     interface: Any = app.session_interface
     manager = interface.manager(app)
     key = store_key(cookie_of(client).partition(".")[0])
-    before = manager.find(key).expires_at
+    before = manager.loader.find(key).expires_at
     now = manager._clock() + 1800
     manager._clock = lambda: now
     client.get("/get")
-    assert (manager.find(key).expires_at > before + 1000) == each
+    assert (manager.loader.find(key).expires_at > before + 1000) == each
 
 
 # -- ways in ---------------------------------------------------------------------------------------

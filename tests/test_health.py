@@ -181,7 +181,7 @@ def test_the_probe_is_no_session_and_no_damage() -> None:
     assert record is not None
     assert record.expires_at <= time.time() + 60
     manager = SessionManager(backend)
-    assert manager._open(key, record) is None
+    assert manager.loader.find(key) is None
     assert manager.events.counts() == {}
 
 

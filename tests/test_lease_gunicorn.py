@@ -142,7 +142,7 @@ def test_what_the_hook_did_is_all_there_and_moves_no_lifetime(
         manager = SessionManager(workers.backend)
 
         def is_stored() -> bool:
-            snapshot = manager.find(key)
+            snapshot = manager.loader.find(key)
             assert snapshot is not None
             return snapshot.version > 3
 

@@ -486,7 +486,7 @@ def test_a_request_waits_for_a_claim_and_sees_what_it_did(url: str) -> None:
 def change(web: Watched, n: int) -> None:
     """Set n, as a refresher that holds the claim."""
     manager = SessionManager(web.backend)
-    snapshot = manager.find(web.key)
+    snapshot = manager.loader.find(web.key)
     assert snapshot is not None
     draft = Draft(snapshot)
     draft.data.set("n", n)

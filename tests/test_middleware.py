@@ -1419,7 +1419,7 @@ def test_a_key_prefix_reaches_the_store(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(settings["key_prefix"])
         return open_backend(url, **settings)
 
-    monkeypatch.setattr("wsgi_sessions.backend_choice.open_backend", spy)
+    monkeypatch.setattr("wsgi_sessions.backend_choice.choice.open_backend", spy)
     Watched(key_prefix="app:")
     assert asked == ["app:"]
 

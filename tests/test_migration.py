@@ -24,13 +24,13 @@ from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import SessionExists, StoreUnavailable
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.manager import SessionManager
-from wsgi_sessions.migration import Counts, copy
+from wsgi_sessions.migration.copying import Counts, copy
+from wsgi_sessions.migration.takeover import read_through
+from wsgi_sessions.migration.takeover_parts import remaining
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.stores.base import Context
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.takeover import read_through
-from wsgi_sessions.takeover_parts import remaining
 from wsgi_sessions.transaction import Transaction
 from wsgi_sessions.versions import STAMPS
 
@@ -81,7 +81,7 @@ def change(backend: Backend, session_id: str, **values: Any) -> None:
 
 def values_of(backend: Backend, session_id: str) -> dict[str, Any] | None:
     """What the application finds, or None if the session is unknown."""
-    snapshot = SessionManager(backend).load(session_id)
+    snapshot = SessionManager(backend).loader.load(session_id)
     if snapshot is None:
         return None
     return {name: decode(bytes(value)) for name, value in snapshot.envelope.data.items()}
@@ -352,7 +352,7 @@ def redis_url() -> Iterator[str]:
 
 _MOVER = """
 import sys
-from wsgi_sessions.migration import copy
+from wsgi_sessions.migration.copying import copy
 from wsgi_sessions.stores.urls import open_backend
 source, target, prefix = sys.argv[1:]
 stores = [open_backend(url, key_prefix=prefix, timeout=20.0) for url in (source, target)]

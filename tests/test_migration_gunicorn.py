@@ -16,8 +16,8 @@ from requirements_of_tests import require
 from store_urls import postgresql_url
 from test_cli import run
 
+from wsgi_sessions.migration.takeover_parts import remaining
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.takeover_parts import remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,11 +11,11 @@ from schedules import Process, open_yielding, run
 
 from wsgi_sessions.errors import SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.migration import copy
-from wsgi_sessions.mover import Sight
+from wsgi_sessions.migration.copying import copy
+from wsgi_sessions.migration.mover import Sight
+from wsgi_sessions.migration.takeover import read_through
+from wsgi_sessions.migration.transfer import is_transfer
 from wsgi_sessions.stores.memory.backend import open_memory
-from wsgi_sessions.takeover import read_through
-from wsgi_sessions.transfer import is_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.events import Event, Events
 from wsgi_sessions.hook_runner import HookRunner
-from wsgi_sessions.refresher import BATCH
-from wsgi_sessions.refreshing import Failures, Refreshing
+from wsgi_sessions.refresh.refresher import BATCH
+from wsgi_sessions.refresh.rule import Failures, Refreshing
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.transaction import Access, Transaction
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wsgi_sessions.refresh_visit import Outcome
+    from wsgi_sessions.refresh.visit import Outcome
     from wsgi_sessions.session import Session
 
 START = 3_000_000_000.0  # in the future: a database compares with its own clock

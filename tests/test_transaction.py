@@ -656,7 +656,7 @@ def test_a_tombstone_is_as_dead_as_nothing(world: World) -> None:
     keeping_the_tombstone(world, session_id)
     assert login.commit() == "cycled"
     assert world.backend.sessions.load(store_key(session_id)) is not None
-    assert world.manager.load(session_id) is None
+    assert world.manager.loader.load(session_id) is None
     assert save.commit() == "gone"
     assert second_login.commit() == "gone"
     assert world.backend.iteration.count() == 2, "the tombstone, and the session"
@@ -1176,7 +1176,7 @@ def test_a_shorter_absolute_lifetime_holds_for_existing_sessions() -> None:
         lifetimes=Lifetimes(idle=HOUR, absolute=2 * HOUR),
         clock=lambda: world.now,
     )
-    assert stricter.load(session_id) is None
+    assert stricter.loader.load(session_id) is None
     assert world.backend.iteration.count() == 0
 
 

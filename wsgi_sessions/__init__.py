@@ -44,7 +44,7 @@ from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware, get_session
 from wsgi_sessions.middleware.version import VersionMiddleware
 from wsgi_sessions.permissions import OwnerPermission, TenantPermission
-from wsgi_sessions.refresher import Refresher
+from wsgi_sessions.refresh.refresher import Refresher
 from wsgi_sessions.session import Session
 from wsgi_sessions.stack import build, from_env
 from wsgi_sessions.stores.sql.table import SYSTEM_SETTINGS, VersionTable, create_version_table

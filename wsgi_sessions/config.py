@@ -17,13 +17,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
-from wsgi_sessions import import_config, kinds
-from wsgi_sessions.context_config import SETTINGS as CONTEXT_SETTINGS
-from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import RULES, CookiePolicy, SameSite, Secure, variable
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.kinds import DAY, HOUR, KIB, MIB, MINUTE, Kind
-from wsgi_sessions.settings import (
+from wsgi_sessions.settings import imports, kinds
+from wsgi_sessions.settings.contexts import SETTINGS as CONTEXT_SETTINGS
+from wsgi_sessions.settings.contexts import ContextConfig
+from wsgi_sessions.settings.declaration import (
     PART,
     Fallback,
     Part,
@@ -34,8 +33,9 @@ from wsgi_sessions.settings import (
     nearest,
     setting,
 )
-from wsgi_sessions.version_config import LOGIN_URL, VersionConfig
-from wsgi_sessions.version_config import SETTINGS as VERSION_SETTINGS
+from wsgi_sessions.settings.kinds import DAY, HOUR, KIB, MIB, MINUTE, Kind
+from wsgi_sessions.settings.versions import LOGIN_URL, VersionConfig
+from wsgi_sessions.settings.versions import SETTINGS as VERSION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -242,9 +242,9 @@ class Config:
         None,
     )
     context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
-    import_from: str | None = filled_by(import_config.FROM)
-    import_until: date | None = filled_by(import_config.UNTIL)
-    import_secret_keys: tuple[str, ...] = filled_by(import_config.SECRET_KEYS)
+    import_from: str | None = filled_by(imports.FROM)
+    import_until: date | None = filled_by(imports.UNTIL)
+    import_secret_keys: tuple[str, ...] = filled_by(imports.SECRET_KEYS)
     health_path: str | None = setting(
         "WSGI_SESSIONS_HEALTH_PATH",
         kinds.or_off(kinds.PATH),
@@ -280,7 +280,7 @@ class Config:
                 "WSGI_SESSIONS_MIGRATE_FROM and WSGI_SESSIONS_URL name the same store: unset the "
                 "first, or name the store that was used before"
             )
-        _raise_all(faults + import_config.faults_of(self.import_from, self.import_until))
+        _raise_all(faults + imports.faults_of(self.import_from, self.import_until))
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -312,7 +312,7 @@ class Config:
                 values["idle_lifetime"], values["absolute_lifetime"], sources
             )
         if values.keys() >= {"import_from", "import_until"}:
-            faults += import_config.faults_of(values["import_from"], values["import_until"])
+            faults += imports.faults_of(values["import_from"], values["import_until"])
         _raise_all(faults)
         return cls(**values, sources=sources)
 

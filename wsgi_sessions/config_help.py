@@ -6,14 +6,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions.config import SETTINGS, shown_value
-from wsgi_sessions.kinds import UNSET
-from wsgi_sessions.settings import DEFAULT
+from wsgi_sessions.settings.declaration import DEFAULT
+from wsgi_sessions.settings.kinds import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wsgi_sessions.config import Config
-    from wsgi_sessions.settings import Setting
+    from wsgi_sessions.settings.declaration import Setting
 
 
 class Row(NamedTuple):

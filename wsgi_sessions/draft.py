@@ -43,8 +43,14 @@ class Checkpoint(NamedTuple):
 
 def principal_of(envelope: Envelope) -> str | None:
     """The text of the principal that a session is bound to. Raises CorruptRecord."""
-    mark = envelope.marks.get(PRINCIPAL)
-    return None if mark is None else str(decode(bytes(mark)))
+    principal = mark_of(envelope, PRINCIPAL)
+    return None if principal is None else str(principal)
+
+
+def mark_of(envelope: Envelope, name: str) -> Any:
+    """A mark of a session as it is stored, or None. Raises CorruptRecord."""
+    mark = envelope.marks.get(name)
+    return None if mark is None else decode(bytes(mark))
 
 
 class Draft:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions.commit import ENDED
-from wsgi_sessions.draft import LIFETIME, PRINCIPAL
+from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
-from wsgi_sessions.manager import StoredSession
-from wsgi_sessions.refreshing import Refreshing
+from wsgi_sessions.principals import StoredSession
+from wsgi_sessions.refresh.rule import Refreshing
 from wsgi_sessions.serialization import Envelope, decode, open_sealed
 from wsgi_sessions.versions import STAMPS
 
@@ -94,18 +94,6 @@ def live_sessions(backend: Backend) -> Iterator[LiveSession]:
             yield LiveSession(key, record, envelope)
 
 
-def summarize(session: LiveSession, lifetimes: Lifetimes) -> StoredSession:
-    """What a listing shows of a session. Raises CorruptRecord."""
-    key, record, envelope = session
-    created_at, asked = envelope.created_at, mark(envelope, LIFETIME)
-    last_used_at = lifetimes.last_used(record.expires_at, created_at, asked)
-    commits = envelope.commits
-    if commits:
-        last_used_at = max(last_used_at, commits[-1].at)
-    refreshed_at = Refreshing.of(envelope.marks).refreshed_at
-    return StoredSession(key, created_at, record.expires_at, last_used_at, refreshed_at)
-
-
 def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails | None:
     """The session with this store key, or None if there is none (any more).
 
@@ -118,23 +106,17 @@ def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails 
     if ENDED in envelope.marks:
         return None
     return SessionDetails(
-        summary=summarize(LiveSession(key, record, envelope), lifetimes),
+        summary=StoredSession.of(key, record.expires_at, envelope, lifetimes),
         version=record.version,
         size=len(record.payload),
-        principal=mark(envelope, PRINCIPAL),
-        lifetime=mark(envelope, LIFETIME),
+        principal=mark_of(envelope, PRINCIPAL),
+        lifetime=mark_of(envelope, LIFETIME),
         refreshing=Refreshing.of(envelope.marks),
         holders=None if backend.leases is None else backend.leases.holders(key),
-        stamps=mark(envelope, STAMPS) or {},
+        stamps=mark_of(envelope, STAMPS) or {},
         values=[_value(name, bytes(raw)) for name, raw in sorted(envelope.data.items())],
         commits=envelope.commits,
     )
-
-
-def mark(envelope: Envelope, name: str) -> Any:
-    """A mark, or None. Raises CorruptRecord."""
-    raw = envelope.marks.get(name)
-    return None if raw is None else decode(bytes(raw))
 
 
 def _value(name: str, data: bytes) -> StoredValue:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Raw
 
 from wsgi_sessions.commit import ENDED, TOMBSTONE_SECONDS, Lifetimes
-from wsgi_sessions.draft import LIFETIME, PRINCIPAL
+from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, SessionGone, UnsupportedFormat, VersionConflict
 from wsgi_sessions.health import DEFAULT_TIMEOUT, HealthReport, check
-from wsgi_sessions.inspection import LiveSession, live_sessions, mark, summarize
+from wsgi_sessions.inspection import LiveSession, live_sessions
 from wsgi_sessions.serialization import Envelope, decode, encode, history, seal
 
 if TYPE_CHECKING:
@@ -234,9 +234,12 @@ def _is_unused(session: LiveSession, since: float, lifetimes: Lifetimes) -> bool
     _, record, envelope = session
     if record.expires_at >= envelope.created_at + lifetimes.absolute - 1:
         return False
-    idle = mark(envelope, LIFETIME) or lifetimes.idle
+    idle = mark_of(envelope, LIFETIME) or lifetimes.idle
+    last_used_at = lifetimes.last_used(record.expires_at, envelope.created_at, idle)
+    if envelope.commits:  # by a refresh, perhaps; and the lifetime may have been another one then
+        last_used_at = max(last_used_at, envelope.commits[-1].at)
     # A reader moves the expiry once in this time only.
-    return summarize(session, lifetimes).last_used_at + idle / 20 < since
+    return last_used_at + idle / 20 < since
 
 
 def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool:
@@ -292,7 +295,7 @@ def _is_valid(still_valid: StillValid | None, principal: str, name: str, context
 
 def _principal(envelope: Envelope) -> str | None:
     try:
-        principal = mark(envelope, PRINCIPAL)
+        principal = mark_of(envelope, PRINCIPAL)
     except (CorruptRecord, UnsupportedFormat):
         return None
     return None if principal is None else str(principal)

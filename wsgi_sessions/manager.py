@@ -5,33 +5,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from wsgi_sessions.commit import ENDED, Activity, Committer, Lifetimes, OnConflict, Pending
-from wsgi_sessions.draft import (
-    KEEP_ALIVE,
-    LIFETIME,
-    PRINCIPAL,
-    REFRESHED,
-    Draft,
-    Snapshot,
-    principal_of,
-)
-from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable, UnsupportedFormat
+from wsgi_sessions.commit import Activity, Committer, Lifetimes, OnConflict, Pending
+from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.errors import SessionGone, StoreUnavailable
 from wsgi_sessions.events import Events
-from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.loading import Loader
 from wsgi_sessions.merge import ABSENT
-from wsgi_sessions.serialization import Envelope, decode, open_sealed
-from wsgi_sessions.stores.base import Record
+from wsgi_sessions.principals import Principals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from wsgi_sessions.principals import StoredSession
     from wsgi_sessions.stores.base import Backend
 
 DEFAULT_MAX_SIZE = 1024 * 1024
@@ -39,24 +30,9 @@ Result = Literal[
     "unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone", "dropped"
 ]
 Headers = Literal["open", "closed"]
-Reader = Callable[[str], Record | None]
-_MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
 _MARKS_WITH_COOKIE = (PRINCIPAL, LIFETIME)
 
 _log = logging.getLogger("wsgi_sessions.manager")
-
-
-class StoredSession(NamedTuple):
-    """What a listing shows of a session: nothing that would let somebody use it.
-
-    Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`.
-    """
-
-    key: str
-    created_at: float
-    expires_at: float
-    last_used_at: float
-    refreshed_at: float | None = None
 
 
 class Beginning(NamedTuple):
@@ -91,7 +67,8 @@ class SessionManager:
         self._lifetimes = lifetimes or Lifetimes()
         self._principal_key = principal_key
         self._clock = clock
-        self._key_of = lru_cache(maxsize=1024)(store_key)
+        self.loader = Loader(backend, self._lifetimes, self.events, clock)
+        self.principals = Principals(backend, self.loader, self._lifetimes, self.events)
         self._committer = Committer(
             backend.sessions,
             self._lifetimes,
@@ -99,28 +76,10 @@ class SessionManager:
             on_conflict=on_conflict,
             max_size=max_size,
             clock=clock,
-            announce=self._index,
+            announce=self.principals.add,
         )
 
     # -- one session ---------------------------------------------------------------------------
-
-    def load(self, session_id: str, reader: Reader | None = None) -> Snapshot | None:
-        """The stored session with this id, or None. Raises StoreUnavailable.
-
-        `reader` reads the record in place of the store's own `load`.
-        """
-        return self._load(session_id, self._key_of(session_id), reader)
-
-    def find(self, key: str) -> Snapshot | None:
-        """The stored session under this key, or None; its id is not known (and empty).
-
-        Raises StoreUnavailable.
-        """
-        return self._load("", key)
-
-    def reload(self, snapshot: Snapshot) -> Snapshot | None:
-        """The same session as it is stored now, or None. Raises StoreUnavailable."""
-        return self._load(snapshot.session_id, snapshot.key)
 
     def create(
         self, session_id: str, beginning: Beginning, *, expires_by: float = math.inf
@@ -128,7 +87,7 @@ class SessionManager:
         """Store a session under an id that the caller determined, and others may know too.
 
         It expires at `expires_by` (seconds since the epoch) at the latest, if nobody uses it. It is
-        not indexed by its principal: see `announce`.
+        not indexed by its principal: see `Principals.add`.
 
         Raises SessionExists if there is one already, StoreUnavailable, SessionTooLarge, and
         UnserializableValue.
@@ -143,10 +102,6 @@ class SessionManager:
         Raises VersionConflict or SessionGone if it is not, and what `create` raises.
         """
         return self._committer.recreate(snapshot, self._begun(beginning), expires_by)
-
-    def announce(self, snapshot: Snapshot) -> None:
-        """Let the session be found by its principal. Idempotent. Raises StoreUnavailable."""
-        self._index(snapshot.key, snapshot.envelope)
 
     def _begun(self, beginning: Beginning) -> Pending:
         draft = Draft(None)
@@ -224,15 +179,11 @@ class SessionManager:
         while draft.doomed:
             snapshot = draft.doomed[-1]
             self.backend.sessions.delete(snapshot.key)
-            self._forget(snapshot)
+            self.principals.forget(snapshot)
             self.events.emit("destroyed", short_key(snapshot.key))
             draft.doomed.pop()
         flushed, draft.is_flushed = draft.is_flushed, False
         return flushed
-
-    def set_aside(self, snapshot: Snapshot, reason: str) -> None:
-        """Put a record out of the way in which a value turned out to be damaged."""
-        self._set_aside(snapshot.key, snapshot.version, reason)
 
     def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
         """The mutex of `Session.exclusive`. Raises LockTimeout."""
@@ -259,7 +210,7 @@ class SessionManager:
         draft.advance(saved)
         self._schedule(base, saved)
         if activity == "user" and self._is_touch_due(base, draft.mark(LIFETIME)):
-            self._index_again(saved)
+            self.principals.add_again(saved)
         return "saved"
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
@@ -273,7 +224,7 @@ class SessionManager:
         logged_in = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
         created_at = pending.commit.at if logged_in else base.envelope.created_at
         snapshot = self._committer.cycle(base, pending, created_at=created_at)
-        self._forget(base)
+        self.principals.forget(base)
         draft.advance(snapshot)
         self._schedule(base, snapshot)
         self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
@@ -286,7 +237,7 @@ class SessionManager:
         expires_at = self._lifetimes.expiry(self._clock(), base.envelope.created_at, asked)
         self.backend.sessions.touch(base.key, expires_at)
         draft.snapshot = replace(base, expires_at=expires_at)
-        self._index_again(base)
+        self.principals.add_again(base)
         return "touched"
 
     def _is_touch_due(self, base: Snapshot, asked: float | None) -> bool:
@@ -323,78 +274,22 @@ class SessionManager:
     # -- principals ----------------------------------------------------------------------------
 
     def sessions_of(self, principal: str | int) -> list[StoredSession]:
-        """The live sessions of a principal, oldest first. One look-up, and a load for each.
-
-        Index entries without a session are removed; one that was lost is put back by the session's
-        next use, within 5 % of its idle lifetime. Raises StoreUnavailable.
-        """
-        found = []
-        for key in self.backend.index.keys_of(str(principal)):
-            record = self.backend.sessions.load(key)
-            envelope = None if record is None else self._open(key, record)
-            if record is None or envelope is None or not _is_bound(envelope, principal):
-                self.backend.index.remove(str(principal), key)
-                continue
-            found.append(self._listed(key, record, envelope))
-        return sorted(found, key=lambda session: session.created_at)
-
-    def destroy(self, key: str) -> None:
-        """End the session with this store key, whoever uses it now. Idempotent.
-
-        Raises StoreUnavailable.
-        """
-        try:
-            principal = self.principal_of(key)
-        except (UnsupportedFormat, CorruptRecord):
-            principal = None  # whatever it is, it ends; its entry is removed when it is met
-        self.backend.sessions.delete(key)
-        self.events.emit("destroyed", short_key(key))
-        if principal is not None:
-            self.backend.index.remove(principal, key)
+        """See `Principals.sessions_of`."""
+        return self.principals.sessions_of(principal)
 
     def principal_of(self, key: str) -> str | None:
-        """Whom the session with this store key is bound to, as text; None also if there is none.
+        """See `Principals.principal_of`."""
+        return self.principals.principal_of(key)
 
-        Raises StoreUnavailable, and CorruptRecord if that cannot be told.
-        """
-        snapshot = self.find(key)
-        return None if snapshot is None else principal_of(snapshot.envelope)
+    def destroy(self, key: str) -> None:
+        """See `Principals.destroy`."""
+        self.principals.destroy(key)
 
     def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
-        """End all sessions of a principal, but the one with the store key `keep`. How many.
-
-        One that gets another id meanwhile ends too. Not promised: the end of those that begin
-        meanwhile by a log-in; lock the account first. Raises StoreUnavailable.
-        """
-        count = 0
-        for _ in range(_MAX_LISTINGS):
-            keys = [s.key for s in self.sessions_of(principal) if s.key != keep]
-            if not keys:
-                break
-            for key in keys:
-                self.backend.sessions.delete(key)
-                self.backend.index.remove(str(principal), key)
-                self.events.emit("destroyed", short_key(key))
-            count += len(keys)
-        return count
+        """See `Principals.destroy_sessions_of`."""
+        return self.principals.destroy_sessions_of(principal, keep=keep)
 
     # -- inside --------------------------------------------------------------------------------
-
-    def _load(self, session_id: str, key: str, reader: Reader | None = None) -> Snapshot | None:
-        record = (reader or self.backend.sessions.load)(key)
-        if record is None:
-            return None
-        envelope = self._open(key, record)
-        if envelope is None:
-            return None
-        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
-
-    def _listed(self, key: str, record: Record, envelope: Envelope) -> StoredSession:
-        created_at, expires_at = envelope.created_at, record.expires_at
-        asked = _decoded(envelope, LIFETIME)
-        last_used_at = self._lifetimes.last_used(expires_at, created_at, asked)
-        refreshed_at = _decoded(envelope, REFRESHED)
-        return StoredSession(key, created_at, expires_at, last_used_at, refreshed_at)
 
     def _schedule(self, before: Snapshot | None, after: Snapshot) -> None:
         """Have a session refreshed that is to be kept alive from now on, or has a new key.
@@ -414,57 +309,3 @@ class SessionManager:
                 queue.remove(old_key)
         except StoreUnavailable as error:
             _log.warning("session %s is not scheduled: %s", short_key(after.key), error)
-
-    def _open(self, key: str, record: Record) -> Envelope | None:
-        try:
-            envelope = open_sealed(record.payload, key)
-        except CorruptRecord as error:
-            self._set_aside(key, record.version, error.reason)
-            return None
-        if ENDED in envelope.marks:
-            return None
-        if envelope.created_at + self._lifetimes.absolute <= self._clock():
-            self.events.emit("expired", short_key(key), lifetime="absolute")
-            self.backend.sessions.delete(key)
-            return None
-        return envelope
-
-    def _set_aside(self, key: str, version: int, reason: str) -> None:
-        self.events.emit("corrupt", short_key(key), reason=reason)
-        if self.backend.quarantine is not None:
-            self.backend.quarantine.set_aside(key, version, reason)
-
-    def _index(self, key: str, envelope: Envelope) -> None:
-        principal = principal_of(envelope)
-        if principal is not None:
-            # Until the last moment at which the session can live: touching needs no index call.
-            until = envelope.created_at + self._lifetimes.absolute
-            self.backend.index.add(principal, key, until)
-
-    def _index_again(self, snapshot: Snapshot) -> None:
-        """Put the entry of a session in use back, should it have been lost; once in 5 % of the idle
-        lifetime. It serves no request, so a fault is only logged."""
-        try:
-            self._index(snapshot.key, snapshot.envelope)
-        except StoreUnavailable as error:
-            _log.warning("session %s is not indexed anew: %s", short_key(snapshot.key), error)
-
-    def _forget(self, snapshot: Snapshot) -> None:
-        """Remove what is left of a dead record. It is dead already, so a fault is only logged."""
-        try:
-            self.backend.sessions.delete(snapshot.key)
-            principal = principal_of(snapshot.envelope)
-            if principal is not None:
-                self.backend.index.remove(principal, snapshot.key)
-        except StoreUnavailable as error:
-            _log.warning("leftovers of a dead session stay until they expire: %s", error)
-
-
-def _decoded(envelope: Envelope, name: str) -> Any:
-    """A mark, or None."""
-    mark = envelope.marks.get(name)
-    return None if mark is None else decode(bytes(mark))
-
-
-def _is_bound(envelope: Envelope, principal: str | int) -> bool:
-    return principal_of(envelope) == str(principal)

@@ -197,7 +197,7 @@ class Session(MutableMapping[str, Any]):
     def keep_alive(self, mode: Literal["on", "off"] = "on") -> None:
         """Have this session refreshed in the background, or no longer.
 
-        See `wsgi_sessions.refresher`: the hook is called soon, and then once per interval, while no
+        See `Refresher`: the hook is called soon, and then once per interval, while no
         request uses the session. That does not prolong the session.
         """
         self._write().set_mark(KEEP_ALIVE, True if mode == "on" else None)

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.config import Config
-from wsgi_sessions.context_stack import with_contexts
 from wsgi_sessions.cookies import SessionCookie
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.events import Event, Events
 from wsgi_sessions.health import fingerprint
 from wsgi_sessions.hooks import load_hook, require_known
 from wsgi_sessions.identity import IdSigner
-from wsgi_sessions.import_stack import adoption_of
-from wsgi_sessions.kinds import hide_credentials
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
-from wsgi_sessions.refresher import Refresher
-from wsgi_sessions.store_stack import open_store
+from wsgi_sessions.refresh.refresher import Refresher
+from wsgi_sessions.settings.kinds import hide_credentials
+from wsgi_sessions.stack_parts.contexts import with_contexts
+from wsgi_sessions.stack_parts.imports import adoption_of
+from wsgi_sessions.stack_parts.store import open_store
+from wsgi_sessions.stack_parts.versions import with_versions
 from wsgi_sessions.sweeper import Sweeper
-from wsgi_sessions.version_stack import with_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.commit import Activity
     from wsgi_sessions.draft import Snapshot
-    from wsgi_sessions.manager import Headers, Reader, Result, SessionManager
+    from wsgi_sessions.loading import Reader
+    from wsgi_sessions.manager import Headers, Result, SessionManager
 
 Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
@@ -177,7 +178,7 @@ class Transaction:
         """A value of the session does not decode: the next request begins without it."""
         self.fault = error
         if self.snapshot is not None:
-            self._manager.set_aside(self.snapshot, error.reason)
+            self._manager.loader.set_aside(self.snapshot, error.reason)
 
     def roll_back(self) -> bool:
         """Store nothing, but let a log-out take place: whether there was one."""
@@ -224,7 +225,7 @@ class Transaction:
             self._exits = self._exits or ExitStack()
             self._exits.enter_context(lock)
             self._held = True
-        return self._manager.load(session_id, self.reader)
+        return self._manager.loader.load(session_id, self.reader)
 
     @contextmanager
     def _mutex(self, key: str, timeout: float) -> Iterator[None]:
@@ -239,7 +240,7 @@ class Transaction:
                 self._held = False
 
     def _refresh(self, draft: Draft, snapshot: Snapshot) -> None:
-        fresh = self._manager.reload(snapshot)
+        fresh = self._manager.loader.reload(snapshot)
         if fresh is None:
             draft.is_gone = True  # the commit will meet the same, and report it
             return

@@ -9,15 +9,15 @@ import click
 
 from wsgi_sessions.cli.output import Progress, json_option, print_json
 from wsgi_sessions.cli.shell import answering_store, read_config, url_option
-from wsgi_sessions.conversion import convert, count
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.import_stack import importer_at
+from wsgi_sessions.importers.conversion import convert, count
 from wsgi_sessions.stack import open_manager
+from wsgi_sessions.stack_parts.imports import importer_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from wsgi_sessions.conversion import Converted
+    from wsgi_sessions.importers.conversion import Converted
 
 
 @click.command("import")

@@ -7,7 +7,7 @@ import click
 from wsgi_sessions import maintenance
 from wsgi_sessions.cli.output import Progress, counted, json_option, print_json
 from wsgi_sessions.cli.shell import answering_store, lifetimes_of, read_config, url_option
-from wsgi_sessions.kinds import DAY, duration
+from wsgi_sessions.settings.kinds import DAY, duration
 from wsgi_sessions.sweeper import Sweeper
 
 _AGE = duration(1, 3650 * DAY, "7d, 12h or 90m")

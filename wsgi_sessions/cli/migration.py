@@ -13,9 +13,9 @@ import click
 from wsgi_sessions.cli.output import json_option, print_json
 from wsgi_sessions.config import Config
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.migration import Counts
-from wsgi_sessions.migration import copy as copy_all
-from wsgi_sessions.store_stack import open_url
+from wsgi_sessions.migration.copying import Counts
+from wsgi_sessions.migration.copying import copy as copy_all
+from wsgi_sessions.stack_parts.store import open_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

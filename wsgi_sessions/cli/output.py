@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from wsgi_sessions.kinds import DAY, HOUR, MINUTE
+from wsgi_sessions.settings.kinds import DAY, HOUR, MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

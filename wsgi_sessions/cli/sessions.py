@@ -31,14 +31,15 @@ from wsgi_sessions.cli.shell import (
 )
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.inspection import SessionDetails, inspect, live_sessions, summarize
+from wsgi_sessions.inspection import SessionDetails, inspect, live_sessions
 from wsgi_sessions.maintenance import backend_status
+from wsgi_sessions.principals import StoredSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsgi_sessions.commit import Lifetimes
-    from wsgi_sessions.manager import SessionManager, StoredSession
+    from wsgi_sessions.manager import SessionManager
     from wsgi_sessions.stores.base import Backend
 
 
@@ -195,7 +196,8 @@ def _summaries(backend: Backend, lifetimes: Lifetimes) -> Iterator[StoredSession
         for number, session in enumerate(live_sessions(backend), 1):
             progress(number)
             try:
-                yield summarize(session, lifetimes)
+                key, record, envelope = session
+                yield StoredSession.of(key, record.expires_at, envelope, lifetimes)
             except CorruptRecord:
                 continue  # `check` and the log tell of those
 

@@ -17,8 +17,8 @@ from wsgi_sessions.cli.shell import open_store, read_config, url_option
 from wsgi_sessions.config import unknown_variables
 from wsgi_sessions.config_help import describe
 from wsgi_sessions.identity import new_secret
-from wsgi_sessions.store_stack import open_url
-from wsgi_sessions.takeover_parts import remaining
+from wsgi_sessions.migration.takeover_parts import remaining
+from wsgi_sessions.stack_parts.store import open_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavaila
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.inspection import matching_keys
 from wsgi_sessions.manager import SessionManager
-from wsgi_sessions.store_stack import open_store as open_chosen_store
+from wsgi_sessions.stack_parts.store import open_store as open_chosen_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import click
 from wsgi_sessions.cli.output import json_option, print_columns, print_json, timestamp
 from wsgi_sessions.cli.shell import Commands, open_store, read_config, url_option
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stack_parts.versions import open_versions
 from wsgi_sessions.stores.memory.versions import MemoryVersions
-from wsgi_sessions.version_stack import open_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,6 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from wsgi_sessions.config import Config
-from wsgi_sessions.context_config import ContextConfig
 from wsgi_sessions.cookies import CookiePolicy
 from wsgi_sessions.demo.app import make_application
 from wsgi_sessions.demo.database import Database
@@ -31,8 +30,9 @@ from wsgi_sessions.demo.teams import LOADED
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.events import Event
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.settings.contexts import ContextConfig
+from wsgi_sessions.settings.versions import VersionConfig
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.version_config import VersionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What an importer is made of: a cookie that names a foreign record, the records, and their format.
 
 An importer reads what one other library wrote, in the application's former life. It stores
-nothing: `wsgi_sessions.adoption` decides what becomes of what it finds.
+nothing: `wsgi_sessions.importers.adoption` decides what becomes of what it finds.
 
 No name, payload or cookie of a foreign session may reach a log or a message: they are as good as
 the session itself.

@@ -12,7 +12,7 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.base import Importer
 from wsgi_sessions.importers.file_records import HASHES, open_file_records
-from wsgi_sessions.kinds import DAY, duration
+from wsgi_sessions.settings.kinds import DAY, duration
 
 if TYPE_CHECKING:
     import re

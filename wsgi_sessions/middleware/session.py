@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from wsgi_sessions.adoption import Adoption
     from wsgi_sessions.cookies import SessionCookie
     from wsgi_sessions.draft import Snapshot
     from wsgi_sessions.headers import Headers
+    from wsgi_sessions.importers.adoption import Adoption
     from wsgi_sessions.manager import Result, SessionManager
 
 ENVIRON_KEY = "wsgi_sessions.session"

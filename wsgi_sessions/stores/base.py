@@ -321,7 +321,7 @@ class Backend:
     refreshes: RefreshQueue | None = None
     clock: StoreClock | None = None
     hold: object = None
-    """What has to live as long as this backend is used: see `wsgi_sessions.backend_choice`."""
+    """What has to live as long as this backend is used: see `backend_choice.choice`."""
 
     def close(self) -> None:
         """Close what the backend has open."""

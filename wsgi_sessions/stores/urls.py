@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.kinds import separate
+from wsgi_sessions.settings.kinds import separate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from wsgi_sessions import kinds
-from wsgi_sessions.settings import SecretFile, Setting
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import SecretFile, Setting
 
 _URL = replace(
     kinds.URL,

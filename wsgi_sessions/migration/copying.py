@@ -50,8 +50,8 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.mover import COPIED, Mover, Sight
-from wsgi_sessions.receipts import is_receipt
+from wsgi_sessions.importers.receipts import is_receipt
+from wsgi_sessions.migration.mover import COPIED, Mover, Sight
 from wsgi_sessions.serialization import open_sealed
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.kinds import SWITCH, Kind
+from wsgi_sessions.settings.kinds import SWITCH, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

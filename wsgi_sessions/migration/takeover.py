@@ -27,7 +27,7 @@ under way, and that leases and exclusive blocks keep off those of the other stor
 workers at once, and none of this comes up.
 
 Not promised: that a session is found in two stores that take over from each other's place in turn
-without the rest having been moved in between (`migration.copy` moves it).
+without the rest having been moved in between (`copying.copy` moves it).
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ from wsgi_sessions.errors import (
     UnsupportedFormat,
     VersionConflict,
 )
-from wsgi_sessions.mover import Mover
-from wsgi_sessions.serialization import open_sealed
-from wsgi_sessions.takeover_parts import (
+from wsgi_sessions.migration.mover import Mover
+from wsgi_sessions.migration.takeover_parts import (
     BothContexts,
     BothIndexes,
     BothIteration,
@@ -59,7 +58,8 @@ from wsgi_sessions.takeover_parts import (
     EachLeftovers,
     TakeoverQuarantine,
 )
-from wsgi_sessions.transfer import is_transfer
+from wsgi_sessions.migration.transfer import is_transfer
+from wsgi_sessions.serialization import open_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class TakeoverStore:
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
         """See `SessionStore.create`. What the old store has counts: not every key is random, such
-        as that of a receipt of `wsgi_sessions.receipts`."""
+        as that of a receipt of `wsgi_sessions.importers.receipts`."""
         if self._old.load(key) is not None and self._mover.take(key) is not None:
             raise SessionExists("a record is there already; create it under a fresh id")
         self._new.create(key, payload, expires_at)
@@ -157,7 +157,7 @@ class TakeoverStore:
     def delete(self, key: str) -> None:
         """See `SessionStore.delete`. It is dead in the new store also if the old one is down.
 
-        In this order: see `mover`. The last call is for a worker of the other direction.
+        In this order: see `migration.mover`. The last call is for a worker of the other direction.
         """
         try:
             self._old.delete(key)
@@ -199,7 +199,7 @@ class TakeoverLoading:
 
 
 def _may_end_early(payload: bytes, key: str) -> bool:
-    """Whether a session may end before a copy of it that `migration.copy` left in the old store:
+    """Whether a session may end before a copy of it that `copying.copy` left in the old store:
     one that got another id, or has a lifetime of its own. That copy must not come to life then."""
     try:
         marks = open_sealed(payload, key).marks

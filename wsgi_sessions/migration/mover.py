@@ -55,9 +55,9 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.migration.transfer import State, Transfer, is_transfer, unpack
 from wsgi_sessions.serialization import Envelope, decode, open_sealed
 from wsgi_sessions.stores.base import Record
-from wsgi_sessions.transfer import State, Transfer, is_transfer, unpack
 from wsgi_sessions.versions import STAMPS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 SIGN_SECONDS = 600.0
 """For how long the old store says that a session has moved, and is not just gone."""
 COPIED = "\0wsgi_sessions: copied from another store"
-"""The principal under which the index of a store lists what `migration.copy` has put there."""
+"""The principal under which the index of a store lists what `copying.copy` has put there."""
 _NO_MOVE = bytes(8)
 _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from wsgi_sessions import kinds
-from wsgi_sessions.settings import Setting
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.adoption import Adoption, end_of, log_end
+from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
 from wsgi_sessions.importers.urls import Terms, library_of, open_importer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.mover import Sight
+from wsgi_sessions.migration.mover import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,11 +15,11 @@ from wsgi_sessions.permissions import TenantPermission
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from wsgi_sessions.context_config import ContextConfig
     from wsgi_sessions.contexts import ContextPolicy
     from wsgi_sessions.hooks import Hooks
     from wsgi_sessions.manager import SessionManager
     from wsgi_sessions.permissions import MayAccess
+    from wsgi_sessions.settings.contexts import ContextConfig
     from wsgi_sessions.stores.base import Backend, ContextStore
 
 _PERMISSION = "WSGI_SESSIONS_CONTEXT_PERMISSION"

@@ -17,7 +17,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.leases import require_leases
-from wsgi_sessions.refreshing import Refreshing, note_failure, note_success
+from wsgi_sessions.refresh.rule import Refreshing, note_failure, note_success
 from wsgi_sessions.transaction import Access, Transaction
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Visits:
         return "in use"
 
     def _examine(self, claim: _Claim, runner: HookRunner) -> Outcome:
-        snapshot = self._manager.find(claim.key)
+        snapshot = self._manager.loader.find(claim.key)
         state = _NEVER if snapshot is None else self._state(snapshot)
         if snapshot is None or not state.is_kept_alive:
             self.queue.remove(claim.key)
@@ -105,7 +105,7 @@ class Visits:
         try:
             return Refreshing.of(snapshot.envelope.marks)
         except CorruptRecord as error:
-            self._manager.set_aside(snapshot, error.reason)
+            self._manager.loader.set_aside(snapshot, error.reason)
             return _NEVER
 
     def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> Outcome:

@@ -8,8 +8,8 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.hooks import load_hook
 from wsgi_sessions.middleware.page_load import is_page_load
 from wsgi_sessions.middleware.version import VersionMiddleware
+from wsgi_sessions.settings.versions import OWN_TABLE
 from wsgi_sessions.stores.urls import is_sql_url, is_store_url, open_backend
-from wsgi_sessions.version_config import OWN_TABLE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

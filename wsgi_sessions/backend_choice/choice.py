@@ -1,7 +1,7 @@
 """One of several session stores, the same for all processes that could share sessions.
 
 Where `Config.url` names several, the first healthy one is used. That is found out once, by the
-first process; all others that name the same stores (see `wsgi_sessions.agreement`) use the same one
+first process; all others that name the same stores (see `agreement`) use the same one
 while any of them lives, whatever became of the stores meanwhile: workers that are restarted, a new
 server beside an old one, a command. Nobody switches while he runs.
 """
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from wsgi_sessions import health
-from wsgi_sessions.agreement import agree
+from wsgi_sessions.backend_choice.agreement import agree
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.kinds import hide_credentials
+from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions.backend_choice.server_process import Process, server_of_this_process
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.server_process import Process, server_of_this_process
 from wsgi_sessions.stores.file.system import try_lock, wait_for_lock
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a record says while its session moves to another store (see `mover`). Pure.
+"""What a record says while its session moves to another store (see `migration.mover`). Pure.
 
 It begins with a byte above every format of a session record: a release, or a setting, that knows
 nothing of the move answers 503 (`UnsupportedFormat`), and leaves the record as it is.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from wsgi_sessions import kinds
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.settings import Fallback, Setting
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import Fallback, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -35,8 +35,8 @@ from wsgi_sessions.errors import (
     UnserializableValue,
 )
 from wsgi_sessions.identity import derived_id, short_key, store_key
+from wsgi_sessions.importers.receipts import BIRTH, Receipt, birth
 from wsgi_sessions.manager import Beginning
-from wsgi_sessions.receipts import BIRTH, Receipt, birth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ class Adoption:
         # is read; a receipt that is not there yet is found by `claim`.
         imported = self._load(name, session_id, route)
         is_new = imported is not None and receipt.birth() is None
-        snapshot = self._manager.load(session_id)
+        snapshot = self._manager.loader.load(session_id)
         if snapshot is None and imported is not None and is_new:
             snapshot = self._create(session_id, imported, route)
         if snapshot is None:
@@ -130,7 +130,7 @@ class Adoption:
         if not receipt.claim(birth(snapshot.envelope), now):
             self._manager.destroy(snapshot.key)
             return None
-        self._manager.announce(snapshot)
+        self._manager.principals.add(snapshot.key, snapshot.envelope)
         self._importer.records.delete(name)
         return session_id
 
@@ -139,7 +139,7 @@ class Adoption:
             return self._importer.load(name)
         except ImportRefused as error:
             # It may have been converted beforehand: then that is used, and this told for nothing.
-            if self._manager.load(session_id) is None:
+            if self._manager.loader.load(session_id) is None:
                 self._refuse(session_id, error.reason, route)
             return None
 
@@ -149,7 +149,7 @@ class Adoption:
         try:
             snapshot = self._manager.create(session_id, beginning(imported, route()))
         except SessionExists:  # by a parallel request
-            return self._manager.load(session_id)
+            return self._manager.loader.load(session_id)
         except (UnserializableValue, SessionTooLarge) as error:
             self._refuse(session_id, str(error), route)
             return None

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.hook_runner import HookRunner
-from wsgi_sessions.refresh_visit import Outcome, RefreshPolicy, Visits
+from wsgi_sessions.refresh.visit import Outcome, RefreshPolicy, Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

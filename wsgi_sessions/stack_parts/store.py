@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.backend_choice import Chosen, open_chosen
-from wsgi_sessions.takeover import read_through
+from wsgi_sessions.backend_choice.choice import Chosen, open_chosen
+from wsgi_sessions.migration.takeover import read_through
 
 if TYPE_CHECKING:
     from wsgi_sessions.config import Config

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from wsgi_sessions.adoption import beginning
 from wsgi_sessions.errors import (
     ImportRefused,
     SessionExists,
@@ -21,7 +20,8 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import derived_id
-from wsgi_sessions.receipts import Receipt, birth
+from wsgi_sessions.importers.adoption import beginning
+from wsgi_sessions.importers.receipts import Receipt, birth
 from wsgi_sessions.serialization import encode
 
 if TYPE_CHECKING:
@@ -101,14 +101,15 @@ def _stored(
     receipt = Receipt(manager.backend.sessions, kind, name, clock())
     if receipt.birth() is not None:
         return "in use"
-    present = manager.load(session_id)
+    present = manager.loader.load(session_id)
     try:
         if present is None:
             begun = beginning(imported, _ROUTE)
-            manager.announce(manager.create(session_id, begun, expires_by=expires_by))
-            return "imported"
-        begun = beginning(imported, _ROUTE, birth(present.envelope))
-        manager.announce(manager.recreate(present, begun, expires_by=expires_by))
+            stored = manager.create(session_id, begun, expires_by=expires_by)
+        else:
+            begun = beginning(imported, _ROUTE, birth(present.envelope))
+            stored = manager.recreate(present, begun, expires_by=expires_by)
     except (SessionExists, SessionGone, VersionConflict):
         return "in use"
-    return "updated"
+    manager.principals.add(stored.key, stored.envelope)
+    return "imported" if present is None else "updated"

@@ -1,0 +1,91 @@
+"""Loading stored sessions: only what is whole and alive leaves here. No WSGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.commit import ENDED
+from wsgi_sessions.draft import Snapshot
+from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.serialization import open_sealed
+from wsgi_sessions.stores.base import Record
+
+if TYPE_CHECKING:
+    from wsgi_sessions.commit import Lifetimes
+    from wsgi_sessions.events import Events
+    from wsgi_sessions.serialization import Envelope
+    from wsgi_sessions.stores.base import Backend
+
+Reader = Callable[[str], Record | None]
+
+
+class Loader:
+    """Reads sessions from one backend.
+
+    A record that is damaged is put out of the way, a session past its absolute lifetime is deleted,
+    and one that got another id leads nowhere: neither is found. Each is an event, but for the last.
+
+    `clock`: seconds since the epoch.
+    """
+
+    def __init__(
+        self, backend: Backend, lifetimes: Lifetimes, events: Events, clock: Callable[[], float]
+    ) -> None:
+        self._backend = backend
+        self._lifetimes = lifetimes
+        self._events = events
+        self._clock = clock
+        self._key_of = lru_cache(maxsize=1024)(store_key)
+
+    def load(self, session_id: str, reader: Reader | None = None) -> Snapshot | None:
+        """The stored session with this id, or None. Raises StoreUnavailable.
+
+        `reader` reads the record in place of the store's own `load`.
+        """
+        return self._load(session_id, self._key_of(session_id), reader)
+
+    def find(self, key: str) -> Snapshot | None:
+        """The stored session under this key, or None; its id is not known (and empty).
+
+        Raises StoreUnavailable.
+        """
+        return self._load("", key)
+
+    def reload(self, snapshot: Snapshot) -> Snapshot | None:
+        """The same session as it is stored now, or None. Raises StoreUnavailable."""
+        return self._load(snapshot.session_id, snapshot.key)
+
+    def set_aside(self, snapshot: Snapshot, reason: str) -> None:
+        """Put a record out of the way in which a value turned out to be damaged."""
+        self._set_aside(snapshot.key, snapshot.version, reason)
+
+    def _load(self, session_id: str, key: str, reader: Reader | None = None) -> Snapshot | None:
+        record = (reader or self._backend.sessions.load)(key)
+        if record is None:
+            return None
+        envelope = self._open(key, record)
+        if envelope is None:
+            return None
+        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
+
+    def _open(self, key: str, record: Record) -> Envelope | None:
+        try:
+            envelope = open_sealed(record.payload, key)
+        except CorruptRecord as error:
+            self._set_aside(key, record.version, error.reason)
+            return None
+        if ENDED in envelope.marks:
+            return None
+        if envelope.created_at + self._lifetimes.absolute <= self._clock():
+            self._events.emit("expired", short_key(key), lifetime="absolute")
+            self._backend.sessions.delete(key)
+            return None
+        return envelope
+
+    def _set_aside(self, key: str, version: int, reason: str) -> None:
+        self._events.emit("corrupt", short_key(key), reason=reason)
+        if self._backend.quarantine is not None:
+            self._backend.quarantine.set_aside(key, version, reason)

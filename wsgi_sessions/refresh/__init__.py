@@ -1,0 +1,1 @@
+"""Keeping sessions fresh in the background, while nobody uses them."""
