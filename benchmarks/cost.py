@@ -11,13 +11,13 @@ import json
 from contextlib import ExitStack
 from typing import Any
 
-from child import Visitors
 from contestants import BARE, CONTESTANTS, Contestant
 from in_process import VISITORS, as_rows, by_contestant, judge, paths_of, table
 from machine import as_line, awake, machine
 from places import Place, place
 from rounds import Timer, measure
 from targets import as_lines, from_json
+from visitors import Visitors
 
 
 def timers(here: Place, stack: ExitStack) -> dict[str, Timer]:

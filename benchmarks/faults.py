@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 import strace
-from child import Answer, Child
+from child import Child
 from contestants import Contestant, present
 from redis_servers import RedisServer
 from rounds import progress
+from visitors import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,9 +15,9 @@ import tempfile
 from contextlib import ExitStack
 from typing import Any
 
-from child import environ
 from machine import as_line, awake, machine
 from rounds import less, measure, spread, timer
+from visitors import environ
 
 from wsgi_sessions import Config, build, get_session
 from wsgi_sessions.hooks import Hooks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,19 +11,24 @@ from gunicorn_server import WORKER_CLASSES, GunicornServer
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from store_urls import postgresql_url, sqlite_url
+from store_urls import STORES, Place, place_of, postgresql_url, sqlite_url
+
+from wsgi_sessions.identity import new_id, store_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from _pytest.mark import ParameterSet
+
+    from wsgi_sessions.stores.base import Backend
 
 # No property depends on time: a busy machine must not fail one.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-STORES = ("file", "redis", "sqlite", "postgresql")
-COMBINATIONS = [(store, worker_class) for store in STORES for worker_class in WORKER_CLASSES]
+_NAMES = ("file", "redis", "sqlite", "postgresql")
+COMBINATIONS = [(store, worker_class) for store in _NAMES for worker_class in WORKER_CLASSES]
 # Each store and each worker class once; the other combinations only in the long runs.
 _EACH_ONCE = [
     ("file", "gthread"),
@@ -55,6 +62,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long_ones = [item for item in items if item.get_closest_marker("soak")]
     config.hook.pytest_deselected(items=long_ones)
     items[:] = [item for item in items if item not in long_ones]
+
+
+# -- the contract of stores ------------------------------------------------------------------------
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", params=STORES)
+def contract_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Each store of the table: its name there, and a URL."""
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
+
+
+@pytest.fixture
+def place(contract_store: tuple[str, str], tmp_path: Path) -> Place:
+    """An empty place in each store. What is special in a pattern is part of its prefix."""
+    return place_of(*contract_store, tmp_path, f"te*st[{next(_numbers)}]:")
+
+
+@pytest.fixture
+def backend(place: Place) -> Iterator[Backend]:
+    """Each store, empty."""
+    with closing(place.open()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def key() -> str:
+    """The store key of a session that is not there."""
+    return store_key(new_id())
+
+
+# -- end to end ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ LAYERS = [
     {"config"},
     {"session", "config_help", "refresh.rule"},
     {"stores.base"},
-    {"stores.context_records", "stores.breaker"},
+    {"stores.context_records", "stores.breaker", "stores.token_locks"},
     {"stores.memory.*", "stores.file.*", "stores.redis.*", "stores.sql.*"},
     {"stores.urls", "sweeper", "leases"},
     {"contexts", "versions", "importers.base"},

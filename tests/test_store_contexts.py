@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from store_urls import STORES, Place, place_of
 
 from wsgi_sessions.errors import CorruptRecord, LockTimeout, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.stores.base import Backend, Context, ContextStore
@@ -22,22 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_numbers = itertools.count()
+    from store_urls import Place
+
 ODD_TEXTS = ["../../etc/passwd", "*", "{x}", "a b\nc", "user:5", "é", "\udc80", "x" * 4000, ""]
 FIRST, SECOND = Context(b"\x00first\xff", 1.5), Context(b"second", 2_000_000_000.25)
-
-
-@pytest.fixture(scope="module", params=STORES)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
-        yield request.param, url
-
-
-@pytest.fixture
-def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    return place_of(*server, tmp_path, f"te*st[{next(_numbers)}]:")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from store_urls import STORES, Place, place_of
+from store_urls import Place
 from test_redis_store import Proxy
 
 from wsgi_sessions.identity import new_id, store_key
@@ -31,26 +30,6 @@ if TYPE_CHECKING:
 
 LONG = 60.0
 SHORT = 0.05
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module", params=STORES)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
-        yield request.param, url
-
-
-@pytest.fixture
-def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    return place_of(*server, tmp_path, f"test{next(_numbers)}:")
-
-
-@pytest.fixture
-def backend(place: Place) -> Iterator[Backend]:
-    with closing(place.open()) as opened:
-        yield opened
 
 
 def leases_of(backend: Backend) -> LeaseStore:
@@ -67,11 +46,6 @@ def leases(backend: Backend) -> LeaseStore:
 def refreshes(backend: Backend) -> RefreshQueue:
     assert backend.refreshes is not None
     return backend.refreshes
-
-
-@pytest.fixture
-def key() -> str:
-    return store_key(new_id())
 
 
 # -- holders and claims ------------------------------------------------------------------------

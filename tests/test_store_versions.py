@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -11,39 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from databases import DATABASES
-from store_urls import STORES, Place, place_of
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from store_urls import Place
 
     from wsgi_sessions.stores.base import Backend, VersionStamps
 
-_numbers = itertools.count()
 ODD_SCOPES = ["../../etc/passwd", "*", "{x}", "a b\nc", "league:5", "é", "\udc80", "x" * 4000]
-
-
-@pytest.fixture(scope="module", params=STORES)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
-        yield request.param, url
-
-
-@pytest.fixture
-def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    return place_of(*server, tmp_path, f"test{next(_numbers)}:")
-
-
-@pytest.fixture
-def backend(place: Place) -> Iterator[Backend]:
-    opened = place.open()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

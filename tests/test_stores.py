@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis_servers import wait_until
-from store_urls import STORES, TAKING_OVER, Place, place_of
+from store_urls import TAKING_OVER, Place
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.stores.token_locks import TokenLocks
 from wsgi_sessions.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from wsgi_sessions.stores.base import Backend
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module", params=STORES)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
-    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
-        yield request.param, url
-
-
-@pytest.fixture
-def place(server: tuple[str, str], tmp_path: Path) -> Place:
-    return place_of(*server, tmp_path, f"test{next(_numbers)}:")
-
-
-@pytest.fixture
-def backend(place: Place) -> Iterator[Backend]:
-    opened = place.open()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def key() -> str:
-    return store_key(new_id())
 
 
 def about(version: int, payload: bytes, expires_at: float) -> tuple[object, ...]:
@@ -360,6 +330,24 @@ def test_a_lock_keeps_others_out_and_frees_on_every_path(backend: Backend, key: 
         _ = 1 / 0
     with backend.locks.hold(key, 0.0):
         pass
+
+
+def test_a_lock_is_free_after_its_time_to_live(backend: Backend, key: str) -> None:
+    """By the server's clock: a holder that was killed keeps nobody out for longer."""
+    if not isinstance(backend.locks, TokenLocks):
+        pytest.skip("the lock ends with the process that holds it")
+    holds: Any = backend.locks._holds
+    holds.ttl = 0.05
+    assert holds.take(key, "dead")
+    deadline = time.monotonic() + 20
+    while not holds.take(key, "next"):
+        assert time.monotonic() < deadline
+    holds.ttl = 1000.0
+    assert holds.take(key, "next")
+    assert holds.take(key, "next")
+    assert not holds.take(key, "dead")
+    assert not holds.free(key, "dead")
+    assert holds.free(key, "next")
 
 
 def test_threads_take_turns_at_a_lock(backend: Backend, key: str) -> None:

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.sql.connection import check_identifier, executor
+from wsgi_sessions.stores.sql.connection import check_identifier, executor, seconds_of
+from wsgi_sessions.stores.sql.unpooled import open_unpooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class SqlRecords:
 
     def load(self, name: str) -> bytes | None:
         row = self._row(name)
-        if row is None or _seconds(row[1]) <= self._clock():
+        if row is None or seconds_of(row[1]) <= self._clock():
             return None
         return str(row[0]).encode()
 
@@ -48,7 +48,7 @@ class SqlRecords:
 
     def expires_at(self, name: str) -> float | None:
         row = self._row(name)
-        return None if row is None else _seconds(row[1])
+        return None if row is None else seconds_of(row[1])
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -81,41 +81,14 @@ def open_sql_records(
     No connection stays open between questions, so that forked workers share none.
     """
     check_identifier(table, parts=2)
-    try:
-        from sqlalchemy import create_engine, make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-        from sqlalchemy.pool import NullPool
-    except ImportError:
+    engine = open_unpooled(
+        url,
+        timeout=timeout,
+        setting="WSGI_SESSIONS_IMPORT_FROM",
+        forms="django+postgresql://user@host/database or django+sqlite:////absolute/path",
+    )
+    if engine.dialect.name == "sqlite" and not os.path.isfile(engine.url.database or ""):
         raise ConfigurationError(
-            "importing from a database needs SQLAlchemy: pip install 'wsgi-sessions[sql]'"
-        ) from None
-    try:
-        parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        options = _connect_options(parsed.get_backend_name(), timeout)
-        engine = create_engine(parsed, poolclass=NullPool, connect_args=options)
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise ConfigurationError(
-            f"WSGI_SESSIONS_IMPORT_FROM: no database can be opened there ({type(error).__name__}): "
-            "write it as django+postgresql://user@host/database or django+sqlite:////absolute/path"
-        ) from None
-    if parsed.get_backend_name() == "sqlite" and not os.path.isfile(parsed.database or ""):
-        raise ConfigurationError(
-            f"WSGI_SESSIONS_IMPORT_FROM: there is no database file {parsed.database!a}"
+            f"WSGI_SESSIONS_IMPORT_FROM: there is no database file {engine.url.database!a}"
         )
     return SqlRecords(engine.connect, table, clock)
-
-
-def _connect_options(database: str, timeout: float) -> dict[str, Any]:
-    if database == "postgresql":
-        limit = f"-c statement_timeout={max(1, round(timeout * 1000))}"
-        return {"connect_timeout": max(2, round(timeout)), "options": limit}
-    return {"timeout": timeout} if database == "sqlite" else {}
-
-
-def _seconds(at: object) -> float:
-    moment = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()

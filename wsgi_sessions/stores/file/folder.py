@@ -20,9 +20,9 @@ from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.system import (
     locked_path,
     make_folder,
+    remove_if_unlocked,
     retrying,
     swallow,
-    try_lock,
 )
 
 if TYPE_CHECKING:
@@ -151,11 +151,11 @@ class FileUpkeep:
         for path in self._files("sessions"):
             name = os.path.basename(path)
             if name.startswith(".tmp-"):
-                counts["temporaries"] += _remove_if_unlocked(path)
+                counts["temporaries"] += remove_if_unlocked(path)
             elif name.startswith(".nfs"):
                 counts["nfs"] += _remove_if_old(path, _NFS_FILE_AGE)
         for path in self._files("locks"):
-            counts["locks"] += _remove_if_unlocked(path)
+            counts["locks"] += remove_if_unlocked(path)
         for path in self._files("index"):
             counts["index"] += _remove_if_old(path, 0.0)
         counts["leases"] = FileLeases(self._root).remove_abandoned()
@@ -228,24 +228,6 @@ def _read_secret(path: str) -> str:
                 "again), or chmod 600 it if nobody else has been here"
             )
         return file.read().strip()
-
-
-def _remove_if_unlocked(path: str) -> bool:
-    """Remove a file that no live process holds the lock of."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        if not try_lock(fd):
-            return False
-        os.unlink(path)
-    except OSError as error:
-        swallow(error, "a leftover stays")
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 def _remove_if_old(path: str, age: float) -> bool:

@@ -28,6 +28,7 @@ from wsgi_sessions.stores.file.system import (
     CREATE,
     READ,
     WRITE,
+    remove_if_unlocked,
     retrying,
     swallow,
     try_lock,
@@ -272,7 +273,7 @@ class Life:
             names = os.listdir(self._folder)
         except FileNotFoundError:
             return 0
-        return sum(self._remove_if_dead(os.path.join(self._folder, name)) for name in names)
+        return sum(remove_if_unlocked(os.path.join(self._folder, name)) for name in names)
 
     def _begin(self) -> Own:
         with suppress(FileExistsError):
@@ -303,22 +304,6 @@ class Life:
             _, own = self._own.popitem()
             own.end.detach()
             os.close(own.fd)  # without unlocking: the lock is the parent's
-
-    def _remove_if_dead(self, path: str) -> bool:
-        try:
-            fd = os.open(path, WRITE)
-        except OSError:
-            return False
-        try:
-            if not try_lock(fd):
-                return False
-            os.unlink(path)
-        except OSError as error:
-            swallow(error, "the file of a dead process stays until the next sweep")
-            return False
-        finally:
-            os.close(fd)
-        return True
 
 
 def _end(process_id: int, path: str, fd: int) -> None:

@@ -205,6 +205,24 @@ def unlock(fd: int) -> None:
         swallow(error, "a lock is left to close")
 
 
+def remove_if_unlocked(path: str) -> bool:
+    """Remove a file that no live process holds the lock of. Never raises for a fault."""
+    try:
+        fd = os.open(path, WRITE)
+    except OSError:
+        return False
+    try:
+        if not try_lock(fd):
+            return False
+        os.unlink(path)
+    except OSError as error:
+        swallow(error, "a leftover stays until the next sweep")
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 @contextmanager
 def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
     """Hold a lock file while in the context; it is made, and removed afterwards.

@@ -47,12 +47,13 @@ from wsgi_sessions.stores.redis.connection import NodeExecutor, Script, scan
 from wsgi_sessions.stores.redis.contexts import RedisContexts
 from wsgi_sessions.stores.redis.endpoints import FixedEndpoint, SentinelEndpoint
 from wsgi_sessions.stores.redis.leases import RedisLeases
-from wsgi_sessions.stores.redis.locks import RedisLocks
+from wsgi_sessions.stores.redis.locks import RedisHolds
 from wsgi_sessions.stores.redis.quarantine import RedisQuarantine
 from wsgi_sessions.stores.redis.records import FORMAT, Keys, decode, encode, stamp, ttl
 from wsgi_sessions.stores.redis.refreshes import RedisRefreshes
 from wsgi_sessions.stores.redis.url import parse_url
 from wsgi_sessions.stores.redis.versions import RedisVersions
+from wsgi_sessions.stores.token_locks import TokenLocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
         sessions=sessions,
         iteration=RedisIteration(executor, keys),
         index=RedisIndex(executor, keys),
-        locks=RedisLocks(executor, keys),
+        locks=TokenLocks(RedisHolds(executor, keys)),
         quarantine=quarantine,
         contexts=RedisContexts(executor, keys),
         advice=RedisAdvice(executor),

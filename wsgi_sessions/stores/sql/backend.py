@@ -27,7 +27,7 @@ from wsgi_sessions.stores.sql.engine import SqlEngine
 from wsgi_sessions.stores.sql.index import SqlIndex
 from wsgi_sessions.stores.sql.lease_listing import SqlLeaseListing
 from wsgi_sessions.stores.sql.leases import SqlLeases
-from wsgi_sessions.stores.sql.locks import SqlLocks
+from wsgi_sessions.stores.sql.locks import SqlHolds
 from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
 from wsgi_sessions.stores.sql.records import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql.refreshes import SqlRefreshes
@@ -39,6 +39,7 @@ from wsgi_sessions.stores.sql.schema import (
 )
 from wsgi_sessions.stores.sql.stamps import SqlStamps
 from wsgi_sessions.stores.sql.upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
+from wsgi_sessions.stores.token_locks import TokenLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
         sessions=sessions,
         iteration=SqlIteration(engine),
         index=SqlIndex(engine),
-        locks=SqlLocks(engine),
+        locks=TokenLocks(SqlHolds(engine)),
         quarantine=quarantine,
         expired=SqlExpiry(engine),
         leftovers=SqlUpkeep(engine, quarantine, leases),

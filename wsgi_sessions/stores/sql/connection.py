@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple, get_args
 
 from wsgi_sessions.errors import ConfigurationError
@@ -93,6 +94,14 @@ def check_identifier(name: str, *, parts: int = 1) -> None:
         raise ConfigurationError(
             f"{name[:80]!a} is no plain SQL name: use ASCII letters, digits and underscores"
         )
+
+
+def seconds_of(at: object) -> float:
+    """A time of a database, in seconds since the epoch; without a zone it is UTC."""
+    moment = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
 
 
 def _modules(kind: type) -> Iterator[str]:

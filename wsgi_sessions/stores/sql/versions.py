@@ -16,13 +16,13 @@ where there is no ``ON CONFLICT`` (MySQL), the rows must be there before they ar
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.stores.base import Bump
-from wsgi_sessions.stores.sql.connection import executor
+from wsgi_sessions.stores.sql.connection import executor, seconds_of
 from wsgi_sessions.stores.sql.table import GLOBAL, OWN_TABLE
+from wsgi_sessions.stores.sql.unpooled import open_unpooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,7 +133,7 @@ def read_history(execute: Execute, table: VersionTable, scope: str) -> list[Bump
         f"SELECT {table.version}, {table.updated_at} FROM {table.name} WHERE {table.scope} = :name"
     )
     rows = execute(select, {"name": name}).rows
-    return [Bump(_stored(value, table, name), _seconds(at)) for value, at in rows]
+    return [Bump(_stored(value, table, name), seconds_of(at)) for value, at in rows]
 
 
 class SqlVersions:
@@ -217,33 +217,13 @@ def open_sql_versions(
 
     Raises ConfigurationError, without the URL, which may hold a password.
     """
-    try:
-        from sqlalchemy import create_engine, make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-        from sqlalchemy.pool import NullPool
-    except ImportError:
-        raise ConfigurationError(
-            "version stamps in SQL need SQLAlchemy: pip install 'wsgi-sessions[sql]'"
-        ) from None
-    try:
-        parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        options = _connect_options(parsed.get_backend_name(), timeout)
-        engine = create_engine(parsed, poolclass=NullPool, connect_args=options)
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise ConfigurationError(
-            f"no database can be opened at the URL of the version stamps ({type(error).__name__}): "
-            "write it as postgresql://user@host/database or sqlite:////absolute/path"
-        ) from None
+    engine = open_unpooled(
+        url,
+        timeout=timeout,
+        setting="the version stamps",
+        forms="postgresql://user@host/database or sqlite:////absolute/path",
+    )
     return SqlVersions(engine.connect, table=table)
-
-
-def _connect_options(database: str, timeout: float) -> dict[str, Any]:
-    if database == "postgresql":
-        limit = f"-c statement_timeout={max(1, round(timeout * 1000))}"
-        return {"connect_timeout": max(2, round(timeout)), "options": limit}
-    return {"timeout": timeout} if database == "sqlite" else {}
 
 
 def _whole(value: object, table: VersionTable, name: str) -> int:
@@ -261,11 +241,3 @@ def _stored(value: object, table: VersionTable, name: str) -> int:
         return _whole(value, table, name)
     except ConfigurationError as error:
         raise StoreUnavailable(str(error), operation="versions") from error
-
-
-def _seconds(at: object) -> float:
-    """A time of the database, in seconds since the epoch; without a zone it is UTC."""
-    moment = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()
