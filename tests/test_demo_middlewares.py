@@ -336,16 +336,17 @@ class Tab:
         self._browser = browser
 
     def press(self, selector: str) -> None:
-        # Before its script has run, a button does what it does without JavaScript.
-        self.until(f"document.readyState === 'complete' && !!document.querySelector({selector!r})")
+        self.until(f"!!document.querySelector({selector!r})")
         self._browser.evaluate(f"void document.querySelector({selector!r}).click()")
 
     def until(self, expression: str) -> None:
-        """Wait. Between two pages there may be nothing to ask."""
+        """Wait. Between two pages there may be nothing to ask, and at first a page has neither its
+        script nor its styles."""
+        whole = f"document.readyState === 'complete' && ({expression})"
 
         def is_true() -> bool:
             try:
-                return self._browser.evaluate(expression) is True
+                return self._browser.evaluate(whole) is True
             except AssertionError:
                 return False
 
