@@ -7,9 +7,15 @@ const dataForm = document.getElementById("data-form");
 const download = document.getElementById("download");
 const progress = document.getElementById("progress");
 
+// A form that is sent may end the session, and what is called in the background then be refused:
+// the page is on its way out, so nothing is asked for it any more.
+const leaving = new AbortController();
+document.addEventListener("submit", (event) => event.defaultPrevented || leaving.abort());
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+
 // A background call, for one part of the page.
 async function update(path, part) {
-  const response = await fetch(path);
+  const response = await fetch(path, { signal: leaving.signal });
   if (!response.ok) {
     throw new Error(`${path} was answered with ${response.status}`);
   }
@@ -18,6 +24,9 @@ async function update(path, part) {
 }
 
 function report(part, error) {
+  if (leaving.signal.aborted) {
+    return;
+  }
   document.querySelector(`#${part} .state`).textContent = `That failed: ${error.message}. Load the page again.`;
 }
 
