@@ -28,6 +28,7 @@ Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 
+_ENDED = Phase.ENDED  # looking a member up takes longer than all else at the end of a request
 _log = logging.getLogger("wsgi_sessions.transaction")
 
 
@@ -59,39 +60,23 @@ class Transaction:
     `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
     """
 
-    __slots__ = (
-        "_activity",
-        "_after_commit",
-        "_after_load",
-        "_before_commit",
-        "_draft",
-        "_exits",
-        "_held",
-        "_is_accessed",
-        "_manager",
-        "_request",
-        "fault",
-        "phase",
-        "reader",
-        "renewal",
-        "session",
-    )
+    # Most requests do not use their session: what they would only set to a default stands here.
+    _held = False
+    _activity: Activity = "user"
+    _exits: ExitStack | None = None
+    _after_load: tuple[Callable[[], object], ...] = ()
+    _before_commit: tuple[Callable[[], object], ...] = ()
+    _after_commit: tuple[Callable[[], object], ...] = ()
+    _draft: Draft | None = None
+    _is_accessed = False
+    _reader: Reader | None = None
+    phase = Phase.OPEN
+    renewal: Renewal = "due"
+    fault: StoreUnavailable | CorruptRecord | None = None
 
     def __init__(self, manager: SessionManager, request: Request) -> None:
         self._manager = manager
         self._request = request
-        self._held = False
-        self._activity: Activity = "user"
-        self._exits: ExitStack | None = None
-        self._after_load: tuple[Callable[[], object], ...] = ()
-        self._before_commit: tuple[Callable[[], object], ...] = ()
-        self._after_commit: tuple[Callable[[], object], ...] = ()
-        self._draft: Draft | None = None
-        self._is_accessed = False
-        self.reader: Reader = manager.backend.sessions.load
-        self.phase = Phase.OPEN
-        self.renewal: Renewal = "due"
-        self.fault: StoreUnavailable | CorruptRecord | None = None
         self.session = Session(self)
 
     @classmethod
@@ -107,6 +92,15 @@ class Transaction:
         transaction._activity = "background"
         transaction.phase = Phase.HEADERS_SENT
         return transaction
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the record: the store's own `load`, unless another was put in its place."""
+        return self._reader or self._manager.backend.sessions.load
+
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
+        self._reader = reader
 
     def draft(self) -> Draft:
         """What the session stands on; read from the store at the first call."""
@@ -189,7 +183,7 @@ class Transaction:
 
     def close(self) -> None:
         """End the transaction: nothing is committed any more, and what was held is free."""
-        self.phase = Phase.ENDED
+        self.phase = _ENDED
         if self._exits is not None:
             self._exits.close()
 
@@ -225,7 +219,7 @@ class Transaction:
             self._exits = self._exits or ExitStack()
             self._exits.enter_context(lock)
             self._held = True
-        return self._manager.loader.load(session_id, self.reader)
+        return self._manager.loader.load(session_id, self._reader)
 
     @contextmanager
     def _mutex(self, key: str, timeout: float) -> Iterator[None]:

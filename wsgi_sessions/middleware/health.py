@@ -42,14 +42,14 @@ class HealthMiddleware:
         fingerprints: Sequence[str] = (),
     ) -> None:
         self._app = app
-        self._path = path
         self._liveness = liveness
+        self._paths = {path, liveness} - {None}
         self._checker = HealthChecker(backend, timeout=timeout, fingerprints=fingerprints)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
         path = environ.get("PATH_INFO") or "/"
-        if path not in (self._path, self._liveness):
+        if path not in self._paths:
             return self._app(environ, start_response)
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):

@@ -52,16 +52,11 @@ class Handler(Protocol):
 class LateResponse:
     """One request's way through an application, with a `Handler` in between."""
 
-    __slots__ = (
-        "_ended",
-        "_environ",
-        "_handler",
-        "_headers",
-        "_pending",
-        "_start",
-        "_status",
-        "_write",
-    )
+    _status: str | None = None
+    _headers: Headers
+    _write: Any = None  # the server's, once the headers have left
+    _pending: bytes | None = None  # a body in place of the application's
+    _ended = False
 
     def __init__(
         self, environ: WSGIEnvironment, start_response: StartResponse, handler: Handler
@@ -69,11 +64,6 @@ class LateResponse:
         self._environ = environ
         self._start = start_response
         self._handler = handler
-        self._status: str | None = None
-        self._headers: Headers = []
-        self._write: Any = None  # the server's, once the headers have left
-        self._pending: bytes | None = None  # a body in place of the application's
-        self._ended = False
 
     def run(self, app: WSGIApplication) -> Iterable[bytes]:
         """Call the application and return the body for the server."""

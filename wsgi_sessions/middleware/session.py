@@ -32,6 +32,7 @@ TRANSACTION_KEY = "wsgi_sessions.transaction"
 REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
 """Errors that are answered by this middleware, if the application does not."""
 _ROUTE_LENGTH = 60
+_HEADERS_SENT = Phase.HEADERS_SENT  # see `transaction._ENDED`
 _log = logging.getLogger("wsgi_sessions.middleware")
 
 
@@ -136,14 +137,13 @@ class Exchange:
     `refusal` is the error that was answered in place of the application's response.
     """
 
-    __slots__ = ("_environ", "_is_over", "_middleware", "_presented", "refusal", "transaction")
+    _presented: Presented | None = None
+    _is_over = False  # refused or failed: nothing is committed any more
+    refusal: SessionError | None = None
 
     def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
         self._middleware = middleware
         self._environ = environ
-        self._presented: Presented | None = None
-        self._is_over = False  # refused or failed: nothing is committed any more
-        self.refusal: SessionError | None = None
         self.transaction = Transaction(middleware.manager, self)
 
     def session_id(self) -> str | None:
@@ -180,7 +180,7 @@ class Exchange:
             answer = self._committed(status, headers)
         elif transaction.fault is not None and status >= "500":
             answer = self._refused(transaction.fault)
-        transaction.phase = Phase.HEADERS_SENT
+        transaction.phase = _HEADERS_SENT
         return answer
 
     def fail(self, error: BaseException) -> Answer | None:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Record
     from wsgi_sessions.stores.file.folder import QuarantineFolder
 
-_OPTIMISTIC_READS = 2
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -90,11 +89,11 @@ class RecordFiles:
         one, read a moment earlier, may be two versions old by now. So read again; if that
         repeats, look under the lock, where an invalid slot is believed."""
         try:
-            for _ in range(_OPTIMISTIC_READS):
-                found = newest(read_file(self._path(key), self._owners), key)
-                if found is not None:
-                    return found[0]
-            return self._load_damaged(key)
+            path = self._path(key)
+            found = newest(read_file(path, self._owners), key) or newest(
+                read_file(path, self._owners), key
+            )
+            return self._load_damaged(key) if found is None else found[0]
         except FileNotFoundError:
             self.require_folder("load", key)
             return None
