@@ -48,8 +48,6 @@ def spread(default: Sequence[tuple[str, str]]) -> list[ParameterSet]:
 
 
 SPREAD = spread(_EACH_ONCE)
-_SHARED = [pair for pair in COMBINATIONS if pair[0] in ("file", "redis")]
-_SHARED.append(("postgresql", "gthread"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -128,7 +126,7 @@ def store_url(
     return url_of
 
 
-@pytest.fixture(scope="session", params=spread(_SHARED), ids="-".join)
+@pytest.fixture(scope="session", params=SPREAD, ids="-".join)
 def shared_server(
     request: pytest.FixtureRequest, store_url: Callable[[str], str | None]
 ) -> Iterator[GunicornServer]:

@@ -8,7 +8,9 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flask_sites
 import pytest
+from demo_server import DemoServer
 from store_urls import STORES, TAKING_OVER, Place, place_of
 from test_cli import run
 from test_transaction import Visit
@@ -17,7 +19,10 @@ from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.serialization import encode
+from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stores.base import Context
+from wsgi_sessions.stores.sql.schema import SCHEMA_VERSION
+from wsgi_sessions.stores.urls import is_sql_url
 from wsgi_sessions.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -351,3 +356,63 @@ def test_no_command_prints_ids_or_values_that_nobody_asked_for(
 def is_valid(*_: object) -> bool:
     """What ``--still-valid`` names here; each test puts its own in this place."""
     raise AssertionError
+
+
+# -- setting up and moving -------------------------------------------------------------------------
+
+
+def test_config(store: Filled) -> None:
+    settings = {setting["env"]: setting for setting in store.json("config")}
+    found = settings["WSGI_SESSIONS_URL"]
+    shown = hide_credentials(store.place.own_url)
+    assert (found["value"], found["source"]) == (shown, "WSGI_SESSIONS_URL")
+    assert shown in store.run("config").output
+
+
+def test_migrate_schema(store: Filled) -> None:
+    result = store.run("migrate-schema")
+    if is_sql_url(store.place.own_url):
+        assert (result.exit_code, result.output) == (
+            0,
+            f"the tables are there, at version {SCHEMA_VERSION}\n",
+        )
+        assert store.json("migrate-schema") == {"before": SCHEMA_VERSION, "after": SCHEMA_VERSION}
+    else:
+        assert result.exit_code == 2
+        assert "names no SQL store" in result.stderr
+    assert store.live() == {"alice", "alice too", "bob", "nobody"}
+
+
+@pytest.mark.parametrize("options", [[], ["--move"]])
+def test_copy(store: Filled, tmp_path: Path, options: list[str]) -> None:
+    """All of it into files, and back to where it came from."""
+    here, there = store.place.own_url, f"file://{tmp_path}/there"
+    done = "moved" if options else "copied"
+    tried = store.json("copy", here, there, "--dry-run", *options)
+    assert (tried[done], tried["contexts"], tried["dry_run"]) == (4, 2, True)
+    assert store.json("copy", here, there, *options)[done] == 4
+    copied = store._replace(place=store.place._replace(name="file", url=there))
+    assert copied.live() == {"alice", "alice too", "bob", "nobody"}
+    assert copied.json("count")["contexts"] == 2
+    back = store.json("copy", there, here, *options)
+    assert (back[done], back["kept"]) == ((4, 0) if options else (0, 4))
+    assert store.live() == {"alice", "alice too", "bob", "nobody"}
+
+
+def test_import(store: Filled, tmp_path: Path) -> None:
+    for _ in range(3):
+        flask_sites.in_files(tmp_path / "theirs").login()
+    url = f"flask-session+file://{tmp_path}/theirs"
+    assert store.json("import", url, "--allow-pickle")["outcomes"] == {"imported": 3}
+    assert store.json("count")["sessions"] == 7
+    assert store.json("import", url, "--allow-pickle")["outcomes"] == {"updated": 3}
+    assert store.live() == {"alice", "alice too", "bob", "nobody"}
+
+
+def test_demo(store: Filled, tmp_path: Path) -> None:
+    with DemoServer(tmp_path, "--store", store.place.own_url) as demo:
+        visitor = demo.visitor()
+        assert visitor.post("/login", name="carol").status == 303
+        assert "carol" in visitor.get("/").text
+        assert visitor.get("/health/session").json["healthy"]
+    assert demo.stop() == 0
