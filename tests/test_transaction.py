@@ -127,6 +127,35 @@ def test_a_request_that_only_reads_undoes_nothing(world: World) -> None:
     assert world.data(session_id) == {"n": 2, "cart": [1, 2]}
 
 
+def test_nobody_starves_beside_one_who_writes_all_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before a wait is old after it: the attempt that counts follows without one."""
+    session_id = world.new(n=0)
+    store: Any = world.backend.sessions
+    save, attempts, losses = store.save, [], 20
+
+    def busy() -> None:
+        record = store.load(store_key(session_id))
+        save(record_key, record.payload, record.expires_at, expected_version=record.version)
+
+    def saved(*args: Any, **more: Any) -> int:
+        attempts.append(args)
+        if len(attempts) <= losses:
+            busy()
+        found: int = save(*args, **more)
+        return found
+
+    record_key = store_key(session_id)
+    transaction = world.begin(session_id)
+    transaction.session["mine"] = 1
+    monkeypatch.setattr(store, "save", saved)
+    monkeypatch.setattr("wsgi_sessions.commit.time.sleep", lambda _: busy())
+    assert transaction.commit() == "saved"
+    assert len(attempts) <= losses + 2
+    assert world.data(session_id) == {"n": 0, "mine": 1}
+
+
 def test_every_lost_update_of_a_naive_counter_is_reported(world: World) -> None:
     session_id = world.new(n=0)
     for _ in range(50):
