@@ -38,13 +38,13 @@ COMPARED = (
 def machine(folder: str) -> dict[str, str]:
     """What the figures belong to."""
     kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False
+        ["findmnt", "-n", "-o", "FSTYPE", "-T", folder], capture_output=True, text=True, check=False
     )
     return {
         "wsgi_sessions": wsgi_sessions.__version__,
         "python": platform.python_version(),
         **{name: found for name in COMPARED if (found := installed(name)) is not None},
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "processors": str(len(os.sched_getaffinity(0))),
         "file system": kind.stdout.strip(),
     }

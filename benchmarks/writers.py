@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Writer:
 def contend(visitors: Visitors, writers: int, seconds: float) -> dict[str, Any]:
     """So many writers on the first visitor's session, for so many seconds."""
     before = _state(visitors)
+    _end_threads(visitors.app)
     begin = time.monotonic() + 0.05 + writers * 0.004  # when all have been forked
     reports = [one.report() for one in [Writer(visitors, begin, seconds) for _ in range(writers)]]
     done = [report["done"] for report in reports]
@@ -54,6 +56,17 @@ def contend(visitors: Visitors, writers: int, seconds: float) -> dict[str, Any]:
         "worst wait ms": max(report["worst"] for report in reports) * 1000,
         "per second": sum(done) / seconds,
     }
+
+
+def _end_threads(app: App) -> None:
+    """End our sweeper. What a thread has locked while its process is forked (in SQLite, say) stays
+    locked in the child for ever; servers fork before they serve."""
+    close = getattr(app, "close", None)
+    if close is not None:
+        close()  # and used again: connections are opened anew
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(60)
 
 
 def _state(visitors: Visitors) -> int:
