@@ -109,7 +109,6 @@ def lines(title: str, note: str, every: Sequence[Line], across: Axis, up: Axis) 
     for tick in across.ticks:
         parts.append(_text(x_of(tick), bottom + 18, short(tick), "note", "middle"))
     parts.append(_text((left + right) / 2, bottom + 38, across.title, "note", "middle"))
-    ends: list[float] = []
     for line in every:
         steps = [f"{x_of(x):.1f} {y_of(y):.1f}" for x, y in line.points]
         parts.append(f'<path class="s{line.series}" d="M{"L".join(steps)}"/>')
@@ -117,9 +116,10 @@ def lines(title: str, note: str, every: Sequence[Line], across: Axis, up: Axis) 
             parts.append(
                 f'<circle class="s{line.series}" cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="3.5"/>'
             )
-        last = line.points[-1]
-        ends.append(_apart(y_of(last[1]) + 4, ends))
-        parts.append(_text(x_of(last[0]) + 8, ends[-1], short(last[1])))
+    ends: list[float] = []
+    for x, y in sorted((line.points[-1] for line in every), key=lambda point: point[1]):
+        ends.append(_apart(y_of(y) + 4, ends))
+        parts.append(_text(x_of(x) + 8, ends[-1], short(y)))
     return _picture(title, parts, bottom + 52)
 
 

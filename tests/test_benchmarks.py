@@ -126,6 +126,15 @@ def test_pictures_are_well_formed_and_legible_in_the_dark() -> None:
     assert {"a & b < c", "3 µs", "0 µs", "read", "write"} <= set(texts)
 
 
+def test_last_values_stand_in_their_order() -> None:
+    """Also where they are nearly the same, so that one has to make room."""
+    curves = [Line(name, [(1.0, end), (10.0, end)], 0) for name, end in (("a", 188), ("b", 151))]
+    picture = lines("Title", "", curves, Axis("x", [1.0, 10.0]), Axis("y", [10.0, 1000.0]))
+    texts = ET.fromstring(picture).iterfind(".//{*}text")
+    found = {text.text: float(text.attrib["y"]) for text in texts}
+    assert found["151"] - found["188"] >= 13
+
+
 def test_every_kept_picture_is_drawn_from_the_kept_results(results: dict[str, Any]) -> None:
     drawn = pictures.draw_all(results)
     kept = {path.name: path.read_text("utf-8") for path in KEPT.parent.glob("pictures/*.svg")}
