@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOCK_TTL = 30.0
+_LONGEST_PAUSE = 0.01
 
 _log = logging.getLogger("wsgi_sessions.stores")
 
@@ -41,6 +43,8 @@ class TokenHolds(Protocol):
 class TokenLocks:
     """`SessionLocks`: taken with a random token, freed by its holder alone.
 
+    Of those in one process who wait for the same session, one asks the server.
+
     A block that takes longer than the time to live no longer keeps others out. That is logged when
     the block ends.
     """
@@ -48,6 +52,7 @@ class TokenLocks:
     def __init__(self, holds: TokenHolds, clock: Callable[[], float] = time.monotonic) -> None:
         self._holds = holds
         self._clock = clock
+        self._turns = Turns()
 
     @contextmanager
     def hold(self, key: str, timeout: float) -> Iterator[None]:
@@ -69,17 +74,28 @@ class TokenLocks:
 
     def _acquire(self, key: str, token: str, timeout: float) -> None:
         deadline = self._clock() + timeout
+        with self._turns.turn(key, timeout) as is_first:
+            if is_first and self._poll(key, token, deadline):
+                return
+        raise LockTimeout(
+            f"the lock of session {short_key(key)} was held by another request for "
+            f"{timeout:g} s; try again",
+            operation="lock",
+            key=short_key(key),
+        )
+
+    def _poll(self, key: str, token: str, deadline: float) -> bool:
+        """Ask until it is taken, or until the deadline. Whether it is."""
+        pause = 0.0
         while not self._holds.take(key, token):
             left = deadline - self._clock()
             if left <= 0:
-                raise LockTimeout(
-                    f"the lock of session {short_key(key)} was held by another request for "
-                    f"{timeout:g} s; try again",
-                    operation="lock",
-                    key=short_key(key),
-                )
-            # Jitter keeps those who wait from asking in step.
-            time.sleep(min(left, random.uniform(0.005, 0.02)))  # noqa: S311 - nothing secret
+                return False
+            # Soon at first: among many short blocks it is free in a moment. Jitter keeps processes
+            # from asking in step.
+            pause = min(_LONGEST_PAUSE, pause + 0.002)
+            time.sleep(min(left, random.uniform(pause / 2, pause)))  # noqa: S311 - nothing secret
+        return True
 
     def _release(self, key: str, token: str) -> None:
         """Never raises for a fault: what the block did is done, and the lock expires by itself."""
