@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,13 @@ SPREAD = spread(_EACH_ONCE)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="make the long runs under load too")
+
+
+def pytest_configure() -> None:
+    # A shell that runs the tests in the background has them ignore Ctrl+C, and so would the
+    # programs that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
