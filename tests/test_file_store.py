@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import random
@@ -36,7 +37,17 @@ from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.file import system as file_system
 from wsgi_sessions.stores.file.backend import FileStore, open_files
 from wsgi_sessions.stores.file.records import RecordFiles
-from wsgi_sessions.stores.file.slots import blank_slot, pack_file, pack_slot, parse, place
+from wsgi_sessions.stores.file.slots import (
+    MIN_FILE_BYTES,
+    Slots,
+    blank_slot,
+    newest,
+    pack_file,
+    pack_slot,
+    parse,
+    place,
+    slot_of,
+)
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.sweeper import CHUNK, Sweeper
 
@@ -158,9 +169,12 @@ def test_a_sweep_in_chunks_goes_around_once(
 
 
 @pytest.mark.parametrize("is_newest", [False, True])
-@pytest.mark.parametrize("position", [0, 3, 4, 8, 20, 44, 48, 53])
-def test_a_torn_slot_is_repaired_once(store: FileStore, is_newest: bool, position: int) -> None:
-    """Damage in its header, or in its payload, which is looked at in the newest only."""
+@pytest.mark.parametrize("position", [0, 3, 4, 8, 12, 19, 20, 44, 48, 53])
+def test_a_torn_slot_is_never_served(store: FileStore, is_newest: bool, position: int) -> None:
+    """Damage in its header, or in its payload, which is looked at in the newest only.
+
+    What is in the way is repaired once; the next save overwrites what is not.
+    """
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
     slots = parse(bytes(whole), KEY)
@@ -171,7 +185,54 @@ def test_a_torn_slot_is_repaired_once(store: FileStore, is_newest: bool, positio
     is_seen = is_newest or position < len(blank_slot())
     assert parse(bytes(whole), KEY).torn == ((slot,) if is_seen else ())
     assert store.load(KEY) == (OLD if is_newest else NEW)
-    assert parse(path.read_bytes(), KEY).torn == ()
+    is_repaired = is_newest or position in (12, 19)
+    assert parse(path.read_bytes(), KEY).torn == ((slot,) if is_seen and not is_repaired else ())
+    version = OLD.version if is_newest else NEW.version
+    store.save(KEY, b"next", FUTURE, expected_version=version)
+    assert parse(path.read_bytes(), KEY) == Slots(Record(version + 1, b"next", FUTURE), slot, ())
+
+
+def test_a_save_looks_closely_unless_all_is_plain(store: FileStore) -> None:
+    path = with_two_versions(store)
+    whole = path.read_bytes()
+    slot = parse(whole, KEY).newest
+    start, other = (place(len(whole), number)[0] for number in (slot, 1 - slot))
+    assert slot_of(whole, 2, FUTURE - 1) == slot
+    assert slot_of(pack_file(OLD, KEY), 1, 0.0) == 0
+    assert [slot_of(whole, version, 0.0) for version in (0, 1, 3)] == [None] * 3
+    assert slot_of(whole, 2, FUTURE) is None, "expired, unless a touch says otherwise"
+    for version in (0, 2, 3):
+        changed = whole[: other + 12] + struct.pack(">Q", version) + whole[other + 20 :]
+        assert slot_of(changed, 2, 0.0) is None
+    newer = whole[: start + 3] + b"\2" + whole[start + 4 :]
+    assert slot_of(newer, 2, 0.0) is None
+    assert slot_of(whole[:100], 2, 0.0) is None
+
+
+@pytest.mark.parametrize("earlier", [1, 2, 253, 254, 255, 65534, 65535])
+@pytest.mark.parametrize("slot", [0, 1])
+def test_what_is_read_while_versions_change_is_believed_if_it_is_current(
+    earlier: int, slot: int
+) -> None:
+    """A reader may see a slot as it was, and of the other, which two saves later is being written
+    for the second time, some bytes of each. Then what it saw first is two versions old."""
+    size = MIN_FILE_BYTES
+    start, capacity = place(size, slot)
+    other = place(size, 1 - slot)[0]
+    first, second, third = (
+        pack_slot(Record(version, b"x", FUTURE), KEY, capacity)
+        for version in (earlier, earlier + 1, earlier + 3)
+    )
+    whole = bytearray(size)
+    whole[start : start + len(first)] = first
+    differing = [i for i in range(12, 20) if second[i] != third[i]]
+    for taken in itertools.product((False, True), repeat=len(differing)):
+        mixed = bytearray(second)
+        for i, is_new in zip(differing, taken, strict=True):
+            mixed[i] = third[i] if is_new else second[i]
+        whole[other : other + len(mixed)] = mixed
+        found = newest(bytes(whole), KEY)
+        assert found is None or found[0].version == earlier + 1
 
 
 def test_a_damaged_file_is_set_aside_never_served(
@@ -615,7 +676,7 @@ def test_a_torn_slot_that_cannot_be_repaired_is_read_all_the_same(
 ) -> None:
     path = with_two_versions(store)
     whole = bytearray(path.read_bytes())
-    whole[40] ^= 1  # in the slot of the older record
+    whole[51] ^= 8  # the version in the slot of the older record
     path.write_bytes(whole)
     monkeypatch.setattr(os, "pwrite", failing(errno.EROFS))
     assert store.load(KEY) == NEW

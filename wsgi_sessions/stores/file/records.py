@@ -24,6 +24,7 @@ from wsgi_sessions.stores.file.slots import (
     pack_touch,
     parse,
     place,
+    slot_of,
 )
 from wsgi_sessions.stores.file.system import (
     CREATE,
@@ -157,11 +158,9 @@ class RecordFiles:
             raise SessionGone(short_key(key)) from None
         with file:
             data = file.read()
-            current, slot = newest(data, key) or parse(data, key)[:2]
-            if current is None or current.expires_at <= self._clock():
-                raise SessionGone(short_key(key))
-            if current.version != record.version - 1:
-                raise VersionConflict(current)
+            slot = slot_of(data, record.version - 1, self._clock())
+            if slot is None:
+                slot = self._require(data, record.version - 1, key)
             offset, capacity = place(len(data), 1 - slot)
             if len(record.payload) > capacity:
                 self._replace(key, record)
@@ -169,6 +168,16 @@ class RecordFiles:
             file.write(pack_slot(record, key, capacity), offset)
             if self._fsync != "none":
                 self._sync(file, offset, key, record)
+
+    def _require(self, data: bytes, version: int, key: str) -> int:
+        """The slot of the newest record. Raises VersionConflict unless it is at this version, and
+        SessionGone if there is none that is alive."""
+        current, slot = newest(data, key) or parse(data, key)[:2]
+        if current is None or current.expires_at <= self._clock():
+            raise SessionGone(short_key(key))
+        if current.version != version:
+            raise VersionConflict(current)
+        return slot
 
     def _sync(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
         try:

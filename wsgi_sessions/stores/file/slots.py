@@ -33,6 +33,10 @@ _TOUCH_BYTES = 32
 # then the checksum of these
 _HEADER = Struct(">3sBIIQd16sII")
 _HEADER_BYTES = _HEADER.size
+_VERSION = Struct(">Q")
+_VERSION_AT = 12
+_STATE = Struct(">B8xQd")  # format, version, expiry
+_FORMAT_AT = 3
 _CHECKSUM = Struct(">I")
 _CHECKED_BYTES = _HEADER_BYTES - _CHECKSUM.size
 _NO_HEADER = bytes(_HEADER_BYTES)
@@ -51,24 +55,47 @@ class Slots(NamedTuple):
 
 
 def newest(data: bytes, key: str) -> tuple[Record, int] | None:
-    """The newest record and its slot, if no slot is torn; None: `parse` tells more.
+    """The newest record and its slot, or None if a slot is torn: `parse` tells more.
 
-    Every request comes this way. Raises UnsupportedFormat if a newer release wrote a slot.
+    Every request comes this way, so a slot that holds the version before the newest one is not
+    looked at any further: nobody had begun to write it anew. Raises UnsupportedFormat if a newer
+    release wrote a slot.
     """
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return None
+    start, other = _TOUCH_BYTES, _TOUCH_BYTES + half
+    (version,) = _VERSION.unpack_from(data, start + _VERSION_AT)
+    (before,) = _VERSION.unpack_from(data, other + _VERSION_AT)
+    slot = 0
+    if version < before:
+        start, other, version, before, slot = other, start, before, version, 1
     owner = bytes.fromhex(key[:32])
-    first = _header(data, _TOUCH_BYTES, half, owner)
-    second = _header(data, _TOUCH_BYTES + half, half, owner)
-    if first is None or second is None:
+    header = _header(data, start, half, owner)
+    # A reader may see some bytes of one version and some of another, so that any other number
+    # tells nothing: whoever sees 0 may be looking at 254 becoming 256.
+    if header is None or (before != version - 1 and _header(data, other, half, owner) is None):
         return None
-    # The older payload is not looked at: a writer may well be at work on it.
-    if first[0] > second[0]:
-        record = _record(data, _TOUCH_BYTES, first)
-        return None if record is None else (record, 0)
-    record = _record(data, _TOUCH_BYTES + half, second)
-    return None if record is None else (record, 1)
+    record = _record(data, start, header)
+    return None if record is None else (record, slot)
+
+
+def slot_of(data: bytes, version: int, now: float) -> int | None:
+    """The slot of the newest record, if that is plainly this version, which somebody has read
+    whole before, and has not expired; None: `newest` tells more.
+
+    For who holds the lock: nobody else changes a byte meanwhile.
+    """
+    half = (len(data) - _TOUCH_BYTES) // 2
+    if half <= _HEADER_BYTES:
+        return None
+    one = _STATE.unpack_from(data, _TOUCH_BYTES + _FORMAT_AT)
+    other = _STATE.unpack_from(data, _TOUCH_BYTES + half + _FORMAT_AT)
+    slot = 0
+    if one[1] < other[1]:
+        one, other, slot = other, one, 1
+    is_plain = one[0] == FORMAT and one[1] == version == other[1] + 1 and one[2] > now
+    return slot if is_plain else None
 
 
 def place(size: int, slot: int) -> tuple[int, int]:
