@@ -1014,6 +1014,14 @@ def test_outside_of_the_middleware_it_is_said_what_to_do() -> None:
         call(middleware, environ_of("/"))
 
 
+def test_after_the_end_of_the_request_there_is_nothing_to_select(office: Office) -> None:
+    environ = environ_of("/")
+    office.pages["/"] = lambda environ, query: None
+    call(office.app, environ)
+    with pytest.raises(LookupError, match="the request has ended"):
+        select_context(environ, 7)
+
+
 # -- ways to look (C13, C14) -------------------------------------------------------------------
 
 

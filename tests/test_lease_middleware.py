@@ -184,6 +184,16 @@ def test_a_session_is_in_use_from_its_first_access_to_the_end(web: Watched) -> N
     assert web.holders() == 0
 
 
+def test_who_reads_the_session_first_after_the_end_holds_nothing(web: Watched) -> None:
+    """As a middleware may that stands outside, and writes the access log."""
+    cookie = "; ".join(f"{name}={value}" for name, value in web.browser.cookies.items())
+    environ = environ_of("/none", cookie=cookie)
+    call(web.app, environ)
+    assert get_session(environ)["n"] == 1
+    web.settle()
+    assert web.holders() == 0
+
+
 def test_a_stream_is_in_use_until_it_is_closed(web: Watched) -> None:
     @web.on("/stream")
     def _(environ: Any, start_response: Any) -> Iterator[bytes]:

@@ -33,6 +33,7 @@ class Source(Protocol):
     """What a session stands on: the transaction of one request."""
 
     phase: Phase
+    is_accessed: bool
 
     def draft(self) -> Draft:
         """The draft, read from the store at the first call. Raises StoreUnavailable."""
@@ -113,7 +114,7 @@ class Session(MutableMapping[str, Any]):
             data.delete(key)
 
     def __repr__(self) -> str:
-        state = "not accessed" if self._draft is None else f"{len(self._draft.data)} keys"
+        state = f"{len(self._read().data)} keys" if self.accessed else "not accessed"
         return f"<Session: {state}>"  # no values: a repr ends in logs
 
     __hash__ = None  # type: ignore[assignment]  # a mutable mapping
@@ -247,12 +248,12 @@ class Session(MutableMapping[str, Any]):
     @property
     def accessed(self) -> bool:
         """Whether anything of the session was looked at, so that the response depends on it."""
-        return self._draft is not None
+        return self._source.is_accessed
 
     @property
     def modified(self) -> bool:
         """Whether there is something to commit."""
-        return self._draft is not None and self._draft.is_changed()
+        return self._source.is_accessed and self._read().is_changed()
 
     # -- inside --------------------------------------------------------------------------------
 

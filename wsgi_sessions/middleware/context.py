@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from wsgi_sessions.contexts import ApplicationContexts, ContextPolicy, StoredContexts
 from wsgi_sessions.draft import PRINCIPAL
@@ -34,7 +35,8 @@ def select_context(environ: WSGIEnvironment, value: object, key: str | None = No
     changes. Nobody is allowed who is not logged in. `key` may be left out if there is one only.
 
     Raises what the permission hook raises, with nothing changed; UnserializableValue for a value
-    that a session cannot hold, and ValueError for None; LookupError outside of a ContextMiddleware.
+    that a session cannot hold, and ValueError for None; LookupError outside of a ContextMiddleware,
+    and after the end of the request.
     """
     return _use(environ, key).select(value)
 
@@ -108,7 +110,8 @@ class ContextMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
         use = ContextUse(self.policy, environ)
-        environ.setdefault(ENVIRON_KEY, {})[self.policy.key] = use
+        # Weak, since it leads back here. The transaction keeps it, until its end.
+        environ.setdefault(ENVIRON_KEY, {})[self.policy.key] = ref(use)
         return self._app(environ, start_response)
 
 
@@ -116,6 +119,7 @@ class ContextUse:
     """One key's context in one request, from the first access of the session to its commits."""
 
     __slots__ = (
+        "__weakref__",
         "_before",
         "_changed",
         "_environ",
@@ -233,7 +237,7 @@ def _mark(snapshot: Snapshot | None) -> bytes | None:
 
 
 def _use(environ: WSGIEnvironment, key: str | None) -> ContextUse:
-    uses: dict[str, ContextUse] = environ.get(ENVIRON_KEY, {})
+    uses: dict[str, ref[ContextUse]] = environ.get(ENVIRON_KEY, {})
     if not uses:
         raise LookupError(
             "this request has no contexts: set WSGI_SESSIONS_CONTEXT_KEY, or wrap the application "
@@ -243,4 +247,7 @@ def _use(environ: WSGIEnvironment, key: str | None) -> ContextUse:
         key = next(iter(uses))
     if key not in uses:
         raise LookupError(f"name one of the context keys: {', '.join(uses)}")
-    return uses[key]
+    use = uses[key]()
+    if use is None:
+        raise LookupError("the request has ended, and its contexts with it")
+    return use

@@ -140,7 +140,8 @@ class LateResponse:
         """A body that is complete, or that the server sends by itself."""
         was_sent = self._write is not None  # by write()
         replacement = self.send_headers()
-        self.end(ran_on=was_sent)
+        self._ended = True
+        self._handler.end(ran_on=was_sent)
         if replacement is None:
             return body  # type: ignore[no-any-return]  # what the application gave
         if hasattr(body, "close"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsgi_sessions.cookies import Presented
 from wsgi_sessions.draft import LIFETIME
@@ -100,18 +100,14 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        exchange = self.open(environ)
-        return LateResponse(environ, start_response, exchange).run(self._app)
+        return LateResponse(environ, start_response, Exchange(self, environ)).run(self._app)
 
     def open(self, environ: WSGIEnvironment) -> Exchange:
         """Begin a request: its session is in the environ. Nothing is parsed or read yet.
 
         For adapters whose framework has no WSGI response at hand; they call the `Handler` methods.
         """
-        exchange = Exchange(self, environ)
-        environ[ENVIRON_KEY] = exchange.transaction.session
-        environ[TRANSACTION_KEY] = exchange.transaction
-        return exchange
+        return Exchange(self, environ)
 
     def access(self, path: str) -> Access:
         """Whether requests on this path share their session with overlapping ones."""
@@ -144,11 +140,16 @@ class Exchange:
     def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
         self._middleware = middleware
         self._environ = environ
-        self.transaction = Transaction(middleware.manager, self)
+        self._header = environ.get("HTTP_COOKIE")
+        self._path = environ.get("PATH_INFO", "")
+        self._method = environ.get("REQUEST_METHOD", "")
+        self.transaction = transaction = Transaction(middleware.manager, self)
+        environ[TRANSACTION_KEY] = transaction
+        environ[ENVIRON_KEY] = Session(transaction)
 
     def session_id(self) -> str | None:
         """See `Request`."""
-        header, adoption = self._environ.get("HTTP_COOKIE"), self._middleware.adoption
+        header, adoption = self._header, self._middleware.adoption
         presented = self._middleware.cookie.read(header)
         self._presented = presented
         if presented.state == "ambiguous":
@@ -161,22 +162,20 @@ class Exchange:
 
     def route(self) -> str:
         """See `Request`."""
-        environ: dict[str, Any] = self._environ
-        route = f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"
-        return route[:_ROUTE_LENGTH]
+        return f"{self._method} {self._path}"[:_ROUTE_LENGTH]
 
     def access(self) -> Access:
         """See `Request`."""
         middleware = self._middleware
         if middleware.exclusive_paths is None:
             return "shared"
-        return middleware.access(self._environ.get("PATH_INFO", ""))
+        return middleware.access(self._path)
 
     def finish(self, status: str, headers: Headers) -> Answer | None:
         """Commit, and let the cookie go with the headers."""
         transaction = self.transaction
         answer = None
-        if transaction.session.accessed:
+        if transaction.is_accessed:
             answer = self._committed(status, headers)
         elif transaction.fault is not None and status >= "500":
             answer = self._refused(transaction.fault)
@@ -198,6 +197,9 @@ class Exchange:
                 transaction.commit("closed")
         finally:
             transaction.close()
+            # Both lead back here (see `Transaction.close`), and are not needed any more: should an
+            # outer middleware now be the first to read the session, it needs the cookie only.
+            del self.transaction, self._environ
 
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
@@ -228,6 +230,7 @@ class Exchange:
             is_due = True  # signed by an older secret, or another library's
         if result == "unchanged" and not is_due:
             return None
+        # What it is now: a ProxyFix may stand between this middleware and the application.
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
         if result == "destroyed":
