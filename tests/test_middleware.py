@@ -1016,6 +1016,29 @@ def test_a_generator_may_change_the_session_before_its_first_chunk(web: Watched)
     assert browser.get("/read").body == b"7"
 
 
+def test_a_response_that_was_closed_is_not_begun_any_more(web: Watched) -> None:
+    writers: list[Any] = []
+
+    @web.on("/")
+    def _(_: Any, start_response: Any) -> Iterator[bytes]:
+        writers.append(start_response("200 OK", [*TEXT]))
+        return iter([b"chunk"])
+
+    sent: list[object] = []
+
+    def start_response(status: str, *_: Any) -> Any:
+        sent.append(status)
+        return sent.append
+
+    body: Any = web.stack(environ_of("/"), start_response)
+    body.close()
+    with pytest.raises(RuntimeError, match="closed before its headers were sent"):
+        next(body)
+    with pytest.raises(RuntimeError, match="closed before its headers were sent"):
+        writers[0](b"late")
+    assert sent == []
+
+
 def test_changes_after_the_headers_are_committed_when_the_body_is_closed(web: Watched) -> None:
     @web.on("/stream")
     def _(environ: Any, start_response: Any) -> Iterator[bytes]:

@@ -85,6 +85,8 @@ class LateResponse:
         if self._write is None:
             if self._status is None:
                 raise RuntimeError("the application did not call start_response")
+            if self._ended:
+                raise RuntimeError("the response was closed before its headers were sent")
             answer = self._handler.finish(self._status, self._headers)
             if answer is None:
                 self._write = self._start(self._status, self._headers)
