@@ -9,7 +9,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import pytest
@@ -21,6 +21,7 @@ from wsgi_sessions.cli import main
 from wsgi_sessions.config import SETTINGS
 from wsgi_sessions.config_help import markdown_table
 from wsgi_sessions.events import EventName, Events
+from wsgi_sessions.stores.sql.connect import connect_sql, parse_sql_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,12 @@ def test_every_setting_that_is_named_exists() -> None:
     for text in [*DOCUMENTS.values(), (ROOT / "CHANGELOG.md").read_text(), *SOURCES]:
         # Not what only begins a name, such as the prefix that they share.
         assert set(re.findall(r"\bWSGI_SESSIONS_[A-Z_]*[A-Z](?![A-Z_{])", text)) <= known
+
+
+def test_a_worker_has_as_many_connections_as_is_said() -> None:
+    pool: Any = connect_sql(parse_sql_url("postgresql://host/app"), 1.0, create="nothing").pool
+    assert f"at most {pool.size() + pool._max_overflow} connections" in README
+    assert f"keeps {pool.size()} of them open" in " ".join(README.split())
 
 
 def test_the_table_of_commands_is_complete() -> None:

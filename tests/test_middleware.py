@@ -1360,6 +1360,21 @@ def test_requests_on_exclusive_paths_take_turns() -> None:
     assert "conflict" not in web.names()
 
 
+def test_who_reads_first_after_the_end_takes_no_turn() -> None:
+    """As a middleware may that stands outside: nothing would end that turn."""
+    web = Watched(exclusive_paths=("/null",))
+    with_pages(web)
+    browser = web.browser()
+    browser.get("/write")
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    environ = environ_of("/null", cookie=cookie)
+    call(web.stack, environ)
+    assert get_session(environ)["n"] == 1
+    (key,) = web.records()
+    with web.stack.manager.hold(key, 0.0):
+        pass
+
+
 def test_a_request_without_the_middleware_is_told_what_to_do() -> None:
     with pytest.raises(LookupError, match="wrap the application"):
         get_session({})

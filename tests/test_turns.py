@@ -105,7 +105,7 @@ def test_a_fault_is_told_to_all_who_wait_and_to_nobody_later(
         with turns.turn(KEY, 0.0):
             visits.extend(pool.submit(visit, number) for number in range(THREADS))
             wait_until(lambda: waiting(turns) == THREADS + 1, "all to be in the queue", 20)
-            raise lost()
+            raise lost() from OSError("reset by peer")
 
     visits: list[Future[None]] = []
     with pytest.raises(StoreUnavailable):
@@ -114,6 +114,7 @@ def test_a_fault_is_told_to_all_who_wait_and_to_nobody_later(
     assert [str(error) for error in errors] == ["no answer"] * THREADS
     facts = {(error.operation, error.key, error.attempts) for error in errors}
     assert facts == {("lock", short_key(KEY), 2)}
+    assert {str(error.__cause__) for error in errors} == {"reset by peer"}
     assert len(set(map(id, errors))) == THREADS, "each has a traceback of its own"
     assert asked == []
     visit(1)

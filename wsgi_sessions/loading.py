@@ -16,7 +16,6 @@ from wsgi_sessions.stores.base import Record
 if TYPE_CHECKING:
     from wsgi_sessions.commit import Lifetimes
     from wsgi_sessions.events import Events
-    from wsgi_sessions.serialization import Envelope
     from wsgi_sessions.stores.base import Backend
 
 Reader = Callable[[str], Record | None]
@@ -45,33 +44,28 @@ class Loader:
 
         `reader` reads the record in place of the store's own `load`.
         """
-        return self._load(session_id, self._key_of(session_id), reader)
+        key = self._key_of(session_id)
+        record = (reader or self._backend.sessions.load)(key)
+        return None if record is None else self._opened(session_id, key, record)
 
     def find(self, key: str) -> Snapshot | None:
         """The stored session under this key, or None; its id is not known (and empty).
 
         Raises StoreUnavailable.
         """
-        return self._load("", key)
+        record = self._backend.sessions.load(key)
+        return None if record is None else self._opened("", key, record)
 
     def reload(self, snapshot: Snapshot) -> Snapshot | None:
         """The same session as it is stored now, or None. Raises StoreUnavailable."""
-        return self._load(snapshot.session_id, snapshot.key)
+        record = self._backend.sessions.load(snapshot.key)
+        return None if record is None else self._opened(snapshot.session_id, snapshot.key, record)
 
     def set_aside(self, snapshot: Snapshot, reason: str) -> None:
         """Put a record out of the way in which a value turned out to be damaged."""
         self._set_aside(snapshot.key, snapshot.version, reason)
 
-    def _load(self, session_id: str, key: str, reader: Reader | None = None) -> Snapshot | None:
-        record = (reader or self._backend.sessions.load)(key)
-        if record is None:
-            return None
-        envelope = self._open(key, record)
-        if envelope is None:
-            return None
-        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
-
-    def _open(self, key: str, record: Record) -> Envelope | None:
+    def _opened(self, session_id: str, key: str, record: Record) -> Snapshot | None:
         try:
             envelope = open_sealed(record.payload, key)
         except CorruptRecord as error:
@@ -83,7 +77,7 @@ class Loader:
             self._events.emit("expired", short_key(key), lifetime="absolute")
             self._backend.sessions.delete(key)
             return None
-        return envelope
+        return Snapshot(session_id, key, record.version, record.expires_at, envelope)
 
     def _set_aside(self, key: str, version: int, reason: str) -> None:
         self._events.emit("corrupt", short_key(key), reason=reason)

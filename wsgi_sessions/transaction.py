@@ -226,7 +226,7 @@ class Transaction:
         session_id = self._request.session_id()
         if session_id is None:
             return None
-        if self._request.access() == "exclusive":
+        if self._request.access() == "exclusive" and self.phase is not _ENDED:
             lock = self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
             self._exits = self._exits or ExitStack()
             self._exits.enter_context(lock)

@@ -51,7 +51,7 @@ class Turns:
                 return
             try:
                 if queue.fault is not None:
-                    raise copy.copy(queue.fault)
+                    raise copy.copy(queue.fault) from queue.fault.__cause__
                 yield True
             except StoreUnavailable as error:
                 self._dissolve(key, queue, error)

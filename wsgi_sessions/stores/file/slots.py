@@ -29,16 +29,16 @@ MIN_FILE_BYTES = 4096
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
-# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload;
-# then the checksum of these
-_HEADER = Struct(">3sBIIQd16sII")
+# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload
+_CHECKED = Struct(">3sBIIQd16sI")
+_HEADER = Struct(_CHECKED.format + "I")  # and the checksum of these
 _HEADER_BYTES = _HEADER.size
 _VERSION = Struct(">Q")
 _VERSION_AT = 12
 _STATE = Struct(">B8xQd")  # format, version, expiry
 _FORMAT_AT = 3
+_CHECKED_BYTES = _CHECKED.size
 _CHECKSUM = Struct(">I")
-_CHECKED_BYTES = _HEADER_BYTES - _CHECKSUM.size
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
 
@@ -170,7 +170,7 @@ def _touched(record: Record, data: bytes) -> Record:
 
 def pack_slot(record: Record, key: str, capacity: int) -> bytes:
     """A slot's bytes: header and payload, without padding."""
-    header = _HEADER.pack(
+    header = _CHECKED.pack(
         MAGIC,
         FORMAT,
         capacity,
@@ -179,8 +179,7 @@ def pack_slot(record: Record, key: str, capacity: int) -> bytes:
         record.expires_at,
         bytes.fromhex(key[:32]),
         crc32(record.payload),
-        0,
-    )[: -_CHECKSUM.size]
+    )
     return header + _CHECKSUM.pack(crc32(header)) + record.payload
 
 
