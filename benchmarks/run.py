@@ -52,8 +52,8 @@ THREADED = (
 def measures(extent: str) -> dict[str, Callable[[Place], dict[str, Any]]]:
     """What there is to measure, by name: quick, normal or full."""
     rounds = {"quick": 2, "normal": 9, "full": 25}[extent]
-    load = {"quick": 0.1, "normal": 0.25, "full": 1.0}[extent]
-    turns = {"quick": 1, "normal": 3, "full": 7}[extent]
+    load = {"quick": 0.1, "normal": 0.25, "full": 0.35}[extent]
+    turns = {"quick": 1, "normal": 3, "full": 21}[extent]
     bursts = {"quick": 2, "normal": 10, "full": 40}[extent]
     contended = {"quick": 0.2, "normal": 1.0, "full": 3.0}[extent]
     grown = {"quick": growth.QUICK, "normal": growth.NORMAL, "full": growth.FULL}[extent]

@@ -73,7 +73,11 @@ def run(
     taking_part = [one for one in present(place)[0] if one.name in set(names)]
     with ExitStack() as stack:
         servers = start_servers(stack, taking_part, place, worker_class)
-        cases = [case for one in taking_part for case in cases_of(one)]
+        # All with one page after each other: what is compared is measured within seconds.
+        cases = sorted(
+            (case for one in taking_part for case in cases_of(one)),
+            key=lambda case: (case.path, case.sessions),
+        )
         for number, server in enumerate(servers.values()):
             progress(f"{worker_class}: sessions for {number + 1} of {len(servers)} servers")
             if server.contestant.kind != "bare":
