@@ -425,11 +425,12 @@ def test_a_deadlock_is_tried_again(postgresql: Database) -> None:
 
         engine.run("test", None, work)
 
-    with ThreadPoolExecutor(2) as pool:
+    with closing(engine), ThreadPoolExecutor(2) as pool:
         list(pool.map(lock_both, [keys, keys[::-1]]))
-    assert len(runs) == 3
+    # One was undone for certain. Both may have been, or one again: it comes back with its first
+    # lock before the other one has woken up.
+    assert len(runs) > 2
     assert postgresql.run("SELECT sum(version) FROM wsgi_sessions") == [(4 + 2,)]
-    engine.close()
 
 
 def touch(key: str) -> Any:
