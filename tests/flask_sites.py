@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ TAGGED: dict[str, Any] = {
     " t": [1],
     "escaped": {" t": 1},
 }
+
+
+def import_url(folder: Path) -> str:
+    """Of the sessions that Flask-Session keeps in a folder, named by the hash that the installed
+    cachelib takes: the last one for Python 3.10 takes md5."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        cache: Any = FileSystemCache(elsewhere)
+    return f"flask-session+file://{folder}?hash={cache._hash_method(b'').name}"
 
 
 class Site:

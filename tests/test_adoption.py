@@ -378,7 +378,7 @@ def test_a_converted_pickle_in_files_is_taken_over(tmp_path: Path) -> None:
     values = {**PLAIN, "tags": {1, 2}, "pair": (1, b"x")}
     theirs = flask_sites.in_files(tmp_path / "theirs", values)
     cookie, other = theirs.login(), theirs.login()
-    url = f"flask-session+file://{tmp_path}/theirs"
+    url = flask_sites.import_url(tmp_path / "theirs")
     worker = Worker(f"file://{tmp_path}/ours", url, [])
     offline = open_importer(url, Terms(unpickle=unpickle))
     found, _ = count(convert(worker.manager, offline, clock=worker._clock))
@@ -396,7 +396,7 @@ def test_a_converted_pickle_in_files_is_taken_over(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     cookie = flask_sites.in_files(folder).login()
-    worker = Worker(f"file://{tmp_path}/ours", f"flask-session+file://{folder}", [])
+    worker = Worker(f"file://{tmp_path}/ours", flask_sites.import_url(folder), [])
     (name,) = worker.importer.names(f"session={cookie}")
     file = folder / name
     file.unlink()

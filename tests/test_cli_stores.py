@@ -402,7 +402,7 @@ def test_copy(store: Filled, tmp_path: Path, options: list[str]) -> None:
 def test_import(store: Filled, tmp_path: Path) -> None:
     for _ in range(3):
         flask_sites.in_files(tmp_path / "theirs").login()
-    url = f"flask-session+file://{tmp_path}/theirs"
+    url = flask_sites.import_url(tmp_path / "theirs")
     assert store.json("import", url, "--allow-pickle")["outcomes"] == {"imported": 3}
     assert store.json("count")["sessions"] == 7
     assert store.json("import", url, "--allow-pickle")["outcomes"] == {"updated": 3}

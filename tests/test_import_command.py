@@ -54,7 +54,7 @@ def test_pickles_are_converted_only_where_that_is_asked_for(
         key = "_auth_user_id"
     else:
         cookie = flask_sites.in_files(tmp_path / "theirs").login()
-        url = f"flask-session+file://{tmp_path}/theirs"
+        url = flask_sites.import_url(tmp_path / "theirs")
         expected, key = [7, 7], "user_id"
     environ = {
         "WSGI_SESSIONS_URL": f"file://{tmp_path}/ours",

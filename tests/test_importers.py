@@ -204,7 +204,7 @@ def test_no_request_reads_a_pickle(
     else:
         folder = tmp_path / "theirs"
         FileSystemCache(str(folder)).set(f"session:{name}", {"bomb": Bomb()})
-        ours = move(f"flask-session+file://{folder}")
+        ours = move(flask_sites.import_url(folder))
     assert values(ours.browser(name).get("/")) == {}
     assert ours.names() == ["import-refused"]
     assert "--allow-pickle" in str(ours.events[0].facts["reason"])
@@ -448,7 +448,7 @@ def test_what_has_expired_there_is_not_imported(tmp_path: Path) -> None:
     file = flask_sites.in_files(tmp_path / "theirs").login()
     for url, header, days in (
         (f"django+sqlite:///{path}", f"sessionid={row}", 14),
-        (f"flask-session+file://{tmp_path}/theirs", f"session={file}", 31),
+        (flask_sites.import_url(tmp_path / "theirs"), f"session={file}", 31),
     ):
         for day, is_there in ((days - 1, True), (days + 1, False)):
             now = time.time() + day * 86400
