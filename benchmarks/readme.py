@@ -40,7 +40,8 @@ def section(results: Mapping[str, Any]) -> str:
     facts = results["machine"]
     parts.append(
         f"Python {facts['python']}, Linux {facts['kernel'].partition('-')[0]}, "
-        f"{facts['processors']} processors, {facts['file system']}; all in one run, in turn, by "
+        f"{facts['processors']} processors, {facts['file system']}; "
+        "what is compared was measured in turn, in one run, by "
         "[benchmarks](benchmarks/README.md), where the spreads, the versions, the peers and their "
         "configurations are. At a million sessions and beyond: "
         "[capacity](benchmarks/CAPACITY.md)."

@@ -194,7 +194,7 @@ class Transaction:
                 self._exits.close()
         finally:
             # Those who joined in lead back here. Objects in a circle stay until the garbage
-            # collector comes, which costs each request more than all of its cookies.
+            # collector comes, which costs each request a tenth of its time.
             if self._before_commit or self._after_load or self._after_commit or self._reader:
                 self._before_commit = self._after_load = self._after_commit = ()
                 self._exits = self._reader = None
