@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 from redis_servers import wait_until
 
 from wsgi_sessions.errors import (
@@ -124,7 +125,7 @@ def test_a_damaged_touch_is_none(store: FileStore) -> None:
             damaged = bytearray(whole)
             damaged[position] ^= 1 << bit
             path.write_bytes(damaged)
-            assert store.load(KEY) in (NEW, NEW._replace(expires_at=FUTURE + 500))
+            assert store.load(KEY) in (NEW, replace(NEW, expires_at=FUTURE + 500))
 
 
 def test_a_file_that_grew_is_damaged_not_an_older_record(store: FileStore) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from msgspec.structs import replace
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from test_middleware import SHAPES, as_empty_generator, as_file, as_list, as_tuple
@@ -114,7 +115,7 @@ class Broken:
         if self._how == "load raises":
             raise ZeroDivisionError("4711-secret")
         if record is not None and self._how == "load changes":
-            return record._replace(payload=record.payload + b"!")
+            return replace(record, payload=record.payload + b"!")
         return None if self._how == "load loses" else record
 
     def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:

@@ -15,6 +15,7 @@ from store_urls import TAKING_OVER, Place
 
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.token_locks import TokenLocks
 from wsgi_sessions.sweeper import Sweeper
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
 
 
-def about(version: int, payload: bytes, expires_at: float) -> tuple[object, ...]:
+def about(version: int, payload: bytes, expires_at: float) -> Record:
     """A record whose expiry was written some moments ago."""
-    return (version, payload, pytest.approx(expires_at, abs=20))
+    moment: Any = pytest.approx(expires_at, abs=20)
+    return Record(version, payload, moment)
 
 
 def later(seconds: float = 1000.0) -> float:
@@ -95,11 +97,11 @@ def test_a_save_at_another_version_is_a_conflict_with_the_current_record(
     backend.sessions.save(key, b"2", later(), expected_version=1)
     with pytest.raises(VersionConflict) as caught:
         backend.sessions.save(key, b"late", later(), expected_version=expected_version)
-    assert caught.value.current[:2] == (2, b"2")
+    assert caught.value.current.payload == b"2"
     assert not caught.value.is_after_retry
     record = backend.sessions.load(key)
     assert record is not None
-    assert record[:2] == (2, b"2")
+    assert (record.version, record.payload) == (2, b"2")
 
 
 def test_a_save_never_creates(backend: Backend, key: str) -> None:

@@ -82,12 +82,11 @@ class Lifetimes:
         absolute lifetime has cut off."""
         return max(created_at, expires_at - (asked or self.idle))
 
-    def is_touch_due(
-        self, now: float, expires_at: float, created_at: float, asked: float | None
-    ) -> bool:
+    def is_touch_due(self, now: float, base: Snapshot, asked: float | None) -> bool:
         """Whether activity now should move the expiry: once in 5 % of the idle lifetime."""
         idle = asked or self.idle
-        return min(now + idle, created_at + self.absolute) - expires_at > idle / 20
+        worthwhile = base.expires_at + idle / 20
+        return now + idle > worthwhile and base.envelope.created_at + self.absolute > worthwhile
 
 
 class Pending:

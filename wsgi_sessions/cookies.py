@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from msgspec import Struct
 from werkzeug.http import dump_cookie
 
 from wsgi_sessions.errors import ConfigurationError
@@ -211,7 +212,7 @@ class CookiePolicy:
 State = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguous"]
 
 
-class Presented(NamedTuple):
+class Presented(Struct, frozen=True):
     """What a request presented as its session cookie.
 
     `state` is ``absent`` (none of our name), ``valid``, ``renew`` (valid, but signed by an older

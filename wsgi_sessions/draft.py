@@ -50,7 +50,7 @@ def principal_of(envelope: Envelope) -> str | None:
 def mark_of(envelope: Envelope, name: str) -> Any:
     """A mark of a session as it is stored, or None. Raises CorruptRecord."""
     mark = envelope.marks.get(name)
-    return None if mark is None else decode(bytes(mark))
+    return None if mark is None else decode(mark)
 
 
 class Draft:
@@ -137,7 +137,7 @@ class Draft:
         """A mark, or None."""
         if self._marks is None:
             data = None if self.snapshot is None else self.snapshot.envelope.marks.get(name)
-            return None if data is None else decode(bytes(data))
+            return None if data is None else decode(data)
         value = self._marks.get(name)
         return None if value is ABSENT else value
 

@@ -18,7 +18,7 @@ def without_cookie(headers: Headers, name: str) -> Headers:
 def vary_on_cookie(headers: Headers) -> Headers:
     """A new list in which Vary has Cookie (RFC 9110, section 12.5.5); ``*`` says that already."""
     for name, _ in headers:
-        if name.lower() == "vary":
+        if len(name) == 4 and name.lower() == "vary":
             break
     else:  # as in most responses
         return [*headers, ("Vary", "Cookie")]

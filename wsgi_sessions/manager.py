@@ -209,8 +209,10 @@ class SessionManager:
             return "gone"
         draft.advance(saved)
         self._schedule(base, saved)
-        if activity == "user" and self._is_touch_due(base, draft.mark(LIFETIME)):
-            self.principals.add_again(saved)
+        if activity == "user":
+            asked = draft.mark(LIFETIME)
+            if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
+                self.principals.add_again(saved)
         return "saved"
 
     def _create(self, draft: Draft, pending: Pending) -> Result:
@@ -232,17 +234,14 @@ class SessionManager:
 
     def _touch(self, draft: Draft, base: Snapshot) -> Result:
         asked = draft.mark(LIFETIME)
-        if not self._is_touch_due(base, asked):
+        now = self._clock()
+        if not self._lifetimes.is_touch_due(now, base, asked):
             return "unchanged"
-        expires_at = self._lifetimes.expiry(self._clock(), base.envelope.created_at, asked)
+        expires_at = self._lifetimes.expiry(now, base.envelope.created_at, asked)
         self.backend.sessions.touch(base.key, expires_at)
         draft.snapshot = replace(base, expires_at=expires_at)
         self.principals.add_again(base)
         return "touched"
-
-    def _is_touch_due(self, base: Snapshot, asked: float | None) -> bool:
-        now, created_at = self._clock(), base.envelope.created_at
-        return self._lifetimes.is_touch_due(now, base.expires_at, created_at, asked)
 
     def _follow_principal_key(self, draft: Draft, headers: Headers) -> None:
         """Bind, and cycle the id, when the application's own principal key has changed.

@@ -133,7 +133,7 @@ def apply(delta: Delta, base: Mapping[str, Raw]) -> dict[str, Raw]:
 def _operate(
     key: str, change: Operate, theirs: Raw | None, conflicts: list[Conflict]
 ) -> bytes | None:
-    value = ABSENT if theirs is None else decode(bytes(theirs))
+    value = ABSENT if theirs is None else decode(theirs)
     try:
         for operation in change.operations:
             value = operation.apply(value)

@@ -19,6 +19,7 @@ a subclass could not be restored as itself and is refused.
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from hashlib import blake2b
@@ -38,6 +39,7 @@ FORMAT = 1
 MAX_DEPTH = 64
 _TAG_BYTES = 8
 _HEADER_BYTES = 1 + _TAG_BYTES
+_MARK = bytes((FORMAT,))
 
 
 class _Ext:
@@ -98,11 +100,6 @@ def _is_too_deep(value: object) -> bool:
         if not level:
             return False
     return True
-
-
-def is_mutable(value: object) -> bool:
-    """Whether a value that was read may have changed since, without anybody having set it."""
-    return type(value) in _MUTABLE
 
 
 def _pack(value: object, path: str, depth: int) -> object:
@@ -231,8 +228,9 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
     ),
 }
 _PLAIN = frozenset({type(None), bool, float, bytes})
-_MUTABLE = frozenset({list, dict, set, tuple})  # a tuple may hold a list
-_CONTAINERS = _MUTABLE | {frozenset}
+MUTABLE = frozenset({list, dict, set, tuple})
+"""The types of values that may change without anybody setting them; a tuple may hold a list."""
+_CONTAINERS = MUTABLE | {frozenset}
 
 
 def _unpack_ext(code: int, data: memoryview) -> Any:
@@ -358,7 +356,7 @@ _raw_commits_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 def seal(envelope: Envelope, key: str) -> bytes:
     """The payload of a record for the session with this store key."""
     body = _encoder.encode(envelope)
-    return bytes((FORMAT,)) + _tag(body, key) + body
+    return _header(body, key) + body
 
 
 def open_sealed(payload: bytes, key: str) -> Envelope:
@@ -367,24 +365,29 @@ def open_sealed(payload: bytes, key: str) -> Envelope:
     Raises `CorruptRecord` if the payload is damaged or belongs to another key, `UnsupportedFormat`
     if a newer release wrote it.
     """
-    if len(payload) < _HEADER_BYTES:
-        raise CorruptRecord("too short")
-    if payload[0] > FORMAT:
-        raise UnsupportedFormat(
-            f"a session record has format {payload[0]}, this release knows up to {FORMAT}: "
-            "finish the deploy, or start the newer release again"
-        )
     body = payload[_HEADER_BYTES:]
-    if payload[0] != FORMAT or payload[1:_HEADER_BYTES] != _tag(body, key):
-        raise CorruptRecord("damaged, or the record of another session")
+    if payload[:_HEADER_BYTES] != _header(body, key):
+        raise _mismatch(payload)
     try:
         envelope = _envelope_decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise CorruptRecord(f"not an envelope ({type(error).__name__})") from error
-    if not 0 <= envelope.created_at < float("inf"):
+    if not 0 <= envelope.created_at < math.inf:
         raise CorruptRecord("its time of creation is no time")
     return envelope
 
 
-def _tag(body: bytes, key: str) -> bytes:
-    return blake2b(body, digest_size=_TAG_BYTES, key=key.encode("ascii")).digest()
+def _header(body: bytes, key: str) -> bytes:
+    return _MARK + blake2b(body, digest_size=_TAG_BYTES, key=key.encode("ascii")).digest()
+
+
+def _mismatch(payload: bytes) -> CorruptRecord | UnsupportedFormat:
+    """What is wrong with a payload that does not begin as it should."""
+    if len(payload) < _HEADER_BYTES:
+        return CorruptRecord("too short")
+    if payload[0] > FORMAT:
+        return UnsupportedFormat(
+            f"a session record has format {payload[0]}, this release knows up to {FORMAT}: "
+            "finish the deploy, or start the newer release again"
+        )
+    return CorruptRecord("damaged, or the record of another session")

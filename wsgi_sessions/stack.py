@@ -71,7 +71,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     sessions = SessionMiddleware(
         app, manager, cookie, exclusive_paths=config.exclusive_paths, adoption=adoption
     )
-    app = _with_health(sessions, config, backend, secrets)
+    app = _with_health(sessions.__call__, config, backend, secrets)
     return Stack(app, sessions, config, sweeper, refresher, leases, contexts, stamps)
 
 
@@ -153,7 +153,7 @@ def _with_health(
         liveness=config.liveness_path,
         timeout=config.health_timeout,
         fingerprints=[fingerprint(secret) for secret in secrets],
-    )
+    ).__call__
 
 
 def open_manager(config: Config, backend: Backend, events: Events | None = None) -> SessionManager:

@@ -28,7 +28,7 @@ Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 
-_ENDED = Phase.ENDED  # looking a member up takes longer than all else at the end of a request
+_OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # a look-up of a member takes as long as five of these
 _log = logging.getLogger("wsgi_sessions.transaction")
 
 
@@ -61,23 +61,39 @@ class Transaction:
     `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
     """
 
-    # Most requests do not use their session: what they would only set to a default stands here.
-    _held = False
-    _activity: Activity = "user"
-    _exits: ExitStack | None = None
-    _after_load: tuple[Callable[[], object], ...] = ()
-    _before_commit: tuple[Callable[[], object], ...] = ()
-    _after_commit: tuple[Callable[[], object], ...] = ()
-    _draft: Draft | None = None
-    _reader: Reader | None = None
-    is_accessed = False
-    phase = Phase.OPEN
-    renewal: Renewal = "due"
-    fault: StoreUnavailable | CorruptRecord | None = None
+    __slots__ = (
+        "__weakref__",
+        "_activity",
+        "_after_commit",
+        "_after_load",
+        "_before_commit",
+        "_draft",
+        "_exits",
+        "_held",
+        "_manager",
+        "_reader",
+        "_request",
+        "fault",
+        "is_accessed",
+        "phase",
+        "renewal",
+    )
 
     def __init__(self, manager: SessionManager, request: Request) -> None:
         self._manager = manager
         self._request = request
+        self._reader: Reader | None = None
+        self._draft: Draft | None = None
+        self._activity: Activity = "user"
+        self._held = False
+        self._exits: ExitStack | None = None
+        self._after_load: tuple[Callable[[], object], ...] = ()
+        self._before_commit: tuple[Callable[[], object], ...] = ()
+        self._after_commit: tuple[Callable[[], object], ...] = ()
+        self.is_accessed = False
+        self.phase = _OPEN
+        self.renewal: Renewal = "due"
+        self.fault: StoreUnavailable | CorruptRecord | None = None
 
     @property
     def session(self) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.merge import ABSENT, Append, Assign, Delta, Increment, Operate, Operation, merge
-from wsgi_sessions.serialization import decode, encode, is_mutable
+from wsgi_sessions.serialization import MUTABLE, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from wsgi_sessions.merge import Change
+
+_NO_KEYS: frozenset[str] = frozenset()
 
 
 class Workspace:
@@ -26,16 +28,13 @@ class Workspace:
     __slots__ = ("_assigned", "_base", "_defaults", "_deleted", "_operations", "_seen", "_values")
 
     def __init__(self, base: Mapping[str, Raw]) -> None:
-        self._begin(base)
-
-    def _begin(self, base: Mapping[str, Raw]) -> None:
         self._base = base
         self._values: dict[str, Any] = {}
-        self._assigned: dict[str, bytes] = {}
-        self._defaults: set[str] = set()
-        self._deleted: set[str] = set()
-        self._operations: dict[str, list[Operation]] = {}
         self._seen: set[str] = set()
+        self._assigned: dict[str, bytes] = {}
+        self._operations: dict[str, list[Operation]] = {}
+        # Most requests need no set of these, so that nobody has one of his own before he does.
+        self._defaults = self._deleted = _NO_KEYS
 
     def get(self, key: str) -> Any:
         """The value, or ABSENT. The key counts as read: what is set later may depend on it."""
@@ -47,8 +46,8 @@ class Workspace:
         """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
         self._assigned[key] = encode(value, key)
         self._operations.pop(key, None)
-        self._defaults.discard(key)
-        self._deleted.discard(key)
+        self._defaults -= {key}
+        self._deleted -= {key}
         self._values[key] = value
 
     def default(self, key: str, value: object) -> Any:
@@ -58,17 +57,17 @@ class Workspace:
         """
         if not self.has(key):
             self.set(key, value)
-            self._defaults.add(key)
+            self._defaults |= {key}
         return self.peek(key)
 
     def delete(self, key: str) -> None:
         """Delete a key that is there."""
         self._operations.pop(key, None)
         self._assigned.pop(key, None)
-        self._defaults.discard(key)
+        self._defaults -= {key}
         self._values.pop(key, None)
         if key in self._base:
-            self._deleted.add(key)
+            self._deleted |= {key}
 
     def increment(self, key: str, by: int | float | Decimal) -> Any:
         """Add to a number and return the sum as this request sees it."""
@@ -108,7 +107,7 @@ class Workspace:
         if not (self._values or self._deleted):
             return delta
         for key, value in self._values.items():
-            if key in self._assigned or key in self._operations or is_mutable(value):
+            if key in self._assigned or key in self._operations or type(value) in MUTABLE:
                 change = self._change(key, value)
                 if change is not None:
                     delta[key] = change
@@ -136,7 +135,7 @@ class Workspace:
             if key not in merged:
                 self.delete(key)
                 continue
-            value = decode(bytes(merged[key]))
+            value = decode(merged[key])
             if isinstance(change, Operate):
                 self._values[key] = value
                 self._operations[key] = list(change.operations)
@@ -152,10 +151,10 @@ class Workspace:
         it still does to it is a change of the new base.
         """
         old, seen = self._values, self._seen
-        self._begin(base)
+        Workspace.__init__(self, base)
         self._seen = seen  # the application still knows what it has looked at
         for key, value in old.items():
-            if is_mutable(value) and key in base and encode(value) == bytes(base[key]):
+            if type(value) in MUTABLE and key in base and encode(value) == bytes(base[key]):
                 self._values[key] = value
                 self._seen.add(key)
 
@@ -169,12 +168,12 @@ class Workspace:
             return self._values[key]
         if key in self._deleted or key not in self._base:
             return ABSENT
-        value = self._values[key] = decode(bytes(self._base[key]))
+        value = self._values[key] = decode(self._base[key])
         return value
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
         self._values[key] = value
-        self._defaults.discard(key)  # what counts on a default is no default any more
+        self._defaults -= {key}  # what counts on a default is no default any more
         if key in self._deleted:  # deleted, then begun again: no longer about what was stored
             self.set(key, value)
         elif key in self._assigned:
@@ -183,7 +182,7 @@ class Workspace:
             self._operations.setdefault(key, []).append(operation)
 
     def _change(self, key: str, value: object) -> Change | None:
-        operations, mutable = self._operations.get(key), is_mutable(value)
+        operations, mutable = self._operations.get(key), type(value) in MUTABLE
         data = None if mutable else self._assigned.get(key)
         if data is None:
             if operations is None and not mutable:
@@ -198,7 +197,7 @@ class Workspace:
         return Assign(data, self._basis(key))
 
     def _operated(self, key: str, operations: list[Operation]) -> bytes:
-        value = decode(bytes(self._base[key])) if key in self._base else ABSENT
+        value = decode(self._base[key]) if key in self._base else ABSENT
         for operation in operations:
             value = operation.apply(value)
         return encode(value, key)

@@ -220,7 +220,7 @@ class ContextUse:
         forgotten: bool,
     ) -> None:
         data = snapshot.envelope.data.get(self._policy.key)
-        value = None if data is None else decode(bytes(data))
+        value = None if data is None else decode(data)
         if value is None:
             if forgotten:
                 self._policy.forget(principal, self._environ)

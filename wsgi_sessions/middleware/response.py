@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.headers import Headers
 
+_COMPLETE = (list, tuple)
+
 
 class Answer(Struct, frozen=True):
     """A status line and headers; with a `body`, in place of the application's own response."""
@@ -52,11 +54,16 @@ class Handler(Protocol):
 class LateResponse:
     """One request's way through an application, with a `Handler` in between."""
 
-    _status: str | None = None
-    _headers: Headers
-    _write: Any = None  # the server's, once the headers have left
-    _pending: bytes | None = None  # a body in place of the application's
-    _ended = False
+    __slots__ = (
+        "_ended",
+        "_environ",
+        "_handler",
+        "_headers",
+        "_pending",
+        "_start",
+        "_status",
+        "_write",
+    )
 
     def __init__(
         self, environ: WSGIEnvironment, start_response: StartResponse, handler: Handler
@@ -64,13 +71,18 @@ class LateResponse:
         self._environ = environ
         self._start = start_response
         self._handler = handler
+        self._status: str | None = None
+        self._headers: Headers = []
+        self._write: Any = None  # the server's, once the headers have left
+        self._pending: bytes | None = None  # a body in place of the application's
+        self._ended = False
 
     def run(self, app: WSGIApplication) -> Iterable[bytes]:
         """Call the application and return the body for the server."""
         body: Any = None
         try:
             body = app(self._environ, self._start_response)
-            if isinstance(body, (list, tuple)) or self._is_file(body):
+            if isinstance(body, _COMPLETE) or self._is_file(body):
                 return self._whole(body)
         except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
             try:

@@ -133,13 +133,24 @@ class Exchange:
     `refusal` is the error that was answered in place of the application's response.
     """
 
-    _presented: Presented | None = None
-    _is_over = False  # refused or failed: nothing is committed any more
-    refusal: SessionError | None = None
+    __slots__ = (
+        "_environ",
+        "_header",
+        "_is_over",
+        "_method",
+        "_middleware",
+        "_path",
+        "_presented",
+        "refusal",
+        "transaction",
+    )
 
     def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
         self._middleware = middleware
         self._environ = environ
+        self._presented: Presented | None = None
+        self._is_over = False  # refused or failed: nothing is committed any more
+        self.refusal: SessionError | None = None
         self._header = environ.get("HTTP_COOKIE")
         self._path = environ.get("PATH_INFO", "")
         self._method = environ.get("REQUEST_METHOD", "")
@@ -149,16 +160,20 @@ class Exchange:
 
     def session_id(self) -> str | None:
         """See `Request`."""
-        header, adoption = self._header, self._middleware.adoption
-        presented = self._middleware.cookie.read(header)
-        self._presented = presented
+        self._presented = presented = self._middleware.cookie.read(self._header)
+        return presented.session_id or self._foreign_id(presented)
+
+    def _foreign_id(self, presented: Presented) -> str | None:
+        """The id of another library's session that this one takes over, for want of an own."""
+        adoption = self._middleware.adoption
         if presented.state == "ambiguous":
             self._middleware.manager.events.emit("ambiguous", route=self.route())
-        elif presented.session_id is None and adoption is not None:
-            session_id = adoption.session_id(header, self.route)
+        elif adoption is not None:
+            session_id = adoption.session_id(self._header, self.route)
             if session_id is not None:
-                self._presented = presented = Presented("foreign", session_id)
-        return presented.session_id
+                self._presented = Presented("foreign", session_id)
+            return session_id
+        return None
 
     def route(self) -> str:
         """See `Request`."""
@@ -203,33 +218,38 @@ class Exchange:
 
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
-        before = transaction.snapshot
+        before, failed, bare = transaction.snapshot, status >= "500", status[:3] == "304"
         try:
-            if status >= "500":
+            if failed:
                 self._is_over = True
                 result: Result = "destroyed" if transaction.roll_back() else "unchanged"
             else:
-                result = transaction.commit("closed" if status[:3] == "304" else "open")
+                result = transaction.commit("closed" if bare else "open")
         except REFUSALS as error:
             if isinstance(error, CorruptRecord):
                 transaction.damaged(error)
             return self._refused(error)
-        if transaction.fault is not None and status >= "500":
+        if failed and transaction.fault is not None:
             return self._refused(transaction.fault)
         headers = vary_on_cookie(headers)
-        cookie = None if status[:3] == "304" else self._set_cookie(result, before)
+        if bare or (result == "unchanged" and not self._is_cookie_due()):
+            return Answer(status, headers)
+        cookie = self._set_cookie(result, before)
         if cookie is not None:
             headers = without_cookie(headers, self._middleware.cookie.policy.name)
             headers = [*private_cache_headers(headers), ("Set-Cookie", cookie)]
         return Answer(status, headers)
 
+    def _is_cookie_due(self) -> bool:
+        """Whether the cookie goes out whatever happened: it is asked for, or was signed by an older
+        secret, or another library's."""
+        presented = self._presented
+        is_stale = presented is not None and presented.state in ("renew", "foreign")
+        return is_stale or self.transaction.renewal == "always"
+
     def _set_cookie(self, result: Result, before: Snapshot | None) -> str | None:
         """The Set-Cookie value: only for a session that is new, renewed or deleted."""
-        presented, is_due = self._presented, self.transaction.renewal == "always"
-        if presented is not None and presented.state in ("renew", "foreign"):
-            is_due = True  # signed by an older secret, or another library's
-        if result == "unchanged" and not is_due:
-            return None
+        presented = self._presented
         # What it is now: a ProxyFix may stand between this middleware and the application.
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
@@ -240,7 +260,7 @@ class Exchange:
             return None
         asked = _asked_lifetime(snapshot)
         is_renewed = asked != _asked_lifetime(before) or (asked and result in ("saved", "touched"))
-        if not (result in ("created", "cycled") or is_renewed or is_due):
+        if not (result in ("created", "cycled") or is_renewed or self._is_cookie_due()):
             return None
         if not cookie.policy.is_secure(scheme):
             self._middleware.warn_of_http()
@@ -273,7 +293,7 @@ class Exchange:
 def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
     """What `Session.remember` was told, as it is stored."""
     mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
-    return None if mark is None else float(decode(bytes(mark)))
+    return None if mark is None else float(decode(mark))
 
 
 def answer_to(error: SessionError) -> Answer:

@@ -202,9 +202,9 @@ class _Copier:
     def _write(self, key: str, old: Sight, new: Sight) -> None:
         assert old.record is not None
         assert new.record is not None
-        _, payload, expires_at = old.record
+        payload, version = old.record.payload, new.record.version
         self._mover.carry(key, payload)
-        self._target.sessions.save(key, payload, expires_at, expected_version=new.record.version)
+        self._target.sessions.save(key, payload, old.record.expires_at, expected_version=version)
 
     def stamps(self, scopes: list[str]) -> int:
         """Version stamps; how many."""

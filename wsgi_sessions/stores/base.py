@@ -16,12 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True):
     """One stored session, as of one moment."""
 
     version: int

@@ -28,7 +28,7 @@ from wsgi_sessions.stores.file.folder import FileIndex, FileLocks, FileUpkeep, Q
 from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.records import RecordFiles, marker_of
 from wsgi_sessions.stores.file.refreshes import FileRefreshes
-from wsgi_sessions.stores.file.system import CREATE, Fsync, make_folder, retrying, swallow
+from wsgi_sessions.stores.file.system import CREATE, Fsync, make_folder, retry, retrying, swallow
 from wsgi_sessions.stores.file.versions import FileVersions
 
 if TYPE_CHECKING:
@@ -101,13 +101,19 @@ class FileStore:
 
     def load(self, key: str) -> Record | None:
         """See `SessionStore.load`."""
-        record = retrying("load", key, self._files.load)
+        try:
+            record = self._files.load(key)
+        except OSError as error:
+            record = retry(error, "load", key, self._files.load)
         return record if record is not None and record.expires_at > self._clock() else None
 
     def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
         """See `SessionStore.save`."""
         record = Record(expected_version + 1, payload, expires_at)
-        retrying("save", key, self._files.save, record)
+        try:
+            self._files.save(key, record)
+        except OSError as error:
+            retry(error, "save", key, self._files.save, record)
         return record.version
 
     def touch(self, key: str, expires_at: float) -> None:

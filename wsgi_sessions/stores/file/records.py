@@ -90,10 +90,8 @@ class RecordFiles:
         one, read a moment earlier, may be two versions old by now. So read again; if that
         repeats, look under the lock, where an invalid slot is believed."""
         try:
-            path = self._path(key)
-            found = newest(read_file(path, self._owners), key) or newest(
-                read_file(path, self._owners), key
-            )
+            path, owners = self._path(key), self._owners
+            found = newest(read_file(path, owners), key) or newest(read_file(path, owners), key)
             return self._load_damaged(key) if found is None else found[0]
         except FileNotFoundError:
             self.require_folder("load", key)

@@ -25,12 +25,13 @@ from wsgi_sessions.stores.base import Record
 
 MAGIC = b"WSS"
 FORMAT = 1
+_MARK = MAGIC + bytes((FORMAT,))
 MIN_FILE_BYTES = 4096
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
-# magic, format, capacity, length, version, expiry, first half of the key, checksum of the payload
-_CHECKED = Struct(">3sBIIQd16sI")
+# magic and format, capacity, length, version, expiry, half of the key, checksum of the payload
+_CHECKED = Struct(">4sIIQd16sI")
 _HEADER = Struct(_CHECKED.format + "I")  # and the checksum of these
 _HEADER_BYTES = _HEADER.size
 _VERSION = Struct(">Q")
@@ -129,16 +130,11 @@ _BLANK: _Header = (0, 0, 0.0, 0)
 
 def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
     """The header of the slot at `start`: _BLANK if nothing was written, None if it is torn."""
-    magic, number, capacity, length, version, expires_at, binding, payload_checksum, checksum = (
+    mark, capacity, length, version, expires_at, binding, payload_checksum, checksum = (
         _HEADER.unpack_from(data, start)
     )
-    if magic != MAGIC:
-        return _BLANK if data[start : start + _HEADER_BYTES] == _NO_HEADER else None
-    if number > FORMAT:
-        raise UnsupportedFormat(
-            f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
-            "deploy, or start the newer release again"
-        )
+    if mark != _MARK:
+        return _unmarked(data[start : start + _HEADER_BYTES])
     if (
         checksum != crc32(data[start : start + _CHECKED_BYTES])
         or binding != owner
@@ -148,6 +144,17 @@ def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
     ):
         return None
     return version, length, expires_at, payload_checksum
+
+
+def _unmarked(header: bytes) -> _Header | None:
+    """What `_header` says of one that does not begin as this release's do."""
+    number = header[_FORMAT_AT]
+    if header.startswith(MAGIC) and number > FORMAT:
+        raise UnsupportedFormat(
+            f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
+            "deploy, or start the newer release again"
+        )
+    return _BLANK if header == _NO_HEADER else None
 
 
 def _record(data: bytes, start: int, header: _Header) -> Record | None:
@@ -165,14 +172,13 @@ def _touched(record: Record, data: bytes) -> Record:
     version, expires_at, checksum = _TOUCH.unpack_from(data)
     if version != record.version or checksum != crc32(data[:16]) or not math.isfinite(expires_at):
         return record  # of an older version, or just being written: a touch is never essential
-    return record._replace(expires_at=max(record.expires_at, expires_at))
+    return Record(version, record.payload, max(record.expires_at, expires_at))
 
 
 def pack_slot(record: Record, key: str, capacity: int) -> bytes:
     """A slot's bytes: header and payload, without padding."""
     header = _CHECKED.pack(
-        MAGIC,
-        FORMAT,
+        _MARK,
         capacity,
         len(record.payload),
         record.version,

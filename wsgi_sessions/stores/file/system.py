@@ -46,23 +46,36 @@ def retrying(operation: str, key: str, action: Callable[..., T], *args: object) 
 
     A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
     """
-    attempt = 0
-    while True:
-        attempt += 1
+    try:
+        return action(key, *args)
+    except OSError as error:
+        return retry(error, operation, key, action, *args)
+
+
+def retry(error: OSError, operation: str, key: str, action: Callable[..., T], *args: object) -> T:
+    """What `retrying` does after a first `error`. Reading and saving a session go wrong so seldom,
+    and are done so often, that they make the first attempt themselves."""
+    for attempt, delay in enumerate(_RETRY_DELAYS, 1):
+        _log_fault(error, operation, key, attempt)
+        time.sleep(delay)
         try:
             return action(key, *args)
-        except OSError as error:
-            _log.warning(
-                "session %s: %s failed with %s (%s), attempt %d",
-                short_key(key),
-                operation,
-                errno.errorcode.get(error.errno or 0, "?"),
-                error.strerror,
-                attempt,
-            )
-            if attempt > len(_RETRY_DELAYS):
-                raise _unavailable(operation, key, error, attempt) from error
-            time.sleep(_RETRY_DELAYS[attempt - 1])
+        except OSError as another:
+            error = another
+    attempts = len(_RETRY_DELAYS) + 1
+    _log_fault(error, operation, key, attempts)
+    raise _unavailable(operation, key, error, attempts) from error
+
+
+def _log_fault(error: OSError, operation: str, key: str, attempt: int) -> None:
+    _log.warning(
+        "session %s: %s failed with %s (%s), attempt %d",
+        short_key(key),
+        operation,
+        errno.errorcode.get(error.errno or 0, "?"),
+        error.strerror,
+        attempt,
+    )
 
 
 def _unavailable(operation: str, key: str, error: OSError, attempts: int) -> StoreUnavailable:

@@ -80,7 +80,7 @@ class MemoryStore:
         with self._lock:
             current = self._live(key)
             if current is not None and expires_at > current.expires_at:
-                self._records[key] = current._replace(expires_at=expires_at)
+                self._records[key] = Record(current.version, current.payload, expires_at)
 
     def delete(self, key: str) -> None:
         """See `SessionStore.delete`."""
