@@ -74,7 +74,8 @@ class Lifetimes:
 
     def expiry(self, now: float, created_at: float, asked: float | None) -> float:
         """When a session active `now` expires; `asked` is its own idle lifetime, if it has one."""
-        return min(now + (asked or self.idle), created_at + self.absolute)
+        idle, absolute = now + (asked or self.idle), created_at + self.absolute
+        return idle if idle < absolute else absolute
 
     def last_used(self, expires_at: float, created_at: float, asked: float | None) -> float:
         """When a session that expires so was last active: exact for a change, within 5 % of the

@@ -4,9 +4,9 @@ Two levels. `encode` and `decode` turn one value into MessagePack. `seal` and `o
 whole session, an `Envelope` of such encoded values, into a record's payload. Opening an envelope
 does not decode the values in it: each stays bytes until somebody reads it.
 
-A payload is ``format (1 byte), tag (8 bytes), body``. The tag is a BLAKE2b of the body, keyed with
-the store key: a damaged body, or a record found under another session's key, does not verify. It
-guards against accidents, not against somebody who can write to the store.
+A payload is ``format (1 byte), checksum (4 bytes, big-endian), body``. The checksum is the CRC-32 of
+the store key and the body: damage does not go unnoticed, nor does a record that is found under
+another session's key. It guards against accidents, not against somebody who can write to the store.
 
 MessagePack has no tuple, set, Decimal and so on; those travel as extension types (`_Ext`). There is
 no pickle and no fallback decoder (CVE-2026-39324): bytes decode as written or are `CorruptRecord`.
@@ -22,9 +22,10 @@ from __future__ import annotations
 import math
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MAX_DEPTH = 64
-_TAG_BYTES = 8
-_HEADER_BYTES = 1 + _TAG_BYTES
-_MARK = bytes((FORMAT,))
+_MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1  # what MessagePack has
+_HEADER = Struct(">BI")  # format, checksum
+_HEADER_BYTES = _HEADER.size
 
 
 class _Ext:
@@ -69,7 +70,11 @@ def encode(value: object, path: str = "value") -> bytes:
     Raises `UnserializableValue` with the path of what cannot be held, beginning with `path`.
     """
     kind = type(value)
-    if kind in _PLAIN or (kind is str and value.isascii()):  # type: ignore[attr-defined]
+    if (
+        kind in _PLAIN
+        or (kind is int and _MIN_INT <= value <= _MAX_INT)  # type: ignore[operator]
+        or (kind is str and value.isascii())  # type: ignore[attr-defined]
+    ):
         return _encoder.encode(value)
     return _encoder.encode(_pack(value, path, 0))
 
@@ -121,7 +126,7 @@ def _as_is(value: Any, _path: str, _depth: int) -> object:
 
 
 def _pack_int(value: int, _path: str, _depth: int) -> object:
-    if -(1 << 63) <= value < 1 << 64:
+    if _MIN_INT <= value <= _MAX_INT:
         return value
     size = value.bit_length() // 8 + 1
     return msgspec.msgpack.Ext(_Ext.INT, value.to_bytes(size, "big", signed=True))
@@ -378,7 +383,7 @@ def open_sealed(payload: bytes, key: str) -> Envelope:
 
 
 def _header(body: bytes, key: str) -> bytes:
-    return _MARK + blake2b(body, digest_size=_TAG_BYTES, key=key.encode("ascii")).digest()
+    return _HEADER.pack(FORMAT, crc32(body, crc32(key.encode("ascii"))))
 
 
 def _mismatch(payload: bytes) -> CorruptRecord | UnsupportedFormat:

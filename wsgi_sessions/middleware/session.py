@@ -218,7 +218,8 @@ class Exchange:
 
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
-        before, failed, bare = transaction.snapshot, status >= "500", status[:3] == "304"
+        before, failed = transaction.snapshot, status >= "500"
+        bare = status[:3] == "304"  # takes no cookie
         try:
             if failed:
                 self._is_over = True
@@ -232,38 +233,42 @@ class Exchange:
         if failed and transaction.fault is not None:
             return self._refused(transaction.fault)
         headers = vary_on_cookie(headers)
-        if bare or (result == "unchanged" and not self._is_cookie_due()):
+        if bare or not self._takes_cookie(result, before):
             return Answer(status, headers)
-        cookie = self._set_cookie(result, before)
+        cookie = self._cookie(result)
         if cookie is not None:
             headers = without_cookie(headers, self._middleware.cookie.policy.name)
             headers = [*private_cache_headers(headers), ("Set-Cookie", cookie)]
         return Answer(status, headers)
 
-    def _is_cookie_due(self) -> bool:
-        """Whether the cookie goes out whatever happened: it is asked for, or was signed by an older
-        secret, or another library's."""
-        presented = self._presented
-        is_stale = presented is not None and presented.state in ("renew", "foreign")
-        return is_stale or self.transaction.renewal == "always"
+    def _takes_cookie(self, result: Result, before: Snapshot | None) -> bool:
+        """Whether the session is new, renewed or deleted, or its cookie to be written anew."""
+        presented, transaction = self._presented, self.transaction
+        if transaction.renewal == "always":
+            return True
+        if presented is not None and presented.state in ("renew", "foreign"):
+            return True  # signed by an older secret, or another library's
+        if result == "unchanged":
+            return False
+        if result in ("created", "cycled", "destroyed"):
+            return True
+        asked = _asked_lifetime(transaction.snapshot)
+        return asked != _asked_lifetime(before) or bool(asked and result in ("saved", "touched"))
 
-    def _set_cookie(self, result: Result, before: Snapshot | None) -> str | None:
-        """The Set-Cookie value: only for a session that is new, renewed or deleted."""
-        presented = self._presented
+    def _cookie(self, result: Result) -> str | None:
+        """The Set-Cookie value for what the session is now; None: there is nothing to tell."""
         # What it is now: a ProxyFix may stand between this middleware and the application.
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
         if result == "destroyed":
+            presented = self._presented
             sent_one = presented is not None and presented.state != "absent"
             return cookie.delete(scheme=scheme) if sent_one else None
         if snapshot is None:
             return None
-        asked = _asked_lifetime(snapshot)
-        is_renewed = asked != _asked_lifetime(before) or (asked and result in ("saved", "touched"))
-        if not (result in ("created", "cycled") or is_renewed or self._is_cookie_due()):
-            return None
         if not cookie.policy.is_secure(scheme):
             self._middleware.warn_of_http()
+        asked = _asked_lifetime(snapshot)
         if asked is None:
             return cookie.write(snapshot.session_id, scheme=scheme, max_age=None)
         return cookie.write(
