@@ -2,7 +2,7 @@
 
 Each contestant has a process of its own (`child`), and all take turns in rounds. A peer inside of a
 framework is shown less the same framework without sessions, all others less bare WSGI; floors are
-shown as they are. System calls are counted by strace.
+shown as they are. Contestants and servers share a processor. System calls are counted by strace.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from child import start_all
 from contestants import BARE, BY_NAME, Contestant, present
-from machine import awake
+from machine import awake, on_one_processor
 from rounds import less, measure, over, progress, spread
 from syscalls import count_calls
 from targets import Verdict, at_least, at_most
@@ -43,7 +43,8 @@ def run(place: Place, rounds: int, seconds: float) -> dict[str, Any]:
             for one in taking_part
             for path in paths_of(one)
         }
-        with awake():
+        pids = [child.pid for child in children.values()]
+        with awake(), on_one_processor([*pids, *place.server_pids()]):
             raw = measure(timers, rounds, seconds)
         counts = {
             one.name: count_calls(children[one.name], paths_of(one))

@@ -47,6 +47,25 @@ class Place(NamedTuple):
                 connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.postgresql.replace("/postgres?", f"/{name}?")
 
+    def server_pids(self) -> list[int]:
+        """The processes of the servers, as these tell."""
+        found: list[int] = []
+        if self.redis is not None:
+            import redis
+
+            with redis.Redis.from_url(self.redis) as client:
+                found.append(client.info("server")["process_id"])
+        if self.postgresql is not None:
+            import psycopg
+
+            with psycopg.connect(self.postgresql) as connection:
+                told = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()
+                beside = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                processes = connection.execute(beside).fetchall()
+            assert told is not None
+            found += [int(told[0].split()[0]), *(pid for (pid,) in processes)]
+        return found
+
     def lock(self, name: str) -> portalocker.Lock:
         """A mutex of all processes of this place."""
         return portalocker.Lock(os.path.join(self.folder, f"{name}.lock"), timeout=60)

@@ -93,7 +93,9 @@ class Lifetimes:
 class Pending:
     """One request's changes on their way into the store: a delta, its base, and one token."""
 
-    def __init__(self, data: Delta, marks: Delta, *, at: float, route: str) -> None:
+    __slots__ = ("commit", "data", "marks")
+
+    def __init__(self, data: Delta, marks: Delta, at: float, route: str) -> None:
         self.data = data
         self.marks = marks
         self.commit = Commit(at, os.urandom(8), route)
@@ -111,9 +113,7 @@ class Pending:
         marks = theirs.marks
         if self.marks:
             marks = merge(base.marks, self.marks, theirs.marks).data
-        commits = with_commit(
-            theirs.history, self.commit, seconds=_TOKEN_SECONDS, limit=_MAX_TOKENS
-        )
+        commits = with_commit(theirs.history, self.commit, _TOKEN_SECONDS, _MAX_TOKENS)
         return Envelope(theirs.created_at, commits, marks, data), conflicts
 
     def alone(self) -> Envelope:

@@ -134,14 +134,14 @@ class SessionManager:
             data = draft.data.delta()
         marks = draft.marks_delta()
         if data or marks or draft.cycling:
-            pending = Pending(data, marks, at=self._clock(), route=route())
+            pending = Pending(data, marks, self._clock(), route())
             return self._commit(draft, pending, headers, activity)
         if draft.snapshot is not None and activity == "user":
             return self._touch(draft, draft.snapshot)
         return "destroyed" if destroyed else "unchanged"
 
     def _pending(self, draft: Draft, route: str) -> Pending:
-        return Pending(draft.data.delta(), draft.marks_delta(), at=self._clock(), route=route)
+        return Pending(draft.data.delta(), draft.marks_delta(), self._clock(), route)
 
     def rebase(self, draft: Draft, fresh: Snapshot, route: str) -> None:
         """Put a draft's pending changes onto a fresher snapshot. Raises SessionConflict."""
@@ -209,7 +209,7 @@ class SessionManager:
             return "gone"
         draft.advance(saved)
         self._schedule(base, saved)
-        if activity == "user":
+        if activity == "user" and PRINCIPAL in saved.envelope.marks:
             asked = draft.mark(LIFETIME)
             if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
                 self.principals.add_again(saved)
@@ -298,8 +298,10 @@ class SessionManager:
         """
         was = before is not None and KEEP_ALIVE in before.envelope.marks
         is_now = KEEP_ALIVE in after.envelope.marks
+        if not was and not is_now:
+            return
         queue, old_key = self.backend.refreshes, None if before is None else before.key
-        if queue is None or (was == is_now and (not was or old_key == after.key)):
+        if queue is None or (was and is_now and old_key == after.key):
             return
         try:
             if is_now:

@@ -337,7 +337,7 @@ def history(commits: list[Commit]) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(commits))
 
 
-def with_commit(earlier: msgspec.Raw, commit: Commit, *, seconds: float, limit: int) -> msgspec.Raw:
+def with_commit(earlier: msgspec.Raw, commit: Commit, seconds: float, limit: int) -> msgspec.Raw:
     """A history with one commit more: of the `earlier` ones, up to `limit` in all are kept, and
     none if the latest is more than `seconds` away. None but that one is decoded.
 

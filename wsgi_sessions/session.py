@@ -29,6 +29,9 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+_OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # a look-up of a member takes as long as five of these
+
+
 class Source(Protocol):
     """What a session stands on: the transaction of one request."""
 
@@ -265,7 +268,7 @@ class Session(MutableMapping[str, Any]):
 
     def _write(self) -> Draft:
         draft = self._read()
-        if self._source.phase is Phase.ENDED:
+        if self._source.phase is _ENDED:
             raise HeadersAlreadySent("the request has ended: the session can no longer be changed")
         if draft.snapshot is None:
             self._require_cookie("a new session")
@@ -280,7 +283,7 @@ class Session(MutableMapping[str, Any]):
             raise
 
     def _require_cookie(self, what: str) -> None:
-        if self._source.phase is not Phase.OPEN:
+        if self._source.phase is not _OPEN:
             raise HeadersAlreadySent(
                 f"{what} needs a cookie, but the response's headers have left: "
                 "do it before the first body chunk"

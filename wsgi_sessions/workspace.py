@@ -46,8 +46,9 @@ class Workspace:
         """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
         self._assigned[key] = encode(value, key)
         self._operations.pop(key, None)
-        self._defaults -= {key}
-        self._deleted -= {key}
+        if self._defaults or self._deleted:
+            self._defaults -= {key}
+            self._deleted -= {key}
         self._values[key] = value
 
     def default(self, key: str, value: object) -> Any:

@@ -110,4 +110,5 @@ def decode(key: str, value: bytes) -> Record:
 
 def ttl(expires_at: float) -> int:
     """Milliseconds from now, rounded up; zero or less is the past."""
-    return math.ceil(min(expires_at - time.time(), _LONGEST_TTL) * 1000)
+    left = expires_at - time.time()
+    return math.ceil((left if left < _LONGEST_TTL else _LONGEST_TTL) * 1000)
