@@ -14,7 +14,7 @@ from typing import Any
 
 from contestants import BARE, CONTESTANTS, Contestant
 from in_process import VISITORS, as_rows, by_contestant, judge, paths_of, table
-from machine import as_line, awake, machine, on_one_processor
+from machine import as_line, awake, kept_on, machine, processors
 from places import Place, place
 from rounds import Timer, measure
 from targets import as_lines, from_json
@@ -50,7 +50,7 @@ def main() -> None:
     with ExitStack() as stack:
         here = stack.enter_context(place(options.folder))
         calls = timers(here, stack)
-        with awake(), on_one_processor([os.getpid(), *here.server_pids()]):
+        with awake(), kept_on(processors()[:1], [os.getpid(), *here.server_pids()]):
             figures = by_contestant(measure(calls, options.rounds, options.milliseconds / 1000))
     report: dict[str, Any] = {
         "machine": machine(options.folder),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from child import start_all
 from contestants import BARE, BY_NAME, Contestant, present
-from machine import awake, on_one_processor
+from machine import awake, kept_on, processors
 from rounds import less, measure, over, progress, spread
 from syscalls import count_calls
 from targets import Verdict, at_least, at_most
@@ -44,7 +44,7 @@ def run(place: Place, rounds: int, seconds: float) -> dict[str, Any]:
             for path in paths_of(one)
         }
         pids = [child.pid for child in children.values()]
-        with awake(), on_one_processor([*pids, *place.server_pids()]):
+        with awake(), kept_on(processors()[:1], [*pids, *place.server_pids()]):
             raw = measure(timers, rounds, seconds)
         counts = {
             one.name: count_calls(children[one.name], paths_of(one))

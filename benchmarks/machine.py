@@ -75,25 +75,30 @@ def awake() -> Iterator[None]:
             spinner.wait()
 
 
+def processors() -> list[int]:
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
 @contextmanager
-def on_one_processor(pids: Iterable[int]) -> Iterator[None]:
-    """Keep these processes, and what they start meanwhile, on one processor.
+def kept_on(wanted: Iterable[int], pids: Iterable[int]) -> Iterator[None]:
+    """Keep these processes, and what they start meanwhile, on some of the processors.
 
     Where the kernel puts a client and its server, on one or on two, is its choice anew at each
     moment. A round trip takes up to twice as long in one case as in the other, for reasons that
     nobody who is compared here has a part in.
     """
+    chosen = set(wanted)
     threads = [int(thread) for pid in pids for thread in os.listdir(f"/proc/{pid}/task")]
     before = {thread: os.sched_getaffinity(thread) for thread in threads}
-    processor = min(os.sched_getaffinity(0))
     try:
         for thread in threads:
-            os.sched_setaffinity(thread, {processor})
+            os.sched_setaffinity(thread, chosen)
         yield
     finally:
-        for thread, processors in before.items():
+        for thread, those in before.items():
             with suppress(ProcessLookupError):  # it has ended
-                os.sched_setaffinity(thread, processors)
+                os.sched_setaffinity(thread, those)
 
 
 def as_line(facts: dict[str, str]) -> str:

@@ -49,6 +49,10 @@ class Server:
             raise RuntimeError(f"{self.contestant.name} began no session: {replies[0][:300]!r}")
         self.cookies += [cookie for cookie in found if cookie is not None]
 
+    def pids(self) -> list[int]:
+        """The workers' processes."""
+        return self._gunicorn.workers()
+
     def cpu_seconds(self) -> float:
         """What the workers have computed so far, all threads."""
         return sum(map(_cpu_seconds, self._gunicorn.workers()))

@@ -1,17 +1,19 @@
 """Measure 2: requests per second, latency and CPU under gunicorn with three workers.
 
 All servers run at once and are asked in turn, in rounds. Floors are applications that make the
-store's calls and nothing else.
+store's calls and nothing else. The last processor is the client's and the stores', the others are
+the workers'.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contestants import BY_NAME, Contestant, present
 from load import Load, put_load, request_bytes
-from machine import awake
+from machine import awake, kept_on, processors
 from rounds import over, percentile, progress, spread
 from servers import WORKERS, Server, start_servers
 from targets import Verdict, at_least
@@ -84,6 +86,10 @@ def run(
                 server.log_in(SESSIONS)
         figures = {case: Figures() for case in cases}
         stack.enter_context(awake())
+        workers = [pid for server in servers.values() for pid in server.pids()]
+        last = processors()[-1:]
+        stack.enter_context(kept_on(processors()[:-1] or last, workers))
+        stack.enter_context(kept_on(last, [os.getpid(), *place.server_pids()]))
         for number in range(rounds):
             for case in cases:
                 if number > 0 and _is_asked_once(case):

@@ -4,9 +4,9 @@ Two levels. `encode` and `decode` turn one value into MessagePack. `seal` and `o
 whole session, an `Envelope` of such encoded values, into a record's payload. Opening an envelope
 does not decode the values in it: each stays bytes until somebody reads it.
 
-A payload is ``format (1 byte), checksum (4 bytes, big-endian), body``. The checksum is the CRC-32 of
-the store key and the body: damage does not go unnoticed, nor does a record that is found under
-another session's key. It guards against accidents, not against somebody who can write to the store.
+A payload is ``format (1 byte), checksum (4 bytes, big-endian), body``. The checksum is the CRC-32
+of the store key and the body: damage does not go unnoticed, nor does a record that is found under
+another session's key. It guards against accidents, not against who can write to the store.
 
 MessagePack has no tuple, set, Decimal and so on; those travel as extension types (`_Ext`). There is
 no pickle and no fallback decoder (CVE-2026-39324): bytes decode as written or are `CorruptRecord`.
