@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,30 @@ def test_a_session_is_refreshed_soon_and_then_once_per_interval(world: World) ->
     assert world.look() == {}
     assert visitor.session["n"] == 2
     assert visitor.session.refreshed_at == world.now
+
+
+class NeverAsked:
+    """A `RefreshQueue` that must be left alone."""
+
+    def schedule(self, *_: object) -> None:
+        pytest.fail("a session was put into the queue")
+
+    def remove(self, *_: object) -> None:
+        pytest.fail("a session was taken out of the queue")
+
+
+def test_a_change_that_concerns_no_refresh_asks_nothing_of_the_queue(world: World) -> None:
+    kept = world.new(n=1)
+    queue: Any = NeverAsked()
+    world.manager.backend = replace(world.backend, refreshes=queue)
+    first = world.begin()
+    first.session["n"] = 1
+    first.commit()
+    assert first.snapshot is not None
+    for session_id in (first.snapshot.session_id, kept.session_id):
+        transaction = world.begin(session_id)
+        transaction.session["n"] = 2
+        assert transaction.commit() == "saved"
 
 
 def test_refreshes_are_spread_by_a_tenth_of_the_interval(world: World) -> None:

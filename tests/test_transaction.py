@@ -1196,6 +1196,18 @@ def test_the_absolute_lifetime_ends_an_active_session() -> None:
     assert world.data(session_id) == {}
 
 
+def test_what_its_absolute_lifetime_ends_is_not_touched_any_more() -> None:
+    world = World(lifetimes=Lifetimes(idle=HOUR, absolute=2 * HOUR))
+    session_id = world.new(n=1)
+    results = []
+    for _ in range(11):
+        world.now += HOUR / 6
+        transaction = world.begin(session_id)
+        transaction.session.get("n")
+        results.append(transaction.commit())
+    assert results == ["touched"] * 6 + ["unchanged"] * 5
+
+
 def test_a_shorter_absolute_lifetime_holds_for_existing_sessions() -> None:
     world = World()
     session_id = world.new(n=1)

@@ -253,7 +253,7 @@ class Exchange:
         if result in ("created", "cycled", "destroyed"):
             return True
         asked = _asked_lifetime(transaction.snapshot)
-        return asked != _asked_lifetime(before) or bool(asked and result in ("saved", "touched"))
+        return asked is not None or _asked_lifetime(before) is not None
 
     def _cookie(self, result: Result) -> str | None:
         """The Set-Cookie value for what the session is now; None: there is nothing to tell."""

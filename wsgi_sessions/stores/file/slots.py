@@ -3,12 +3,12 @@
 ::
 
     offset 0    touch    32 bytes: version, expiry, checksum; zeros while never touched
-           32   slot 0   52 bytes of header, then the payload, up to the slot's capacity
+           32   slot 0   48 bytes of header, then the payload, up to the slot's capacity
      32 + half  slot 1   likewise
 
 A commit writes the slot that does not hold the newest record, so that a torn write leaves the
-newest record as it was. A slot's header names the key it belongs to and bears a checksum of itself
-and one of the payload. A touch belongs to one version, so that a later save makes it void.
+newest record as it was. A slot's header begins with a CRC-32 of all that follows, the payload too,
+and names the key it belongs to. A touch belongs to one version, so that a later save makes it void.
 
 Integers are big-endian; an expiry is seconds since the epoch, as a float of 8 bytes.
 """
@@ -25,23 +25,23 @@ from wsgi_sessions.stores.base import Record
 
 MAGIC = b"WSS"
 FORMAT = 1
-_MARK = MAGIC + bytes((FORMAT,))
 MIN_FILE_BYTES = 4096
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
-# magic and format, capacity, length, version, expiry, half of the key, checksum of the payload
-_CHECKED = Struct(">4sIIQd16sI")
-_HEADER = Struct(_CHECKED.format + "I")  # and the checksum of these
-_HEADER_BYTES = _HEADER.size
-_VERSION = Struct(">Q")
-_VERSION_AT = 12
-_STATE = Struct(">B8xQd")  # format, version, expiry
-_FORMAT_AT = 3
-_CHECKED_BYTES = _CHECKED.size
 _CHECKSUM = Struct(">I")
+_CHECKSUM_BYTES = _CHECKSUM.size
+_CHECKED = Struct(">4sIIQd16s")  # magic and format, capacity, length, version, expiry, half the key
+_HEADER = Struct(">I" + _CHECKED.format[1:])  # before these, the checksum
+_HEADER_BYTES = _HEADER.size
+_FORMAT_AT = 7
+_STATE = Struct(">B8xQd")  # from there: format, version, expiry
+_VERSION = Struct(">Q")
+_VERSION_AT = 16
+_MARK = MAGIC + bytes((FORMAT,))
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
+_NOTHING = Record(0, b"", 0.0)  # what a slot holds that was never written
 
 
 class Slots(NamedTuple):
@@ -72,13 +72,12 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     if version < before:
         start, other, version, before, slot = other, start, before, version, 1
     owner = bytes.fromhex(key[:32])
-    header = _header(data, start, half, owner)
+    record = _record(data, start, half, owner)
     # A reader may see some bytes of one version and some of another, so that any other number
     # tells nothing: whoever sees 0 may be looking at 254 becoming 256.
-    if header is None or (before != version - 1 and _header(data, other, half, owner) is None):
+    if record is None or (before != version - 1 and _record(data, other, half, owner) is None):
         return None
-    record = _record(data, start, header)
-    return None if record is None else (record, slot)
+    return (record, slot) if record.version else None
 
 
 def slot_of(data: bytes, version: int, now: float) -> int | None:
@@ -111,61 +110,42 @@ def parse(data: bytes, key: str) -> Slots:
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1))
     owner = bytes.fromhex(key[:32])
-    headers = {slot: _header(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)}
-    torn = [slot for slot, header in headers.items() if header is None]
-    found = [(header[0], slot) for slot, header in headers.items() if header is not None]
-    for version, slot in sorted(found, reverse=True):
-        record = _record(data, _TOUCH_BYTES + slot * half, headers[slot] or _BLANK)
-        if record is not None:
-            return Slots(record, slot, tuple(torn))
-        if version > 0:
-            torn.append(slot)
-    return Slots(None, 0, tuple(torn))
+    records = [_record(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)]
+    torn = tuple(slot for slot, record in enumerate(records) if record is None)
+    newest_of = max(records, key=lambda record: 0 if record is None else record.version)
+    if newest_of is None or not newest_of.version:
+        return Slots(None, 0, torn)
+    return Slots(newest_of, records.index(newest_of), torn)
 
 
-_Header = tuple[int, int, float, int]
-"""Version (0: nothing was written), length, expiry and checksum of a slot's payload."""
-_BLANK: _Header = (0, 0, 0.0, 0)
-
-
-def _header(data: bytes, start: int, half: int, owner: bytes) -> _Header | None:
-    """The header of the slot at `start`: _BLANK if nothing was written, None if it is torn."""
-    mark, capacity, length, version, expires_at, binding, payload_checksum, checksum = (
-        _HEADER.unpack_from(data, start)
+def _record(data: bytes, start: int, half: int, owner: bytes) -> Record | None:
+    """What the slot at `start` holds: _NOTHING if nothing was written, None if it is torn."""
+    checksum, mark, capacity, length, version, expires_at, binding = _HEADER.unpack_from(
+        data, start
     )
     if mark != _MARK:
         return _unmarked(data[start : start + _HEADER_BYTES])
+    body = start + _HEADER_BYTES
     if (
-        checksum != crc32(data[start : start + _CHECKED_BYTES])
+        not length <= capacity == half - _HEADER_BYTES
+        or checksum != crc32(data[start + _CHECKSUM_BYTES : body + length])
         or binding != owner
-        or not length <= capacity == half - _HEADER_BYTES
         or not math.isfinite(expires_at)
-        or not version
     ):
         return None
-    return version, length, expires_at, payload_checksum
+    record = Record(version, data[body : body + length], expires_at)
+    return record if data[:8] == _NO_TOUCH else _touched(record, data)
 
 
-def _unmarked(header: bytes) -> _Header | None:
-    """What `_header` says of one that does not begin as this release's do."""
+def _unmarked(header: bytes) -> Record | None:
+    """What `_record` says of a slot that does not begin as this release's do."""
     number = header[_FORMAT_AT]
-    if header.startswith(MAGIC) and number > FORMAT:
+    if header[_CHECKSUM_BYTES:_FORMAT_AT] == MAGIC and number > FORMAT:
         raise UnsupportedFormat(
             f"a session file has format {number}, this release knows up to {FORMAT}: finish the "
             "deploy, or start the newer release again"
         )
-    return _BLANK if header == _NO_HEADER else None
-
-
-def _record(data: bytes, start: int, header: _Header) -> Record | None:
-    """The record of a slot, if there is one and its payload is whole."""
-    version, length, expires_at, checksum = header
-    body = start + _HEADER_BYTES
-    payload = data[body : body + length]
-    if not version or crc32(payload) != checksum:
-        return None
-    record = Record(version, payload, expires_at)
-    return record if data[:8] == _NO_TOUCH else _touched(record, data)
+    return _NOTHING if header == _NO_HEADER else None
 
 
 def _touched(record: Record, data: bytes) -> Record:
@@ -177,16 +157,16 @@ def _touched(record: Record, data: bytes) -> Record:
 
 def pack_slot(record: Record, key: str, capacity: int) -> bytes:
     """A slot's bytes: header and payload, without padding."""
-    header = _CHECKED.pack(
+    payload = record.payload
+    checked = _CHECKED.pack(
         _MARK,
         capacity,
-        len(record.payload),
+        len(payload),
         record.version,
         record.expires_at,
         bytes.fromhex(key[:32]),
-        crc32(record.payload),
     )
-    return header + _CHECKSUM.pack(crc32(header)) + record.payload
+    return _CHECKSUM.pack(crc32(payload, crc32(checked))) + checked + payload
 
 
 def pack_file(record: Record, key: str) -> bytes:
