@@ -312,6 +312,7 @@ def test_a_remembered_session_has_a_cookie_that_lasts(web: Watched) -> None:
     assert "Max-Age=7200" in (browser.get("/read").header("Set-Cookie") or ""), "touched"
     assert "Max-Age" not in (browser.get("/forget").header("Set-Cookie") or "Max-Age")
     assert browser.get("/write").header("Set-Cookie") is None
+    assert "Max-Age=7200" in (browser.get("/remember").header("Set-Cookie") or ""), "stored before"
 
 
 def test_a_cookie_of_an_older_secret_is_renewed_and_of_a_retired_one_refused() -> None:
