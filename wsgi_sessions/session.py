@@ -267,7 +267,7 @@ class Session(MutableMapping[str, Any]):
         return draft
 
     def _write(self) -> Draft:
-        draft = self._read()
+        draft = self._draft or self._read()
         if self._source.phase is _ENDED:
             raise HeadersAlreadySent("the request has ended: the session can no longer be changed")
         if draft.snapshot is None:
