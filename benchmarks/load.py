@@ -1,8 +1,8 @@
 """A client that puts a bounded load on a server of this machine, and times each request.
 
 So many requests are under way at any time, each on a connection of its own (the workers keep none
-alive, as behind a proxy that does so); a new one begins when one ends. The client runs on the same
-processors as what it asks; it costs all contestants the same.
+alive, as behind a proxy that does so); a new one begins when one ends. The client runs on the
+machine that it asks, on a processor of its own if there are two.
 """
 
 from __future__ import annotations

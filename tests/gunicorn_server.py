@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -32,7 +33,7 @@ from redis_servers import wait_until
 from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -117,6 +118,15 @@ class GunicornServer:
         """The process ids of the workers that are ready and alive."""
         ready = re.findall(r"worker ready: (\d+)", self.log())
         return [int(pid) for pid in ready if self._is_worker(int(pid))]
+
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """This worker answers while in the context: the others stand still.
+
+        Left to themselves, it may be one of them that answers a whole series of requests.
+        """
+        with standing_still(pid for pid in self.workers() if pid != worker):
+            yield
 
     def wait_for_workers(self) -> None:
         """Until as many are ready as there should be."""
@@ -245,6 +255,20 @@ class Reply(NamedTuple):
     @property
     def set_cookies(self) -> list[str]:
         return self.headers.get_all("Set-Cookie") or []
+
+
+@contextmanager
+def standing_still(pids: Iterable[int]) -> Iterator[None]:
+    """These processes do nothing while in the context (SIGSTOP)."""
+    stopped = []
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
 
 
 class Browser:

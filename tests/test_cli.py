@@ -244,7 +244,7 @@ def test_a_key_that_several_sessions_begin_with(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/s"
     store = open_backend(url).sessions
     for last in "12":
-        store.create("ab" * 31 + "a" + last, b"payload", time.time() + 60)
+        store.create("ab" * 31 + "a" + last, b"\x01damaged", time.time() + 60)
     result = run("show", "abab", WSGI_SESSIONS_URL=url)
     assert_refused(result, 1, "several", "abab", "more")
     assert_refused(run("show", "cdcd", WSGI_SESSIONS_URL=url), 1, "no live session", "cdcd")
