@@ -51,8 +51,12 @@ def section(results: Mapping[str, Any]) -> str:
 
 def _cost(report: Mapping[str, Any]) -> str:
     rows = report["microseconds"]
+    head = (
+        "Microseconds that a session adds to a request (median), and the fastest of the peers; "
+        "client and server have one processor:"
+    )
     lines = [
-        "Microseconds that a session adds to a request (median), and the fastest of the peers:",
+        head,
         "",
         "| store | not used | read | written | fastest peer: read | written |",
         "|---|---|---|---|---|---|",
