@@ -219,7 +219,7 @@ class Exchange:
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
         before, failed = transaction.snapshot, status >= "500"
-        bare = status[:3] == "304"  # takes no cookie
+        bare = status[:3] == "304"  # takes no cookie, and so no change that needs one
         try:
             if failed:
                 self._is_over = True
