@@ -89,16 +89,25 @@ def kept_on(wanted: Iterable[int], pids: Iterable[int]) -> Iterator[None]:
     nobody who is compared here has a part in.
     """
     chosen = set(wanted)
-    threads = [int(thread) for pid in pids for thread in os.listdir(f"/proc/{pid}/task")]
-    before = {thread: os.sched_getaffinity(thread) for thread in threads}
+    before: dict[int, set[int]] = {}
     try:
-        for thread in threads:
-            os.sched_setaffinity(thread, chosen)
+        for thread in (thread for pid in pids for thread in _threads(pid)):
+            with suppress(ProcessLookupError):  # it has ended, here and below
+                before[thread] = os.sched_getaffinity(thread)
+                os.sched_setaffinity(thread, chosen)
         yield
     finally:
         for thread, those in before.items():
-            with suppress(ProcessLookupError):  # it has ended
+            with suppress(ProcessLookupError):
                 os.sched_setaffinity(thread, those)
+
+
+def _threads(pid: int) -> list[int]:
+    """A process's threads; none if it has ended, as a database's helpers do."""
+    try:
+        return [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
+    except FileNotFoundError:
+        return []
 
 
 def as_line(facts: dict[str, str]) -> str:

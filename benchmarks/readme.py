@@ -108,7 +108,8 @@ def _throughput(report: Mapping[str, Any]) -> str:
     bare = rows["bare WSGI"]["/null 1"]["per second"]["median"]
     return (
         f"Requests per second under gunicorn ({report['workers']} {report['worker class']} "
-        f"workers, 1,000 sessions): {'; '.join(cells)}; without a session {bare:,.0f}."
+        "workers, 1,000 sessions; one processor is the client's and the servers'): "
+        f"{'; '.join(cells)}; without a session {bare:,.0f}."
     )
 
 

@@ -55,7 +55,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What the workers have computed so far, all threads."""
-        return sum(map(_cpu_seconds, self._gunicorn.workers()))
+        return sum(map(_cpu_seconds, self.pids()))
 
     def close(self) -> None:
         """End it."""

@@ -311,7 +311,7 @@ def test_a_newer_format_is_not_corrupt() -> None:
 
 
 def resealed(body: bytes) -> bytes:
-    """A payload whose tag is right, whatever the body is."""
+    """A payload whose checksum is right, whatever the body is."""
     from wsgi_sessions.serialization import _header
 
     return _header(body, KEY) + body

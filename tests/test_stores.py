@@ -97,7 +97,7 @@ def test_a_save_at_another_version_is_a_conflict_with_the_current_record(
     backend.sessions.save(key, b"2", later(), expected_version=1)
     with pytest.raises(VersionConflict) as caught:
         backend.sessions.save(key, b"late", later(), expected_version=expected_version)
-    assert caught.value.current.payload == b"2"
+    assert (caught.value.current.version, caught.value.current.payload) == (2, b"2")
     assert not caught.value.is_after_retry
     record = backend.sessions.load(key)
     assert record is not None

@@ -28,7 +28,7 @@ Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 
-_OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # a look-up of a member takes as long as five of these
+_OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
 _log = logging.getLogger("wsgi_sessions.transaction")
 
 

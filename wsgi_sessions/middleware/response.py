@@ -64,6 +64,7 @@ class LateResponse:
         "_status",
         "_write",
     )
+    _headers: Headers  # with `_status`
 
     def __init__(
         self, environ: WSGIEnvironment, start_response: StartResponse, handler: Handler
@@ -72,7 +73,6 @@ class LateResponse:
         self._start = start_response
         self._handler = handler
         self._status: str | None = None
-        self._headers: Headers = []
         self._write: Any = None  # the server's, once the headers have left
         self._pending: bytes | None = None  # a body in place of the application's
         self._ended = False

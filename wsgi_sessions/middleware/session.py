@@ -32,7 +32,7 @@ TRANSACTION_KEY = "wsgi_sessions.transaction"
 REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
 """Errors that are answered by this middleware, if the application does not."""
 _ROUTE_LENGTH = 60
-_HEADERS_SENT = Phase.HEADERS_SENT  # see `transaction._ENDED`
+_HEADERS_SENT = Phase.HEADERS_SENT  # see `session._ENDED`
 _log = logging.getLogger("wsgi_sessions.middleware")
 
 
