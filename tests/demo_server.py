@@ -76,6 +76,10 @@ class DemoServer:
         """The ids of its child processes."""
         return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if self._is_child(pid)]
 
+    def wait_for_workers(self, number: int = 3) -> None:
+        """Until there are so many: the address is told before the last one is forked."""
+        wait_until(lambda: len(self.workers()) == number, "all workers", 20)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the main process; its exit code. Idempotent."""
         if self._process.poll() is None:
