@@ -1,8 +1,9 @@
 """A WSGI response whose headers leave late: PEP 3333 in one place, for the middlewares.
 
-The real `start_response` is called just before the first body chunk, at the first `write()`, or at
-the end of the body, whichever comes first. Until then a `Handler` may still change the headers, or
-put another answer in place of the application's.
+The real `start_response` is called once the first body chunk has been made, at the first
+`write()`, or at the end of the body, whichever comes first, and before the application's call
+returns to the server. Until then a `Handler` may still change the headers, or put another answer
+in place of the application's.
 
 What an application returns stays what it was where servers look at it: a list stays a list, a
 ``wsgi.file_wrapper`` stays one. Only other iterables are wrapped.
@@ -84,13 +85,13 @@ class LateResponse:
             body = app(self._environ, self._start_response)
             if isinstance(body, _COMPLETE) or self._is_file(body):
                 return self._whole(body)
+            return self._streamed(body)
         except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
             try:
                 return [self.fail(error)]
             finally:
                 if hasattr(body, "close"):
                     body.close()
-        return Body(self, body)
 
     def send_headers(self) -> bytes | None:
         """Let the headers leave, if they have not. The body to send instead, if there is one."""
@@ -162,42 +163,59 @@ class LateResponse:
             body.close()
         return [replacement]
 
+    def _streamed(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """A body that goes on being made while it is sent.
+
+        Its first chunk is made here: some servers (Granian) take status and headers as they are
+        when the application returns, and would send neither the application's nor the cookie.
+        """
+        chunks = iter(body)
+        first = next(chunks, None)
+        replacement = self.send_headers()
+        if replacement is not None:
+            first, chunks = replacement, iter(())
+        return Body(self, body, first, chunks)
+
     def _is_file(self, body: object) -> bool:
         wrapper = self._environ.get("wsgi.file_wrapper")
         return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
 class Body:
-    """A body that is made while it is sent: a generator, or anything with a `close`."""
+    """A body that is made while it is sent: its `first` chunk, and the rest from `chunks`.
 
-    __slots__ = ("_body", "_chunks", "_is_replaced", "_response")
+    Closing it closes the application's own `body`. It always has a `close` (Granian needs one).
+    """
 
-    def __init__(self, response: LateResponse, body: Iterable[bytes]) -> None:
+    __slots__ = ("_body", "_chunks", "_first", "_response")
+
+    def __init__(
+        self,
+        response: LateResponse,
+        body: Iterable[bytes],
+        first: bytes | None,
+        chunks: Iterator[bytes],
+    ) -> None:
         self._response = response
         self._body = body
-        self._chunks: Iterator[bytes] | None = None
-        self._is_replaced = False
+        self._first = first
+        self._chunks = chunks
 
     def __iter__(self) -> Body:
         return self
 
     def __next__(self) -> bytes:
-        if self._is_replaced:
-            raise StopIteration
+        chunk, self._first = self._first, None
+        if chunk is not None:
+            return chunk
         try:
-            if self._chunks is None:
-                self._chunks = iter(self._body)
-            chunk = next(self._chunks, None)
-            replacement = self._response.send_headers()
-        except BaseException as error:  # noqa: BLE001  # raised again, or answered by the handler
-            self._is_replaced = True
-            return self._response.fail(error)
-        if replacement is not None:
-            self._is_replaced = True
-            return replacement
-        if chunk is None:
-            raise StopIteration
-        return chunk
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self._chunks = iter(())
+            self._response.give_up(error)
+            raise
 
     def close(self) -> None:
         """Close the application's body, then end the transaction, even if the former raises."""
