@@ -37,6 +37,7 @@ from wsgi_sessions.stores.sql.schema import (
     require_schema,
     schema_version,
 )
+from wsgi_sessions.stores.sql.sqlite import use_wal_if_empty
 from wsgi_sessions.stores.sql.stamps import SqlStamps
 from wsgi_sessions.stores.sql.upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
 from wsgi_sessions.stores.token_locks import TokenLocks
@@ -61,7 +62,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
     Raises ConfigurationError for a URL or time-out that makes no sense, and for a missing driver.
     """
     if create_all:
-        engine = _engine(target, timeout, ensure_schema, create="file")
+        engine = _engine(target, timeout, _ensure_in(target), create="file")
     else:
         engine = _engine(target, timeout, require_schema)
     quarantine = SqlQuarantine(engine)
@@ -93,11 +94,25 @@ def migrate_schema(target: str | Engine, *, timeout: float = _MIGRATION_SECONDS)
     Idempotent, and safe when several processes do it at once. Raises StoreUnavailable and
     ConfigurationError.
     """
-    engine = _engine(target, timeout, None, create="file")
+    # An Engine that was handed in is used as it is, its journal too.
+    prepare = None if isinstance(target, Engine) else use_wal_if_empty
+    engine = _engine(target, timeout, prepare, create="file")
     try:
         return create_schema(engine), schema_version(engine)
     finally:
         engine.close()
+
+
+def _ensure_in(target: str | Engine) -> Callable[[Connection], Work | None]:
+    """See `ensure_schema`. A SQLite file of our own gets its write-ahead log first."""
+    if isinstance(target, Engine):
+        return ensure_schema
+
+    def prepare(connection: Connection) -> Work | None:
+        use_wal_if_empty(connection)
+        return ensure_schema(connection)
+
+    return prepare
 
 
 def _engine(

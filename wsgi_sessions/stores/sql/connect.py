@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores.sql import sqlite
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from sqlalchemy import URL, Engine
 
 _DRIVERS = {
@@ -32,9 +33,6 @@ _NAMES = {
     "mysql": "MySQL",
     "mariadb": "MariaDB",
 }
-# How long SQLite itself waits for a lock. It waits inside of C, which stops all of gevent's
-# greenlets: the engine does the rest of the waiting.
-_SQLITE_WAIT_MS = 5
 _IDLE_FACTOR = 10
 _LONGEST_CONNECT = 10.0
 
@@ -134,17 +132,7 @@ def _sqlite(url: URL, create: Literal["file", "nothing"]) -> Engine:
 
     def connect() -> sqlite3.Connection:
         if create == "file":
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(
-            f"file:{quote(path)}?mode=rw", uri=True, timeout=0, check_same_thread=False
-        )
-        try:
-            connection.execute(f"PRAGMA busy_timeout={_SQLITE_WAIT_MS}")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            sqlite.make_file(path)
+        return sqlite.connect(path)
 
     return create_engine(url, creator=connect, **_pool(1.0))

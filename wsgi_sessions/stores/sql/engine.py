@@ -208,13 +208,22 @@ class SqlEngine:
 
     def _after_fork(self) -> None:
         """Leave the parent's connections to the parent. They are kept, since their destructors
-        would say goodbye to the server, or to SQLite's files, in the parent's name."""
+        would say goodbye to the server in the parent's name.
+
+        Those to SQLite are closed: while one is open, SQLite takes its locks for locks of this
+        process, which did not inherit them, so that other processes would remove the write-ahead
+        log under the connections that are opened here. Closing looks for other users by locks of
+        this process' own. One that another thread of the parent was using at the fork stays open.
+        """
         if self._pid == os.getpid():
             return
         with self._lock:
             if self._pid != os.getpid():
-                self._inherited.append(self.engine.pool)
-                self.engine.dispose(close=False)
+                if self.dialect == "sqlite":
+                    self.engine.dispose()
+                else:
+                    self._inherited.append(self.engine.pool)
+                    self.engine.dispose(close=False)
                 self._breaker = self._new_breaker()
                 self._pid = os.getpid()
 
