@@ -63,7 +63,7 @@ def available() -> str | None:
 class Chromium:
     """One browser with one page. `complaints` are what its console and security log hold."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         ours, theirs = _pipes()
         self._write, self._read = ours
         path = binary()
@@ -71,7 +71,7 @@ class Chromium:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-c", _LAUNCH, *map(str, theirs)),
-                *(path, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"),
+                *(path, *_OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"),
             ],
             pass_fds=theirs,
             close_fds=True,

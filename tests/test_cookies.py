@@ -67,9 +67,9 @@ def cookie(*secrets: str, name: str = "s") -> SessionCookie:
         ("s=x; s=x", ["x"]),
         ("s=x; s=y", ["x", "y"]),
         ("s=y; s=x; s=y", ["y", "x"]),
-        ("a=1, s=x", ["x"]),
-        ("s=x, s=y; s=z", ["x", "y", "z"]),
-        ("s=x,b=2", ["x"]),
+        ("a=1, s=x", []),
+        ("s=x, s=y; s=z", ["x, s=y", "z"]),
+        ("s=x,b=2", ["x,b=2"]),
         ('j={"s": 1, "t": [2]}; s=x', ["x"]),
         ("a=\xff\xfe; s=x; \xff", ["x"]),
         ("novalue; s=x; novalue", ["x"]),
@@ -78,8 +78,15 @@ def cookie(*secrets: str, name: str = "s") -> SessionCookie:
         ("a=b\r\n; s=x", ["x"]),
         ("a=b\r\ns=x", []),
         ("s=x\ny", ["x\ny"]),
-        ('s="x"', ['"x"']),
+        ('s="x"', ["x"]),
+        ('s="x" ; b=2', ["x"]),
+        ('s="x"; s=x', ["x"]),
+        ('s="', ['"']),
+        ('s=""', [""]),
         ('s="x', ['"x']),
+        ('s=x"', ['x"']),
+        ('s="x;y"', ['"x']),
+        ('$Version="1"; s="x"; $Path="/"', ["x"]),
         ('a="; s=x', ["x"]),
         ('a="\\"; s=x; b="', ["x"]),
         ("s=%41", ["%41"]),
@@ -127,13 +134,13 @@ def test_up_to_twenty_values_are_looked_at() -> None:
 @example(";" * 100 + "s=")
 def test_any_header_gives_parts_of_itself(header: str) -> None:
     for value in S.values(header):
-        assert "s=" + value in header
-        assert not set(value) & {";", ","}
+        assert "s=" + value in header or f's="{value}"' in header
+        assert ";" not in value
 
 
 @given(st.lists(st.tuples(st.sampled_from(["s", "S", "t", "", "=s", " s"]), latin1), max_size=8))
 def test_any_pairs_give_the_values_of_our_own_in_order(pairs: list[tuple[str, str]]) -> None:
-    plain = [(key, "".join(c for c in value if c not in ";, \t")) for key, value in pairs]
+    plain = [(key, "".join(c for c in value if c not in '; \t"')) for key, value in pairs]
     header = ";".join(f"{key}={value}" for key, value in plain)
     ours = [value for key, value in plain if key.strip() == "s"]
     assert S.values(header) == list(dict.fromkeys(ours))
@@ -213,8 +220,8 @@ def test_a_signed_id_is_valid() -> None:
     [
         lambda value: value[:0],
         lambda value: value[:1],
-        lambda value: f'"{value}"',
         lambda value: f'"{value}',
+        lambda value: f'""{value}""',
         lambda value: f" {value}",
         lambda value: value + "\x00",
         lambda value: value + "\n",
@@ -253,7 +260,7 @@ def test_the_one_that_verifies_is_used(template: str) -> None:
     assert ours.read(template.format(value, value)) == Presented("valid", ALICE, value)
 
 
-@pytest.mark.parametrize("separator", ["; ", ", "])
+@pytest.mark.parametrize("separator", ["; ", ";"])
 @pytest.mark.parametrize("ids", [(ALICE, BOB), (BOB, ALICE), (ALICE, BOB, ALICE)])
 def test_two_valid_ids_are_ambiguous(
     ids: tuple[str, ...], separator: str, caplog: pytest.LogCaptureFixture

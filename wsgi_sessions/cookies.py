@@ -97,17 +97,21 @@ class CookiePolicy:
     def values(self, header: str | None) -> list[str]:
         """The different raw values of cookies of our name in a Cookie header, in its order.
 
-        Never raises. Nothing is unquoted or decoded: what we issue needs neither. A header joined
-        of several ones by ``,`` is read as if by ``;``. More than `MAX_CANDIDATES` values are an
-        attack or an accident: then there are none.
+        Cookies are separated by ``;`` alone (RFC 6265, section 4.2.1): a comma is part of a value,
+        so that no other cookie's value can smuggle one of our name in. Two headers that a server
+        joined by ``,`` therefore name no session, where they should have been joined by ``;``.
+
+        Quotes around a value are taken off, as some clients add them (RFC 2109). They protect no
+        ``;``, and nothing else is decoded: what we issue needs neither. Never raises. More than
+        `MAX_CANDIDATES` values are an attack or an accident: then there are none.
         """
         # `in` costs a fraction of the pattern, and many requests have other cookies only.
         if not header or self._needle not in header:
             return []
         values = self._findall(header)
         if len(values) == 1:
-            return [values[0].rstrip(" \t")]
-        found = dict.fromkeys([value.rstrip(" \t") for value in values])
+            return [_bare(values[0])]
+        found = dict.fromkeys(map(_bare, values))
         return [*found] if len(found) <= MAX_CANDIDATES else []
 
     def is_secure(self, scheme: str) -> bool:
@@ -164,7 +168,7 @@ class CookiePolicy:
     def _findall(self) -> Callable[[str], list[str]]:
         # The name only where a pair begins, so that neither `=name=x` nor `xname=x` is taken for
         # it. Blanks are tried from one separator to the next only, which keeps this linear.
-        return re.compile(rf"(?:\A|[;,])[ \t]*{re.escape(self.name)}=([^;,]*)").findall
+        return re.compile(rf"(?:\A|;)[ \t]*{re.escape(self.name)}=([^;]*)").findall
 
     @cached_property
     def _prefixed(self) -> bool:
@@ -286,6 +290,12 @@ class SessionCookie:
             return Presented("ambiguous")
         # One id, signed by several secrets: canonical signatures differ, so one at most is current.
         return _presented(*max(verified, key=lambda pair: pair[1].is_current))
+
+
+def _bare(value: str) -> str:
+    """A value as it stands in a Cookie header, without blanks after it and quotes around it."""
+    value = value.rstrip(" \t")
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def _presented(value: str, found: Verified) -> Presented:
