@@ -843,16 +843,22 @@ def test_a_principal_key_binds_what_is_no_number_as_text() -> None:
     assert len(world.manager.sessions_of(str(user))) == 1
 
 
-def test_a_principal_key_cycles_only_if_the_principal_changes() -> None:
+def test_a_principal_key_cycles_whenever_it_is_set_or_goes() -> None:
+    """Also to the same user: a password was asked again, and a stolen cookie must not profit."""
     world = World(principal_key="user")
     login = world.begin()
-    login.session.login(5)
+    login.session["user"] = 5
     login.commit()
     same = world.begin(id_of(login))
     same.session["user"] = 5
-    assert same.commit() == "saved"
+    assert same.commit() == "cycled"
+    assert world.data(id_of(login)) == {}
+    reading = world.begin(id_of(same))
+    assert reading.session["user"] == 5
+    reading.session["page"] = 1
+    assert reading.commit() == "saved"
     world.now += 10
-    leaving = world.begin(id_of(login))
+    leaving = world.begin(id_of(same))
     del leaving.session["user"]
     assert leaving.commit() == "cycled"
     assert world.begin(id_of(leaving)).session.principal is None
@@ -962,11 +968,75 @@ def test_a_login_around_an_exclusive_block_stays_pending_until_the_commit(world:
     with transaction.session.exclusive():
         assert transaction.session.principal == "alice"
         transaction.session["inside"] = 1
-    assert world.data(session_id) == {"n": 1, "other": 1, "inside": 1}
+    assert world.data(session_id) == {"n": 1, "other": 1}
     assert world.begin(session_id).session.principal is None
     assert transaction.commit() == "cycled"
     assert world.begin(id_of(transaction)).session.principal == "alice"
+    assert world.data(id_of(transaction)) == {"n": 1, "other": 1, "inside": 1}
     assert world.data(session_id) == {}
+
+
+@pytest.mark.parametrize("by", ["login", "principal key", "cycle"])
+@pytest.mark.parametrize("end", ["response", "failure", "no cookie"])
+def test_a_block_that_changes_the_identity_stores_nothing_under_the_old_id(
+    by: str, end: str
+) -> None:
+    """Whoever planted the old id sees nothing of it: not after the block, not at any end."""
+    world = World(principal_key="user")
+    planted = world.new(n=1)
+    transaction = world.begin(planted)
+    with transaction.session.exclusive():
+        if by == "login":
+            transaction.session.login("alice")
+        elif by == "cycle":
+            transaction.session.cycle_id()
+        else:
+            transaction.session["user"] = "alice"
+        transaction.session["is_admin"] = True
+    assert world.data(planted) == {"n": 1}
+    assert world.begin(planted).session.principal is None
+    if end == "failure":
+        transaction.roll_back()
+    else:
+        transaction.commit("closed" if end == "no cookie" else "open")
+    transaction.close()
+    assert world.data(planted) == ({} if end == "response" else {"n": 1})
+    assert world.begin(planted).session.principal is None
+    assert len(world.manager.sessions_of("alice")) == (end == "response" and by != "cycle")
+
+
+def test_a_block_that_changes_the_identity_lasts_until_it_is_stored(world: World) -> None:
+    session_id = world.new(n=1)
+    transaction, other = world.begin(session_id), world.begin(session_id)
+    with transaction.session.exclusive():
+        transaction.session.cycle_id()
+    with pytest.raises(LockTimeout), other.session.exclusive(timeout=0):
+        pytest.fail("two blocks overlap")
+    transaction.commit()
+    transaction.close()
+    with world.begin(session_id).session.exclusive(timeout=0):
+        pass
+
+
+def test_of_the_former_user_nothing_goes_along_that_was_read_or_changed_in_place() -> None:
+    world = World(principal_key="user")
+    first = world.begin()
+    first.session.update(user="alice", notes=["of alice"], prefs={"key": "of alice"}, seen=1)
+    first.commit()
+    second = world.begin(id_of(first))
+    second.session.setdefault("notes", []).append("of bob")
+    second.session["copied"] = "of bob"
+    second.session["prefs"] = {**second.session["prefs"], "more": 1}
+    second.session.increment("seen", 5)
+    second.session.append("log", "of bob")
+    second.session["user"] = "bob"
+    assert second.commit() == "created"
+    assert world.data(id_of(second)) == {
+        "copied": "of bob",
+        "seen": 5,
+        "log": ["of bob"],
+        "user": "bob",
+    }
 
 
 def test_what_was_pending_before_a_block_that_raises_still_is(world: World) -> None:

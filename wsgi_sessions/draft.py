@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.merge import ABSENT, Append, Operate
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wsgi_sessions.merge import Delta
+    from wsgi_sessions.merge import Delta, Operation
     from wsgi_sessions.serialization import Envelope
 
 PRINCIPAL = "principal"
@@ -51,6 +51,13 @@ def mark_of(envelope: Envelope, name: str) -> Any:
     """A mark of a session as it is stored, or None. Raises CorruptRecord."""
     mark = envelope.marks.get(name)
     return None if mark is None else decode(mark)
+
+
+def _operate_on_nothing(data: Workspace, key: str, operation: Operation) -> None:
+    if isinstance(operation, Append):
+        data.append(key, decode(operation.item))
+    else:
+        data.increment(key, operation.by)
 
 
 class Draft:
@@ -126,12 +133,22 @@ class Draft:
         self.adopt(None)
 
     def begin_anew(self) -> None:
-        """Doom what is stored, and begin anew with what has been set since."""
-        changed = {key: self.data.peek(key) for key in self.data.delta()}
+        """Doom what is stored, and begin again with what this request made by itself.
+
+        That is what it assigned without a look at a stored value, and what it added by typed
+        operations. A value that it read before, or changed in place, may hold what belongs to the
+        former user.
+        """
+        stored = {} if self.snapshot is None else self.snapshot.envelope.data
+        changes = self.data.delta()
+        values = {key: self.data.peek(key) for key in changes}
         self.flush()
-        for key, value in changed.items():
-            if value is not ABSENT:
-                self.data.set(key, value)
+        for key, change in changes.items():
+            if isinstance(change, Operate):
+                for operation in change.operations:
+                    _operate_on_nothing(self.data, key, operation)
+            elif change.value is not None and (change.basis != "read" or key not in stored):
+                self.data.set(key, values[key])
 
     def mark(self, name: str) -> Any:
         """A mark, or None."""

@@ -30,7 +30,6 @@ Result = Literal[
     "unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone", "dropped"
 ]
 Headers = Literal["open", "closed"]
-_MARKS_WITH_COOKIE = (PRINCIPAL, LIFETIME)
 
 _log = logging.getLogger("wsgi_sessions.manager")
 
@@ -47,8 +46,9 @@ class SessionManager:
     """Loads, commits and destroys sessions on one backend.
 
     `principal_key`: an application's own key that holds the user (``user_id``): when it appears or
-    changes, the session is bound and its id cycled as by `Session.login`; when it goes, the id is
-    cycled too. `max_size`: of a stored session, in bytes. `clock`: seconds since the epoch.
+    changes, or is set again, the session is bound and its id cycled as by `Session.login`; when it
+    goes, the id is cycled too. `max_size`: of a stored session, in bytes. `clock`: seconds since
+    the epoch.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class SessionManager:
         """
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data = draft.data.delta()
-        if self._principal_key is not None and self._principal_key in data:
+        if self._principal_key is not None and draft.data.is_set(self._principal_key):
             self._follow_principal_key(draft, headers)
             data = draft.data.delta()
         marks = draft.marks_delta()
@@ -153,23 +153,30 @@ class SessionManager:
     def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
-        That is the data and the marks, but for a new id, principal and lifetime. What a log-out
-        asked to destroy is dead at once. Raises SessionGone, and what `commit` raises.
+        That is the data and the marks, but for the lifetime; see `changes_identity` for what has to
+        wait. What a log-out asked to destroy is dead at once. Raises SessionGone, and what `commit`
+        raises.
         """
         for doomed in draft.doomed:
             self.backend.sessions.delete(doomed.key)
         pending = self._pending(draft, route)
-        if self._principal_key is not None and self._principal_key in pending.data:
-            if self._is_handed_over(draft):
-                return  # to a session of its own, which needs a cookie
-            self._follow_principal_key(draft, "closed")
-        for name in _MARKS_WITH_COOKIE:
-            pending.marks.pop(name, None)
+        pending.marks.pop(LIFETIME, None)  # needs a cookie
         base = draft.snapshot
         if base is not None and pending:
             saved = self._committer.save(base, pending, activity)
             draft.settle(saved)
             self._schedule(base, saved)
+
+    def changes_identity(self, draft: Draft) -> bool:
+        """Whether the session is to get a new id, or another principal.
+
+        Nothing of it may be stored under the id that it has: that may have been planted.
+        """
+        if draft.snapshot is None:
+            return False
+        if draft.cycling or PRINCIPAL in draft.marks_delta():
+            return True
+        return self._principal_key is not None and draft.data.is_set(self._principal_key)
 
     def destroy_doomed(self, draft: Draft) -> bool:
         """Destroy what the draft's log-out asked to. Done for failed requests too.
@@ -244,16 +251,19 @@ class SessionManager:
         return "touched"
 
     def _follow_principal_key(self, draft: Draft, headers: Headers) -> None:
-        """Bind, and cycle the id, when the application's own principal key has changed.
+        """Bind, and cycle the id, after the application set or deleted its own principal key.
 
-        From one principal to another, only what this request has set goes along, as by
-        `Session.login`: the rest is the first one's.
+        Also if it set the same principal: that is how a password is asked for again, and a cookie
+        that was stolen before must not become a fresh one. From one principal to another, only
+        what this request made by itself goes along (see `Draft.begin_anew`), as by `login`.
         """
-        before, principal = draft.mark(PRINCIPAL), self._named_principal(draft)
-        if principal == before:
+        key, principal = str(self._principal_key), self._named_principal(draft)
+        if principal is None and draft.mark(PRINCIPAL) is None:
             return
         if headers == "open" and self._is_handed_over(draft):
+            value = draft.data.peek(key)
             draft.begin_anew()
+            draft.data.set(key, value)
             self.destroy_doomed(draft)
         draft.set_mark(PRINCIPAL, principal)
         draft.cycling = draft.snapshot is not None

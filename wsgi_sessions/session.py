@@ -148,6 +148,10 @@ class Session(MutableMapping[str, Any]):
         what this request had changed before is put on top. Leaving commits at once. A block that
         raises commits nothing, and what it changed is undone.
 
+        A block that leaves with a log-in or a new id pending is committed with the response, which
+        brings the cookie, and lasts until the request ends: nothing of it is stored under the old
+        id, which may have been planted.
+
         Not promised: that other requests wait. Those outside `exclusive` go on, and merge. For a
         session that is not stored yet there is nobody to exclude, and the block just runs.
         """

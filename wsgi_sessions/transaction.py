@@ -227,13 +227,19 @@ class Transaction:
         if draft.snapshot is None:
             yield
             return
-        with self._mutex(draft.snapshot.key, timeout):
+        with ExitStack() as held:
+            held.enter_context(self._mutex(draft.snapshot.key, timeout))
             self._refresh(draft, draft.snapshot)
             checkpoint = draft.checkpoint()
             try:
                 yield
                 self._require_life()
-                self._commit_block(draft)
+                if self._manager.changes_identity(draft):
+                    # Under the old id, somebody may have planted it: stored with the new id only,
+                    # by the commit that sends the cookie. The block lasts until then.
+                    self.when_closed(held.pop_all().close)
+                else:
+                    self._commit_block(draft)
             except BaseException:
                 draft.restore(checkpoint)
                 raise

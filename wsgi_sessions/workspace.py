@@ -117,6 +117,10 @@ class Workspace:
                 delta[key] = Assign(None, self._basis(key))
         return delta
 
+    def is_set(self, key: str) -> bool:
+        """Whether this request assigned the key, be it to an equal value, changed or deleted it."""
+        return key in self._assigned or key in self._deleted or self.is_changed(key)
+
     def is_changed(self, key: str) -> bool:
         """Whether this request gave the key another value (deleting it is none)."""
         return key in self._values and self._change(key, self._values[key]) is not None
