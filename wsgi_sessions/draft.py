@@ -103,7 +103,7 @@ class Draft:
         self.snapshot = snapshot
         self.data.reset(snapshot.envelope.data)
         if self._marks is not None:
-            self._marks.rebase(snapshot.envelope.marks)
+            self._marks.settle(snapshot.envelope.marks)
 
     def rebase(self, snapshot: Snapshot) -> None:
         """Put the pending changes onto a fresher snapshot."""
@@ -159,9 +159,9 @@ class Draft:
         return None if value is ABSENT else value
 
     def set_mark(self, name: str, value: object) -> None:
-        """Set a mark; None removes it."""
+        """Set a mark, if it is another; None removes it."""
         if value is not None:
-            self.marks.set(name, value)
+            self.marks.put(name, value)
         elif name in self.marks:
             self.marks.delete(name)
 

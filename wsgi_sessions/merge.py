@@ -35,7 +35,7 @@ Basis = Literal["blind", "read", "default"]
 
 
 class Assign(Struct, frozen=True):
-    """A key was set to an encoded `value`, or deleted (None).
+    """A key was set to an encoded `value`, or deleted (None): a write, also of what was there.
 
     `basis` is "read" if the request had looked at the key before, so that the new value may depend
     on the old one; "default" if the value is only for a key that nobody has set.
@@ -155,6 +155,9 @@ def _assign(
         return mine
     if change.basis == "default" and after is not None:
         return after
+    if before == mine:  # assigned what was there, which theirs is no longer
+        conflicts.append(Conflict(key, "overwritten"))
+        return mine
     value = _merge_values(_value(before), _value(mine), _value(after), key, change.basis, conflicts)
     return None if value is ABSENT else encode(value, key)
 

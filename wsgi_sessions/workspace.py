@@ -43,13 +43,21 @@ class Workspace:
         return self.peek(key)
 
     def set(self, key: str, value: object) -> None:
-        """Assign a value. Raises UnserializableValue, changing nothing, if it cannot be kept."""
+        """Assign a value: a write, whatever was there, also this very value.
+
+        Raises UnserializableValue, changing nothing, if it cannot be kept.
+        """
         self._assigned[key] = encode(value, key)
         self._operations.pop(key, None)
         if self._defaults or self._deleted:
             self._defaults -= {key}
             self._deleted -= {key}
         self._values[key] = value
+
+    def put(self, key: str, value: object) -> None:
+        """Assign a value, unless it is what the key has. Raises UnserializableValue."""
+        if not self.has(key) or encode(self.peek(key)) != encode(value, key):
+            self.set(key, value)
 
     def default(self, key: str, value: object) -> Any:
         """The value of a key; if it is absent, assign this one, unless another request did.
@@ -123,11 +131,18 @@ class Workspace:
 
     def is_changed(self, key: str) -> bool:
         """Whether this request gave the key another value (deleting it is none)."""
-        return key in self._values and self._change(key, self._values[key]) is not None
+        if key not in self._values or self._change(key, self._values[key]) is None:
+            return False
+        return key not in self._base or encode(self._values[key]) != bytes(self._base[key])
 
     def rebase(self, base: Mapping[str, Raw]) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
         delta = self.delta()
+        self._replay(base, delta, merge(self._base, delta, base).data)
+
+    def settle(self, base: Mapping[str, Raw]) -> None:
+        """As `rebase`, where some of the changes are in `base` by now: those are done."""
+        delta = {k: c for k, c in self.delta().items() if not _is_done(c, base.get(k))}
         self._replay(base, delta, merge(self._base, delta, base).data)
 
     def restore(self, delta: Delta) -> None:
@@ -195,7 +210,7 @@ class Workspace:
             data = encode(value, key)
         if operations is not None and data == self._operated(key, operations):
             return Operate(tuple(operations), data)
-        if key in self._base and data == bytes(self._base[key]):
+        if key not in self._assigned and key in self._base and data == bytes(self._base[key]):
             return None
         if key in self._defaults and data == self._assigned[key]:
             return Assign(data, "default")
@@ -209,3 +224,8 @@ class Workspace:
 
     def _basis(self, key: str) -> Any:
         return "read" if key in self._seen else "blind"
+
+
+def _is_done(change: Change, stored: Raw | None) -> bool:
+    value = change.value if isinstance(change, Assign) else change.result
+    return value == (None if stored is None else bytes(stored))

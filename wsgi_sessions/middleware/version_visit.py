@@ -10,6 +10,7 @@ from wsgi_sessions.draft import PRINCIPAL
 from wsgi_sessions.errors import CorruptRecord, SessionTooLarge, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.middleware.session import get_transaction
+from wsgi_sessions.serialization import encode
 from wsgi_sessions.versions import STAMPS, Staleness, StoredValues
 
 if TYPE_CHECKING:
@@ -163,8 +164,7 @@ class Visit:
         self._require(values)
         if session.new or session.principal != owner or self._changes_owner(old, values):
             raise RefreshFailed("the refresh hook changed who the session belongs to")
-        session.clear()
-        session.update(values)
+        _replace(session, values)
         if not self._is_valid():
             raise RefreshFailed("the new values do not validate")
 
@@ -214,6 +214,16 @@ class Visit:
     def _scopes_now(self) -> tuple[str, ...]:
         session = self._session
         return self._rules.policy.scopes_of(session, session.principal, session)
+
+
+def _replace(session: Session, values: Mapping[str, Any]) -> None:
+    """Leave a session with these values alone. What it has already is not written, so that what
+    another request makes of it meanwhile stays."""
+    for key in [key for key in session if key not in values]:
+        del session[key]
+    for key, value in values.items():
+        if key not in session or encode(session[key]) != encode(value, key):
+            session[key] = value
 
 
 def _stored(draft: Draft) -> StoredValues:
