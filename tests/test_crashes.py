@@ -167,7 +167,8 @@ STEPS: list[tuple[Operation, str, int, Literal["before", "after"]]] = [
     (LOGIN, LINK, 1, "before"),
     (LOGIN, UNLINK, 1, "before"),
     (LOGIN, "pwrite64", 2, "before"),
-    (LOGOUT, UNLINK, 1, "before"),
+    (LOGOUT, "pwrite64", 1, "before"),
+    (LOGOUT, UNLINK, 1, "after"),  # a tombstone is in its place
     (LOGOUT, "flock", 2, "after"),
     (START, "pwrite64", 1, "before"),
     (START, LINK, 1, "before"),

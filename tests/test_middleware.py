@@ -32,6 +32,7 @@ from wsgi_sessions.errors import (
     UnserializableValue,
 )
 from wsgi_sessions.identity import IdSigner, store_key
+from wsgi_sessions.inspection import live_sessions
 from wsgi_sessions.serialization import encode
 from wsgi_sessions.stores.base import Record
 from wsgi_sessions.stores.urls import open_backend
@@ -98,7 +99,7 @@ class Watched:
         self.handlers[path] = handler
 
     def records(self) -> list[str]:
-        return list(self.stack.manager.backend.iteration.keys())
+        return [found.key for found in live_sessions(self.stack.manager.backend)]
 
     def names(self) -> list[str]:
         return [event.name for event in self.events]

@@ -24,6 +24,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.events import Event, Events
 from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.inspection import live_sessions
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.serialization import open_sealed
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -84,6 +85,10 @@ class World:
 
     def data(self, session_id: str) -> dict[str, Any]:
         return dict(self.begin(session_id).session)
+
+    def live(self) -> int:
+        """How many sessions there are, without the tombstones of those that got another id."""
+        return sum(1 for _ in live_sessions(self.backend))
 
     def names(self) -> list[str]:
         return [event.name for event in self.events]
@@ -436,7 +441,7 @@ def test_a_login_whose_replies_were_lost_happens_once(world: World) -> None:
     assert transaction.commit() == "cycled"
     assert world.data(session_id) == {}
     assert world.data(id_of(transaction)) == {"n": 1}
-    assert world.backend.iteration.count() == 1
+    assert world.live() == 1
 
 
 # -- the session object ------------------------------------------------------------------------
@@ -553,7 +558,7 @@ def test_a_save_that_overlaps_a_login_is_merged_or_refused(world: World) -> None
     late.session["late"] = 1
     assert early.commit() == "saved"
     assert login.commit() == "cycled"
-    assert late.commit() == "gone"
+    assert late.commit() == "superseded"
     assert world.data(id_of(login)) == {"n": 1, "early": 1}
     assert world.data(session_id) == {}
 
@@ -598,19 +603,15 @@ def losing_the_reply_of_a_replacement(save: Any, old_key: str) -> Any:
     return save_with
 
 
-@pytest.mark.parametrize("other", ["logout", "login"])
-def test_of_a_login_and_another_end_one_wins(world: World, other: str) -> None:
+def test_of_a_login_and_a_log_out_that_was_faster_the_log_out_wins(world: World) -> None:
     session_id = world.new(n=1)
     first, second = world.begin(session_id), world.begin(session_id)
     first.session.login("alice")
-    if other == "logout":
-        second.session.flush()
-    else:
-        second.session.login("alice")
+    second.session.flush()
     second.commit()
     assert first.commit() == "gone"
-    assert world.backend.iteration.count() == (other == "login")
-    assert len(world.manager.sessions_of("alice")) == (other == "login")
+    assert world.backend.iteration.count() == 0
+    assert world.manager.sessions_of("alice") == []
 
 
 def test_a_login_after_a_crash_between_its_steps(world: World) -> None:
@@ -663,31 +664,15 @@ def test_a_login_that_is_refused_half_way_leaves_the_old_session_alone(
     assert world.manager.sessions_of("alice") == []
 
 
-def keeping_the_tombstone(world: World, session_id: str) -> None:
-    """A crash after a log-in's tombstone, before it is removed."""
-    store: Any = world.backend.sessions
-    delete = store.delete
-
-    def fault(key: str) -> None:
-        if key == store_key(session_id):
-            raise StoreUnavailable("crash")
-        delete(key)
-
-    store.delete = fault
-
-
 def test_a_tombstone_is_as_dead_as_nothing(world: World) -> None:
     session_id = world.new(n=1)
-    save, second_login, login = (world.begin(session_id) for _ in range(3))
+    save, login = (world.begin(session_id) for _ in range(2))
     save.session["n"] = 2
-    second_login.session.login("alice")
     login.session.login("alice")
-    keeping_the_tombstone(world, session_id)
     assert login.commit() == "cycled"
     assert world.backend.sessions.load(store_key(session_id)) is not None
     assert world.manager.loader.load(session_id) is None
-    assert save.commit() == "gone"
-    assert second_login.commit() == "gone"
+    assert save.commit() == "superseded"
     assert world.backend.iteration.count() == 2, "the tombstone, and the session"
     assert len(world.manager.sessions_of("alice")) == 1
     assert world.data(id_of(login)) == {"n": 1}
@@ -779,7 +764,7 @@ def test_leftovers_of_a_login_do_not_fail_it(world: World) -> None:
     leaving = world.begin(id_of(login))
     leaving.session.flush()
     assert leaving.commit() == "destroyed"
-    assert world.backend.iteration.count() == 0
+    assert world.live() == 0
 
 
 def test_sessions_of_a_principal_are_listed_and_ended(world: World) -> None:
@@ -802,7 +787,7 @@ def test_sessions_of_a_principal_are_listed_and_ended(world: World) -> None:
     assert world.data(ids[2]) == {"n": 1}
     assert world.data(ids[1]) == world.data(ids[3]) == {}
     assert world.manager.destroy_sessions_of(5) == 1
-    assert world.backend.iteration.count() == 0
+    assert world.live() == 0
     assert world.backend.index.keys_of("5") == []
     assert [event.key for event in world.events if event.name == "destroyed"] == [
         short_key(key) for key in (keys[0], keys[1], keys[3], keys[2])

@@ -19,6 +19,7 @@ from wsgi_sessions.cookies import CookiePolicy, SessionCookie
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.events import Event, Events
 from wsgi_sessions.identity import IdSigner, short_key
+from wsgi_sessions.inspection import live_sessions
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.login import next_of
 from wsgi_sessions.middleware.page_load import is_page_load
@@ -119,7 +120,7 @@ class Site:
         return browser
 
     def records(self) -> list[str]:
-        return list(self.backend.iteration.keys())
+        return [found.key for found in live_sessions(self.backend)]
 
     def ended(self) -> list[object]:
         return [e.facts["why"] for e in self.events if e.name == "version-ended"]

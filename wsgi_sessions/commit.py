@@ -4,6 +4,8 @@ Out of the store's `create`, `save` (compare-and-set) and `delete` it makes the 
 
 - a save that meets another version is merged onto it and tried again, so none is lost silently;
 - a save that meets no record is refused, so a destroyed session stays destroyed;
+- a save that meets the tombstone of a session that was given another id goes on there, unless that
+  was for a log-in or any other change of rights: then it is refused;
 - each commit leaves a random token in the record. When a reply was lost and the save is tried
   again, a record that bears its token means that it had been done, so nothing is done twice.
 """
@@ -27,6 +29,7 @@ from wsgi_sessions.errors import (
     SessionConflict,
     SessionExists,
     SessionGone,
+    SessionSuperseded,
     SessionTooLarge,
     StoreUnavailable,
     UnsupportedFormat,
@@ -37,12 +40,13 @@ from wsgi_sessions.merge import apply, merge
 from wsgi_sessions.serialization import (
     Commit,
     Envelope,
-    encode,
     history,
     open_sealed,
     seal,
     with_commit,
 )
+from wsgi_sessions.succession import Succession
+from wsgi_sessions.tombstones import TOMBSTONE_SECONDS, Kind, Tombstone, tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +58,6 @@ if TYPE_CHECKING:
 
 OnConflict = Literal["last-wins", "raise"]
 Activity = Literal["user", "background"]
-ENDED = "ended"
-TOMBSTONE_SECONDS = 60.0
 _TOKEN_SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
 _MAX_TOKENS = 8
 _MAX_ATTEMPTS = 200
@@ -151,10 +153,15 @@ class Committer:
         self._max_size = max_size
         self._clock = clock
         self._announce = announce
+        self._succession = Succession(store, clock)
 
-    def create(self, pending: Pending) -> Snapshot:
-        """Store a new session under a new id."""
-        return self._create(pending, pending.alone())
+    def create(self, pending: Pending, base: Snapshot | None = None) -> Snapshot:
+        """Store a new session under a new id: `pending` alone, or onto a copy of `base`."""
+        if base is None:
+            return self._create(pending, pending.alone())
+        envelope, _ = self._merged(base, pending, base)
+        envelope.created_at = pending.commit.at
+        return self._create(pending, envelope)
 
     def create_as(self, session_id: str, pending: Pending, expires_by: float) -> Snapshot:
         """Store a new session under this id, which others may know too. It is not announced.
@@ -174,7 +181,7 @@ class Committer:
         try:
             version = self._store.save(base.key, payload, expires_at, expected_version=base.version)
         except VersionConflict as conflict:
-            if not pending.is_in(self._decoded(base, conflict.current).envelope):
+            if not pending.is_in(open_sealed(conflict.current.payload, base.key)):
                 raise
             version = conflict.current.version  # ours: the reply was lost
         return Snapshot(base.session_id, base.key, version, expires_at, envelope)
@@ -183,27 +190,28 @@ class Committer:
         """Merge the changes made on `base` into the stored session.
 
         What is done in the background leaves the expiry as it is (OWASP Session Management).
-        Raises SessionGone if it was destroyed, SessionConflict under `on_conflict="raise"`.
+        Raises SessionGone if it was destroyed, SessionSuperseded if it got another id by a log-in,
+        SessionConflict under `on_conflict="raise"`.
         """
         theirs = base
         for attempt in range(_MAX_ATTEMPTS):
             envelope, conflicts = self._merged(base, pending, theirs)
-            payload, expires_at = self._sealed(envelope, base.key)
+            payload, expires_at = self._sealed(envelope, theirs.key)
             if activity == "background":
                 expires_at = theirs.expires_at
             try:
                 version = self._store.save(
-                    base.key, payload, expires_at, expected_version=theirs.version
+                    theirs.key, payload, expires_at, expected_version=theirs.version
                 )
             except VersionConflict as conflict:
-                theirs = self._opened(base, conflict.current)
-                _require_certainty(conflict, base, theirs, pending)
+                met, theirs = theirs, self._current(theirs, conflict.current)
+                _require_certainty(conflict, met, theirs, pending)
                 if not pending.is_in(theirs.envelope):
                     _yield_to_others(attempt)
                     continue
                 done = theirs
             else:
-                done = Snapshot(base.session_id, base.key, version, expires_at, envelope)
+                done = Snapshot(theirs.session_id, theirs.key, version, expires_at, envelope)
             if conflicts:
                 self._report(base, theirs, pending, conflicts)
             return done
@@ -215,38 +223,43 @@ class Committer:
         if conflicts:
             self._report(base, theirs, pending, conflicts)
 
-    def cycle(self, base: Snapshot, pending: Pending, *, created_at: float) -> Snapshot:
-        """Move the session, with its changes, to a new id; the old record is dead at once.
+    def cycle(self, base: Snapshot, pending: Pending, *, kind: Kind, created_at: float) -> Snapshot:
+        """Move the session, with its changes, to a new id; the old one is dead at once.
 
         The new record is stored first: a crash between the steps leaves the old session as it was
         and a record that nobody has the id of. Then a tombstone replaces the old record by
-        compare-and-set: whoever saved meanwhile is merged, whoever saves later is refused.
+        compare-and-set: whoever saved meanwhile is merged, whoever saves later meets the tombstone.
+
+        Raises SessionGone if the session was destroyed, and SessionSuperseded if it got another id
+        meanwhile, but for a log-in that meets a mere rotation: that goes on from there.
         """
         envelope, _ = self._merged(base, pending, base)
         envelope.created_at = created_at
         new = self._create(pending, envelope)
         try:
-            return self._bury(base, pending, new)
+            return self._bury(base, pending, new, kind)
         except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord):
             self._store.delete(new.key)  # refused: nobody has its id
             raise
 
-    def _bury(self, base: Snapshot, pending: Pending, new: Snapshot) -> Snapshot:
+    def _bury(self, base: Snapshot, pending: Pending, new: Snapshot, kind: Kind) -> Snapshot:
         """Put a tombstone in the place of the old record, once all that it holds is in `new`."""
         theirs = base
         conflicts: list[Conflict] = []
-        tombstone = seal(self._tombstone(pending), base.key)
+        stone = tombstone(pending.commit, kind, new.key)
         expires_at = pending.commit.at + TOMBSTONE_SECONDS
         for _ in range(_MAX_ATTEMPTS):
             try:
-                self._store.save(base.key, tombstone, expires_at, expected_version=theirs.version)
+                self._store.save(
+                    theirs.key,
+                    seal(stone, theirs.key),
+                    expires_at,
+                    expected_version=theirs.version,
+                )
             except VersionConflict as conflict:
-                current = self._decoded(base, conflict.current)
-                if pending.is_in(current.envelope):
+                if pending.is_in(open_sealed(conflict.current.payload, theirs.key)):
                     break  # ours: the reply was lost
-                if ENDED in current.envelope.marks:
-                    raise SessionGone("the session was given another id meanwhile") from None
-                theirs = current
+                theirs = self._overtaker(theirs, conflict.current, kind)
                 envelope, conflicts = self._merged(base, pending, theirs)
                 envelope.created_at = new.envelope.created_at
                 new = self._replace(new, envelope)
@@ -258,6 +271,18 @@ class Committer:
         if conflicts:
             self._report(base, theirs, pending, conflicts)
         return new
+
+    def _overtaker(self, known: Snapshot, record: Record, kind: Kind) -> Snapshot:
+        """What a new id meets in place of the session that it was for.
+
+        Of two rotations, one is enough: the second would take the first one's cookie its worth.
+        """
+        found = self._succession.opened(known, record)
+        if isinstance(found, Snapshot):
+            return found
+        if kind == "cycle":
+            raise SessionSuperseded(found)
+        return self._succession.heir(found)
 
     def _create(self, pending: Pending, envelope: Envelope) -> Snapshot:
         while True:
@@ -334,26 +359,10 @@ class Committer:
         lifetime = None if asked is None else msgspec.msgpack.decode(asked, type=float)
         return payload, self._lifetimes.expiry(self._clock(), envelope.created_at, lifetime)
 
-    def _opened(self, base: Snapshot, record: Record) -> Snapshot:
-        """A live record of the same session. Raises SessionGone at a tombstone."""
-        snapshot = self._decoded(base, record)
-        if ENDED in snapshot.envelope.marks:
-            raise SessionGone("the session was given another id meanwhile")
-        return snapshot
-
-    @staticmethod
-    def _decoded(base: Snapshot, record: Record) -> Snapshot:
-        return replace(
-            base,
-            version=record.version,
-            expires_at=record.expires_at,
-            envelope=open_sealed(record.payload, base.key),
-        )
-
-    @staticmethod
-    def _tombstone(pending: Pending) -> Envelope:
-        marks = {ENDED: msgspec.Raw(encode("cycled"))}
-        return Envelope(pending.commit.at, history([pending.commit]), marks, {})
+    def _current(self, known: Snapshot, record: Record) -> Snapshot:
+        """The live session that a save meets; perhaps under another id, which is not known."""
+        found = self._succession.opened(known, record)
+        return self._succession.heir(found) if isinstance(found, Tombstone) else found
 
     def _report(
         self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]
@@ -372,12 +381,14 @@ class Committer:
 
 
 def _require_certainty(
-    conflict: VersionConflict, base: Snapshot, theirs: Snapshot, pending: Pending
+    conflict: VersionConflict, met: Snapshot, theirs: Snapshot, pending: Pending
 ) -> None:
     """After a lost reply, our token is in the record if the save was done, unless so many others
     have saved since that it is no longer kept. Then nobody can tell: better to say so than to
-    apply the changes twice."""
-    others = theirs.version - base.version
+    apply the changes twice. `met` is what the save was tried on, `theirs` what is there now."""
+    others = conflict.current.version - met.version
+    if theirs.key != met.key:
+        others += theirs.version
     if (
         conflict.is_after_retry
         and not pending.is_in(theirs.envelope)
@@ -386,7 +397,7 @@ def _require_certainty(
         raise StoreUnavailable(
             "a reply of the store was lost, and it cannot be told whether the change was stored",
             operation="save",
-            key=short_key(base.key),
+            key=short_key(met.key),
         )
 
 

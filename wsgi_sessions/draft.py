@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -13,7 +13,10 @@ from wsgi_sessions.workspace import Workspace
 if TYPE_CHECKING:
     from wsgi_sessions.merge import Delta, Operation
     from wsgi_sessions.serialization import Envelope
+    from wsgi_sessions.tombstones import Tombstone
 
+Move = Literal["cycle", "rights", "login"]
+"""Why a session shall get another id: for its own sake, for other rights, for a log-in."""
 PRINCIPAL = "principal"
 LIFETIME = "lifetime"
 KEEP_ALIVE = "keep alive"
@@ -35,8 +38,8 @@ class Checkpoint(NamedTuple):
     """The pending changes of a draft at one moment."""
 
     snapshot: Snapshot | None
-    cycling: bool
-    doomed: list[Snapshot]
+    cycling: Move | None
+    doomed: list[Snapshot | Tombstone]
     data: Delta
     marks: Delta
 
@@ -64,22 +67,34 @@ class Draft:
     """A snapshot (None: nothing is stored yet) with changes on top.
 
     `data` are the application's keys, `marks` what this package keeps about the session, `cycling`
-    says that it shall get a new id, `is_flushed` that there was a log-out, `doomed` are the
-    snapshots that it shall destroy, `is_gone` that a later look at the store found the snapshot
-    destroyed.
+    says why it shall get a new id, if it shall, `is_flushed` that there was a log-out, `doomed` is
+    what it shall destroy, `is_gone` that a later look at the store found the snapshot destroyed.
+
+    `superseded` is the tombstone that the request found in place of its session: it is anonymous,
+    and can log somebody in or out, but store nothing else.
     """
 
-    __slots__ = ("_marks", "cycling", "data", "doomed", "is_flushed", "is_gone", "snapshot")
+    __slots__ = (
+        "_marks",
+        "cycling",
+        "data",
+        "doomed",
+        "is_flushed",
+        "is_gone",
+        "snapshot",
+        "superseded",
+    )
 
-    def __init__(self, snapshot: Snapshot | None) -> None:
-        self.doomed: list[Snapshot] = []
+    def __init__(self, snapshot: Snapshot | None, superseded: Tombstone | None = None) -> None:
+        self.doomed: list[Snapshot | Tombstone] = []
         self.is_flushed = False
+        self.superseded = superseded
         self.adopt(snapshot)
 
     def adopt(self, snapshot: Snapshot | None) -> None:
         """See this snapshot, without changes; what is doomed stays doomed."""
         self.snapshot = snapshot
-        self.cycling = False
+        self.cycling: Move | None = None
         self.is_gone = False
         self.data = Workspace({} if snapshot is None else snapshot.envelope.data)
         self._marks: Workspace | None = None
@@ -94,7 +109,7 @@ class Draft:
     def advance(self, snapshot: Snapshot) -> None:
         """All that was changed is committed: it is in this snapshot."""
         self.snapshot = snapshot
-        self.cycling = False
+        self.cycling = None
         self.data.reset(snapshot.envelope.data)
         self._marks = None
 
@@ -127,8 +142,10 @@ class Draft:
 
     def flush(self) -> None:
         """Doom what is stored, and begin anew with nothing."""
-        if self.snapshot is not None:
-            self.doomed.append(self.snapshot)
+        doomed = self.snapshot or self.superseded
+        if doomed is not None:
+            self.doomed.append(doomed)
+        self.superseded = None
         self.is_flushed = True
         self.adopt(None)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.conflict import Conflict
     from wsgi_sessions.stores.base import Record
+    from wsgi_sessions.tombstones import Tombstone
 
 
 class SessionError(Exception):
@@ -56,6 +57,17 @@ class SessionExists(SessionError):
 
 class SessionGone(SessionError):
     """`save` met no record: it was destroyed or has expired. A save never creates."""
+
+
+class SessionSuperseded(SessionGone):
+    """The session was given another id by a log-in, or another change of rights, meanwhile.
+
+    `tombstone` says where it goes on. What was changed under the old id never gets there.
+    """
+
+    def __init__(self, tombstone: Tombstone) -> None:
+        super().__init__("the session was given another id by a log-in meanwhile")
+        self.tombstone = tombstone
 
 
 class VersionConflict(SessionError):

@@ -21,6 +21,7 @@ EventName = Literal[
     "conflict",  # two requests changed one key; the later commit stands
     "dropped",  # changes could not be stored; `reason` says why
     "gone",  # the record had been destroyed meanwhile: this request's changes were dropped
+    "superseded",  # the session had got another id by a log-in: this request's changes were dropped
     "corrupt",  # a damaged record was set aside
     "expired",  # the absolute lifetime is over
     "ambiguous",  # two different valid cookies: the request is anonymous

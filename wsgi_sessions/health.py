@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from wsgi_sessions.commit import ENDED
 from wsgi_sessions.errors import SessionError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.serialization import Envelope, encode, history, seal
+from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsgi_sessions.commit import ENDED
 from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.principals import StoredSession
 from wsgi_sessions.refresh.rule import Refreshing
 from wsgi_sessions.serialization import Envelope, decode, open_sealed
+from wsgi_sessions.tombstones import ENDED
 from wsgi_sessions.versions import STAMPS
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.commit import ENDED
 from wsgi_sessions.draft import Snapshot
-from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions.errors import CorruptRecord, SessionGone
 from wsgi_sessions.identity import short_key, store_key
 from wsgi_sessions.serialization import open_sealed
 from wsgi_sessions.stores.base import Record
+from wsgi_sessions.succession import Succession
+from wsgi_sessions.tombstones import ENDED, Tombstone, tombstone_in
 
 if TYPE_CHECKING:
     from wsgi_sessions.commit import Lifetimes
@@ -24,8 +25,8 @@ Reader = Callable[[str], Record | None]
 class Loader:
     """Reads sessions from one backend.
 
-    A record that is damaged is put out of the way, a session past its absolute lifetime is deleted,
-    and one that got another id leads nowhere: neither is found. Each is an event, but for the last.
+    A record that is damaged is put out of the way, a session past its absolute lifetime is deleted:
+    neither is found, and each is an event. Of one that got another id there is a tombstone.
 
     `clock`: seconds since the epoch.
     """
@@ -37,10 +38,11 @@ class Loader:
         self._lifetimes = lifetimes
         self._events = events
         self._clock = clock
+        self._succession = Succession(backend.sessions, clock)
         self._key_of = lru_cache(maxsize=1024)(store_key)
 
-    def load(self, session_id: str, reader: Reader | None = None) -> Snapshot | None:
-        """The stored session with this id, or None. Raises StoreUnavailable.
+    def open(self, session_id: str, reader: Reader | None = None) -> Snapshot | Tombstone | None:
+        """The stored session with this id, or what is left of it. Raises StoreUnavailable.
 
         `reader` reads the record in place of the store's own `load`.
         """
@@ -48,31 +50,57 @@ class Loader:
         record = (reader or self._backend.sessions.load)(key)
         return None if record is None else self._opened(session_id, key, record)
 
+    def load(self, session_id: str) -> Snapshot | None:
+        """The stored session with this id, or None. Raises StoreUnavailable."""
+        return _alive(self.open(session_id))
+
     def find(self, key: str) -> Snapshot | None:
         """The stored session under this key, or None; its id is not known (and empty).
 
         Raises StoreUnavailable.
         """
+        return _alive(self.look_up(key))
+
+    def look_up(self, key: str) -> Snapshot | Tombstone | None:
+        """As `find`, or what is left of the session."""
         record = self._backend.sessions.load(key)
         return None if record is None else self._opened("", key, record)
 
     def reload(self, snapshot: Snapshot) -> Snapshot | None:
-        """The same session as it is stored now, or None. Raises StoreUnavailable."""
+        """The same session as it is stored now, or None. Raises StoreUnavailable.
+
+        After a rotation, it is the session under its new id, which is not told. After a log-in, or
+        any other change of rights, there is none.
+        """
         record = self._backend.sessions.load(snapshot.key)
-        return None if record is None else self._opened(snapshot.session_id, snapshot.key, record)
+        if record is None:
+            return None
+        found = self._opened(snapshot.session_id, snapshot.key, record)
+        if not isinstance(found, Tombstone):
+            return found
+        try:
+            return self._succession.heir(found)
+        except SessionGone:
+            return None
+
+    def is_alive(self, snapshot: Snapshot) -> bool:
+        """Whether a session is still stored under this very id. Raises StoreUnavailable."""
+        record = self._backend.sessions.load(snapshot.key)
+        found = record and self._opened(snapshot.session_id, snapshot.key, record)
+        return isinstance(found, Snapshot)
 
     def set_aside(self, snapshot: Snapshot, reason: str) -> None:
         """Put a record out of the way in which a value turned out to be damaged."""
         self._set_aside(snapshot.key, snapshot.version, reason)
 
-    def _opened(self, session_id: str, key: str, record: Record) -> Snapshot | None:
+    def _opened(self, session_id: str, key: str, record: Record) -> Snapshot | Tombstone | None:
         try:
             envelope = open_sealed(record.payload, key)
         except CorruptRecord as error:
             self._set_aside(key, record.version, error.reason)
             return None
         if ENDED in envelope.marks:
-            return None
+            return tombstone_in(key, envelope, self._clock())
         if envelope.created_at + self._lifetimes.absolute <= self._clock():
             self._events.emit("expired", short_key(key), lifetime="absolute")
             self._backend.sessions.delete(key)
@@ -83,3 +111,7 @@ class Loader:
         self._events.emit("corrupt", short_key(key), reason=reason)
         if self._backend.quarantine is not None:
             self._backend.quarantine.set_aside(key, version, reason)
+
+
+def _alive(found: Snapshot | Tombstone | None) -> Snapshot | None:
+    return None if isinstance(found, Tombstone) else found

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
-from wsgi_sessions.commit import ENDED, TOMBSTONE_SECONDS, Lifetimes
+from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, SessionGone, UnsupportedFormat, VersionConflict
 from wsgi_sessions.health import DEFAULT_TIMEOUT, HealthReport, check
 from wsgi_sessions.inspection import LiveSession, live_sessions
 from wsgi_sessions.serialization import Envelope, decode, encode, history, seal
+from wsgi_sessions.tombstones import ENDED, TOMBSTONE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from wsgi_sessions.commit import Activity, Committer, Lifetimes, OnConflict, Pending
 from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, Draft, Snapshot
-from wsgi_sessions.errors import SessionGone, StoreUnavailable
+from wsgi_sessions.errors import SessionGone, SessionSuperseded, StoreUnavailable
 from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.loading import Loader
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.principals import Principals
+from wsgi_sessions.succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.principals import StoredSession
     from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.tombstones import Tombstone
 
 DEFAULT_MAX_SIZE = 1024 * 1024
 Result = Literal[
-    "unchanged", "saved", "touched", "created", "cycled", "destroyed", "gone", "dropped"
+    "unchanged",
+    "saved",
+    "touched",
+    "created",
+    "cycled",
+    "destroyed",
+    "gone",
+    "superseded",
+    "dropped",
 ]
 Headers = Literal["open", "closed"]
+NO_COOKIE_ANY_MORE = "no cookie can be sent any more"
 
 _log = logging.getLogger("wsgi_sessions.manager")
 
@@ -68,6 +79,7 @@ class SessionManager:
         self._principal_key = principal_key
         self._clock = clock
         self.loader = Loader(backend, self._lifetimes, self.events, clock)
+        self._succession = Succession(backend.sessions, clock)
         self.principals = Principals(backend, self.loader, self._lifetimes, self.events)
         self._committer = Committer(
             backend.sessions,
@@ -124,14 +136,17 @@ class SessionManager:
         With closed `headers` no cookie can be sent any more: changes that need one are dropped and
         reported. "background" is no activity of the user: neither lifetime moves.
 
+        A request whose session got another id meanwhile is merged into that, if it was a rotation.
+        If it was a log-in, or any other change of rights, then what the request changed is dropped
+        ("superseded"), but for a log-in of its own: that gets a session of its own.
+
         Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
         session is then as it was.
         """
-        destroyed = draft.is_flushed and self.destroy_doomed(draft)
-        data = draft.data.delta()
         if self._principal_key is not None and draft.data.is_set(self._principal_key):
             self._follow_principal_key(draft, headers)
-            data = draft.data.delta()
+        destroyed = draft.is_flushed and self.destroy_doomed(draft)
+        data = draft.data.delta()
         marks = draft.marks_delta()
         if data or marks or draft.cycling:
             pending = Pending(data, marks, self._clock(), route())
@@ -154,14 +169,10 @@ class SessionManager:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
         That is the data and the marks, but for the lifetime; see `changes_identity` for what has to
-        wait. What a log-out asked to destroy is dead at once. Raises SessionGone, and what `commit`
-        raises.
+        wait. Raises SessionGone, and what `commit` raises.
         """
-        for doomed in draft.doomed:
-            self.backend.sessions.delete(doomed.key)
-        pending = self._pending(draft, route)
+        base, pending = draft.snapshot, self._pending(draft, route)
         pending.marks.pop(LIFETIME, None)  # needs a cookie
-        base = draft.snapshot
         if base is not None and pending:
             saved = self._committer.save(base, pending, activity)
             draft.settle(saved)
@@ -178,19 +189,33 @@ class SessionManager:
             return True
         return self._principal_key is not None and draft.data.is_set(self._principal_key)
 
+    def drop_late(self, draft: Draft, base: Snapshot | None, route: str) -> None:
+        """Forget changes that would need a cookie, after the headers have left, and say so."""
+        self.events.emit("dropped", reason=NO_COOKIE_ANY_MORE, route=route)
+        draft.adopt(base)
+
     def destroy_doomed(self, draft: Draft) -> bool:
         """Destroy what the draft's log-out asked to. Done for failed requests too.
 
-        Whether there was a log-out; of a session that was gone already, too.
+        A session that got another id meanwhile ends all the same; but a log-out that is the first
+        step of a log-in spares another log-in that was faster. Whether there was a log-out; of a
+        session that was gone already, too.
         """
-        while draft.doomed:
-            snapshot = draft.doomed[-1]
-            self.backend.sessions.delete(snapshot.key)
-            self.principals.forget(snapshot)
-            self.events.emit("destroyed", short_key(snapshot.key))
-            draft.doomed.pop()
+        self.destroy_at_once(draft)
         flushed, draft.is_flushed = draft.is_flushed, False
         return flushed
+
+    def destroy_at_once(self, draft: Draft) -> None:
+        """The same, while the request goes on: its log-out is still to be answered."""
+        logs_in = draft.mark(PRINCIPAL) is not None
+        while draft.doomed:
+            self._end(draft.doomed[-1], beyond_logins=not logs_in)
+            draft.doomed.pop()
+
+    def _end(self, doomed: Snapshot | Tombstone, *, beyond_logins: bool = True) -> None:
+        for ended in self._succession.end(doomed, beyond_logins=beyond_logins):
+            self.principals.unlist(ended)
+            self.events.emit("destroyed", short_key(ended.key))
 
     def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
         """The mutex of `Session.exclusive`. Raises LockTimeout."""
@@ -201,15 +226,18 @@ class SessionManager:
     ) -> Result:
         base, route = draft.snapshot, pending.commit.route
         if headers == "closed" and (draft.cycling or base is None):
-            self.events.emit("dropped", reason="no cookie can be sent any more", route=route)
-            draft.adopt(base)
+            self.drop_late(draft, base, route)
             return "dropped"
         if base is None:
-            return self._create(draft, pending)
+            if draft.superseded is None or _logs_in(draft):
+                return self._create(draft, pending)
+            return self._supersede(draft, draft.superseded, route)
         try:
             if draft.cycling:
                 return self._cycle(draft, base, pending)
             saved = self._committer.save(base, pending, activity)
+        except SessionSuperseded as error:
+            return self._overtaken(draft, base, pending, error.tombstone)
         except SessionGone:
             self.events.emit("gone", short_key(base.key), route=route)
             draft.adopt(None)
@@ -222,8 +250,28 @@ class SessionManager:
                 self.principals.add_again(saved)
         return "saved"
 
-    def _create(self, draft: Draft, pending: Pending) -> Result:
-        snapshot = self._committer.create(pending)
+    def _overtaken(
+        self, draft: Draft, base: Snapshot, pending: Pending, tombstone: Tombstone
+    ) -> Result:
+        """The session got another id before this request's changes were stored."""
+        if draft.cycling == "cycle" and tombstone.kind == "cycle":
+            draft.cycling = None  # one new id is enough
+            return self._commit(draft, pending, "open", "user")
+        if _logs_in(draft):
+            return self._create(draft, pending, base)
+        if PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is None:
+            draft.adopt(None)
+            self._end(tombstone)
+            return "destroyed"
+        return self._supersede(draft, tombstone, pending.commit.route)
+
+    def _supersede(self, draft: Draft, tombstone: Tombstone, route: str) -> Result:
+        self.events.emit("superseded", short_key(tombstone.key), route=route)
+        draft.adopt(None)
+        return "superseded"
+
+    def _create(self, draft: Draft, pending: Pending, base: Snapshot | None = None) -> Result:
+        snapshot = self._committer.create(pending, base)
         draft.advance(snapshot)
         self._schedule(None, snapshot)
         self.events.emit("created", short_key(snapshot.key))
@@ -232,8 +280,13 @@ class SessionManager:
     def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
         logged_in = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
         created_at = pending.commit.at if logged_in else base.envelope.created_at
-        snapshot = self._committer.cycle(base, pending, created_at=created_at)
-        self.principals.forget(base)
+        snapshot = self._committer.cycle(
+            base,
+            pending,
+            kind="cycle" if draft.cycling == "cycle" else "login",
+            created_at=created_at,
+        )
+        self.principals.unlist(base)
         draft.advance(snapshot)
         self._schedule(base, snapshot)
         self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
@@ -264,9 +317,8 @@ class SessionManager:
             value = draft.data.peek(key)
             draft.begin_anew()
             draft.data.set(key, value)
-            self.destroy_doomed(draft)
         draft.set_mark(PRINCIPAL, principal)
-        draft.cycling = draft.snapshot is not None
+        draft.cycling = "rights" if principal is None else "login"
 
     def _is_handed_over(self, draft: Draft) -> bool:
         """Whether the application's own principal key went from one principal to another."""
@@ -320,3 +372,8 @@ class SessionManager:
                 queue.remove(old_key)
         except StoreUnavailable as error:
             _log.warning("session %s is not scheduled: %s", short_key(after.key), error)
+
+
+def _logs_in(draft: Draft) -> bool:
+    """Whether somebody logs in with this request."""
+    return draft.cycling == "login" and draft.mark(PRINCIPAL) is not None

@@ -134,12 +134,11 @@ class Principals:
         except StoreUnavailable as error:
             _log.warning("session %s is not indexed anew: %s", short_key(snapshot.key), error)
 
-    def forget(self, snapshot: Snapshot) -> None:
-        """Remove what is left of a dead record. It is dead already, so a fault is only logged."""
+    def unlist(self, snapshot: Snapshot) -> None:
+        """Remove the entry of a dead session. It is dead already, so a fault is only logged."""
         try:
-            self._backend.sessions.delete(snapshot.key)
             principal = principal_of(snapshot.envelope)
             if principal is not None:
                 self._backend.index.remove(principal, snapshot.key)
         except StoreUnavailable as error:
-            _log.warning("leftovers of a dead session stay until they expire: %s", error)
+            _log.warning("the entry of a dead session stays until it is met: %s", error)

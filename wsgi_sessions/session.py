@@ -145,12 +145,14 @@ class Session(MutableMapping[str, Any]):
         """A block that no other `exclusive` block of this session overlaps.
 
         Entering waits for the others (at most `timeout` seconds: `LockTimeout`) and reads afresh;
-        what this request had changed before is put on top. Leaving commits at once. A block that
-        raises commits nothing, and what it changed is undone.
+        what this request had changed before is put on top. Leaving commits at once, and a later
+        error of the request does not undo it. A block that raises commits nothing, and what it
+        changed is undone.
 
         A block that leaves with a log-in or a new id pending is committed with the response, which
-        brings the cookie, and lasts until the request ends: nothing of it is stored under the old
-        id, which may have been planted.
+        brings the cookie, and lasts until then: nothing of it is stored under the old id, which may
+        have been planted. After the headers have left, such a block is undone, and reported as
+        event ``dropped``.
 
         Not promised: that other requests wait. Those outside `exclusive` go on, and merge. For a
         session that is not stored yet there is nobody to exclude, and the block just runs.
@@ -164,6 +166,10 @@ class Session(MutableMapping[str, Any]):
 
         If another principal was bound, its data is dropped first. The absolute lifetime begins
         anew. Call it at log-in, at re-authentication and at any change of privilege.
+
+        Of two log-ins that overlap (a form sent twice), each gets a session and a cookie of its
+        own. What other requests under way store in the session of before is dropped, as event
+        ``superseded``.
         """
         if type(principal) not in (str, int) or principal == "":
             raise UnserializableValue("principal", "must be a non-empty str, or an int")
@@ -172,19 +178,23 @@ class Session(MutableMapping[str, Any]):
         if draft.mark(PRINCIPAL) not in (None, principal):
             draft.flush()
         draft.set_mark(PRINCIPAL, principal)
-        draft.cycling = True
+        draft.cycling = "login"
 
     def cycle_id(self) -> None:
-        """Give the session a new id at the commit; the old one is dead at once."""
+        """Give the session a new id at the commit; the old one is dead at once.
+
+        What other requests under way store is merged into the session under its new id.
+        """
         draft = self._write()
         self._require_cookie("a new session id")
-        draft.cycling = True
+        draft.cycling = draft.cycling or "cycle"
 
     def flush(self) -> None:
         """Log out: destroy the record and everything in it, and expire the cookie.
 
-        A save that another request has under way cannot bring it back. What is stored after this
-        begins a new, anonymous session. Done at the commit, also if the response is an error.
+        A save that another request has under way cannot bring it back. A session that was given
+        another id within the last minute ends under that. What is stored after this begins a new,
+        anonymous session. Done at the commit, also if the response is an error.
         """
         self._write().flush()
 

@@ -15,12 +15,13 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.session import Phase, Session
+from wsgi_sessions.tombstones import Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.commit import Activity
-    from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.draft import Checkpoint, Snapshot
     from wsgi_sessions.loading import Reader
     from wsgi_sessions.manager import Headers, Result, SessionManager
 
@@ -70,6 +71,7 @@ class Transaction:
         "_draft",
         "_exits",
         "_held",
+        "_kept",
         "_manager",
         "_reader",
         "_request",
@@ -86,6 +88,7 @@ class Transaction:
         self._draft: Draft | None = None
         self._activity: Activity = "user"
         self._held = False
+        self._kept: ExitStack | None = None
         self._exits: ExitStack | None = None
         self._after_load: tuple[Callable[[], object], ...] = ()
         self._before_commit: tuple[Callable[[], object], ...] = ()
@@ -136,10 +139,14 @@ class Transaction:
         """The same, but to look at the stored session is no access: nothing is set off by it."""
         if self._draft is None:
             try:
-                self._draft = Draft(self._load())
+                found = self._load()
             except (StoreUnavailable, CorruptRecord) as error:
                 self.fault = error
                 raise
+            if isinstance(found, Tombstone):
+                self._draft = Draft(None, superseded=found)
+            else:
+                self._draft = Draft(found)
         return self._draft
 
     def when_loaded(self, callback: Callable[[], object]) -> None:
@@ -178,7 +185,11 @@ class Transaction:
         activity = self._activity
         if self.renewal == "on change" and not self._draft.is_changed():
             activity = "background"
-        result = self._manager.commit(self._draft, self._request.route, headers, activity)
+        try:
+            result = self._manager.commit(self._draft, self._request.route, headers, activity)
+        finally:
+            if self._kept is not None:
+                self._kept.close()
         for callback in self._after_commit:
             callback()
         return result
@@ -200,7 +211,16 @@ class Transaction:
         if self._draft is None:
             return False
         self._draft.adopt(self._draft.snapshot)
-        return self._manager.destroy_doomed(self._draft)
+        try:
+            return self._manager.destroy_doomed(self._draft)
+        finally:
+            if self._kept is not None:
+                self._kept.close()
+
+    def is_alive(self) -> bool:
+        """Whether the session is stored under this very id, by a look at the store."""
+        snapshot = self.snapshot
+        return snapshot is not None and self._manager.loader.is_alive(snapshot)
 
     def close(self) -> None:
         """End the transaction: nothing is committed any more, and what was held is free."""
@@ -227,24 +247,21 @@ class Transaction:
         if draft.snapshot is None:
             yield
             return
-        with ExitStack() as held:
-            held.enter_context(self._mutex(draft.snapshot.key, timeout))
+        with ExitStack() as lock:
+            self._lock(lock, draft.snapshot.key, timeout)
             self._refresh(draft, draft.snapshot)
             checkpoint = draft.checkpoint()
             try:
                 yield
                 self._require_life()
-                if self._manager.changes_identity(draft):
-                    # Under the old id, somebody may have planted it: stored with the new id only,
-                    # by the commit that sends the cookie. The block lasts until then.
-                    self.when_closed(held.pop_all().close)
-                else:
-                    self._commit_block(draft)
+                is_stored = self._commit_block(draft, checkpoint)
             except BaseException:
                 draft.restore(checkpoint)
                 raise
+            if not is_stored:
+                self._keep(lock.pop_all())
 
-    def _load(self) -> Snapshot | None:
+    def _load(self) -> Snapshot | Tombstone | None:
         session_id = self._request.session_id()
         if session_id is None:
             return None
@@ -253,19 +270,25 @@ class Transaction:
             self._exits = self._exits or ExitStack()
             self._exits.enter_context(lock)
             self._held = True
-        return self._manager.loader.load(session_id, self._reader)
+        return self._manager.loader.open(session_id, self._reader)
 
-    @contextmanager
-    def _mutex(self, key: str, timeout: float) -> Iterator[None]:
-        if self._held:  # by an outer block, or by exclusive access
-            yield
-            return
-        with self._manager.hold(key, timeout):
+    def _lock(self, lock: ExitStack, key: str, timeout: float) -> None:
+        """Hold the session's mutex until `lock` is closed."""
+        if not self._held:  # by an outer block, or by exclusive access
+            lock.enter_context(self._manager.hold(key, timeout))
             self._held = True
-            try:
-                yield
-            finally:
-                self._held = False
+            lock.callback(self._let_go)
+
+    def _let_go(self) -> None:
+        self._held = False
+
+    def _keep(self, lock: ExitStack) -> None:
+        """Hold on to a block's mutex: until the commit, or, if there is none, until the end."""
+        if self._kept is None:
+            self._kept = lock
+            self.when_closed(lock.close)
+        else:
+            lock.close()
 
     def _refresh(self, draft: Draft, snapshot: Snapshot) -> None:
         fresh = self._manager.loader.reload(snapshot)
@@ -278,10 +301,21 @@ class Transaction:
         if self.phase is Phase.ENDED:  # another thread gave up on this one
             raise HeadersAlreadySent("the request has ended: an exclusive block came too late")
 
-    def _commit_block(self, draft: Draft) -> None:
+    def _commit_block(self, draft: Draft, checkpoint: Checkpoint) -> bool:
+        """Store what a block has changed; whether that is done, and its mutex may be freed."""
         for callback in self._before_commit:
             callback()
+        self._manager.destroy_at_once(draft)
+        if self._manager.changes_identity(draft):
+            # The old id may have been planted: stored with the new one only, by the commit that
+            # sends the cookie. The block lasts until then.
+            if self.phase is _OPEN:
+                return False
+            self._manager.drop_late(draft, draft.snapshot, self._request.route())
+            draft.restore(checkpoint)
+            return True
         try:
             self._manager.commit_data(draft, self._request.route(), self._activity)
         except SessionGone:
             _log.debug("an exclusive block ended on a session that is gone")
+        return True

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from wsgi_sessions.commit import ENDED
 from wsgi_sessions.errors import CorruptRecord, SessionExists
 from wsgi_sessions.serialization import Envelope, decode, encode, history, open_sealed, seal
+from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.base import SessionStore

@@ -233,7 +233,7 @@ class Exchange:
         if failed and transaction.fault is not None:
             return self._refused(transaction.fault)
         headers = vary_on_cookie(headers)
-        if bare or not self._takes_cookie(result, before):
+        if bare or not self._takes_cookie(result, before) or not self._may_renew(result):
             return Answer(status, headers)
         cookie = self._cookie(result)
         if cookie is not None:
@@ -255,6 +255,20 @@ class Exchange:
         asked = _asked_lifetime(transaction.snapshot)
         return asked is not None or _asked_lifetime(before) is not None
 
+    def _may_renew(self, result: Result) -> bool:
+        """Whether a cookie may be written for what the commit came to.
+
+        A request that only read does not know whether its session is still there. It must not
+        write back an id that a log-in has replaced meanwhile: so it looks, and if in doubt does not
+        renew.
+        """
+        if result not in ("unchanged", "touched"):
+            return True
+        try:
+            return self.transaction.is_alive()
+        except StoreUnavailable:
+            return False
+
     def _cookie(self, result: Result) -> str | None:
         """The Set-Cookie value for what the session is now; None: there is nothing to tell."""
         # What it is now: a ProxyFix may stand between this middleware and the application.
@@ -264,8 +278,8 @@ class Exchange:
             presented = self._presented
             sent_one = presented is not None and presented.state != "absent"
             return cookie.delete(scheme=scheme) if sent_one else None
-        if snapshot is None:
-            return None
+        if snapshot is None or not snapshot.session_id:
+            return None  # nothing, or a session that another request has given its new id to
         if not cookie.policy.is_secure(scheme):
             self._middleware.warn_of_http()
         asked = _asked_lifetime(snapshot)

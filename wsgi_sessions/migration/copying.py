@@ -40,7 +40,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from wsgi_sessions.commit import ENDED, Lifetimes
+from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import (
     CorruptRecord,
     SessionExists,
@@ -53,6 +53,7 @@ from wsgi_sessions.identity import short_key
 from wsgi_sessions.importers.receipts import is_receipt
 from wsgi_sessions.migration.mover import COPIED, Mover, Sight
 from wsgi_sessions.serialization import open_sealed
+from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -36,7 +36,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.commit import ENDED
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import (
     ConfigurationError,
@@ -60,6 +59,7 @@ from wsgi_sessions.migration.takeover_parts import (
 )
 from wsgi_sessions.migration.transfer import is_transfer
 from wsgi_sessions.serialization import open_sealed
+from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
