@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from wsgi_sessions import texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,31 +14,35 @@ Action = Literal["restore", "select", "remember", "forget"]
 Outcome = Literal["allowed", "denied", "gone", "failed"]
 AuditLogging = Literal["on", "off"]
 
-_log = logging.getLogger("wsgi_sessions.audit")
+_log = texts.log("wsgi_sessions.audit")
 
 
+@texts.shows("at", "user", "action", "key", "outcome", "why")
 @dataclass(frozen=True)
 class AuditRecord:
     """One decision. `at` is seconds since the epoch, `key` the session's key, `value` its context.
 
     "select" is `select_context`, "remember" a value that the application put into the session
-    itself. The value is what the audit is about, so it is here, and in no other log.
+    itself. Who and what are what the audit is about, so `principal` and `value` are here, and in no
+    other log; `user` is the principal's pseudonym, by which other logs name it.
     """
 
     at: float
-    principal: str | int | None
+    principal: str | int | None = field(repr=False)
     action: Action
     key: str
     value: Any = field(repr=False)
     outcome: Outcome
     why: str
+    user: str | None = None
 
 
 class Audit:
     """Logs each record at INFO to ``wsgi_sessions.audit``, and passes it to a hook.
 
     A log record bears the whole of it as a dictionary in its attribute ``audit`` (``extra=``); its
-    message tells all but the value. An exception in the hook is logged and goes no further.
+    message tells all but the value, and the user by pseudonym. An exception in the hook is logged
+    and goes no further.
     """
 
     def __init__(
@@ -52,10 +57,10 @@ class Audit:
         """Tell of a decision."""
         if self._logged == "on":
             _log.info(
-                "%s of %s by %r: %s, %s",
+                "%s of %s by %s: %s, %s",
                 record.action,
                 record.key,
-                record.principal,
+                record.user,
                 record.outcome,
                 record.why,
                 extra={"audit": {**vars(record)}},

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import LIFETIME, Snapshot
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -373,7 +374,7 @@ class Committer:
             self._events.emit(
                 "conflict",
                 short_key(base.key),
-                path=conflict.path,
+                path=texts.named(conflict.key),  # below it are names that a client may have chosen
                 kind=conflict.kind,
                 route=pending.commit.route,
                 others=sorted(others),

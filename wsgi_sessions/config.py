@@ -9,7 +9,6 @@ To add a setting, declare its field in `Config`.
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -17,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
+from wsgi_sessions import texts
 from wsgi_sessions.cookies import RULES, CookiePolicy, SameSite, Secure, variable
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings import imports, kinds
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
-logger = logging.getLogger("wsgi_sessions.config")
+logger = texts.log("wsgi_sessions.config")
 
 Fsync = Literal["none", "data", "full"]
 SqlSchema = Literal["require", "create"]

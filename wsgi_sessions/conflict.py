@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from wsgi_sessions import texts
 
 Kind = Literal["overwritten", "identical"]
 
 
+@texts.shows("kind")
 @dataclass(frozen=True)
 class Conflict:
-    """Two requests changed `path`. "overwritten": theirs differed and is gone; "identical": both
-    wrote the same after reading, so that one of the two updates may be missing."""
+    """Two requests changed `path`, a place under the session's key `key`.
+
+    "overwritten": theirs differed and is gone; "identical": both wrote the same after reading, so
+    that one of the two updates may be missing. `path` may hold keys that a client chose: it is for
+    code, and `key` for logs.
+    """
 
     path: str
     kind: Kind
+    key: str = field(default="", compare=False)

@@ -7,11 +7,11 @@ nothing in it is looked at here.
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from wsgi_sessions import texts
 from wsgi_sessions.audit import Audit, AuditRecord
 from wsgi_sessions.errors import CorruptRecord, SessionError
 from wsgi_sessions.events import Events
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 Restoring = Literal["on", "off"]
 Remembering = Literal["set", "selected"]
 
-_log = logging.getLogger("wsgi_sessions.contexts")
+_log = texts.log("wsgi_sessions.contexts")
 
 
+@texts.shows("accessed_at")
 class Remembered(NamedTuple):
     """A last context: its value, when it was selected (if that is known), and how it is stored."""
 
@@ -119,6 +120,7 @@ class ApplicationContexts:
         self.store_value(principal, name, None, environ)
 
 
+@texts.shows("key", "would", "why")
 @dataclass(frozen=True)
 class Explanation:
     """What would happen to a principal's session that has no context, and why."""
@@ -249,12 +251,14 @@ class ContextPolicy:
         why: str = "",
     ) -> None:
         why = why or _WHY[outcome]
-        now = self._clock()
-        self._audit.record(AuditRecord(now, principal, action, self.key, value, outcome, why))
+        now, user = self._clock(), self._events.pseudonyms.of(principal)
+        self._audit.record(
+            AuditRecord(now, principal, action, self.key, value, outcome, why, user=user)
+        )
         name = _event_of(action, outcome)
         if name == "context-lost":
             why = f"lost access: {why}; it is not restored, and is forgotten"
-        self._events.emit(name, context=self.key, principal=principal, why=why)
+        self._events.emit(name, context=self.key, user=user, why=why)
 
     def _failed(self, action: Action, principal: Principal, value: Any, error: Exception) -> None:
         if not isinstance(error, SessionError):

@@ -6,7 +6,6 @@ holds; a value that does not verify costs no store call.
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from msgspec import Struct
 from werkzeug.http import dump_cookie
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.identity import IdSigner, Verified
 
-logger = logging.getLogger("wsgi_sessions.cookies")
+logger = texts.log("wsgi_sessions.cookies")
 
 Secure = Literal["auto", "always", "never"]
 SameSite = Literal["Lax", "Strict", "None"]
@@ -216,6 +216,7 @@ class CookiePolicy:
 State = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguous"]
 
 
+@texts.shows("state")
 class Presented(Struct, frozen=True):
     """What a request presented as its session cookie.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 
+from wsgi_sessions import texts
 from wsgi_sessions.merge import ABSENT, Append, Operate
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.workspace import Workspace
@@ -24,6 +25,7 @@ REFRESHED = "refreshed"
 FAILURES = "refresh failures"
 
 
+@texts.shows("version", "expires_at")
 class Snapshot(Struct, frozen=True):
     """A stored session as it was read: the base of all that a request changes."""
 
@@ -34,6 +36,7 @@ class Snapshot(Struct, frozen=True):
     envelope: Envelope
 
 
+@texts.shows("cycling")
 class Checkpoint(NamedTuple):
     """The pending changes of a draft at one moment."""
 

@@ -1,7 +1,8 @@
 """Every error of the package, in one shallow tree.
 
 An error says what happened, to what, and what to do. It carries the facts as attributes, so that a
-handler never has to parse a message. No message holds a session id, a whole store key or a value.
+handler never has to parse a message. No message holds a session id, a whole store key or a value;
+what a client may have chosen, such as a key, is escaped and cut (see `wsgi_sessions.texts`).
 
 What a WSGI client sees: `StoreUnavailable` and `CorruptRecord` become 503, `SessionConflict`
 becomes 409; every other error is the application's own and is raised to it.
@@ -10,6 +11,8 @@ becomes 409; every other error is the application's own and is raised to it.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from wsgi_sessions import texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +25,18 @@ if TYPE_CHECKING:
 class SessionError(Exception):
     """Anything that this package raises on purpose."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(texts.shown(message))
+
 
 class ConfigurationError(SessionError, ValueError):
-    """A setting is wrong. The message names it, its value (secrets hidden) and what is allowed."""
+    """A setting is wrong. The message names it, its value (secrets hidden) and what is allowed.
+
+    With several faults it has a line for each.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super(SessionError, self).__init__(texts.lines(message))
 
 
 class StoreUnavailable(SessionError):
@@ -91,11 +103,14 @@ class CorruptRecord(SessionError):
 
 
 class UnserializableValue(SessionError, TypeError):
-    """A value that a session cannot hold. `path` leads to it, as in ``cart[2].price``."""
+    """A value that a session cannot hold. `path` leads to it, as in ``cart[2].price``.
+
+    A client may have chosen the keys in it, so it is escaped, and cut if it is long.
+    """
 
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"session value {path}: {why}")
-        self.path = path
+        self.path = texts.named(path)
+        super().__init__(f"session value {self.path}: {why}")
 
 
 class SessionTooLarge(SessionError, ValueError):
@@ -114,7 +129,7 @@ class SessionConflict(SessionError):
     """Two requests changed the same key and `on_conflict="raise"`. Nothing was written."""
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
-        keys = ", ".join(sorted({conflict.path for conflict in conflicts}))
+        keys = ", ".join(sorted({texts.named(conflict.key) for conflict in conflicts}))
         super().__init__(f"changed by another request meanwhile: {keys}; read again and retry")
         self.conflicts = tuple(conflicts)
 

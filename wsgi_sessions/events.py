@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from wsgi_sessions import texts
+from wsgi_sessions.pseudonyms import Pseudonyms
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -61,7 +64,11 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Event:
-    """One occurrence. `key` is the short store key (never an id), `facts` hold no session value."""
+    """One occurrence. `key` is the short store key (never an id), `facts` hold no session value.
+
+    Of a session's own keys they name those at the top at most, and of a user the pseudonym that
+    `wsgi_sessions.pseudonyms` gives. As text it is on one line, escaped and cut.
+    """
 
     name: EventName
     key: str | None = None
@@ -71,19 +78,25 @@ class Event:
         parts = [f"session {self.name}"]
         if self.key is not None:
             parts.append(f"session={self.key}")
-        return " ".join([*parts, *(f"{name}={value!r}" for name, value in self.facts.items())])
+        facts = (f"{name}={texts.shown(repr(fact))}" for name, fact in self.facts.items())
+        return texts.shown(" ".join([*parts, *facts]), 2 * texts.LINE)
 
 
 class Events:
     """Logs each event, counts it, and passes it to a hook.
 
     The hook runs in the request. An exception in it is logged and goes no further: watching a
-    session must never change what happens to it.
+    session must never change what happens to it. `pseudonyms` stand for users in events.
     """
 
-    def __init__(self, hook: Callable[[Event], object] | None = None) -> None:
+    def __init__(
+        self,
+        hook: Callable[[Event], object] | None = None,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
         self._hook = hook
-        self._log = logging.getLogger("wsgi_sessions")
+        self.pseudonyms = pseudonyms or Pseudonyms()
+        self._log = texts.log("wsgi_sessions")
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import os
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import SessionError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.serialization import Envelope, encode, history, seal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 2.0
 _PROBE_SECONDS = 60.0
-_log = logging.getLogger("wsgi_sessions.health")
+_log = texts.log("wsgi_sessions.health")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wsgi_sessions import texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.session import Session
 
 _MAX_ABANDONED = 8
-_log = logging.getLogger("wsgi_sessions.refresher")
+_log = texts.log("wsgi_sessions.refresher")
 
 
+@texts.shows("kind")
 class Ending(NamedTuple):
     """How a call ended. "late", "lost" and "stopped" ones are still running, left behind."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_encode
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def short_key(key: str) -> str:
     return key[:10]
 
 
+@texts.shows("is_current")
 class Verified(NamedTuple):
     """An id whose signature was found good, and whether the newest secret made it."""
 

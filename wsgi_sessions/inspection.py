@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.principals import StoredSession
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend, Record
 
 
+@texts.shows()
 class LiveSession(NamedTuple):
     """A session as it was found."""
 
@@ -32,6 +34,7 @@ class LiveSession(NamedTuple):
     envelope: Envelope
 
 
+@texts.shows("type", "size")
 class StoredValue(NamedTuple):
     """One of the application's keys: the type of its value, and its size in bytes as stored.
 
@@ -44,6 +47,7 @@ class StoredValue(NamedTuple):
     value: Any
 
 
+@texts.shows("version", "size")
 class SessionDetails(NamedTuple):
     """All that is stored about a session. Times are seconds since the epoch, sizes are in bytes.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import queue
 import threading
@@ -13,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from wsgi_sessions import texts
+
 Job = Callable[[], object]
 _EXIT_SECONDS = 2.0
-_log = logging.getLogger("wsgi_sessions.leases")
+_log = texts.log("wsgi_sessions.leases")
 
 
 class Renewable(Protocol):

@@ -19,7 +19,6 @@ Not promised:
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import secrets
@@ -27,6 +26,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.lease_keeper import Keeper
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 OnClaim = Literal["proceed", "refuse"]
 State = Literal["held", "claimed", "absent"]
-_log = logging.getLogger("wsgi_sessions.leases")
+_log = texts.log("wsgi_sessions.leases")
 
 
 @dataclass(frozen=True)

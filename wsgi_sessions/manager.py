@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from wsgi_sessions import texts
 from wsgi_sessions.commit import Activity, Committer, Lifetimes, OnConflict, Pending
 from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, Draft, Snapshot
 from wsgi_sessions.errors import SessionGone, SessionSuperseded, StoreUnavailable
@@ -42,9 +42,10 @@ Result = Literal[
 Headers = Literal["open", "closed"]
 NO_COOKIE_ANY_MORE = "no cookie can be sent any more"
 
-_log = logging.getLogger("wsgi_sessions.manager")
+_log = texts.log("wsgi_sessions.manager")
 
 
+@texts.shows("route")
 class Beginning(NamedTuple):
     """What a session begins with, other than a request's changes."""
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Raw, Struct
 
+from wsgi_sessions import texts
 from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.serialization import decode, encode
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Basis = Literal["blind", "read", "default"]
 
 
+@texts.shows("basis")
 class Assign(Struct, frozen=True):
     """A key was set to an encoded `value`, or deleted (None): a write, also of what was there.
 
@@ -45,6 +47,7 @@ class Assign(Struct, frozen=True):
     basis: Basis = "blind"
 
 
+@texts.shows()
 @dataclass(frozen=True)
 class Increment:
     """Add `by` to a number; an absent one counts as 0."""
@@ -59,6 +62,7 @@ class Increment:
         return value + self.by
 
 
+@texts.shows()
 @dataclass(frozen=True)
 class Append:
     """Append the encoded `item` to a list; an absent one counts as empty."""
@@ -76,6 +80,7 @@ class Append:
 Operation = Increment | Append
 
 
+@texts.shows()
 class Operate(Struct, frozen=True):
     """Typed operations on a key, in order, and what they `result` in on the request's own base."""
 
@@ -87,6 +92,7 @@ Change = Assign | Operate
 Delta = dict[str, Change]
 
 
+@texts.shows("conflicts")
 class Merged(NamedTuple):
     """The outcome of a merge: encoded values by key, and what could not be reconciled."""
 
@@ -106,10 +112,13 @@ def merge(base: Mapping[str, Raw], delta: Delta, theirs: Mapping[str, Raw]) -> M
     data = dict(theirs)
     conflicts: list[Conflict] = []
     for key, change in delta.items():
+        known = len(conflicts)
         if isinstance(change, Operate):
             value = _operate(key, change, data.get(key), conflicts)
         else:
             value = _assign(key, change, base.get(key), data.get(key), conflicts)
+        if len(conflicts) > known:
+            conflicts[known:] = [Conflict(c.path, c.kind, key) for c in conflicts[known:]]
         if value is None:
             data.pop(key, None)
         else:

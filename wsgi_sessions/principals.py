@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import LIFETIME, REFRESHED, mark_of, principal_of
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable, UnsupportedFormat
 from wsgi_sessions.identity import short_key
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 _MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
 
-_log = logging.getLogger(__name__)
+_log = texts.log("wsgi_sessions.principals")
 
 
+@texts.shows("short_key", "created_at", "expires_at", "last_used_at")
 class StoredSession(NamedTuple):
     """What a listing shows of a session: nothing that would let somebody use it.
 
@@ -33,6 +34,11 @@ class StoredSession(NamedTuple):
     expires_at: float
     last_used_at: float
     refreshed_at: float | None = None
+
+    @property
+    def short_key(self) -> str:
+        """How `key` begins: what may stand in a log."""
+        return short_key(self.key)
 
     @classmethod
     def of(

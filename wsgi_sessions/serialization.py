@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from markupsafe import Markup
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord, UnserializableValue, UnsupportedFormat
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ def encode(value: object, path: str = "value") -> bytes:
         or (kind is str and value.isascii())  # type: ignore[attr-defined]
     ):
         return _encoder.encode(value)
-    return _encoder.encode(_pack(value, path, 0))
+    try:
+        return _encoder.encode(_pack(value, path, 0))
+    except UnserializableValue as error:
+        # Without the frames down to it, which say less than its path and fill a log.
+        raise error.with_traceback(None) from None
 
 
 def decode(data: bytes) -> Any:
@@ -168,7 +173,10 @@ def _pack_dict(value: dict[object, object], path: str, depth: int) -> object:
     if all(type(key) is str and is_unicode(key) for key in value):
         return {key: _pack(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
     pairs = [
-        [_pack(key, f"{path}.<key>", depth + 1), _pack(item, f"{path}[{key!r}]", depth + 1)]
+        [
+            _pack(key, f"{path}.<key>", depth + 1),
+            _pack(item, f"{path}[{texts.quoted(key)}]", depth + 1),
+        ]
         for key, item in value.items()
     ]
     return _ext(_Ext.MAPPING, pairs)
@@ -299,6 +307,7 @@ _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=_unpac
 # -- envelopes ---------------------------------------------------------------------------------
 
 
+@texts.shows("at", "route")
 class Commit(msgspec.Struct, array_like=True, frozen=True):
     """One recent commit: when (seconds since the epoch), its random token, the request's route."""
 
@@ -307,6 +316,7 @@ class Commit(msgspec.Struct, array_like=True, frozen=True):
     route: str
 
 
+@texts.shows("created_at")
 class Envelope(msgspec.Struct, array_like=True):
     """A whole session as it is stored; everything in it is still encoded.
 

@@ -18,6 +18,7 @@ from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.health import HealthMiddleware
 from wsgi_sessions.middleware.lease import LeaseMiddleware
 from wsgi_sessions.middleware.session import SessionMiddleware
+from wsgi_sessions.pseudonyms import Pseudonyms
 from wsgi_sessions.refresh.refresher import Refresher
 from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stack_parts.contexts import with_contexts
@@ -59,8 +60,9 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     sweeper = None
     if config.sweep_interval is not None:
         sweeper = Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
-    manager = open_manager(config, backend, Events(_hooks(sweeper, hooks.get("on_event"))))
     secrets = _secrets(config, backend)
+    events = Events(_hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1]))
+    manager = open_manager(config, backend, events)
     app, contexts = with_contexts(app, config.context, manager, hooks)
     app, stamps = with_versions(app, config, manager, hooks)
     leases, refresher = _refreshing(config, manager, hooks.get("refresh"))

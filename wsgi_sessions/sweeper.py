@@ -7,13 +7,14 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Backend
 
 CHUNK = 500
-_log = logging.getLogger("wsgi_sessions.sweeper")
+_log = texts.log("wsgi_sessions.sweeper")
 
 
 class Sweep(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import Draft
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -30,7 +30,7 @@ Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 
 _OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
-_log = logging.getLogger("wsgi_sessions.transaction")
+_log = texts.log("wsgi_sessions.transaction")
 
 
 class Request(Protocol):

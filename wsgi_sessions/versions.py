@@ -7,7 +7,6 @@ data, so a bump between the two leaves the session behind, and is never missed.
 
 from __future__ import annotations
 
-import logging
 import string
 import threading
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.serialization import decode
 
@@ -32,7 +32,7 @@ ScopeFunction = Callable[["Session"], Iterable[str]]
 
 _RETRY_SECONDS = 1.0
 _MAX_SCOPES = 10_000
-_log = logging.getLogger("wsgi_sessions.versions")
+_log = texts.log("wsgi_sessions.versions")
 
 
 class Staleness(NamedTuple):

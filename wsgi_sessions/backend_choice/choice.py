@@ -9,7 +9,6 @@ server beside an old one, a command. Nobody switches while he runs.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import tempfile
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from wsgi_sessions import health
+from wsgi_sessions import health, texts
 from wsgi_sessions.backend_choice.agreement import agree
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings.kinds import hide_credentials
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 _URL = "WSGI_SESSIONS_URL"
 _DECIDING = 10.0  # seconds beside the checks
-logger = logging.getLogger("wsgi_sessions.backend_choice")
+logger = texts.log("wsgi_sessions.backend_choice")
 
 
 class Chosen(NamedTuple):
@@ -39,6 +38,7 @@ class Chosen(NamedTuple):
     backend: Backend
 
 
+@texts.shows("place")
 class Choice(msgspec.Struct, frozen=True, tag="choice.v1"):
     """Which of the URLs is used, by its place in the list, and what was wrong with others.
 

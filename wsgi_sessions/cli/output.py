@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from wsgi_sessions import texts
 from wsgi_sessions.settings.kinds import DAY, HOUR, MINUTE
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
 
 def printable(text: str) -> str:
     """Text from a store, which could hold anything: what a terminal would obey is shown escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return texts.shown(text, texts.TEXT)
 
 
 def counted(number: int, noun: str) -> str:

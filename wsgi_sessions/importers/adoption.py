@@ -21,12 +21,12 @@ the former release, are lost.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import (
     ImportRefused,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CLOCK_MARGIN = 3600.0
 """Seconds for which receipts are kept longer than is needed, since the clocks of hosts differ."""
 
-_log = logging.getLogger("wsgi_sessions.adoption")
+_log = texts.log("wsgi_sessions.adoption")
 
 
 def end_of(day: date) -> float:

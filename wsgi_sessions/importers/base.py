@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ImportRefused
 from wsgi_sessions.serialization import is_unicode
 
@@ -28,6 +29,7 @@ LATE_SAVES = 24 * 3600.0
 here or in the former application, which may save it once more."""
 
 
+@texts.shows("lifetime")
 class Imported(NamedTuple):
     """What a foreign session held.
 
@@ -58,6 +60,7 @@ class ForeignRecords(Protocol):
         """Close what is open. It may be used again."""
 
 
+@texts.shows("kind")
 @dataclass(frozen=True)
 class Importer:
     """The sessions of one library in one place.

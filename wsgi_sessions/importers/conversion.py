@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import (
     ImportRefused,
     SessionExists,
@@ -34,6 +35,7 @@ Outcome = Literal["imported", "updated", "in use", "expired", "refused"]
 _ROUTE = "wsgi-sessions import"
 
 
+@texts.shows("outcome", "reason")
 class Converted(NamedTuple):
     """What became of one foreign session; `reason` why it was refused."""
 

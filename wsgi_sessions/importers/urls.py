@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from wsgi_sessions import texts
 from wsgi_sessions.cookies import RULES, CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.importers import django, flask_cookie, flask_session
@@ -27,6 +28,7 @@ _CACHE_PREFIX = ":1:django.contrib.sessions.cache"
 _MAX_AGE = duration(1, 400 * DAY, "31d")
 
 
+@texts.shows("idle", "timeout")
 class Terms(NamedTuple):
     """What applies to every library. `secrets`: those of the application that wrote the sessions.
     `idle`: seconds for which a session lasts whose cookie was to last. `unpickle` reads pickles, in
@@ -39,6 +41,7 @@ class Terms(NamedTuple):
     unpickle: Callable[[bytes], object] | None = None
 
 
+@texts.shows()
 class _Source(NamedTuple):
     """A URL taken apart: what is this module's own, and the rest."""
 

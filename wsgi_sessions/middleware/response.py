@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from wsgi_sessions import texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _COMPLETE = (list, tuple)
 
 
+@texts.shows("status")
 class Answer(Struct, frozen=True):
     """A status line and headers; with a `body`, in place of the application's own response."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import logging
 import re
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.cookies import Presented
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import CorruptRecord, SessionConflict, SessionError, StoreUnavailable
@@ -33,7 +33,7 @@ REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
 """Errors that are answered by this middleware, if the application does not."""
 _ROUTE_LENGTH = 60
 _HEADERS_SENT = Phase.HEADERS_SENT  # see `session._ENDED`
-_log = logging.getLogger("wsgi_sessions.middleware")
+_log = texts.log("wsgi_sessions.middleware")
 
 
 def get_session(environ: WSGIEnvironment) -> Session:

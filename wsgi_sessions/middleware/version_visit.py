@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import PRINCIPAL
 from wsgi_sessions.errors import CorruptRecord, SessionTooLarge, StoreUnavailable
 from wsgi_sessions.identity import short_key
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["fresh", "refreshed", "ended"]
 
-_log = logging.getLogger("wsgi_sessions.versions")
+_log = texts.log("wsgi_sessions.versions")
 
 
 @dataclass(frozen=True)

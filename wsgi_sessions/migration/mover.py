@@ -40,11 +40,11 @@ again, and the first one is killed right after it made that a session, before it
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import KEEP_ALIVE, principal_of
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -72,11 +72,12 @@ COPIED = "\0wsgi_sessions: copied from another store"
 _NO_MOVE = bytes(8)
 _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0
-_log = logging.getLogger("wsgi_sessions.mover")
+_log = texts.log("wsgi_sessions.mover")
 
 Found = Literal["absent", "live"] | State
 
 
+@texts.shows()
 class Sight(NamedTuple):
     """One store's record under a key, as it was last seen or written."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.migration.mover import Sight
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         VersionStamps,
     )
 
-_log = logging.getLogger("wsgi_sessions.takeover")
+_log = texts.log("wsgi_sessions.takeover")
 
 
 class BothIteration:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from wsgi_sessions import texts
+
 State = Literal["claimed", "pending", "moved"]
 
 _MAGIC = b"\xffmoving\n"
@@ -16,6 +18,7 @@ _TOKEN_BYTES = 8
 _HEADER_BYTES = len(_MAGIC) + 1 + _TOKEN_BYTES
 
 
+@texts.shows("state")
 class Transfer(NamedTuple):
     """A record in transit.
 

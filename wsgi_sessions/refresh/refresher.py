@@ -15,7 +15,6 @@ refreshed before `keep_alive` is called again.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import random
 import threading
@@ -24,6 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.hook_runner import HookRunner
 from wsgi_sessions.refresh.visit import Outcome, RefreshPolicy, Visits
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BATCH = 100
 _MAX_POLL = 5.0
 _EXIT_SECONDS = 2.0
-_log = logging.getLogger("wsgi_sessions.refresher")
+_log = texts.log("wsgi_sessions.refresher")
 
 
 class Refresher:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -39,7 +39,7 @@ Outcome = Literal[
     "stopped",  # `Refresher.stop` was called
 ]
 _JITTER = 0.1  # of the interval, so that sessions that began together drift apart
-_log = logging.getLogger("wsgi_sessions.refresher")
+_log = texts.log("wsgi_sessions.refresher")
 
 
 @dataclass(frozen=True)

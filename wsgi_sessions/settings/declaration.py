@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings.kinds import SWITCH, Kind
 
@@ -26,6 +27,7 @@ PART = "part"
 _FILE_LIMIT = 65536
 
 
+@texts.shows("source")
 class Given(NamedTuple):
     """Text that the environment gave, the variable that named it, and how to read it."""
 
@@ -53,6 +55,7 @@ class Given(NamedTuple):
         return f"{self.source}={shown}: {because}must be {self.kind.allowed}"
 
 
+@texts.shows("env", "when")
 @dataclass(frozen=True)
 class Fallback:
     """A familiar variable, read where this project's own is absent.

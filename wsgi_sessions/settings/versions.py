@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from wsgi_sessions import texts
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Setting
 
@@ -29,6 +30,7 @@ LOGIN_URL = kinds.matching(
 )
 
 
+@texts.shows("scopes", "required", "refresh", "validate", "table", "max_age")
 @dataclass(frozen=True)
 class VersionConfig:
     """Which versions a session depends on, where they are, and what makes a stale session anew.

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from wsgi_sessions import texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
+@texts.shows("version", "expires_at")
 class Record(Struct, frozen=True):
     """One stored session, as of one moment."""
 
@@ -166,6 +169,7 @@ class VersionStamps(Protocol):
         """The latest bumps, newest first; a bounded number of them is kept."""
 
 
+@texts.shows("accessed_at")
 class Context(NamedTuple):
     """What a principal last worked on: an encoded value, and when it was selected."""
 
@@ -229,6 +233,7 @@ class LeaseStore(Protocol):
         or for at most `ttl`."""
 
 
+@texts.shows("role", "seconds")
 class Lease(NamedTuple):
     """Somebody who uses a session now: holder or claimant, and for how many seconds at most, unless
     they renew."""

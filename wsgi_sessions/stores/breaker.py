@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
+
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator
 
-_log = logging.getLogger("wsgi_sessions.stores")
+_log = texts.log("wsgi_sessions.stores")
 
 
 class CircuitOpen(Exception):

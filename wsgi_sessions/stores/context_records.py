@@ -12,6 +12,7 @@ from zlib import crc32
 
 import msgspec
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.stores.base import Context
 
@@ -19,6 +20,7 @@ FORMAT = 1
 _CHECKSUM_BYTES = 4
 
 
+@texts.shows("accessed_at")
 class _Stored(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     principal: bytes
     name: bytes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.turns import Turns
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOCK_TTL = 30.0
 _LONGEST_PAUSE = 0.01
 
-_log = logging.getLogger("wsgi_sessions.stores")
+_log = texts.log("wsgi_sessions.stores")
 
 
 class TokenHolds(Protocol):

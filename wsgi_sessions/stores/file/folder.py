@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import portalocker
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import new_secret, short_key
 from wsgi_sessions.stores.file.leases import FileLeases
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_QUARANTINED = 100
 _NFS_FILE_AGE = 24 * 3600.0  # .nfs* files stand for open, removed ones: alive, until long unused
-_log = logging.getLogger("wsgi_sessions.stores.file")
+_log = texts.log("wsgi_sessions.stores.file")
 
 
 class QuarantineFolder:

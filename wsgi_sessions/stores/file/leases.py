@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Lease
@@ -44,6 +45,7 @@ Role = Literal["holder", "claim"]
 _SPARE = 4096  # bytes of padding that a table may keep
 
 
+@texts.shows("role", "expires_at", "ttl")
 class Entry(msgspec.Struct, array_like=True):
     """A holder or a claim. `expires_at`: seconds since the epoch; `process`: see `Life`."""
 
@@ -225,6 +227,7 @@ class FileLeases:
             return False
 
 
+@texts.shows("fd")
 class Own(NamedTuple):
     """The file of this very process. `end` unlocks and removes it, once."""
 

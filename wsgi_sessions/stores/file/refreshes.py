@@ -8,13 +8,13 @@ whole under a lock beside it, and read without one.
 from __future__ import annotations
 
 import heapq
-import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from wsgi_sessions import texts
 from wsgi_sessions.stores.file.system import READ, locked_path, retrying
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _TEMPORARY = ".tmp-"
 _LOCK = ".lock-"
-_log = logging.getLogger("wsgi_sessions.stores.file")
+_log = texts.log("wsgi_sessions.stores.file")
 _decoder = msgspec.json.Decoder(dict[str, float])
 
 

@@ -20,6 +20,7 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import UnsupportedFormat
 from wsgi_sessions.stores.base import Record
 
@@ -44,6 +45,7 @@ _NO_TOUCH = bytes(8)
 _NOTHING = Record(0, b"", 0.0)  # what a slot holds that was never written
 
 
+@texts.shows("newest", "torn")
 class Slots(NamedTuple):
     """What a file holds: the newest valid record and the slot it is in, and which slots are torn.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import random
 import stat
@@ -17,6 +16,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 
@@ -34,7 +34,7 @@ CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 
 _NO_FILE_OF_OURS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK)
 _RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
-_log = logging.getLogger("wsgi_sessions.stores.file")
+_log = texts.log("wsgi_sessions.stores.file")
 
 
 class NotARecord(Exception):

@@ -6,12 +6,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.stores.base import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@texts.shows("expires_at")
 class _Claim(NamedTuple):
     holder: str
     expires_at: float

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.stores.context_records import as_bytes, digest, pack, unpack
 from wsgi_sessions.stores.redis.connection import Script, scan
@@ -20,7 +20,7 @@ _CLEAR_IF = Script("""
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 return redis.call('HDEL', KEYS[1], ARGV[1])
 """)
-_log = logging.getLogger("wsgi_sessions.stores.redis")
+_log = texts.log("wsgi_sessions.stores.redis")
 
 
 class RedisContexts:

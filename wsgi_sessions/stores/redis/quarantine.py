@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.redis.connection import Script
 from wsgi_sessions.stores.redis.records import STAMP_SIZE, stamp
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.connection import Executor
     from wsgi_sessions.stores.redis.records import Keys
 
-_log = logging.getLogger("wsgi_sessions.stores.redis")
+_log = texts.log("wsgi_sessions.stores.redis")
 
 KEPT_SECONDS = 7 * 86400
 KEPT_RECORDS = 100

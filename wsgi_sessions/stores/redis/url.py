@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@texts.shows("scheme", "addresses", "db", "service")
 @dataclass(frozen=True)
 class RedisURL:
     """What a URL says. Passwords are left out of its repr."""

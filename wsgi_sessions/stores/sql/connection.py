@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple, get_args
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 
 ParamStyle = Literal["qmark", "numeric", "named", "format", "pyformat"]
@@ -20,6 +21,7 @@ _PARAMETER = re.compile(r":([a-z][a-z0-9_]*)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
+@texts.shows("affected")
 class Outcome(NamedTuple):
     """What a statement returned, and how many rows it was about."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.stores.context_records import digest, pack, unpack
 from wsgi_sessions.stores.sql.schema import contexts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.sql.engine import SqlEngine
 
 _PAGE = 500
-_log = logging.getLogger("wsgi_sessions.stores.sql")
+_log = texts.log("wsgi_sessions.stores.sql")
 
 
 class SqlContexts:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Row, delete, func, select, type_coerce
 from sqlalchemy.types import NullType
 
+from wsgi_sessions import texts
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.sql.schema import quarantine, sessions
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.stores.sql.engine import SqlEngine
 
-_log = logging.getLogger("wsgi_sessions.stores.sql")
+_log = texts.log("wsgi_sessions.stores.sql")
 
 KEPT_SECONDS = 7 * 86400.0
 KEPT_RECORDS = 100
