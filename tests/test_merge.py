@@ -552,3 +552,12 @@ def test_an_operation_then_a_mutation_is_a_plain_change() -> None:
     workspace.get("log")[0] = "changed"
     result = merge(raw({"log": [1]}), workspace.delta(), raw({"log": [1]}))
     assert plain(result.data) == {"log": ["changed", 2]}
+
+
+def test_a_key_that_is_a_number_of_thousands_of_digits_is_merged() -> None:
+    """Python refuses to write such a number as text; a conflict's path must not need it."""
+    huge = 10**5000
+    base, mine, theirs = ({0: 1, huge: n} for n in (0, 1, 2))
+    merged = merge(raw({"d": base}), {"d": Assign(encode(mine))}, raw({"d": theirs}))
+    assert decode(merged.data["d"]) == mine
+    assert len(merged.conflicts) == 1

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import Raw, Struct
 
 from wsgi_sessions import texts
+from wsgi_sessions import texts
 from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.serialization import decode, encode
 
@@ -228,7 +229,7 @@ def _merge_dicts(
             base.get(key, ABSENT),
             mine.get(key, ABSENT),
             theirs.get(key, ABSENT),
-            f"{path}.{key}",
+            f"{path}.{texts.named(key)}",
             basis,
             conflicts,
         )
@@ -257,7 +258,7 @@ def _note_identical(base: Any, mine: Any, path: str, conflicts: list[Conflict]) 
         for key in {**base, **mine}:
             before, after = base.get(key, ABSENT), mine.get(key, ABSENT)
             if not _same(before, after):
-                _note_identical(before, after, f"{path}.{key}", conflicts)
+                _note_identical(before, after, f"{path}.{texts.named(key)}", conflicts)
     elif not isinstance(mine, (set, frozenset)) and mine is not ABSENT:
         # Adding one element to a set twice, or deleting one key twice, loses nothing.
         conflicts.append(Conflict(path, "identical"))

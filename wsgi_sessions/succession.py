@@ -5,10 +5,10 @@ All of it raises StoreUnavailable.
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import Snapshot
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -32,7 +32,7 @@ _MAX_STEPS = 20  # ids that one session can get within the minute for which tomb
 _MAX_ATTEMPTS = 50
 _BIRTH = "imported"  # see `importers.receipts`
 
-_log = logging.getLogger(__name__)
+_log = texts.log(__name__)
 
 
 class Succession:
