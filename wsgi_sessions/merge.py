@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import Raw, Struct
 
 from wsgi_sessions import texts
-from wsgi_sessions import texts
 from wsgi_sessions.conflict import Conflict
 from wsgi_sessions.serialization import decode, encode
 

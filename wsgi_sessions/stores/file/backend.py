@@ -28,7 +28,8 @@ from wsgi_sessions.stores.file.folder import FileIndex, FileLocks, FileUpkeep, Q
 from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.records import RecordFiles, marker_of
 from wsgi_sessions.stores.file.refreshes import FileRefreshes
-from wsgi_sessions.stores.file.system import CREATE, Fsync, make_folder, retry, retrying, swallow
+from wsgi_sessions.stores.file.retries import retry, retrying
+from wsgi_sessions.stores.file.system import CREATE, Fsync, make_folder, swallow
 from wsgi_sessions.stores.file.versions import FileVersions
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.stores.context_records import digest, pack, unpack
 from wsgi_sessions.stores.file.folder import QuarantineFolder
+from wsgi_sessions.stores.file.retries import retrying
 from wsgi_sessions.stores.file.system import (
     CREATE,
     Fsync,
@@ -25,7 +26,6 @@ from wsgi_sessions.stores.file.system import (
     NotARecord,
     locked_path,
     read_file,
-    retrying,
     sync_folder,
 )
 
@@ -148,7 +148,6 @@ class FileContexts:
         return os.path.join(self._folder, key[:2])
 
     def _lock(self, key: str) -> AbstractContextManager[None]:
-        _make_private(self._locks)
         return locked_path(os.path.join(self._locks, f"context-{key}"), self._timeout, key)
 
     def _require_folder(self) -> None:

@@ -17,11 +17,10 @@ from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import new_secret, short_key
 from wsgi_sessions.stores.file.leases import FileLeases
+from wsgi_sessions.stores.file.retries import retrying
 from wsgi_sessions.stores.file.system import (
     locked_path,
-    make_folder,
     remove_if_unlocked,
-    retrying,
     swallow,
 )
 
@@ -121,7 +120,6 @@ class FileLocks:
 
     def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
         """See `SessionLocks.hold`."""
-        make_folder(self._folder)
         return locked_path(os.path.join(self._folder, key), timeout, key)
 
 

@@ -23,18 +23,19 @@ import msgspec
 
 from wsgi_sessions import texts
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Lease
+from wsgi_sessions.stores.file.retries import retrying
 from wsgi_sessions.stores.file.system import (
     CREATE,
     READ,
     WRITE,
+    LockedFile,
+    leads_to,
+    lock_ours,
     remove_if_unlocked,
-    retrying,
     swallow,
     try_lock,
     unlock,
-    wait_for_lock,
 )
 
 if TYPE_CHECKING:
@@ -186,24 +187,17 @@ class FileLeases:
     def _change_at(self, path: str, key: str, change: Callable[[list[Entry]], T], flags: int) -> T:
         """Apply `change` to the entries whose time is not up. Raises FileNotFoundError."""
         deadline = time.monotonic() + self._timeout
-        while True:
-            fd = os.open(path, flags, 0o600)
-            try:
-                wait_for_lock(fd, deadline, f"the leases of session {short_key(key)}", key)
-                if os.fstat(fd).st_nlink:
-                    return self._rewrite(fd, path, change)
-            finally:
-                unlock(fd)  # a child forked meanwhile has the descriptor too
-                os.close(fd)
+        with lock_ours(path, flags, deadline, key, "the leases of session %s") as file:
+            return self._rewrite(file, path, change)
 
-    def _rewrite(self, fd: int, path: str, change: Callable[[list[Entry]], T]) -> T:
-        before = os.pread(fd, os.fstat(fd).st_size, 0)
+    def _rewrite(self, file: LockedFile, path: str, change: Callable[[list[Entry]], T]) -> T:
+        before = file.read()
         entries = self._timely(before)
         result = change(entries)
         if not entries:
             os.unlink(path)
         elif (after := _encoder.encode(entries)) != before.rstrip():
-            _write(fd, after, len(before))
+            _write(file, after, len(before))
         return result
 
     def _timely(self, data: bytes) -> list[Entry]:
@@ -297,7 +291,7 @@ class Life:
             path = os.path.join(self._folder, token)
             fd = os.open(path, CREATE, 0o600)
             # Between the two calls a sweep may take it for a dead one's.
-            if try_lock(fd) and os.fstat(fd).st_nlink:
+            if try_lock(fd) and leads_to(path, os.fstat(fd)):
                 return Own(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
             os.close(fd)
 
@@ -331,12 +325,9 @@ def _remove(entries: list[Entry], name: str) -> None:
     entries[:] = [entry for entry in entries if entry.name != name]
 
 
-def _write(fd: int, data: bytes, old_size: int) -> None:
+def _write(file: LockedFile, data: bytes, old_size: int) -> None:
     """Replace a table. Blanks cover what it was, so that a writer who is killed leaves no mixture
     of the two: JSON may end with blanks."""
-    padded = data.ljust(old_size)
-    written = os.pwrite(fd, padded, 0)
-    while written < len(padded):
-        written += os.pwrite(fd, padded[written:], written)
+    file.write(data.ljust(old_size), 0)
     if old_size - len(data) > _SPARE:
-        os.ftruncate(fd, len(data))
+        file.cut(len(data))

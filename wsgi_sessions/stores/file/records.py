@@ -1,7 +1,7 @@
 """The files of sessions, one by one: read without a lock, changed in place under one.
 
 Each operation begins with a look-up of the path and raises the OSError that it meets, so that it
-can be repeated as a whole (`file.system.retrying`).
+can be repeated as a whole (`file.retries.retrying`).
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ class RecordFiles:
     def _replace(self, key: str, record: Record) -> None:
         """Write the record into a new, larger file and put it in the place of the old one.
 
-        The caller holds the old file's lock; who waits for it then finds a file without a link,
-        and begins anew.
+        The caller holds the old file's lock; a waiter then finds that the path leads
+        elsewhere, and looks it up again.
         """
         path = self._path(key)
         temporary = self._write_temporary(path, key, record)
@@ -288,11 +288,7 @@ class RecordFiles:
     def _locked(self, key: str) -> LockedFile:
         """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
         path, deadline = self._path(key), time.monotonic() + self._timeout
-        while True:
-            file = LockedFile(path, WRITE, self._owners, deadline, key)
-            if file.is_linked:
-                return file
-            file.close()  # deleted or replaced while we waited: look the path up again
+        return LockedFile.at(path, WRITE, self._owners, deadline, key)
 
     def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
         temporary = Temporary(

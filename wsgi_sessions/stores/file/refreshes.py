@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wsgi_sessions import texts
-from wsgi_sessions.stores.file.system import READ, locked_path, retrying
+from wsgi_sessions.stores.file.retries import retrying
+from wsgi_sessions.stores.file.system import READ, locked_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

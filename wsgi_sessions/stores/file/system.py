@@ -2,7 +2,8 @@
 
 Every operation begins with a fresh look-up of the path, because a file may have been removed or
 replaced since: by another worker, or on another host of a network file system, where a stale handle
-answers ESTALE. A retry therefore repeats the whole operation, never a single system call.
+answers ESTALE. A retry therefore repeats the whole operation, never a single system call (see
+`file.retries`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.file.retries import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 Fsync = Literal["none", "data", "full"]
 T = TypeVar("T")
@@ -33,69 +35,11 @@ WRITE = os.O_RDWR | _SAFE
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
 
 _NO_FILE_OF_OURS = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK)
-_RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
 _log = texts.log("wsgi_sessions.stores.file")
 
 
 class NotARecord(Exception):
     """What lies at a session's path is no file of ours: a link, a folder, a FIFO, a stranger's."""
-
-
-def retrying(operation: str, key: str, action: Callable[..., T], *args: object) -> T:
-    """Run `action(key, *args)`, again after an OSError; at last raise StoreUnavailable from it.
-
-    A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
-    """
-    try:
-        return action(key, *args)
-    except OSError as error:
-        return retry(error, operation, key, action, *args)
-
-
-def retry(error: OSError, operation: str, key: str, action: Callable[..., T], *args: object) -> T:
-    """What `retrying` does after a first `error`. Reading and saving a session go wrong so seldom,
-    and are done so often, that they make the first attempt themselves."""
-    for attempt, delay in enumerate(_RETRY_DELAYS, 1):
-        _log_fault(error, operation, key, attempt)
-        time.sleep(delay)
-        try:
-            return action(key, *args)
-        except OSError as another:
-            error = another
-    attempts = len(_RETRY_DELAYS) + 1
-    _log_fault(error, operation, key, attempts)
-    raise _unavailable(operation, key, error, attempts) from error
-
-
-def _log_fault(error: OSError, operation: str, key: str, attempt: int) -> None:
-    _log.warning(
-        "session %s: %s failed with %s (%s), attempt %d",
-        short_key(key),
-        operation,
-        errno.errorcode.get(error.errno or 0, "?"),
-        error.strerror,
-        attempt,
-    )
-
-
-def _unavailable(operation: str, key: str, error: OSError, attempts: int) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the file of session {short_key(key)} cannot be used: {operation} failed {attempts} "
-        f"times, last with {error.strerror}; the session is as it was. {_advice(error.errno)}",
-        operation=operation,
-        key=short_key(key),
-        attempts=attempts,
-    )
-
-
-def _advice(code: int | None) -> str:
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return "Free space on the session file system."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "Give the worker's user write access to the session folder."
-    if code in (errno.EMFILE, errno.ENFILE):
-        return "Raise the limit of open files (ulimit -n)."
-    return "Check the file system and its mount."
 
 
 def read_file(path: str, owners: frozenset[int]) -> bytes:
@@ -118,8 +62,8 @@ def _open(path: str, flags: int) -> int:
         raise
 
 
-def _own_size(status: os.stat_result, owners: frozenset[int]) -> int:
-    if status.st_uid not in owners or not stat.S_ISREG(status.st_mode):
+def _own_size(status: os.stat_result, owners: frozenset[int] | None) -> int:
+    if (owners is not None and status.st_uid not in owners) or not stat.S_ISREG(status.st_mode):
         raise NotARecord("not a regular file of this user")
     return status.st_size
 
@@ -133,28 +77,58 @@ def _read_whole(fd: int, size: int) -> bytes:
 
 
 class LockedFile:
-    """A session file, open for writing under its lock. A context manager.
+    """A file, open for writing under its exclusive lock. A context manager.
 
-    `is_linked` tells whether the path still led here once the lock was held: if not, the file was
-    deleted or replaced by who held the lock before. Raises LockTimeout at `deadline` (monotonic
-    seconds), NotARecord for no file of ours.
+    `is_linked` tells whether the path still led to this very file once the lock was held: if not,
+    it was deleted, renamed or replaced by the one who held the lock before, and the lock excludes
+    nobody. Device and inode decide, never the count of links: a backup by hard links keeps that
+    above 0, and so does NFS, which renames a file that is removed while open.
+
+    `owners` are the user ids whose files are ours; None: no matter whose, for files that say
+    nothing but who holds them. `what` names the file in messages. Raises LockTimeout at `deadline`
+    (monotonic seconds), NotARecord for no file of ours, and the OSError of the system.
     """
 
-    __slots__ = ("_fd", "is_linked", "size")
+    __slots__ = ("_fd", "_path", "is_linked", "size")
 
     def __init__(
-        self, path: str, flags: int, owners: frozenset[int], deadline: float, key: str
+        self,
+        path: str,
+        flags: int,
+        owners: frozenset[int] | None,
+        deadline: float,
+        key: str,
+        what: str = "the file of session %s",
     ) -> None:
-        self._fd = _open(path, flags)
+        self._path = path
+        self._fd = fd = _open(path, flags)
         try:
-            if not try_lock(self._fd):
-                wait_for_lock(self._fd, deadline, f"the file of session {short_key(key)}", key)
-            status = os.fstat(self._fd)
+            if not try_lock(fd):
+                wait_for_lock(fd, deadline, _named(what, key), key)
+            status = os.fstat(fd)
             self.size = _own_size(status, owners)
-            self.is_linked = status.st_nlink > 0
+            self.is_linked = leads_to(path, status)
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def at(
+        cls,
+        path: str,
+        flags: int,
+        owners: frozenset[int] | None,
+        deadline: float,
+        key: str,
+        what: str = "the file of session %s",
+    ) -> LockedFile:
+        """The file that the path leads to while its lock is held, looked up again if it was
+        deleted or replaced while the caller waited. Raises what the class does."""
+        while True:
+            file = cls(path, flags, owners, deadline, key, what)
+            if file.is_linked:
+                return file
+            file.close()
 
     def __enter__(self) -> LockedFile:
         return self
@@ -178,12 +152,34 @@ class LockedFile:
         while written < len(data):
             written += os.pwrite(self._fd, data[written:], offset + written)
 
+    def cut(self, size: int) -> None:
+        """Shorten the file to `size` bytes."""
+        os.ftruncate(self._fd, size)
+
     def sync(self, fsync: Fsync) -> None:
         """Bring what was written to the disk, as the policy asks."""
         if fsync == "data":
             os.fdatasync(self._fd)
         elif fsync == "full":
             os.fsync(self._fd)
+
+    def remove(self) -> None:
+        """Remove the name, under the lock, if it still leads here: another file's stays."""
+        if leads_to(self._path, os.fstat(self._fd)):
+            os.unlink(self._path)
+
+
+def leads_to(path: str, status: os.stat_result) -> bool:
+    """Whether the path is a name of the open file that has this status: device and inode agree."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return found.st_ino == status.st_ino and found.st_dev == status.st_dev
+
+
+def _named(what: str, key: str) -> str:
+    return what % short_key(key) if "%" in what else what
 
 
 def wait_for_lock(fd: int, deadline: float, what: str, key: str = "") -> None:
@@ -227,7 +223,8 @@ def remove_if_unlocked(path: str) -> bool:
     except OSError:
         return False
     try:
-        if not try_lock(fd):
+        # Its holder may have removed the name since, and somebody made and locked it again.
+        if not try_lock(fd) or not leads_to(path, os.fstat(fd)):
             return False
         os.unlink(path)
     except OSError as error:
@@ -240,29 +237,43 @@ def remove_if_unlocked(path: str) -> bool:
 
 @contextmanager
 def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
-    """Hold a lock file while in the context; it is made, and removed afterwards.
+    """Hold a lock file while in the context; it is made, with its folder, and removed afterwards.
 
-    It is removed under its lock, and whoever then gets the lock of a removed file begins anew: so
-    two never hold it, and the folder stays small. Raises LockTimeout.
+    It is removed under its lock, and a waiter who then gets the lock of a removed file begins
+    again: so two never hold it, and the folder stays small. Raises LockTimeout after `timeout`
+    seconds, and StoreUnavailable if the system fails again and again.
     """
-    deadline = time.monotonic() + timeout
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            wait_for_lock(fd, deadline, f"session {short_key(key)}", key)
-            if os.fstat(fd).st_nlink:
-                break
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+    lock = retrying("lock", key, lambda _: _lock_file(path, time.monotonic() + timeout, key))
     try:
         yield
     finally:
         with suppress(OSError):
-            os.unlink(path)
-        unlock(fd)
-        os.close(fd)
+            lock.remove()
+        lock.close()
+
+
+def _lock_file(path: str, deadline: float, key: str) -> LockedFile:
+    flags = WRITE | os.O_CREAT
+    try:
+        return lock_ours(path, flags, deadline, key, "session %s")
+    except FileNotFoundError:
+        # One level: if the session folder itself is gone, that must not be made again.
+        with suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), 0o700)
+        return lock_ours(path, flags, deadline, key, "session %s")
+
+
+def lock_ours(path: str, flags: int, deadline: float, key: str, what: str) -> LockedFile:
+    """`LockedFile.at` for a file beside the records: whoever made it, and what is no file there is
+    a fault (StoreUnavailable)."""
+    try:
+        return LockedFile.at(path, flags, None, deadline, key, what)
+    except NotARecord as error:
+        raise StoreUnavailable(
+            f"{path} is no file that this store could have made ({error}): remove it after a look",
+            operation="lock",
+            key=short_key(key),
+        ) from error
 
 
 def make_folder(path: str) -> None:

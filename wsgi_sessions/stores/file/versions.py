@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.base import Bump
-from wsgi_sessions.stores.file.system import make_folder, retrying, sync_folder, wait_for_lock
+from wsgi_sessions.stores.file.retries import retrying
+from wsgi_sessions.stores.file.system import WRITE, lock_ours, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,14 +94,12 @@ class FileVersions:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        make_folder(self._folder)
-        path = os.path.join(self._folder, "lock")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            wait_for_lock(fd, time.monotonic() + self._timeout, "the folder of version stamps")
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
+        path, flags = os.path.join(self._folder, "lock"), WRITE | os.O_CREAT
+        deadline = time.monotonic() + self._timeout
+        with lock_ours(path, flags, deadline, "", "the folder of version stamps"):
             yield
-        finally:
-            os.close(fd)
 
 
 def _parse(data: bytes, path: str) -> list[Bump]:

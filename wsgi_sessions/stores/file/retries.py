@@ -1,0 +1,79 @@
+"""Operations on files, repeated as a whole after a fault of the system.
+
+A retry begins with a fresh look-up of the path: the file may have been removed or replaced since.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from wsgi_sessions import texts
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
+_log = texts.log("wsgi_sessions.stores.file")
+
+
+def retrying(operation: str, key: str, action: Callable[..., T], *args: object) -> T:
+    """Run `action(key, *args)`, again after an OSError; at last raise StoreUnavailable from it.
+
+    A transient fault (ESTALE, EIO, EMFILE, ENOSPC, …) costs a few milliseconds and a log line.
+    """
+    try:
+        return action(key, *args)
+    except OSError as error:
+        return retry(error, operation, key, action, *args)
+
+
+def retry(error: OSError, operation: str, key: str, action: Callable[..., T], *args: object) -> T:
+    """What `retrying` does after a first `error`. Reading and saving a session go wrong so seldom,
+    and are done so often, that they make the first attempt themselves."""
+    for attempt, delay in enumerate(_RETRY_DELAYS, 1):
+        _log_fault(error, operation, key, attempt)
+        time.sleep(delay)
+        try:
+            return action(key, *args)
+        except OSError as another:
+            error = another
+    attempts = len(_RETRY_DELAYS) + 1
+    _log_fault(error, operation, key, attempts)
+    raise _unavailable(operation, key, error, attempts) from error
+
+
+def _log_fault(error: OSError, operation: str, key: str, attempt: int) -> None:
+    _log.warning(
+        "session %s: %s failed with %s (%s), attempt %d",
+        short_key(key),
+        operation,
+        errno.errorcode.get(error.errno or 0, "?"),
+        error.strerror,
+        attempt,
+    )
+
+
+def _unavailable(operation: str, key: str, error: OSError, attempts: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the file of session {short_key(key)} cannot be used: {operation} failed {attempts} "
+        f"times, last with {error.strerror}; the session is as it was. {_advice(error.errno)}",
+        operation=operation,
+        key=short_key(key),
+        attempts=attempts,
+    )
+
+
+def _advice(code: int | None) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on the session file system."
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Give the worker's user write access to the session folder."
+    if code in (errno.EMFILE, errno.ENFILE):
+        return "Raise the limit of open files (ulimit -n)."
+    return "Check the file system and its mount."
