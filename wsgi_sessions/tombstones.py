@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Raw, Struct
 
+from wsgi_sessions import texts
 from wsgi_sessions.serialization import Envelope, decode, encode, history
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ Kind = Literal["cycle", "login"]
 """Why a session got another id: "login" also for a log-out and for any other change of rights."""
 
 
+@texts.shows("kind")
 class Tombstone(Struct, frozen=True):
     """The tombstone under `key`: the session goes on under the key `successor`."""
 
