@@ -110,10 +110,12 @@ def shared_postgresql() -> str:
     return stack.enter_context(postgresql())
 
 
-def has_mariadb() -> bool:
-    """Whether this machine has a MariaDB server on PATH, and its driver."""
-    programs = ("mariadbd", "mariadb-install-db")
-    return all(map(shutil.which, programs)) and find_spec("pymysql") is not None
+def missing_mariadb() -> str | None:
+    """Why no MariaDB server can be started here, or None."""
+    for program in ("mariadbd", "mariadb-install-db"):
+        if shutil.which(program) is None:
+            return f"MariaDB's {program} is not installed"
+    return None if find_spec("pymysql") else "PyMySQL is not installed"
 
 
 @functools.cache

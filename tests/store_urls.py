@@ -59,6 +59,7 @@ def _postgresql(_: Path) -> Iterator[str]:
 
 @contextmanager
 def _mariadb(_: Path) -> Iterator[str]:
+    require(databases.missing_mariadb())
     yield mariadb_url()
 
 
@@ -120,10 +121,9 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "cluster": _server(ClusterGroup),
     "sqlite": _sqlite,
     "postgresql": _postgresql,
+    "mariadb": _mariadb,
     TAKING_OVER: _server(RedisServer),
 }
-if databases.has_mariadb():
-    STORES["mariadb"] = _mariadb
 
 
 def place_of(name: str, url: str, folder: Path, prefix: str) -> Place:

@@ -92,7 +92,7 @@ FAULTS = [
     *faults(LOGIN, "openat", "ESTALE", nth=(1, 2)),
     *faults(LOGOUT, "openat", "ESTALE EIO EACCES", nth=(1, 2)),
     *faults(LOGOUT, "flock", "ESTALE ENOLCK"),
-    *faults(LOGOUT, UNLINK, "EIO EACCES ESTALE"),
+    *(AFTER_THE_END := faults(LOGOUT, UNLINK, "EIO EACCES ESTALE")),
 ]
 FAULTS_OF_A_NEW_SESSION = [
     *faults(START, LINK, "EIO ENOSPC", target="any"),
@@ -146,7 +146,7 @@ def test_a_passing_fault_is_not_noticed(
     assert (visitor.cookie == before.cookie) == (fault.operation in (READ, WRITE, GROW))
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f not in AFTER_THE_END], ids=str)
 def test_a_lasting_fault_leaves_the_session_as_it_was(
     server: GunicornServer, visitor: Browser, fault: Fault
 ) -> None:
@@ -160,6 +160,18 @@ def test_a_lasting_fault_leaves_the_session_as_it_was(
     assert visitor.values() == STARTED
     assert visitor.get("/read").json["principal"] is None
     assert fault.operation.request(visitor).status == 200
+
+
+@pytest.mark.parametrize("fault", AFTER_THE_END, ids=str)
+def test_a_log_out_takes_place_though_its_file_cannot_be_removed(
+    server: GunicornServer, visitor: Browser, fault: Fault
+) -> None:
+    before = visitor.twin()
+    with fault.injected(server, visitor, "for ever"):
+        assert fault.operation.request(visitor).status == 200
+    assert visitor.cookie is None
+    assert before.is_anonymous()
+    assert "stays until it expires" in server.log()
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_A_NEW_SESSION, ids=str)

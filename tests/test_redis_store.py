@@ -963,7 +963,7 @@ class TestSentinel:
     def test_it_follows_a_failover(self) -> None:
         with SentinelGroup() as group, opened(group.url) as backend:
             backend.sessions.create(KEY, b"kept", later())
-            group.primary.command("WAIT", 1, 1000)
+            wait_until(lambda: group.replica.command("DBSIZE") == 1, "a replicated record")
             group.primary.kill()
             wait_until(lambda: group.primary_port() == group.replica.port, "a failover", 15)
             wait_until(lambda: loads(backend), "the store follows", 5)
