@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SPREAD
 from context_app import KEY, RIGHTS
-from gunicorn_server import GunicornServer, at_once
+from gunicorn_server import SECRET, GunicornServer, at_once
 
+from wsgi_sessions.pseudonyms import Pseudonyms
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Office:
 
     def events(self) -> list[str]:
         """What was reported of this user's contexts, by all workers."""
-        mine = [event for event in self.server.events() if event.get("principal") == self.user]
+        user = Pseudonyms(SECRET).of(self.user)
+        mine = [event for event in self.server.events() if event.get("user") == user]
         return [event["name"] for event in mine]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -366,7 +367,8 @@ def test_the_end_of_a_worker_is_not_the_end_of_the_sessions(tmp_path: Path) -> N
         def are_replaced() -> bool:
             now = set(server.workers())
             for pid in before & now:  # again: one that was just forked may not have heard it
-                os.kill(pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             return len(now) == 3 and not before & now
 
         wait_until(are_replaced, "three new workers", 20)
