@@ -61,6 +61,7 @@ LAYERS = [
     {"refresh.visit"},
     {"refresh.refresher"},
     {"middleware.response", "middleware.health", "middleware.page_load"},
+    {"middleware.answers"},
     {"middleware.session", "middleware.login"},
     {"middleware.context", "middleware.lease", "middleware.version*"},
     {"stack_parts.contexts", "stack_parts.versions", "stack_parts.imports"},

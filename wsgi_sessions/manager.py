@@ -190,9 +190,9 @@ class SessionManager:
             return True
         return self._principal_key is not None and draft.data.is_set(self._principal_key)
 
-    def drop_late(self, draft: Draft, base: Snapshot | None, route: str) -> None:
-        """Forget changes that would need a cookie, after the headers have left, and say so."""
-        self.events.emit("dropped", reason=NO_COOKIE_ANY_MORE, route=route)
+    def drop(self, reason: str, draft: Draft, base: Snapshot | None, route: str) -> None:
+        """Forget what a draft has changed, and say so."""
+        self.events.emit("dropped", reason=reason, route=route)
         draft.adopt(base)
 
     def destroy_doomed(self, draft: Draft) -> bool:
@@ -227,7 +227,7 @@ class SessionManager:
     ) -> Result:
         base, route = draft.snapshot, pending.commit.route
         if headers == "closed" and (draft.cycling or base is None):
-            self.drop_late(draft, base, route)
+            self.drop(NO_COOKIE_ANY_MORE, draft, base, route)
             return "dropped"
         if base is None:
             if draft.superseded is None or _logs_in(draft):

@@ -14,6 +14,7 @@ from wsgi_sessions.errors import (
     StoreUnavailable,
 )
 from wsgi_sessions.identity import store_key
+from wsgi_sessions.manager import NO_COOKIE_ANY_MORE
 from wsgi_sessions.session import Phase, Session
 from wsgi_sessions.tombstones import Tombstone
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
 EXCLUSIVE_ACCESS_TIMEOUT = 10.0
+NOT_SAVED = "the application did not save it"
 
 _OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
 _log = texts.log("wsgi_sessions.transaction")
@@ -55,7 +57,8 @@ class Transaction:
     what kept it from being read, if anything did.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
-    of the idle lifetime), "always" (the cookie in each response) or "on change".
+    of the idle lifetime), "always" (the cookie in each response) or "on change". `request`
+    is what it was made for.
 
     Other middlewares of the request join in before the first access: `reader` reads the record,
     and may be replaced by one that does more in the same round trip; `when_loaded`,
@@ -74,16 +77,16 @@ class Transaction:
         "_kept",
         "_manager",
         "_reader",
-        "_request",
         "fault",
         "is_accessed",
         "phase",
         "renewal",
+        "request",
     )
 
     def __init__(self, manager: SessionManager, request: Request) -> None:
         self._manager = manager
-        self._request = request
+        self.request = request
         self._reader: Reader | None = None
         self._draft: Draft | None = None
         self._activity: Activity = "user"
@@ -186,7 +189,7 @@ class Transaction:
         if self.renewal == "on change" and not self._draft.is_changed():
             activity = "background"
         try:
-            result = self._manager.commit(self._draft, self._request.route, headers, activity)
+            result = self._manager.commit(self._draft, self.request.route, headers, activity)
         finally:
             if self._kept is not None:
                 self._kept.close()
@@ -216,6 +219,12 @@ class Transaction:
         finally:
             if self._kept is not None:
                 self._kept.close()
+
+    def withdraw(self) -> bool:
+        """The same, where the application wants it so: what it had changed is reported."""
+        if self._draft is not None and self._draft.is_changed() and not self._draft.is_flushed:
+            self._manager.drop(NOT_SAVED, self._draft, self.snapshot, self.request.route())
+        return self.roll_back()
 
     def is_alive(self) -> bool:
         """Whether the session is stored under this very id, by a look at the store."""
@@ -262,10 +271,10 @@ class Transaction:
                 self._keep(lock.pop_all())
 
     def _load(self) -> Snapshot | Tombstone | None:
-        session_id = self._request.session_id()
+        session_id = self.request.session_id()
         if session_id is None:
             return None
-        if self._request.access() == "exclusive" and self.phase is not _ENDED:
+        if self.request.access() == "exclusive" and self.phase is not _ENDED:
             lock = self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
             self._exits = self._exits or ExitStack()
             self._exits.enter_context(lock)
@@ -295,7 +304,7 @@ class Transaction:
         if fresh is None:
             draft.is_gone = True  # the commit will meet the same, and report it
             return
-        self._manager.rebase(draft, fresh, self._request.route())
+        self._manager.rebase(draft, fresh, self.request.route())
 
     def _require_life(self) -> None:
         if self.phase is Phase.ENDED:  # another thread gave up on this one
@@ -311,11 +320,12 @@ class Transaction:
             # sends the cookie. The block lasts until then.
             if self.phase is _OPEN:
                 return False
-            self._manager.drop_late(draft, draft.snapshot, self._request.route())
+            route = self.request.route()
+            self._manager.drop(NO_COOKIE_ANY_MORE, draft, draft.snapshot, route)
             draft.restore(checkpoint)
             return True
         try:
-            self._manager.commit_data(draft, self._request.route(), self._activity)
+            self._manager.commit_data(draft, self.request.route(), self._activity)
         except SessionGone:
             _log.debug("an exclusive block ended on a session that is gone")
         return True

@@ -17,9 +17,12 @@ from flask import current_app, request, session
 from flask.sessions import SessionInterface
 
 from wsgi_sessions.contrib.flask_config import changeable, config_of, lifetime_of
-from wsgi_sessions.contrib.flask_mapping import FlaskSession
+from wsgi_sessions.contrib.flask_ending import Ending, Origin
+from wsgi_sessions.contrib.flask_mapping import FlaskSession, ending_of
+from wsgi_sessions.contrib.flask_overrides import Overrides, settings_of
 from wsgi_sessions.hooks import require_known
-from wsgi_sessions.middleware.session import REFUSALS, TRANSACTION_KEY, Exchange, answer_to
+from wsgi_sessions.middleware.answers import REFUSALS, answer_to
+from wsgi_sessions.middleware.session import TRANSACTION_KEY, get_session
 from wsgi_sessions.session import Phase
 from wsgi_sessions.stack import Stack, build
 
@@ -34,10 +37,21 @@ if TYPE_CHECKING:
     from wsgi_sessions.errors import SessionError
     from wsgi_sessions.hooks import Hooks
     from wsgi_sessions.manager import SessionManager
+    from wsgi_sessions.middleware.session import Exchange
+    from wsgi_sessions.session import Session
 
 EXTENSION = "wsgi_sessions"
 _SERVED_KEY = "wsgi_sessions.flask"
 _FAILURE_KEY = "wsgi_sessions.flask.failure"
+
+
+def current_session() -> Session:
+    """The typed session of the request at hand: ``current_session().increment("visits")``.
+
+    It is the same as ``flask.session``. Raises LookupError where the request has none, and
+    RuntimeError outside of a request.
+    """
+    return get_session(request.environ)
 
 
 class WSGISessions(SessionInterface):
@@ -65,17 +79,23 @@ class WSGISessions(SessionInterface):
     Raises ConfigurationError at `init_app` for settings that are wrong by then. The store is opened
     at the first request. What Flask lets applications change later (secrets, cookie, lifetime)
     counts from the next request on.
+
+    Subclasses override what Flask documents: each ``get_cookie_…``, `get_expiration_time`,
+    `should_set_cookie` (False: no cookie, so that a new session is dropped, and of another only
+    what needs no cookie is stored), `save_session` (not called: nothing is stored, but a log-out
+    takes place). What is dropped in this way is reported as event ``dropped``.
     """
 
     def __init__(self, app: Flask | None = None, **hooks: Unpack[Hooks]) -> None:
         require_known(hooks)
         self._hooks = hooks
+        self._overrides = Overrides(self, WSGISessions)
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
         """Keep this application's sessions. Raises ConfigurationError."""
-        config_of(app.config, os.environ)
+        config_of(settings_of(app), os.environ)
         served = app.extensions.get(EXTENSION)
         if not (isinstance(served, ServedApp) and served.interface is self):
             served = app.extensions[EXTENSION] = ServedApp(self, app, self._hooks)
@@ -106,19 +126,25 @@ class WSGISessions(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> SessionMixin | None:
         """The session of a request; None without a secret. Nothing is read yet."""
         served = self._served(app)
-        transaction, exchange = served.transaction(request.environ), None
+        transaction, origin = served.transaction(request.environ), Origin.STACK
         if transaction is None:
             # Not by way of our `wsgi_app`: a request context of a test, or the very first request.
             stack = served.stack()
             if stack is None:
                 return None
-            exchange = stack.sessions.open(request.environ)
-            transaction = exchange.transaction
+            transaction = stack.sessions.open(request.environ).transaction
+            origin = Origin.REQUEST
+        exchange: Exchange = transaction.request
+        exchange.cookie = self._overrides.cookie_for(app, exchange.cookie)
+        if self._overrides.saving:
+            exchange.keeping = "nothing"  # until it is saved
         return FlaskSession(
-            transaction,
-            lifetime_of(app.config),
-            exchange=exchange,
-            permanent_by_default=app.config.get("SESSION_PERMANENT"),
+            Ending(
+                exchange,
+                origin,
+                lifetime_of(settings_of(app)),
+                permanent_by_default=app.config.get("SESSION_PERMANENT"),
+            )
         )
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -127,12 +153,32 @@ class WSGISessions(SessionInterface):
         Raises UnserializableValue; in a ``session_transaction()`` StoreUnavailable and the other
         `REFUSALS` too.
         """
+        if not isinstance(session, FlaskSession):
+            return
+        ending = ending_of(session)
+        ending.check()
+        each = app.config.get("SESSION_REFRESH_EACH_REQUEST", True)
+        ending.renew("each request" if each else "on change")
+        self._ask_overrides(app, session, ending)
+        if ending.origin is Origin.REQUEST:
+            _commit(ending.exchange, session, response)
+
+    def regenerate(self, session: SessionMixin) -> None:
+        """Give a session a new id, under Flask-Session's name; see `Session.cycle_id`."""
         if isinstance(session, FlaskSession):
-            session.check()
-            each = app.config.get("SESSION_REFRESH_EACH_REQUEST", True)
-            session.renew("always" if each else "on change")
-            if session.exchange is not None:
-                _commit(session.exchange, session, response)
+            session.cycle_id()
+
+    def _ask_overrides(self, app: Flask, session: FlaskSession, ending: Ending) -> None:
+        """Ask the methods that a subclass has in place of Flask's."""
+        overrides, exchange = self._overrides, ending.exchange
+        exchange.cookie = overrides.cookie_for(app, exchange.cookie)
+        exchange.keeping = "all"
+        if overrides.expiry:
+            ending.expire(self.get_expiration_time(app, session))
+        if overrides.setting and not (session.modified and not session):  # ended: see Flask
+            exchange.keeping = (
+                "all" if self.should_set_cookie(app, session) else "what needs no cookie"
+            )
 
     def _served(self, app: Flask) -> ServedApp:
         served = app.extensions.get(EXTENSION)
@@ -165,7 +211,7 @@ class ServedApp:
 
         Raises ConfigurationError.
         """
-        wanted = changeable(self._app.config)
+        wanted = changeable(settings_of(self._app))
         if wanted != self._adopted:
             with self._lock:
                 if wanted != self._adopted:
@@ -188,7 +234,7 @@ class ServedApp:
         return transaction
 
     def _adopt(self) -> None:
-        config = config_of(self._app.config, os.environ)
+        config = config_of(settings_of(self._app), os.environ)
         self._has_secret = bool(config.secret_keys)
         if not self._has_secret:
             return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
 from wsgi_sessions.cookies import Presented
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import CorruptRecord, SessionConflict, SessionError, StoreUnavailable
 from wsgi_sessions.headers import private_cache_headers, vary_on_cookie, without_cookie
+from wsgi_sessions.middleware.answers import REFUSALS, answer_to
 from wsgi_sessions.middleware.response import Answer, LateResponse
 from wsgi_sessions.serialization import decode
 from wsgi_sessions.session import Phase, Session
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 ENVIRON_KEY = "wsgi_sessions.session"
 TRANSACTION_KEY = "wsgi_sessions.transaction"
-REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
-"""Errors that are answered by this middleware, if the application does not."""
+Keeping = Literal["all", "what needs no cookie", "nothing"]
 _ROUTE_LENGTH = 60
 _HEADERS_SENT = Phase.HEADERS_SENT  # see `session._ENDED`
 _log = texts.log("wsgi_sessions.middleware")
@@ -130,7 +130,9 @@ class SessionMiddleware:
 class Exchange:
     """One request and its response: the `Handler` that commits the session.
 
-    `refusal` is the error that was answered in place of the application's response.
+    `refusal` is the error that was answered in place of the application's response. `cookie` and
+    `keeping` may be changed until the headers leave: what reads and writes this request's cookie,
+    and what of the session the response shall store.
     """
 
     __slots__ = (
@@ -141,6 +143,8 @@ class Exchange:
         "_middleware",
         "_path",
         "_presented",
+        "cookie",
+        "keeping",
         "refusal",
         "transaction",
     )
@@ -149,6 +153,8 @@ class Exchange:
         self._middleware = middleware
         self._environ = environ
         self._presented: Presented | None = None
+        self.cookie = middleware.cookie
+        self.keeping: Keeping = "all"
         self._is_over = False  # refused or failed: nothing is committed any more
         self.refusal: SessionError | None = None
         self._header = environ.get("HTTP_COOKIE")
@@ -160,7 +166,7 @@ class Exchange:
 
     def session_id(self) -> str | None:
         """See `Request`."""
-        self._presented = presented = self._middleware.cookie.read(self._header)
+        self._presented = presented = self.cookie.read(self._header)
         return presented.session_id or self._foreign_id(presented)
 
     def _foreign_id(self, presented: Presented) -> str | None:
@@ -219,13 +225,10 @@ class Exchange:
     def _committed(self, status: str, headers: Headers) -> Answer:
         transaction = self.transaction
         before, failed = transaction.snapshot, status >= "500"
-        bare = status[:3] == "304"  # takes no cookie, and so no change that needs one
+        # A 304 takes no cookie, and so no change that needs one.
+        bare = status[:3] == "304" or self.keeping != "all"
         try:
-            if failed:
-                self._is_over = True
-                result: Result = "destroyed" if transaction.roll_back() else "unchanged"
-            else:
-                result = transaction.commit("closed" if bare else "open")
+            result = self._stored(bare=bare, failed=failed)
         except REFUSALS as error:
             if isinstance(error, CorruptRecord):
                 transaction.damaged(error)
@@ -237,9 +240,19 @@ class Exchange:
             return Answer(status, headers)
         cookie = self._cookie(result)
         if cookie is not None:
-            headers = without_cookie(headers, self._middleware.cookie.policy.name)
+            headers = without_cookie(headers, self.cookie.policy.name)
             headers = [*private_cache_headers(headers), ("Set-Cookie", cookie)]
         return Answer(status, headers)
+
+    def _stored(self, *, bare: bool, failed: bool) -> Result:
+        transaction = self.transaction
+        if failed:
+            self._is_over = True
+            return "destroyed" if transaction.roll_back() else "unchanged"
+        if self.keeping == "nothing":
+            self._is_over = True
+            return "destroyed" if transaction.withdraw() else "unchanged"
+        return transaction.commit("closed" if bare else "open")
 
     def _takes_cookie(self, result: Result, before: Snapshot | None) -> bool:
         """Whether the session is new, renewed or deleted, or its cookie to be written anew."""
@@ -273,7 +286,7 @@ class Exchange:
         """The Set-Cookie value for what the session is now; None: there is nothing to tell."""
         # What it is now: a ProxyFix may stand between this middleware and the application.
         scheme = self._environ.get("wsgi.url_scheme", "http")
-        cookie, snapshot = self._middleware.cookie, self.transaction.snapshot
+        cookie, snapshot = self.cookie, self.transaction.snapshot
         if result == "destroyed":
             presented = self._presented
             sent_one = presented is not None and presented.state != "absent"
@@ -313,27 +326,3 @@ def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
     """What `Session.remember` was told, as it is stored."""
     mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
     return None if mark is None else float(decode(mark))
-
-
-def answer_to(error: SessionError) -> Answer:
-    """What a client gets for one of `REFUSALS`: 409 for a conflict, else 503."""
-    if isinstance(error, SessionConflict):
-        return _answer(
-            "409 Conflict", "Another request changed the same data. Reload and try again.\n"
-        )
-    return _answer(
-        "503 Service Unavailable",
-        "Your session cannot be reached right now. Nothing is lost: try again in a moment.\n",
-        ("Retry-After", "1"),
-    )
-
-
-def _answer(status: str, text: str, *more: tuple[str, str]) -> Answer:
-    body = text.encode()
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-        *more,
-    ]
-    return Answer(status, headers, body)
