@@ -699,15 +699,6 @@ def test_setting_aside_never_fails_a_request(
     assert not path.exists()
 
 
-def test_what_a_network_file_system_makes_of_our_owner_is_ours(folder: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
-    path = with_two_versions(FileStore(str(folder)))
-    os.chown(folder / "FORMAT", 12345, 12345)
-    os.chown(path, 12345, 12345)
-    assert FileStore(str(folder)).load(KEY) == NEW
-
-
 def test_what_else_lies_among_the_sessions_is_passed_over(store: FileStore) -> None:
     path = with_two_versions(store)
     (path.parent / ".tmp-1-being-written").write_text("")

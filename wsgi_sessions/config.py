@@ -168,6 +168,13 @@ class Config:
         "what the file store flushes to disk at each commit, against power loss",
         "none",
     )
+    folder_group: str | None = setting(
+        "WSGI_SESSIONS_FOLDER_GROUP",
+        kinds.PRINTABLE,
+        "a group (name or number) whose members may write to the file store's folder",
+        None,
+        default_text="not set: nobody but its user may",
+    )
     sql_schema: SqlSchema = setting(
         "WSGI_SESSIONS_SQL_SCHEMA",
         kinds.choice(get_args(SqlSchema)),

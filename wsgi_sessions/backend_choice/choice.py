@@ -80,6 +80,7 @@ def _open(config: Config) -> Backend:
         key_prefix=config.key_prefix,
         timeout=config.timeout,
         fsync=config.fsync,
+        folder_group=config.folder_group,
         sql_schema=config.sql_schema,
     )
 

@@ -26,6 +26,7 @@ def open_backend(
     key_prefix: str = "session:",
     timeout: float = 1.0,
     fsync: Fsync = "none",
+    folder_group: str | None = None,
     sql_schema: SqlSchema = "require",
     clock: Callable[[], float] = time.time,
 ) -> Backend:
@@ -35,9 +36,10 @@ def open_backend(
     ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``,
     ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
-    `key_prefix` is for Redis, `fsync` for files, `sql_schema` for SQL (whether missing tables are
-    created on the first use), `clock` (seconds since the epoch) for memory and files. `timeout`:
-    what one store call may take in all, in seconds.
+    `key_prefix` is for Redis, `fsync` for files, and so is `folder_group` (whose members may write
+    to the folder); `sql_schema` is for SQL (whether missing tables are created on the first use),
+    `clock` (seconds since the epoch) for memory and files. `timeout`: what one store call may take
+    in all, in seconds.
 
     Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
     """
@@ -55,6 +57,7 @@ def open_backend(
         key_prefix=key_prefix,
         timeout=timeout,
         fsync=fsync,
+        folder_group=folder_group,
         sql_schema=sql_schema,
         clock=clock,
     )
@@ -90,7 +93,13 @@ def _open_memory(url: str, *, clock: Callable[[], float], **_: object) -> Backen
 
 
 def _open_file(
-    url: str, *, timeout: float, fsync: Fsync, clock: Callable[[], float], **_: object
+    url: str,
+    *,
+    timeout: float,
+    fsync: Fsync,
+    folder_group: str | None,
+    clock: Callable[[], float],
+    **_: object,
 ) -> Backend:
     parts = urlsplit(url)
     path = unquote(parts.path)
@@ -100,7 +109,9 @@ def _open_file(
         )
     if parts.query or parts.fragment:
         raise ConfigurationError("a file store's URL has no options: file:///var/lib/sessions")
-    backend: Backend = _adapter("file").open_files(path, fsync=fsync, timeout=timeout, clock=clock)
+    backend: Backend = _adapter("file").open_files(
+        path, fsync=fsync, timeout=timeout, group=folder_group, clock=clock
+    )
     return backend
 
 

@@ -15,21 +15,22 @@ The folder::
 from __future__ import annotations
 
 import os
-import stat
 import time
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
+from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
 from wsgi_sessions.stores.file.contexts import FileContexts
 from wsgi_sessions.stores.file.diagnosis import FileDiagnosis
 from wsgi_sessions.stores.file.folder import FileIndex, FileLocks, FileUpkeep, QuarantineFolder
 from wsgi_sessions.stores.file.leases import FileLeases
+from wsgi_sessions.stores.file.ownership import prepare
 from wsgi_sessions.stores.file.records import RecordFiles, marker_of
 from wsgi_sessions.stores.file.refreshes import FileRefreshes
 from wsgi_sessions.stores.file.retries import retry, retrying
-from wsgi_sessions.stores.file.system import CREATE, Fsync, make_folder, swallow
+from wsgi_sessions.stores.file.secret import FileSecret
+from wsgi_sessions.stores.file.system import Fsync, swallow
 from wsgi_sessions.stores.file.versions import FileVersions
 
 if TYPE_CHECKING:
@@ -41,15 +42,17 @@ def open_files(
     *,
     fsync: Fsync = "none",
     timeout: float = 1.0,
+    group: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Backend:
     """A backend in this folder, which is made (mode 0700) if it is not there.
 
-    `timeout`: seconds a call may wait for a lock. `clock`: seconds since the epoch. Raises
-    ConfigurationError if the folder cannot be used safely.
+    `timeout`: seconds a call may wait for a lock. `group`: whose members may write to the folder
+    (name or number), if any. `clock`: seconds since the epoch. Raises ConfigurationError if the
+    folder cannot be used safely (see `ownership.prepare`).
     """
-    store = FileStore(folder, fsync=fsync, timeout=timeout, clock=clock)
-    upkeep = FileUpkeep(store.folder)
+    store = FileStore(folder, fsync=fsync, timeout=timeout, group=group, clock=clock)
+    upkeep = FileUpkeep(store.folder, store.ownership)
     diagnosis = FileDiagnosis(store.folder)
     leases = FileLeases(store.folder, timeout=timeout, clock=clock)
     return Backend(
@@ -59,13 +62,13 @@ def open_files(
         index=FileIndex(store.folder, clock),
         locks=FileLocks(store.folder),
         quarantine=store,
-        contexts=FileContexts(store.folder, fsync=fsync, timeout=timeout),
+        contexts=FileContexts(store.folder, store.ownership.owners, fsync=fsync, timeout=timeout),
         expired=store,
         leftovers=upkeep,
         advice=upkeep,
         diagnosis=diagnosis,
         clock=diagnosis,
-        secret=upkeep,
+        secret=FileSecret(store.folder, store.ownership),
         versions=FileVersions(store.folder, timeout=timeout, clock=clock),
         leases=leases,
         lease_listing=leases,
@@ -82,15 +85,21 @@ class FileStore:
         *,
         fsync: Fsync = "none",
         timeout: float = 1.0,
+        group: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = os.path.abspath(folder)
-        owners = _prepare(self.folder)
+        self.ownership = prepare(self.folder, marker_of(self.folder), group)
         self._clock = clock
         self._swept_up_to = ""
         self._quarantine = QuarantineFolder(self.folder)
         self._files = RecordFiles(
-            self.folder, owners, self._quarantine, fsync=fsync, timeout=timeout, clock=clock
+            self.folder,
+            self.ownership.owners,
+            self._quarantine,
+            fsync=fsync,
+            timeout=timeout,
+            clock=clock,
         )
 
     # -- the five operations -------------------------------------------------------------------
@@ -169,27 +178,3 @@ class FileStore:
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""
         return self._quarantine.count()
-
-
-def _prepare(folder: str) -> frozenset[int]:
-    """Make the folder if need be, check that it is safe, and return whose files are trusted."""
-    make_folder(folder)
-    make_folder(os.path.join(folder, "sessions"))
-    status = os.stat(folder)
-    if status.st_mode & stat.S_IWOTH:
-        raise ConfigurationError(
-            f"the session folder {folder} is writable by everybody: chmod 700 it after a look at "
-            "what is in it, or name a new folder inside it"
-        )
-    marker = marker_of(folder)
-    try:
-        os.close(os.open(marker, CREATE, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise ConfigurationError(
-            f"the session folder {folder} is not writable ({error.strerror}): name another one in "
-            "WSGI_SESSIONS_URL, or change its permissions"
-        ) from error
-    # A network file system may map owners: what it made of our marker is ours too.
-    return frozenset({os.geteuid(), os.stat(marker).st_uid})

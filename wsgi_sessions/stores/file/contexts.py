@@ -41,17 +41,24 @@ _TEMPORARY = ".tmp"
 class FileContexts:
     """`ContextStore` in the folder of a file store.
 
-    `fsync` as for sessions; `timeout`: seconds that a change may wait for another one's.
+    `owners`, `fsync` as for sessions; `timeout`: seconds that a change may wait for another one's.
     """
 
-    def __init__(self, folder: str, *, fsync: Fsync = "none", timeout: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: str,
+        owners: frozenset[int],
+        *,
+        fsync: Fsync = "none",
+        timeout: float = 1.0,
+    ) -> None:
         self._fsync: Fsync = fsync
         self._timeout = timeout
         self._marker = os.path.join(folder, "FORMAT")
         self._folder = os.path.join(folder, "contexts")
         self._locks = os.path.join(folder, "locks")
         self._quarantine = QuarantineFolder(folder)
-        self._owners = frozenset({os.geteuid(), os.stat(self._marker).st_uid})
+        self._owners = owners
 
     def get(self, principal: str, name: str) -> Context | None:
         """See `ContextStore.get`."""

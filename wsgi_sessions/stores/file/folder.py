@@ -1,4 +1,4 @@
-"""What else lies in the session folder: quarantine, index, locks, the secret, and its upkeep."""
+"""What else lies in the session folder: quarantine, index, locks, and its upkeep."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import portalocker
 
 from wsgi_sessions import texts
-from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.identity import new_secret, short_key
+from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.retries import retrying
 from wsgi_sessions.stores.file.system import (
@@ -27,6 +26,8 @@ from wsgi_sessions.stores.file.system import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from wsgi_sessions.stores.file.ownership import Ownership
 
 MAX_QUARANTINED = 100
 _NFS_FILE_AGE = 24 * 3600.0  # .nfs* files stand for open, removed ones: alive, until long unused
@@ -124,10 +125,11 @@ class FileLocks:
 
 
 class FileUpkeep:
-    """The folder's upkeep by one elected process, its secret, and what to warn of."""
+    """The folder's upkeep by one elected process, and what to warn of."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, ours: Ownership) -> None:
         self._root = folder
+        self._ours = ours
 
     @contextmanager
     def elect(self, interval: float) -> Iterator[bool]:
@@ -164,17 +166,17 @@ class FileUpkeep:
         found = []
         status = os.stat(self._root)
         mode = stat.S_IMODE(status.st_mode)
-        if status.st_uid != os.geteuid():
+        if status.st_uid not in self._ours.owners:
             found.append(
                 f"the session folder belongs to user {status.st_uid}, and this process is user "
                 f"{os.geteuid()}: what one writes the other may not read; run all as one user"
             )
-        if mode & 0o077:
+        if mode & (0o007 if status.st_gid == self._ours.group else 0o077):
             found.append(
                 f"the session folder has mode {mode:o}: other users can look into it; chmod 700 it"
             )
         with suppress(FileNotFoundError):
-            if stat.S_IMODE(os.stat(os.path.join(self._root, "secret")).st_mode) & 0o077:
+            if stat.S_IMODE(os.lstat(os.path.join(self._root, "secret")).st_mode) & 0o077:
                 found.append(
                     "the secret in the session folder can be read by other users: delete it "
                     "(everybody then logs in again), or chmod 600 it if nobody else has been here"
@@ -183,22 +185,6 @@ class FileUpkeep:
         if free.free < free.total // 50:
             found.append("less than 2 % of the session file system is free: log-ins will fail")
         return found
-
-    def secret(self) -> str:
-        """See `SecretKeeper.secret`."""
-        path = os.path.join(self._root, "secret")
-        try:
-            return _read_secret(path)
-        except FileNotFoundError:
-            pass
-        temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(new_secret() + "\n")
-        with suppress(FileExistsError):  # another worker was first: its secret is everybody's
-            os.link(temporary, path)
-        os.unlink(temporary)
-        _log.info("made a signing secret in %s, shared by all workers of this folder", path)
-        return _read_secret(path)
 
     def _files(self, folder: str) -> Iterator[str]:
         for root, _, names in os.walk(os.path.join(self._root, folder)):
@@ -216,16 +202,6 @@ def _is_free(fd: int) -> bool:
 
 def _is_due(status: os.stat_result, interval: float) -> bool:
     return status.st_size == 0 or abs(time.time() - status.st_mtime) >= interval
-
-
-def _read_secret(path: str) -> str:
-    with open(path, encoding="ascii") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise ConfigurationError(
-                f"the secret {path} can be read by other users: delete it (everybody then logs in "
-                "again), or chmod 600 it if nobody else has been here"
-            )
-        return file.read().strip()
 
 
 def _remove_if_old(path: str, age: float) -> bool:

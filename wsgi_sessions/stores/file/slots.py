@@ -27,6 +27,8 @@ from wsgi_sessions.stores.base import Record
 MAGIC = b"WSS"
 FORMAT = 1
 MIN_FILE_BYTES = 4096
+MAX_FILE_BYTES = 1 << 28
+"""More than a session file can have: WSGI_SESSIONS_MAX_SIZE allows payloads of 64 MiB at most."""
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32

@@ -21,6 +21,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.retries import retrying
+from wsgi_sessions.stores.file.slots import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,8 @@ def _open(path: str, flags: int) -> int:
 def _own_size(status: os.stat_result, owners: frozenset[int] | None) -> int:
     if (owners is not None and status.st_uid not in owners) or not stat.S_ISREG(status.st_mode):
         raise NotARecord("not a regular file of this user")
+    if status.st_size > MAX_FILE_BYTES:
+        raise NotARecord(f"{status.st_size} bytes, more than any session has")
     return status.st_size
 
 

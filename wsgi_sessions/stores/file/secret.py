@@ -1,0 +1,90 @@
+"""The signing secret that lies beside the sessions, the same for all workers of the folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from wsgi_sessions import texts
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.identity import MIN_SECRET_BYTES, new_secret
+from wsgi_sessions.stores.file.ownership import close_to_own_group, user_name
+from wsgi_sessions.stores.file.system import CREATE, READ
+
+if TYPE_CHECKING:
+    from wsgi_sessions.stores.file.ownership import Ownership
+
+_LIMIT = 4096  # bytes; ours has 65
+_log = texts.log("wsgi_sessions.stores.file")
+
+
+class FileSecret:
+    """`SecretKeeper` in a session folder."""
+
+    def __init__(self, folder: str, ours: Ownership) -> None:
+        self._path = os.path.join(folder, "secret")
+        self._ours = ours
+
+    def secret(self) -> str:
+        """See `SecretKeeper.secret`. Raises ConfigurationError for one that is not ours alone."""
+        try:
+            return self._read()
+        except FileNotFoundError:
+            pass
+        temporary = f"{self._path}.{os.getpid()}-{secrets.token_hex(4)}"
+        with open(os.open(temporary, CREATE, 0o600), "w", encoding="ascii") as file:
+            file.write(new_secret() + "\n")
+        with suppress(FileExistsError):  # another worker was first: its secret is everybody's
+            os.link(temporary, self._path)
+        os.unlink(temporary)
+        _log.info("made a signing secret in %s, shared by all workers of this folder", self._path)
+        return self._read()
+
+    def _read(self) -> str:
+        try:
+            fd = os.open(self._path, READ)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            owner = user_name(os.lstat(self._path).st_uid)
+            why = f"cannot be opened ({error.strerror}; it belongs to user {owner})"
+            raise self._unusable(why) from error
+        try:
+            self._require_private(os.fstat(fd))
+            return self._checked(os.read(fd, _LIMIT))
+        finally:
+            os.close(fd)
+
+    def _require_private(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unusable("is no file")
+        if status.st_uid not in self._ours.owners:
+            raise self._unusable(f"belongs to user {user_name(status.st_uid)}")
+        if status.st_mode & stat.S_IRWXG and not status.st_mode & stat.S_IRWXO:
+            status = close_to_own_group(self._path, status)
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(
+                f"the secret {self._path} can be read by other users: delete it (everybody then "
+                "logs in again), or chmod 600 it if nobody else has been here; or set "
+                "WSGI_SESSIONS_SECRET_KEYS"
+            )
+
+    def _checked(self, content: bytes) -> str:
+        try:
+            secret = content.decode("ascii").strip()
+        except UnicodeDecodeError:
+            secret = ""
+        if len(secret) < MIN_SECRET_BYTES or not secret.isprintable():
+            raise self._unusable(
+                f"holds no text of {MIN_SECRET_BYTES} printable ASCII characters or more"
+            )
+        return secret
+
+    def _unusable(self, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._path}, which is to hold the signing secret, {why}: remove it after a look "
+            "(everybody then logs in again), or set WSGI_SESSIONS_SECRET_KEYS"
+        )
