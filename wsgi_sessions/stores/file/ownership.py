@@ -22,6 +22,7 @@ _CLOSED = stat.S_IRWXG | stat.S_IRWXO
 _log = texts.log("wsgi_sessions.stores.file")
 
 
+@texts.shows("group")
 class Ownership(NamedTuple):
     """The user ids whose files are trusted, and the group that may write to the folder, if any."""
 
