@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.stores.file.owners import refused_because
 from wsgi_sessions.stores.file.system import CREATE, WRITE, try_lock
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class FileDiagnosis:
 
     @staticmethod
     def _unusable(error: OSError) -> StoreUnavailable:
+        advice = refused_because(error) or (
+            "check its file system, and that the worker's user may write there"
+        )
         return StoreUnavailable(
-            f"the session folder cannot be used: {error.strerror}. Check its file system, and "
-            "that the worker's user may write there",
+            f"the session folder cannot be used ({error.strerror}): {advice}",
             operation="diagnose",
         )
 

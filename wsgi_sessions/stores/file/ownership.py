@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores.file.owners import user_name
 from wsgi_sessions.stores.file.system import CREATE, make_folder
 
 FOLDER_GROUP = "WSGI_SESSIONS_FOLDER_GROUP"
@@ -55,16 +56,6 @@ def prepare(folder: str, marker: str, group: str | None = None) -> Ownership:
     _make_marker(folder, marker)
     _require_ours(marker, os.lstat(marker), ours)
     return ours
-
-
-def user_name(uid: int) -> str:
-    """A user for messages: the name, if there is one, and the number."""
-    import pwd  # only faults ask
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
-    except KeyError:
-        return str(uid)
 
 
 def _owners(folder: str) -> frozenset[int]:

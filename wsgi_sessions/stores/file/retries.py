@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wsgi_sessions import texts
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.file.owners import refused_because
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,18 +63,20 @@ def _log_fault(error: OSError, operation: str, key: str, attempt: int) -> None:
 def _unavailable(operation: str, key: str, error: OSError, attempts: int) -> StoreUnavailable:
     return StoreUnavailable(
         f"the file of session {short_key(key)} cannot be used: {operation} failed {attempts} "
-        f"times, last with {error.strerror}; the session is as it was. {_advice(error.errno)}",
+        f"times, last with {error.strerror}; the session is as it was. {_advice(error)}",
         operation=operation,
         key=short_key(key),
         attempts=attempts,
     )
 
 
-def _advice(code: int | None) -> str:
-    if code in (errno.ENOSPC, errno.EDQUOT):
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Free space on the session file system."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM) and (owned := refused_because(error)):
+        return f"The cause: {owned}."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Give the worker's user write access to the session folder."
-    if code in (errno.EMFILE, errno.ENFILE):
+    if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Raise the limit of open files (ulimit -n)."
     return "Check the file system and its mount."

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import MIN_SECRET_BYTES, new_secret
-from wsgi_sessions.stores.file.ownership import close_to_own_group, user_name
+from wsgi_sessions.stores.file.owners import user_name
+from wsgi_sessions.stores.file.ownership import close_to_own_group
 from wsgi_sessions.stores.file.system import CREATE, READ
 
 if TYPE_CHECKING:

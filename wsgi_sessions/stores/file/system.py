@@ -40,14 +40,17 @@ _log = texts.log("wsgi_sessions.stores.file")
 
 
 class NotARecord(Exception):
-    """What lies at a session's path is no file of ours: a link, a folder, a FIFO, a stranger's."""
+    """What lies at a session's path is no file: a link, a folder, a FIFO."""
 
 
 def read_file(path: str, owners: frozenset[int]) -> bytes:
-    """The content of a session file, without a lock. Raises NotARecord for no file of ours."""
+    """The content of a session file, without a lock.
+
+    Raises NotARecord for what is no file, and PermissionError for another user's.
+    """
     fd = _open(path, READ)
     try:
-        size = _own_size(os.fstat(fd), owners)
+        size = _own_size(path, os.fstat(fd), owners)
         data = os.read(fd, size)
         return data if len(data) == size else data + _read_whole(fd, size - len(data))
     finally:
@@ -63,9 +66,11 @@ def _open(path: str, flags: int) -> int:
         raise
 
 
-def _own_size(status: os.stat_result, owners: frozenset[int] | None) -> int:
-    if (owners is not None and status.st_uid not in owners) or not stat.S_ISREG(status.st_mode):
-        raise NotARecord("not a regular file of this user")
+def _own_size(path: str, status: os.stat_result, owners: frozenset[int] | None) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotARecord("not a regular file")
+    if owners is not None and status.st_uid not in owners:
+        raise PermissionError(errno.EACCES, "it belongs to another user", path)
     if status.st_size > MAX_FILE_BYTES:
         raise NotARecord(f"{status.st_size} bytes, more than any session has")
     return status.st_size
@@ -89,7 +94,8 @@ class LockedFile:
 
     `owners` are the user ids whose files are ours; None: no matter whose, for files that say
     nothing but who holds them. `what` names the file in messages. Raises LockTimeout at `deadline`
-    (monotonic seconds), NotARecord for no file of ours, and the OSError of the system.
+    (monotonic seconds), NotARecord for what is no file, PermissionError for another user's, and the
+    OSError of the system.
     """
 
     __slots__ = ("_fd", "_path", "is_linked", "size")
@@ -109,7 +115,7 @@ class LockedFile:
             if not try_lock(fd):
                 wait_for_lock(fd, deadline, _named(what, key), key)
             status = os.fstat(fd)
-            self.size = _own_size(status, owners)
+            self.size = _own_size(path, status, owners)
             self.is_linked = leads_to(path, status)
         except BaseException:
             self.close()
