@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +11,7 @@ from requirements_of_tests import require
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.migration.takeover import read_through
 from wsgi_sessions.stores.sql.backend import migrate_schema
 from wsgi_sessions.stores.sql.connect import parse_sql_url
@@ -102,7 +102,7 @@ class Place(NamedTuple):
         names = ("WSGI_SESSIONS_URL", "WSGI_SESSIONS_MIGRATE_FROM")
         return dict(zip(names, self.url.split(), strict=False))
 
-    def open(self, clock: Callable[[], float] = time.time) -> Backend:
+    def open(self, clock: Callable[[], float] = wall_clock) -> Backend:
         """A backend of its own, patient with a busy machine."""
         new, *old = [
             open_backend(url, key_prefix=self.prefix, timeout=5.0, clock=clock)

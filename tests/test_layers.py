@@ -15,7 +15,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 # From the bottom up; what stands in one line may not import each other, but for what ends in a
 # star, which is one part of the program in several files.
 LAYERS = [
-    {"texts"},
+    {"texts", "clock"},
     {"conflict", "pseudonyms"},
     {"errors"},
     {"serialization", "identity", "headers", "hooks", "hook_runner", "lease_keeper"},

@@ -7,12 +7,12 @@ nothing in it is looked at here.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from wsgi_sessions import texts
 from wsgi_sessions.audit import Audit, AuditRecord
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import CorruptRecord, SessionError
 from wsgi_sessions.events import Events
 from wsgi_sessions.permissions import as_verdict
@@ -63,7 +63,7 @@ class ContextMemory(Protocol):
 class StoredContexts:
     """Contexts in a `ContextStore`, by the principal's text. `clock`: seconds since the epoch."""
 
-    def __init__(self, contexts: ContextStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, contexts: ContextStore, clock: Callable[[], float] = wall_clock) -> None:
         self._contexts = contexts
         self._clock = clock
 
@@ -152,7 +152,7 @@ class ContextPolicy:
         remembering: Remembering = "set",
         events: Events | None = None,
         audit: Audit | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.key = key
         self.restoring = restoring

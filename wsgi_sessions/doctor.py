@@ -4,11 +4,11 @@ do about each. For an operator at a prompt; servers answer `wsgi_sessions.health
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.health import HealthReport, check, fingerprint
 
@@ -57,7 +57,7 @@ def examine(
     *,
     unknown: Mapping[str, str],
     server: str | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Examination:
     """Look at the store, at the settings (of which `unknown` names those that are none, each with
     what to do), and at a running server if the URL of its health path is given: have its workers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import SessionError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.serialization import Envelope, encode, history, seal
@@ -161,7 +162,7 @@ class _Probe:
 
     def run(self) -> dict[str, float]:
         """Milliseconds by step. Raises StoreUnavailable, also if a promise was broken."""
-        sessions, key, expires_at = self._sessions, self._key, time.time() + _PROBE_SECONDS
+        sessions, key, expires_at = self._sessions, self._key, wall_clock() + _PROBE_SECONDS
         first, second = (self._payload(number) for number in (1, 2))
         self._time("write", lambda: sessions.create(key, first, expires_at))
         self._expect(first, 1, self._time("read", lambda: sessions.load(key)))
@@ -184,7 +185,7 @@ class _Probe:
     def _payload(self, number: int) -> bytes:
         """An envelope, so that nobody takes it for damage; ended, so that it is no session."""
         marks = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
-        return seal(Envelope(time.time(), history([]), marks, {}), self._key)
+        return seal(Envelope(wall_clock(), history([]), marks, {}), self._key)
 
     def _expect(self, payload: bytes, version: int, found: Any) -> None:
         if found is None or (found.version, found.payload) != (version, payload):

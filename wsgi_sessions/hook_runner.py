@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +68,9 @@ class HookRunner:
         return not self._stopped.is_set()
 
     def _wait(self, call: _Call, beat: Callable[[], bool], period: float) -> Ending:
-        deadline = time.monotonic() + self._deadline
+        deadline = monotonic() + self._deadline
         while True:
-            left = deadline - time.monotonic()
+            left = deadline - monotonic()
             call.wake.wait(max(0.0, min(left, period)))
             if self._stopped.is_set():
                 return Ending("stopped")

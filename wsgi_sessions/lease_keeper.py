@@ -6,13 +6,13 @@ import atexit
 import os
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 
 Job = Callable[[], object]
 _EXIT_SECONDS = 2.0
@@ -91,9 +91,9 @@ class Keeper:
         atexit.register(self.close)
 
     def _run(self, process: _Process) -> None:
-        due = time.monotonic() + self._period
+        due = monotonic() + self._period
         while True:
-            now = time.monotonic()
+            now = monotonic()
             if now >= due:
                 due = now + self._period
                 for lease in list(process.kept.values()):

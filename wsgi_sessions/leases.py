@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.lease_keeper import Keeper
@@ -182,10 +183,10 @@ class Lease:
         self._let_go(key)
 
     def _take(self, key: str) -> tuple[Record | None, State]:
-        deadline = time.monotonic() + self._leases.policy.wait
+        deadline = monotonic() + self._leases.policy.wait
         while True:
             found = self._leases.take(key, self._holder, self._read)
-            if found[1] != "claimed" or time.monotonic() >= deadline:
+            if found[1] != "claimed" or monotonic() >= deadline:
                 return found
             time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  # spreads waiters, no secret
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 Reader = Callable[[str], Record | None]
 
+MOST_APART = 900.0
+"""Seconds by which clocks of hosts and servers may differ. A record that expired longer ago, or was
+made later than that from now, is not accepted, though its server still has it: a dump may have been
+restored without its expiries, or a clock been moved."""
+
 
 class Loader:
     """Reads sessions from one backend.
@@ -101,9 +106,14 @@ class Loader:
             return None
         if ENDED in envelope.marks:
             return tombstone_in(key, envelope, self._clock())
-        if envelope.created_at + self._lifetimes.absolute <= self._clock():
+        now = self._clock()
+        if envelope.created_at + self._lifetimes.absolute <= now:
             self._events.emit("expired", short_key(key), lifetime="absolute")
             self._backend.sessions.delete(key)
+            return None
+        if record.expires_at + MOST_APART <= now or envelope.created_at - MOST_APART > now:
+            # Not deleted: if it is this host's clock that is wrong, the others go on.
+            self._events.emit("expired", short_key(key), lifetime="idle")
             return None
         return Snapshot(session_id, key, record.version, record.expires_at, envelope)
 

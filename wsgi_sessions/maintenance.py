@@ -7,12 +7,12 @@ seen, so that it can be interrupted at any time and called again. All raise Stor
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.draft import LIFETIME, PRINCIPAL, mark_of
 from wsgi_sessions.errors import CorruptRecord, SessionGone, UnsupportedFormat, VersionConflict
@@ -75,7 +75,7 @@ def delete_expired(
     *,
     older_than: timedelta | float | None = None,
     lifetimes: Lifetimes | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> Deletion:
     """Delete what has expired and lies there still, in chunks; some stores do that by themselves.
@@ -111,7 +111,7 @@ def count_expired(
     *,
     older_than: timedelta | float | None = None,
     lifetimes: Lifetimes | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> Deletion:
     """What `delete_expired` would delete now. Deletes nothing; costs a scan."""
@@ -156,7 +156,7 @@ def clear_stale_contexts(
     still_valid: StillValid | None = None,
     *,
     older_than: timedelta | float | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> ContextClearing:
     """Forget every remembered context that leads nowhere any more, and with `older_than` (seconds,
@@ -184,7 +184,7 @@ def count_stale_contexts(
     still_valid: StillValid | None = None,
     *,
     older_than: timedelta | float | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> ContextClearing:
     """What `clear_stale_contexts` would clear now. Clears nothing."""

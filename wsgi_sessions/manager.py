@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.commit import Activity, Committer, Lifetimes, OnConflict, Pending
 from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, Draft, Snapshot
 from wsgi_sessions.errors import SessionGone, SessionSuperseded, StoreUnavailable
@@ -72,7 +72,7 @@ class SessionManager:
         on_conflict: OnConflict = "last-wins",
         principal_key: str | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.backend = backend
         self.events = events or Events()

@@ -5,10 +5,10 @@ All of it raises StoreUnavailable.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import Snapshot
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -38,7 +38,7 @@ _log = texts.log(__name__)
 class Succession:
     """Follows sessions from id to id in one store. `clock`: seconds since the epoch."""
 
-    def __init__(self, store: SessionStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: SessionStore, clock: Callable[[], float] = wall_clock) -> None:
         self._store = store
         self._clock = clock
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import string
 import threading
-import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.serialization import decode
 
@@ -205,7 +205,7 @@ class CachedStamps:
         source: StampSource,
         *,
         max_age: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._source = source
         self._max_age = max_age

@@ -15,12 +15,12 @@ import fcntl
 import os
 import re
 import stat
-import time
 import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions.backend_choice.server_process import Process, server_of_this_process
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores.file.system import try_lock, wait_for_lock
 
@@ -85,7 +85,7 @@ def _locked(folder: str, timeout: float) -> Iterator[int]:
         _require_private(folder, os.fstat(place))
         wait_for_lock(
             place,
-            time.monotonic() + timeout,
+            monotonic() + timeout,
             f"the folder {folder}, in which processes agree on a session store,",
         )
         yield place

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.settings.kinds import DAY, HOUR, MINUTE
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Progress:
         *,
         total: int | None = None,
         stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._what = what
         self._total = total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +28,7 @@ from wsgi_sessions.cli.shell import (
     store_key,
     url_option,
 )
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.inspection import SessionDetails, inspect, live_sessions
@@ -87,7 +87,7 @@ def list_sessions(principal: str | None, limit: int, url: str | None, *, as_json
     if as_json:
         print_json([_as_dict(session) for session in listed])
         return
-    now = time.time()
+    now = wall_clock()
     rows = [
         (
             short_key(s.key),
@@ -255,7 +255,7 @@ def _print_details(details: SessionDetails, *, with_values: bool) -> None:
 
 
 def _facts(details: SessionDetails, *, with_values: bool) -> Iterator[tuple[str, str]]:
-    session, now, refreshing = details.summary, time.time(), details.refreshing
+    session, now, refreshing = details.summary, wall_clock(), details.refreshing
     yield "session", f"{short_key(session.key)}, version {details.version}, {details.size} bytes"
     for name, at in (("created", session.created_at), ("last used", session.last_used_at)):
         yield name, f"{timestamp(at)} ({ago(at, now)})"

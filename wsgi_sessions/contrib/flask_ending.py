@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.session import Phase
@@ -107,7 +108,7 @@ class Ending:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
         self.permanent = True
-        self._asked = max(1.0, (moment - datetime.now(timezone.utc)).total_seconds())
+        self._asked = max(1.0, moment.timestamp() - wall_clock())
 
     def check(self) -> None:
         """Raises UnserializableValue for what was put into a value that no session can hold.

@@ -22,11 +22,11 @@ the former release, are lost.
 from __future__ import annotations
 
 import os
-import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import (
     ImportRefused,
@@ -77,7 +77,7 @@ class Adoption:
         importer: Importer,
         *,
         until: date,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._manager = manager
         self._importer = importer

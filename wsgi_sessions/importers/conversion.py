@@ -7,11 +7,11 @@ records stay as they are, so that the old application can go on, or come back.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import (
     ImportRefused,
     SessionExists,
@@ -48,7 +48,7 @@ def convert(
     importer: Importer,
     *,
     mode: Literal["store", "try"] = "store",
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Iterator[Converted]:
     """Store each foreign session under the id that its cookie leads to, and tell of it.
 

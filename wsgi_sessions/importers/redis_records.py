@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.redis.backend import open_executor
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RedisRecords:
 
     def expires_at(self, name: str) -> float | None:
         left = int(self._executor.execute(_LOAD, None, "PTTL", self._prefix + name))
-        return None if left < 0 else time.time() + left / 1000
+        return None if left < 0 else wall_clock() + left / 1000
 
     def close(self) -> None:
         self._executor.close()

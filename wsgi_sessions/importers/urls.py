@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.cookies import RULES, CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.importers import django, flask_cookie, flask_session
@@ -37,7 +37,7 @@ class Terms(NamedTuple):
     secrets: Sequence[bytes] = ()
     idle: float = float(DAY)
     timeout: float = 1.0
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = wall_clock
     unpickle: Callable[[bytes], object] | None = None
 
 

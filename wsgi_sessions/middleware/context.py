@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contexts import ApplicationContexts, ContextPolicy, StoredContexts
 from wsgi_sessions.draft import PRINCIPAL
 from wsgi_sessions.middleware.session import get_transaction
@@ -91,7 +91,7 @@ class ContextMiddleware:
         remembering: Remembering = "set",
         events: Events | None = None,
         audit: Audit | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._app = app
         self.policy = ContextPolicy(

@@ -36,10 +36,10 @@ was left untouched holds live sessions still: empty it before you ever go back t
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -99,7 +99,7 @@ def copy(
     progress: Callable[[Counts], object] = lambda _: None,
     scopes: Iterable[str] = ("global",),
     absolute_lifetime: float = Lifetimes().absolute,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Counts:
     """Bring all live sessions, with what belongs to them, contexts and version stamps to `target`.
 

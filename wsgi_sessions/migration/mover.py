@@ -41,10 +41,10 @@ again, and the first one is killed right after it made that a session, before it
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import KEEP_ALIVE, principal_of
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -117,7 +117,7 @@ class Mover:
         old: Backend,
         *,
         absolute_lifetime: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.new = new
         self.old = old

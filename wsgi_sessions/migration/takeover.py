@@ -32,10 +32,10 @@ without the rest having been moved in between (`copying.copy` moves it).
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import (
     ConfigurationError,
@@ -72,7 +72,7 @@ def read_through(
     old: Backend,
     *,
     absolute_lifetime: float,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Backend:
     """A backend on `new` that takes over from `old` what is used.
 

@@ -18,12 +18,12 @@ import atexit
 import os
 import random
 import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.hook_runner import HookRunner
 from wsgi_sessions.refresh.visit import Outcome, RefreshPolicy, Visits
@@ -65,7 +65,7 @@ class Refresher:
         interval: float = 60.0,
         deadline: float = 30.0,
         ttl: float = 30.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.policy = RefreshPolicy(interval, deadline, ttl)
         self._visits = Visits(manager, self.policy, clock)

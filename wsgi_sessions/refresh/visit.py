@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -63,7 +63,7 @@ class Visits:
         self,
         manager: SessionManager,
         policy: RefreshPolicy,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.queue = require_queue(manager.backend)
         self.policy = policy

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
 from wsgi_sessions.importers.urls import Terms, library_of, open_importer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def adoption_of(
-    config: Config, manager: SessionManager, clock: Callable[[], float] = time.time
+    config: Config, manager: SessionManager, clock: Callable[[], float] = wall_clock
 ) -> Adoption | None:
     """What takes over the sessions that the configuration names; None once that is over.
 
@@ -36,7 +36,7 @@ def importer_at(
     url: str,
     config: Config,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
     unpickle: Callable[[bytes], object] | None = None,
 ) -> Importer:
     """The importer at a URL, with the secrets and times of a configuration.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 
 if TYPE_CHECKING:
     import logging
@@ -39,7 +40,7 @@ class Breaker:
         threshold: int = 3,
         pause: float = 1.0,
         patience: float = 0.1,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
         log: logging.Logger = _log,
     ) -> None:
         self._server = server
@@ -58,9 +59,9 @@ class Breaker:
     @contextmanager
     def probe(self) -> Iterator[None]:
         """Be the one that tries, or come after it. Raises `CircuitOpen` while it is not time."""
-        deadline = time.monotonic() + self._patience
+        deadline = monotonic() + self._patience
         while not self._may_go():
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise CircuitOpen(f"{self.failures} operations in a row failed: {self._last}")
             time.sleep(0.002)
         try:

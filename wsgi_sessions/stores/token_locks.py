@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.turns import Turns
@@ -49,7 +50,7 @@ class TokenLocks:
     the block ends.
     """
 
-    def __init__(self, holds: TokenHolds, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, holds: TokenHolds, clock: Callable[[], float] = monotonic) -> None:
         self._holds = holds
         self._clock = clock
         self._turns = Turns()

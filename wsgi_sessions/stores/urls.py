@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings.kinds import separate
 
@@ -28,7 +28,7 @@ def open_backend(
     fsync: Fsync = "none",
     folder_group: str | None = None,
     sql_schema: SqlSchema = "require",
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Backend:
     """The backend that a URL names. Servers are not asked before the first use.
 

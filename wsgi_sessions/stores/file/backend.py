@@ -15,9 +15,9 @@ The folder::
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
@@ -43,7 +43,7 @@ def open_files(
     fsync: Fsync = "none",
     timeout: float = 1.0,
     group: str | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_clock,
 ) -> Backend:
     """A backend in this folder, which is made (mode 0700) if it is not there.
 
@@ -86,7 +86,7 @@ class FileStore:
         fsync: Fsync = "none",
         timeout: float = 1.0,
         group: str | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.folder = os.path.abspath(folder)
         self.ownership = prepare(self.folder, marker_of(self.folder), group)

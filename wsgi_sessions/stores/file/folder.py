@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import portalocker
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import system_clock, wall_clock
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.retries import retrying
@@ -69,7 +70,7 @@ class FileIndex:
     The file's time of modification is the entry's expiry.
     """
 
-    def __init__(self, folder: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: str, clock: Callable[[], float] = wall_clock) -> None:
         self._folder = os.path.join(folder, "index")
         self._clock = clock
 
@@ -201,13 +202,13 @@ def _is_free(fd: int) -> bool:
 
 
 def _is_due(status: os.stat_result, interval: float) -> bool:
-    return status.st_size == 0 or abs(time.time() - status.st_mtime) >= interval
+    return status.st_size == 0 or abs(system_clock() - status.st_mtime) >= interval
 
 
 def _remove_if_old(path: str, age: float) -> bool:
     """Remove a file whose time of modification is more than `age` seconds ago."""
     try:
-        if os.lstat(path).st_mtime >= time.time() - age:
+        if os.lstat(path).st_mtime >= system_clock() - age:
             return False
         os.unlink(path)
     except OSError:

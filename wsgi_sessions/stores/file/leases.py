@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic, wall_clock
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.base import Lease
 from wsgi_sessions.stores.file.retries import retrying
@@ -70,7 +70,7 @@ class FileLeases:
     """
 
     def __init__(
-        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = time.time
+        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = wall_clock
     ) -> None:
         self._folder = os.path.join(folder, "leases")
         self._timeout = timeout
@@ -186,7 +186,7 @@ class FileLeases:
 
     def _change_at(self, path: str, key: str, change: Callable[[list[Entry]], T], flags: int) -> T:
         """Apply `change` to the entries whose time is not up. Raises FileNotFoundError."""
-        deadline = time.monotonic() + self._timeout
+        deadline = monotonic() + self._timeout
         with lock_ours(path, flags, deadline, key, "the leases of session %s") as file:
             return self._rewrite(file, path, change)
 

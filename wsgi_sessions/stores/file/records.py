@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.slots import (
@@ -287,13 +287,11 @@ class RecordFiles:
 
     def _locked(self, key: str) -> LockedFile:
         """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
-        path, deadline = self._path(key), time.monotonic() + self._timeout
+        path, deadline = self._path(key), monotonic() + self._timeout
         return LockedFile.at(path, WRITE, self._owners, deadline, key)
 
     def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
-        temporary = Temporary(
-            os.path.dirname(path), self._owners, time.monotonic() + self._timeout, key
-        )
+        temporary = Temporary(os.path.dirname(path), self._owners, monotonic() + self._timeout, key)
         try:
             temporary.file.write(pack_file(record, key), 0)
             temporary.file.sync(self._fsync)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.retries import retrying
@@ -198,7 +199,7 @@ def wait_for_lock(fd: int, deadline: float, what: str, key: str = "") -> None:
     LockTimeout, or the OSError of flock itself.
     """
     while not try_lock(fd):
-        if time.monotonic() >= deadline:
+        if monotonic() >= deadline:
             raise LockTimeout(
                 f"{what} stays locked by another process; look for one that hangs",
                 operation="lock",
@@ -252,7 +253,7 @@ def locked_path(path: str, timeout: float, key: str) -> Iterator[None]:
     again: so two never hold it, and the folder stays small. Raises LockTimeout after `timeout`
     seconds, and StoreUnavailable if the system fails again and again.
     """
-    lock = retrying("lock", key, lambda _: _lock_file(path, time.monotonic() + timeout, key))
+    lock = retrying("lock", key, lambda _: _lock_file(path, monotonic() + timeout, key))
     try:
         yield
     finally:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from wsgi_sessions.clock import monotonic, wall_clock
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.base import Bump
 from wsgi_sessions.stores.file.retries import retrying
@@ -32,7 +32,7 @@ class FileVersions:
     """
 
     def __init__(
-        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = time.time
+        self, folder: str, *, timeout: float = 1.0, clock: Callable[[], float] = wall_clock
     ) -> None:
         self._root = folder
         self._folder = os.path.join(folder, "versions")
@@ -97,7 +97,7 @@ class FileVersions:
         with suppress(FileExistsError):
             os.mkdir(self._folder, 0o700)
         path, flags = os.path.join(self._folder, "lock"), WRITE | os.O_CREAT
-        deadline = time.monotonic() + self._timeout
+        deadline = monotonic() + self._timeout
         with lock_ours(path, flags, deadline, "", "the folder of version stamps"):
             yield
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import monotonic, wall_clock
 from wsgi_sessions.errors import LockTimeout, SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Backend, Record
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MAX_QUARANTINED = 100
 
 
-def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
+def open_memory(*, clock: Callable[[], float] = wall_clock) -> Backend:
     """A backend of its own: two calls share nothing. `clock` gives seconds since the epoch."""
     store = MemoryStore(clock)
     leases = MemoryLeases(clock)
@@ -46,7 +47,7 @@ def open_memory(*, clock: Callable[[], float] = time.time) -> Backend:
 class MemoryStore:
     """Records in a dictionary. Sessions end with the process, and no other process sees them."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock
         self._records: dict[str, Record] = {}
         self._quarantine: dict[str, Record] = {}
@@ -137,7 +138,7 @@ class MemoryStore:
 class MemoryIndex:
     """Which sessions belong to a principal."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock
         self._keys: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._lock = threading.Lock()
@@ -173,9 +174,9 @@ class MemoryLocks:
     @contextmanager
     def hold(self, key: str, timeout: float) -> Iterator[None]:
         """See `SessionLocks.hold`."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         while not self._try(key):
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise LockTimeout(
                     f"session {short_key(key)} is held by another request for over {timeout} s",
                     operation="lock",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.base import Lease
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class _Claim(NamedTuple):
 class MemoryLeases:
     """`LeaseStore` in dictionaries. `clock`: seconds since the epoch."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock
         self._holders: dict[str, dict[str, float]] = {}
         self._claims: dict[str, _Claim] = {}

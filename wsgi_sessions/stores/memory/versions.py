@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.base import Bump
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _HISTORY = 100
 class MemoryVersions:
     """`VersionStamps` for one process: they begin anew with it, as its sessions do."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock
         self._bumps: defaultdict[str, deque[Bump]] = defaultdict(partial(deque, maxlen=_HISTORY))
         self._lock = threading.Lock()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
+
+from wsgi_sessions.clock import wall_clock
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.connection import Executor
@@ -21,5 +22,5 @@ class RedisClock:
         for node in self._executor.nodes("clock"):
             seconds, microseconds = node.execute("clock", None, "TIME")
             clocks.append(int(seconds) + int(microseconds) / 1e6)
-        here = time.time()
+        here = wall_clock()
         return max(clocks, key=lambda there: abs(there - here))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, RedisError
 
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.redis.connection import NodeExecutor
 from wsgi_sessions.stores.redis.endpoints import FixedEndpoint
@@ -66,7 +66,7 @@ class ClusterExecutor:
     """
 
     def __init__(
-        self, url: RedisURL, timeout: float, clock: Callable[[], float] = time.monotonic
+        self, url: RedisURL, timeout: float, clock: Callable[[], float] = monotonic
     ) -> None:
         self._url = url
         self._timeout = timeout

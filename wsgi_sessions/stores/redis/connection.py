@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
 from wsgi_sessions.stores.redis.faults import (
     Reaction,
@@ -130,7 +130,7 @@ class NodeExecutor:
         self,
         endpoint: Endpoint,
         timeout: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._endpoint = endpoint
         self._latest_retry = timeout * _LATEST_RETRY

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.redis.connection import Script
 from wsgi_sessions.stores.redis.records import STAMP_SIZE, stamp
@@ -62,7 +62,7 @@ class RedisQuarantine:
         self._move(key, value[:STAMP_SIZE], reason)
 
     def quarantined(self) -> int:
-        oldest = time.time() - KEPT_SECONDS
+        oldest = wall_clock() - KEPT_SECONDS
         count: int = self._executor.execute(
             "quarantine", None, "ZCOUNT", self._keys.quarantine, oldest, "+inf"
         )
@@ -79,7 +79,7 @@ class RedisQuarantine:
     def _register(self, key: str) -> None:
         names = (self._keys.quarantine,)
         dropped: list[bytes] = _REGISTER.run(
-            self._executor, "quarantine", key, names, time.time(), key, KEPT_SECONDS, KEPT_RECORDS
+            self._executor, "quarantine", key, names, wall_clock(), key, KEPT_SECONDS, KEPT_RECORDS
         )
         for old in dropped:
             name = self._keys.set_aside(old.decode())

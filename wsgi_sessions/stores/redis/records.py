@@ -6,9 +6,9 @@ import hashlib
 import math
 import re
 import struct
-import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Record
@@ -110,5 +110,5 @@ def decode(key: str, value: bytes) -> Record:
 
 def ttl(expires_at: float) -> int:
     """Milliseconds from now, rounded up; zero or less is the past."""
-    left = expires_at - time.time()
+    left = expires_at - wall_clock()
     return math.ceil((left if left < _LONGEST_TTL else _LONGEST_TTL) * 1000)

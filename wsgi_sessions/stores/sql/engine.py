@@ -8,9 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sqlalchemy import Float, exc, literal_column
+from sqlalchemy import Float, bindparam, case, exc, func, literal_column
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from wsgi_sessions.clock import monotonic, wall_clock
 from wsgi_sessions.errors import ConfigurationError, SessionError, VersionConflict
 from wsgi_sessions.stores.breaker import Breaker, CircuitOpen
 from wsgi_sessions.stores.sql.faults import UNREACHABLE, Fault, Reaction, fault_of
@@ -33,6 +34,8 @@ _NOW = {
     "mariadb": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)",
 }
 _LONGEST_WAIT = 0.02
+SAME_CLOCK = 1.0
+"""Seconds by which two clocks may differ and still count as the same."""
 
 
 class SqlEngine:
@@ -58,7 +61,7 @@ class SqlEngine:
         timeout: float,
         prepare: Callable[[Connection], Work | None] | None = None,
         ownership: Literal["own", "borrowed"] = "own",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         if engine.dialect.name not in _NOW:
             raise ConfigurationError(
@@ -86,6 +89,25 @@ class SqlEngine:
     def now(self) -> ColumnElement[float]:
         """The database's clock when the statement began, in seconds since the epoch."""
         return literal_column(_NOW[self.dialect], Float)
+
+    @property
+    def expiry_now(self) -> ColumnElement[float]:
+        """The clock that sessions expire by: of the database server, and on SQLite, which has none,
+        `wall_clock`, so that a test that moves the time moves it here too."""
+        if self.dialect == "sqlite":
+            return bindparam(None, callable_=wall_clock, type_=Float)
+        return self.now
+
+    def expiry(self, moment: ColumnElement[float]) -> ColumnElement[float]:
+        """A moment of this host's clock by the clock that sessions expire by.
+
+        Clocks that differ by less than a second count as the same, so that what is read is what was
+        written.
+        """
+        if self.dialect == "sqlite":
+            return moment
+        ahead: Any = self.now - bindparam(None, callable_=wall_clock, type_=Float)
+        return case((func.abs(ahead) < SAME_CLOCK, moment), else_=moment + ahead)
 
     def run(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
         """Do `work` in one transaction, commit it, and return what it returned.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Float, delete, literal, select, update
 
 from wsgi_sessions.stores.context_records import digest
 from wsgi_sessions.stores.sql.schema import principals
@@ -27,13 +27,14 @@ class SqlIndex:
         self._engine = engine
 
     def add(self, principal: str, key: str, expires_at: float) -> None:
-        row = {"principal": digest(principal), "key": key, "expires_at": expires_at}
+        expiry = self._engine.expiry(literal(expires_at, Float))
+        row = {"principal": digest(principal), "key": key, "expires_at": expiry}
         insert = self._engine.insert_if_absent(principals, row)
         # Of two that race, the later expiry stands: an entry must not end before its session.
         extend = (
             update(principals)
-            .where(*_is(principal, key), _C.expires_at < expires_at)
-            .values(expires_at=expires_at)
+            .where(*_is(principal, key), _C.expires_at < expiry)
+            .values(expires_at=expiry)
         )
 
         def work(connection: Connection) -> None:
@@ -48,7 +49,7 @@ class SqlIndex:
 
     def keys_of(self, principal: str) -> list[str]:
         statement = select(_C.key).where(
-            _C.principal == digest(principal), _C.expires_at > self._engine.now
+            _C.principal == digest(principal), _C.expires_at > self._engine.expiry_now
         )
         return self._engine.single(
             "index", None, lambda c: list(c.execute(statement).scalars().all())

@@ -115,7 +115,10 @@ class SqlLeases:
         Returns how many rows; fewer than `limit` means that no more are left. Whoever needs the
         lock of a session makes it anew.
         """
-        return sum(delete_chunk(self._engine, "leases", table, limit) for table in _TABLES)
+        return sum(
+            delete_chunk(self._engine, "leases", table, limit, self._engine.now)
+            for table in _TABLES
+        )
 
     def _first_that_finds(
         self, operation: str, statements: list[Any], values: dict[str, object]

@@ -8,10 +8,11 @@ at least.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+
+from wsgi_sessions.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,7 +36,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
             state = next(gen)
             while True:
                 ready = yield state
-                if not ready and self.deadline is not None and time.monotonic() > self.deadline:
+                if not ready and self.deadline is not None and monotonic() > self.deadline:
                     self.pgconn.finish()
                     raise psycopg.OperationalError("no answer within the deadline")
                 state = gen.send(ready)

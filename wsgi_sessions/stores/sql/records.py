@@ -5,17 +5,29 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, literal, select, tuple_, type_coerce, update
+from sqlalchemy import (
+    Float,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
 from sqlalchemy.types import NullType
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import SessionExists, SessionGone, VersionConflict
 from wsgi_sessions.stores.base import Record
+from wsgi_sessions.stores.sql.engine import SAME_CLOCK
 from wsgi_sessions.stores.sql.schema import require_schema, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
     from wsgi_sessions.stores.sql.engine import SqlEngine
     from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
@@ -27,8 +39,9 @@ _C = sessions.c
 class SqlStore:
     """`SessionStore`: a row for each session; the database's clock decides what has expired.
 
-    Each operation is one statement, and one more where it met no row. An expiry is the caller's
-    time, so the clocks of the workers' hosts and of the database have to agree (see `SqlAdvice`).
+    Each operation is one statement, and one more where it met no row. An expiry is a moment of the
+    caller's clock: it is kept as one of the database's, and read as the caller's again, so that
+    hosts whose clocks differ agree on when a session expires.
 
     A write whose answer was lost is sent a second time. A `save` that had succeeded then meets its
     own record, as a `VersionConflict` or, if that was destroyed meanwhile, `SessionGone`; a
@@ -38,10 +51,11 @@ class SqlStore:
     def __init__(self, engine: SqlEngine, quarantine: SqlQuarantine) -> None:
         self._engine = engine
         self._quarantine = quarantine
-        key, live = _C.key == bindparam("k"), _C.expires_at > engine.now
+        key, live = _C.key == bindparam("k"), _C.expires_at > engine.expiry_now
+        expiry = engine.expiry(bindparam("expiry", type_=Float))
         # Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
         # The payload as the driver gives it: a row that somebody edited must not raise from inside.
-        columns = (_C.version, type_coerce(_C.payload, NullType), _C.expires_at)
+        columns = (_C.version, type_coerce(_C.payload, NullType), _C.expires_at, engine.expiry_now)
         self._load = select(*columns).where(key, live)
         self._save = (
             update(sessions)
@@ -49,23 +63,22 @@ class SqlStore:
             .values(
                 version=bindparam("expected") + 1,
                 payload=bindparam("data"),
-                expires_at=bindparam("expiry"),
+                expires_at=expiry,
             )
         )
         self._touch = (
-            update(sessions)
-            .where(key, live, _C.expires_at < bindparam("expiry"))
-            .values(expires_at=bindparam("expiry"))
+            update(sessions).where(key, live, _C.expires_at < expiry).values(expires_at=expiry)
         )
         self._delete = delete(sessions).where(key)
         self._take_over = (
             update(sessions)
-            .where(key, _C.expires_at <= engine.now)
-            .values(version=1, payload=bindparam("data"), expires_at=bindparam("expiry"))
+            .where(key, _C.expires_at <= engine.expiry_now)
+            .values(version=1, payload=bindparam("data"), expires_at=expiry)
         )
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
-        row = {"key": key, "version": 1, "payload": payload, "expires_at": expires_at}
+        expiry = self._engine.expiry(literal(expires_at, Float))
+        row = {"key": key, "version": 1, "payload": payload, "expires_at": expiry}
         insert = self._engine.insert_if_absent(sessions, row)
 
         def work(connection: Connection) -> bool:
@@ -112,9 +125,14 @@ class SqlStore:
     def _record(self, key: str, row: Row[Any] | None) -> Record | None:
         if row is None:
             return None
-        version, payload, expires_at = tuple(row)
+        version, payload, expires_at, now = tuple(row)
         if isinstance(payload, (bytes, memoryview, bytearray)) and _is_finite(expires_at):
-            return Record(version, bytes(payload), expires_at)
+            ahead = float(now) - wall_clock()
+            return Record(
+                version,
+                bytes(payload),
+                expires_at if abs(ahead) < SAME_CLOCK else expires_at - ahead,
+            )
         self._quarantine.set_aside(key, version, "a column holds a value of another type")
         return None
 
@@ -124,7 +142,7 @@ class SqlIteration:
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
-        self._live = _C.expires_at > engine.now
+        self._live = _C.expires_at > engine.expiry_now
 
     def keys(self) -> Iterator[str]:
         last = ""
@@ -150,22 +168,24 @@ class SqlExpiry:
         self._engine = engine
 
     def delete_expired(self, limit: int) -> int:
-        return delete_chunk(self._engine, "purge", sessions, limit)
+        return delete_chunk(self._engine, "purge", sessions, limit, self._engine.expiry_now)
 
     def count_expired(self) -> int:
-        expired = _C.expires_at <= self._engine.now
+        expired = _C.expires_at <= self._engine.expiry_now
         statement = select(func.count()).select_from(sessions).where(expired)
         return self._engine.single("count", None, lambda c: c.execute(statement).scalar_one())
 
 
-def delete_chunk(engine: SqlEngine, operation: str, table: Any, limit: int) -> int:
-    """Delete up to `limit` rows of a table whose `expires_at` is past; how many.
+def delete_chunk(
+    engine: SqlEngine, operation: str, table: Any, limit: int, now: ColumnElement[float]
+) -> int:
+    """Delete up to `limit` rows of a table whose `expires_at` is past by the clock `now`; how many.
 
     The expiry is asked again of each row that is deleted: it may have been extended since it was
     found. (The chunk is a table of its own because MySQL does not let one be deleted from that is
     selected from.)
     """
-    expired = table.c.expires_at <= engine.now
+    expired = table.c.expires_at <= now
     keys = list(table.primary_key.columns)
     found = select(*keys).where(expired).order_by(table.c.expires_at).limit(literal(limit))
     found = found.with_for_update(skip_locked=True)  # whoever is at a row sees to it

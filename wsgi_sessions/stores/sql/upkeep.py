@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import or_, select, text, update
 
+from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.sql.records import delete_chunk
 from wsgi_sessions.stores.sql.schema import locks, principals, read_version, schema
 
@@ -45,11 +45,12 @@ class SqlUpkeep:
 
     def remove_leftovers(self) -> dict[str, int]:
         """See `Leftovers.remove_leftovers`."""
+        engine = self._engine
         return {
-            "locks": _in_chunks(lambda limit: delete_chunk(self._engine, "locks", locks, limit)),
+            "locks": _in_chunks(lambda n: delete_chunk(engine, "locks", locks, n, engine.now)),
             "leases": _in_chunks(self._leases.delete_expired),
             "index": _in_chunks(
-                lambda limit: delete_chunk(self._engine, "index", principals, limit)
+                lambda n: delete_chunk(engine, "index", principals, n, engine.expiry_now)
             ),
             "quarantined": self._quarantine.remove_old(),
         }
@@ -76,11 +77,11 @@ class SqlAdvice:
     def warnings(self) -> list[str]:
         settings = {"postgresql": _of_postgresql, "sqlite": _of_sqlite}.get(self._engine.dialect)
         found = [] if settings is None else self._engine.single("advice", None, settings)
-        difference = SqlClock(self._engine).now() - time.time()
+        difference = SqlClock(self._engine).now() - wall_clock()
         if abs(difference) > _LARGEST_CLOCK_DIFFERENCE:
             found.append(
-                f"this host's clock and the database's differ by {difference:.0f} s: sessions end "
-                "that much too early or too late; let both follow NTP"
+                f"this host's clock and the database's differ by {difference:.0f} s: absolute "
+                "lifetimes end that much too early or too late; let both follow NTP"
             )
         return found
 
