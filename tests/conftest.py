@@ -141,7 +141,10 @@ def shared_server(
     """One gunicorn for each store and worker class; pytest groups the tests by it."""
     store, worker_class = request.param
     url = store_url(store)
-    environ = {"WSGI_SESSIONS_KEY_PREFIX": f"{worker_class}:"}
+    environ = {
+        "WSGI_SESSIONS_KEY_PREFIX": f"{worker_class}:",
+        "WSGI_SESSIONS_EXCLUSIVE_WAITERS": "50",  # a test of overlaps sends them all at once
+    }
     with GunicornServer(worker_class=worker_class, url=url, environ=environ) as server:
         yield server
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"session", "config_help", "refresh.rule"},
     {"stores.base"},
     {"stores.context_records", "stores.breaker", "stores.turns"},
-    {"stores.token_locks"},
+    {"stores.token_locks", "waiters"},
     {"stores.memory.*", "stores.file.*", "stores.redis.*", "stores.sql.*"},
     {"stores.urls", "sweeper", "leases"},
     {"contexts", "versions", "importers.base"},

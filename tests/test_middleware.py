@@ -1349,7 +1349,7 @@ def test_an_exclusive_path_is_a_whole_path() -> None:
 
 
 def test_requests_on_exclusive_paths_take_turns() -> None:
-    web = Watched(exclusive_paths=("/turn",))
+    web = Watched(exclusive_paths=("/turn",), exclusive_waiters=12)
     with_pages(web)
     browser = web.browser()
     browser.get("/write")

@@ -894,7 +894,8 @@ def test_a_principal_key_that_changes_in_an_exclusive_block_waits_for_the_cookie
 # -- exclusive ---------------------------------------------------------------------------------
 
 
-def test_exclusive_makes_a_read_modify_write_of_anything(world: World) -> None:
+def test_exclusive_makes_a_read_modify_write_of_anything() -> None:
+    world = World(waiters=6)
     session_id = world.new(text="")
     barrier = threading.Barrier(6)
 
@@ -1090,7 +1091,8 @@ def test_exclusive_waits_no_longer_than_asked_and_nests(world: World) -> None:
         pass
 
 
-def test_exclusive_access_holds_from_the_first_access_to_the_end(world: World) -> None:
+@pytest.mark.parametrize("end", ["commit", "roll_back", "close"])
+def test_exclusive_access_holds_from_the_first_access_to_the_commit(world: World, end: str) -> None:
     session_id = world.new(n=1)
     whole = Transaction(world.manager, Visit(session_id, "", "exclusive"))
     other = world.begin(session_id)
@@ -1101,7 +1103,7 @@ def test_exclusive_access_holds_from_the_first_access_to_the_end(world: World) -
         whole.session["n"] = 2
     with pytest.raises(LockTimeout), other.session.exclusive(timeout=0):
         pytest.fail("two at once")
-    whole.close()
+    getattr(whole, end)()
     with other.session.exclusive(timeout=0):
         assert other.session["n"] == 2
 

@@ -47,6 +47,7 @@ Fsync = Literal["none", "data", "full"]
 SqlSchema = Literal["require", "create"]
 RefreshIn = Literal["workers", "process"]
 OnConflict = Literal["last-wins", "raise"]
+BusyStatus = Literal["503", "429"]
 
 _PREFIX = "WSGI_SESSION"
 _LIFETIME = kinds.duration(1, 3650 * DAY, "1800 (seconds), 90s, 30m, 24h or 30d")
@@ -186,6 +187,24 @@ class Config:
         kinds.PATH_PATTERNS,
         "requests on these paths run one at a time per session",
         (),
+    )
+    exclusive_wait: float = setting(
+        "WSGI_SESSIONS_EXCLUSIVE_WAIT",
+        kinds.duration(0.01, 5 * MINUTE, "5 (seconds), 500ms or 1m"),
+        "how long a request waits for a session that another one holds, before the answer is 503",
+        5.0,
+    )
+    exclusive_waiters: int = setting(
+        "WSGI_SESSIONS_EXCLUSIVE_WAITERS",
+        kinds.whole_number(0, 10**6),
+        "how many requests of a process wait for one session at a time; more are refused at once",
+        2,
+    )
+    busy_status: BusyStatus = setting(
+        "WSGI_SESSIONS_BUSY_STATUS",
+        kinds.choice(get_args(BusyStatus)),
+        "the answer to a request that finds too many others waiting for its session",
+        "503",
     )
     on_conflict: OnConflict = setting(
         "WSGI_SESSIONS_ON_CONFLICT",

@@ -59,6 +59,14 @@ class LockTimeout(StoreUnavailable):
     """`exclusive()` waited its whole time-out for another holder. Try again later."""
 
 
+class TooManyWaiting(LockTimeout):
+    """As many requests as may wait for this session already, in this process. Nothing was waited.
+
+    So a client that sends one request after another to a session that is held keeps but a few
+    workers busy. Answered with 503, or 429 where ``WSGI_SESSIONS_BUSY_STATUS`` says so.
+    """
+
+
 class UnsupportedFormat(StoreUnavailable):
     """A record of a newer format version, as in a rolling deploy. It is left as it is."""
 

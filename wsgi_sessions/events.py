@@ -30,6 +30,7 @@ EventName = Literal[
     "ambiguous",  # two different valid cookies: the request is anonymous
     "insecure",  # a cookie left over plain http without Secure
     "unavailable",  # the store could not answer
+    "busy",  # too many requests wait for one session: this one was refused at once
     "refreshed",  # a background refresh was committed
     "refresh-skipped",  # a background refresh is due, but a request uses the session
     "refresh-failed",  # the refresh hook raised or hung; `reason` and `retry_in` (seconds)

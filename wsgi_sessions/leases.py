@@ -31,6 +31,7 @@ from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import ConfigurationError, LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.lease_keeper import Keeper
+from wsgi_sessions.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,8 @@ class LeasePolicy:
 
     `ttl`: for how long a dead holder blocks a claim. `wait`: for how long a request waits for a
     claim to be released; then it goes on without a lease (``"proceed"``; its changes are merged
-    with those of the claimant), or is answered 503 (``"refuse"``).
+    with those of the claimant), or is answered 503 (``"refuse"``). At most two requests of a
+    process wait for one session; others do so at once.
     """
 
     ttl: float = 30.0
@@ -74,6 +76,7 @@ class Leases:
         self.store = require_leases(backend)
         self._loading: LeasedLoading | None = backend.leased_loading
         self.keeper = Keeper(self.policy.ttl / 3)
+        self.waiters = Waiters()
 
     def begin(self, read: Callable[[str], Record | None]) -> Lease:
         """A lease for one request; `read` loads a session where the store cannot do both at once.
@@ -183,16 +186,21 @@ class Lease:
         self._let_go(key)
 
     def _take(self, key: str) -> tuple[Record | None, State]:
-        deadline = monotonic() + self._leases.policy.wait
-        while True:
-            found = self._leases.take(key, self._holder, self._read)
-            if found[1] != "claimed" or monotonic() >= deadline:
-                return found
-            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  # spreads waiters, no secret
+        found = self._leases.take(key, self._holder, self._read)
+        if found[1] != "claimed":
+            return found
+        with self._leases.waiters.place(key) as has_place:
+            deadline = monotonic() + self._leases.policy.wait
+            while has_place and found[1] == "claimed" and monotonic() < deadline:
+                time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  # spreads waiters, no secret
+                found = self._leases.take(key, self._holder, self._read)
+        return found
 
     def _meet_claim(self, key: str) -> Record | None:
         policy = self._leases.policy
-        _log.info("session %s stays claimed for over %g s", short_key(key), policy.wait)
+        _log.info(
+            "session %s stays claimed, after a wait of up to %g s", short_key(key), policy.wait
+        )
         if policy.on_claim == "proceed":
             return self._read(key)
         self._key = None

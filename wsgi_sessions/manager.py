@@ -18,6 +18,7 @@ from wsgi_sessions.loading import Loader
 from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.principals import Principals
 from wsgi_sessions.succession import Succession
+from wsgi_sessions.waiters import MOST_WAITERS, BoundedLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.tombstones import Tombstone
 
 DEFAULT_MAX_SIZE = 1024 * 1024
+DEFAULT_WAIT = 5.0
 Result = Literal[
     "unchanged",
     "saved",
@@ -59,8 +61,9 @@ class SessionManager:
 
     `principal_key`: an application's own key that holds the user (``user_id``): when it appears or
     changes, or is set again, the session is bound and its id cycled as by `Session.login`; when it
-    goes, the id is cycled too. `max_size`: of a stored session, in bytes. `clock`: seconds since
-    the epoch.
+    goes, the id is cycled too. `max_size`: of a stored session, in bytes. `wait`: how many seconds
+    a request waits for a session that another one holds, if it does not say itself; `waiters`: how
+    many of this process may wait for one session at a time. `clock`: seconds since the epoch.
     """
 
     def __init__(
@@ -72,9 +75,13 @@ class SessionManager:
         on_conflict: OnConflict = "last-wins",
         principal_key: str | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
+        wait: float = DEFAULT_WAIT,
+        waiters: int = MOST_WAITERS,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.backend = backend
+        self._locks = BoundedLocks(backend.locks, waiters)
+        self._wait = wait
         self.events = events or Events()
         self._lifetimes = lifetimes or Lifetimes()
         self._principal_key = principal_key
@@ -218,9 +225,9 @@ class SessionManager:
             self.principals.unlist(ended)
             self.events.emit("destroyed", short_key(ended.key))
 
-    def hold(self, key: str, timeout: float) -> AbstractContextManager[None]:
-        """The mutex of `Session.exclusive`. Raises LockTimeout."""
-        return self.backend.locks.hold(key, timeout)
+    def hold(self, key: str, timeout: float | None = None) -> AbstractContextManager[None]:
+        """The mutex of `Session.exclusive`. Raises LockTimeout, and TooManyWaiting at once."""
+        return self._locks.hold(key, self._wait if timeout is None else timeout)
 
     def _commit(
         self, draft: Draft, pending: Pending, headers: Headers, activity: Activity

@@ -44,7 +44,7 @@ class Source(Protocol):
     def damaged(self, error: CorruptRecord) -> None:
         """Be told that a value does not decode."""
 
-    def exclusive(self, timeout: float) -> AbstractContextManager[None]:
+    def exclusive(self, timeout: float | None) -> AbstractContextManager[None]:
         """See `Session.exclusive`."""
 
 
@@ -141,11 +141,13 @@ class Session(MutableMapping[str, Any]):
         _check_key(key)
         self._decoding(self._write().data.append, key, value)
 
-    def exclusive(self, timeout: float = 5.0) -> AbstractContextManager[None]:
+    def exclusive(self, timeout: float | None = None) -> AbstractContextManager[None]:
         """A block that no other `exclusive` block of this session overlaps.
 
-        Entering waits for the others (at most `timeout` seconds: `LockTimeout`) and reads afresh;
-        what this request had changed before is put on top. Leaving commits at once, and a later
+        Entering waits for the others (at most `timeout` seconds, None: those of the setting
+        ``WSGI_SESSIONS_EXCLUSIVE_WAIT``; then `LockTimeout`) and reads afresh; what this request
+        had changed before is put on top. While two requests of this process wait for the session,
+        a third one is refused at once (`TooManyWaiting`). Leaving commits at once, and a later
         error of the request does not undo it. A block that raises commits nothing, and what it
         changed is undone.
 

@@ -71,7 +71,12 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     cookie = SessionCookie(config.cookie, IdSigner(secrets))
     adoption = adoption_of(config, manager)
     sessions = SessionMiddleware(
-        app, manager, cookie, exclusive_paths=config.exclusive_paths, adoption=adoption
+        app,
+        manager,
+        cookie,
+        exclusive_paths=config.exclusive_paths,
+        adoption=adoption,
+        busy_status=config.busy_status,
     )
     # Bound once: calling an object itself takes twice as long, and every request does.
     app = _with_health(sessions.__call__, config, backend, secrets)
@@ -168,6 +173,8 @@ def open_manager(config: Config, backend: Backend, events: Events | None = None)
         on_conflict=config.on_conflict,
         principal_key=config.principal_key,
         max_size=config.max_size,
+        wait=config.exclusive_wait,
+        waiters=config.exclusive_waiters,
     )
 
 

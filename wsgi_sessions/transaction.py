@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
-EXCLUSIVE_ACCESS_TIMEOUT = 10.0
 NOT_SAVED = "the application did not save it"
 
 _OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
@@ -52,9 +51,12 @@ class Transaction:
     """A request's `session`, and the means to end it.
 
     An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
-    the whole transaction is one `exclusive` block from the first access to `close`; a `LockTimeout`
-    comes after 10 seconds. `is_accessed` tells whether anybody has read the session, `fault` is
-    what kept it from being read, if anything did.
+    the transaction is one `exclusive` block from the first access to the commit that goes with the
+    headers (or to `close`); what a response changes later is merged, as with "shared" access.
+    `is_accessed` tells whether anybody has read the session, `fault` is what kept it from being
+    read, if anything did.
+
+    `kept` is the session's mutex, if it is held until the commit; see `let_go`.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
     of the idle lifetime), "always" (the cookie in each response) or "on change". `request`
@@ -74,11 +76,11 @@ class Transaction:
         "_draft",
         "_exits",
         "_held",
-        "_kept",
         "_manager",
         "_reader",
         "fault",
         "is_accessed",
+        "kept",
         "phase",
         "renewal",
         "request",
@@ -91,7 +93,7 @@ class Transaction:
         self._draft: Draft | None = None
         self._activity: Activity = "user"
         self._held = False
-        self._kept: ExitStack | None = None
+        self.kept: ExitStack | None = None
         self._exits: ExitStack | None = None
         self._after_load: tuple[Callable[[], object], ...] = ()
         self._before_commit: tuple[Callable[[], object], ...] = ()
@@ -191,8 +193,7 @@ class Transaction:
         try:
             result = self._manager.commit(self._draft, self.request.route, headers, activity)
         finally:
-            if self._kept is not None:
-                self._kept.close()
+            self.let_go()
         for callback in self._after_commit:
             callback()
         return result
@@ -217,8 +218,12 @@ class Transaction:
         try:
             return self._manager.destroy_doomed(self._draft)
         finally:
-            if self._kept is not None:
-                self._kept.close()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Free the session's mutex, if this request still holds it for its commit."""
+        if self.kept is not None:
+            self.kept.close()
 
     def withdraw(self) -> bool:
         """The same, where the application wants it so: what it had changed is reported."""
@@ -250,7 +255,7 @@ class Transaction:
         return None if self._draft is None else self._draft.snapshot
 
     @contextmanager
-    def exclusive(self, timeout: float) -> Iterator[None]:
+    def exclusive(self, timeout: float | None) -> Iterator[None]:
         """See `Session.exclusive`."""
         draft = self.draft()
         if draft.snapshot is None:
@@ -274,14 +279,16 @@ class Transaction:
         session_id = self.request.session_id()
         if session_id is None:
             return None
-        if self.request.access() == "exclusive" and self.phase is not _ENDED:
-            lock = self._manager.hold(store_key(session_id), EXCLUSIVE_ACCESS_TIMEOUT)
-            self._exits = self._exits or ExitStack()
-            self._exits.enter_context(lock)
-            self._held = True
-        return self._manager.loader.open(session_id, self._reader)
+        # Once the headers have left, nothing tells how long the client takes to read: no turn.
+        if self.phase is not _OPEN or self.request.access() != "exclusive":
+            return self._manager.loader.open(session_id, self._reader)
+        with ExitStack() as lock:
+            self._lock(lock, store_key(session_id), None)
+            found = self._manager.loader.open(session_id, self._reader)
+            self._keep(lock.pop_all())
+            return found
 
-    def _lock(self, lock: ExitStack, key: str, timeout: float) -> None:
+    def _lock(self, lock: ExitStack, key: str, timeout: float | None) -> None:
         """Hold the session's mutex until `lock` is closed."""
         if not self._held:  # by an outer block, or by exclusive access
             lock.enter_context(self._manager.hold(key, timeout))
@@ -293,8 +300,8 @@ class Transaction:
 
     def _keep(self, lock: ExitStack) -> None:
         """Hold on to a block's mutex: until the commit, or, if there is none, until the end."""
-        if self._kept is None:
-            self._kept = lock
+        if self.kept is None:
+            self.kept = lock
             self.when_closed(lock.close)
         else:
             lock.close()

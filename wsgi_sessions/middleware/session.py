@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from wsgi_sessions import texts
 from wsgi_sessions.cookies import Presented
 from wsgi_sessions.draft import LIFETIME
-from wsgi_sessions.errors import CorruptRecord, SessionConflict, SessionError, StoreUnavailable
+from wsgi_sessions.errors import (
+    CorruptRecord,
+    SessionConflict,
+    SessionError,
+    StoreUnavailable,
+    TooManyWaiting,
+)
 from wsgi_sessions.headers import private_cache_headers, vary_on_cookie, without_cookie
 from wsgi_sessions.middleware.answers import REFUSALS, answer_to
 from wsgi_sessions.middleware.response import Answer, LateResponse
@@ -22,8 +28,10 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from wsgi_sessions.config import BusyStatus
     from wsgi_sessions.cookies import SessionCookie
     from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.events import EventName
     from wsgi_sessions.headers import Headers
     from wsgi_sessions.importers.adoption import Adoption
     from wsgi_sessions.manager import Result, SessionManager
@@ -75,7 +83,9 @@ class SessionMiddleware:
     Retry-After, and one that does not is not affected. `SessionConflict` is answered with 409.
 
     `exclusive_paths` are patterns (``/cart/*``) of paths whose requests run one at a time per
-    session, from their first access of the session to the end of their response.
+    session, from their first access of the session to their commit, which comes with the headers:
+    a client that reads slowly keeps nobody waiting. `busy_status` answers a request that finds too
+    many others waiting for its session.
 
     `adoption` is asked about requests without a valid cookie of ours: theirs may be another
     library's, whose session it takes over.
@@ -89,11 +99,13 @@ class SessionMiddleware:
         *,
         exclusive_paths: Sequence[str] = (),
         adoption: Adoption | None = None,
+        busy_status: BusyStatus = "503",
     ) -> None:
         self._app = app
         self.manager = manager
         self.cookie = cookie
         self.adoption = adoption
+        self.busy_status: BusyStatus = busy_status
         patterns = "|".join(fnmatch.translate(pattern) for pattern in exclusive_paths)
         self.exclusive_paths = re.compile(patterns) if patterns else None
         self._told_of_http = False
@@ -200,6 +212,8 @@ class Exchange:
             answer = self._committed(status, headers)
         elif transaction.fault is not None and status >= "500":
             answer = self._refused(transaction.fault)
+        if transaction.kept is not None:
+            transaction.let_go()  # looked at, but not accessed: there was no commit
         transaction.phase = _HEADERS_SENT
         return answer
 
@@ -309,10 +323,9 @@ class Exchange:
         if isinstance(error, SessionConflict):
             return answer_to(error)
         key = error.key if isinstance(error, StoreUnavailable) else None
-        self._middleware.manager.events.emit(
-            "unavailable", key, error=str(error), route=self.route()
-        )
-        return answer_to(error)
+        name: EventName = "busy" if isinstance(error, TooManyWaiting) else "unavailable"
+        self._middleware.manager.events.emit(name, key, error=str(error), route=self.route())
+        return answer_to(error, self._middleware.busy_status)
 
     def _roll_back(self) -> None:
         try:
