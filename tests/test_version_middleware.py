@@ -603,7 +603,8 @@ def test_no_id_no_key_and_no_value_reaches_a_log(
 
 
 @pytest.mark.parametrize("outcome", ["refreshed", "ended"])
-def test_many_requests_at_once_call_the_hook_once(site: Site, outcome: str) -> None:
+def test_many_requests_at_once_call_the_hook_once(outcome: str) -> None:
+    site = Site(manager={"waiters": 20})
     browser = site.browser("alice")
     cookie = f"session={browser.cookies['session']}"
     site.stamps.bump("global")

@@ -53,8 +53,9 @@ class VersionMiddleware:
     new stamps are one commit; id, cookie and principal stay, and the application sees them in the
     same request. The versions are read before the hook is called, so a bump meanwhile is found at
     the next page load. Of many requests at once, one calls the hook, and the others wait for it up
-    to `wait` seconds (after which they get 503). That holds while a refresh takes no longer than
-    the store's lock lasts (30 s on Redis; files: any time).
+    to `wait` seconds (after which they get 503; at once, if the manager's `waiters` are waiting).
+    That holds while a refresh takes no longer than the store's lock lasts (30 s on Redis; files:
+    any time).
 
     If the hook raises, returns None, leaves out a required key or changes who the session belongs
     to, if the new values do not validate, or if there is no hook, then the session ends: a page
