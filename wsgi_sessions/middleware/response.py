@@ -5,8 +5,8 @@ The real `start_response` is called once the first body chunk has been made, at 
 returns to the server. Until then a `Handler` may still change the headers, or put another answer
 in place of the application's.
 
-What an application returns stays what it was where servers look at it: a list stays a list, a
-``wsgi.file_wrapper`` stays one. Only other iterables are wrapped.
+What an application returns stays what it was where servers look at it: a list stays a list, what
+``wsgi.file_wrapper`` made stays that. Only other iterables are wrapped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 from wsgi_sessions import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -84,6 +84,9 @@ class LateResponse:
     def run(self, app: WSGIApplication) -> Iterable[bytes]:
         """Call the application and return the body for the server."""
         body: Any = None
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if wrapper is not None and not isinstance(wrapper, (type, _FileWrapper)):
+            self._environ["wsgi.file_wrapper"] = _FileWrapper(wrapper)
         try:
             body = app(self._environ, self._start_response)
             if isinstance(body, _COMPLETE) or self._is_file(body):
@@ -181,7 +184,27 @@ class LateResponse:
 
     def _is_file(self, body: object) -> bool:
         wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, _FileWrapper):
+            return body is wrapper.wrapped
         return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
+class _FileWrapper:
+    """A server's ``wsgi.file_wrapper`` that is no class, and what it `wrapped` last.
+
+    uWSGI's gives back the file itself, and sends it by the kernel if the application returns that
+    very object.
+    """
+
+    __slots__ = ("_wrap", "wrapped")
+
+    def __init__(self, wrap: Callable[..., Any]) -> None:
+        self._wrap = wrap
+        self.wrapped: object = self  # no body: nothing was wrapped yet
+
+    def __call__(self, *args: Any) -> Any:
+        self.wrapped = self._wrap(*args)
+        return self.wrapped
 
 
 class Body:
