@@ -58,7 +58,8 @@ def test_what_the_file_wrapper_made_reaches_the_server_as_it_is(
 
 
 def test_what_changes_while_another_body_is_sent_is_stored() -> None:
-    lines = []
+    lines: list[str] = []
+    session: Any = None
 
     class Late(io.BytesIO):
         def __next__(self) -> bytes:
@@ -74,7 +75,6 @@ def test_what_changes_while_another_body_is_sent_is_stored() -> None:
         start_response("200 OK", [])
         return Late(b"one\ntwo\n")
 
-    session: Any = None
     stack = stack_of(app)
     body = body_of(stack, giving_back)
     assert lines == ["one more"], "the first chunk is made before the call returns, as of a stream"
