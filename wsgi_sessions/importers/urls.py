@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from wsgi_sessions.importers.base import ForeignRecords
 
 _VARIABLE = "WSGI_SESSIONS_IMPORT_FROM"
-_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_REDIS = (
+    *("redis", "redis+sentinel", "redis+cluster"),
+    *("rediss", "rediss+sentinel", "rediss+cluster"),
+    "unix",
+)
 _SQL = ("postgresql", "postgres", "sqlite", "mysql", "mariadb")
 _CACHE_PREFIX = ":1:django.contrib.sessions.cache"
 _MAX_AGE = duration(1, 400 * DAY, "31d")

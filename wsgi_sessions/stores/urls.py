@@ -33,7 +33,7 @@ def open_backend(
     """The backend that a URL names. Servers are not asked before the first use.
 
     ``memory://``, ``file:///folder``, ``redis://host:port/db``, ``rediss://…``, ``unix:///socket``,
-    ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``,
+    ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2`` (and ``rediss+…``),
     ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
     `key_prefix` is for Redis, `fsync` for files, and so is `folder_group` (whose members may write
@@ -142,7 +142,9 @@ _OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(
         "rediss": _open_redis,
         "unix": _open_redis,
         "redis+sentinel": _open_redis,
+        "rediss+sentinel": _open_redis,
         "redis+cluster": _open_redis,
+        "rediss+cluster": _open_redis,
         "postgresql": _open_sql,
         "postgres": _open_sql,
         "sqlite": _open_sql,

@@ -135,9 +135,9 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
 def open_executor(url: str, timeout: float) -> Executor:
     """What runs commands on the server or servers at a URL. Raises `ConfigurationError`."""
     target = parse_url(url)
-    if target.scheme == "redis+cluster":
+    if target.topology == "cluster":
         return ClusterExecutor(target, timeout)
-    if target.scheme == "redis+sentinel":
+    if target.topology == "sentinel":
         return NodeExecutor(SentinelEndpoint(target, timeout), timeout)
     return NodeExecutor(FixedEndpoint(target, timeout), timeout)
 

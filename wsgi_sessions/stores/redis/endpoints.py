@@ -58,8 +58,7 @@ class FixedEndpoint:
     def _connection(self) -> Connection:
         if self._address is None:
             return _unix(path=self._url.path, **self._timeouts)
-        where = {**self._address._asdict(), "socket_keepalive": True, **self._timeouts}
-        return _tls(**where, **self._url.tls) if self._url.scheme == "rediss" else _tcp(**where)
+        return _to(self._address, self._url, socket_keepalive=True, **self._timeouts)
 
     def _log_in(self) -> list[Command]:
         commands: list[Command] = []
@@ -115,7 +114,7 @@ class SentinelEndpoint:
     def _ask(self, sentinel: Address) -> Sequence[bytes] | None:
         password = self._url.sentinel_password
         greeting: list[Command] = [] if password is None else [("AUTH", password)]
-        link = open_link(_tcp(**sentinel._asdict(), **self._timeouts), greeting)
+        link = open_link(_to(sentinel, self._url, **self._timeouts), greeting)
         try:
             reply: Sequence[bytes] | None = link.call(
                 ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
@@ -123,6 +122,20 @@ class SentinelEndpoint:
             return reply
         finally:
             link.close()
+
+
+def _to(address: Address, url: RedisURL, **options: Any) -> Connection:
+    """A connection to one of the servers that a URL leads to, by TLS if the URL says so.
+
+    What is verified is said outright: redis-py before 6 verifies no host name by default, and an
+    impostor with any certificate of a known authority would be sent the password.
+    """
+    where = {**address._asdict(), **options}
+    if not url.is_encrypted:
+        return _tcp(**where)
+    required = {"ssl_cert_reqs": "required", **url.tls}
+    has_a_name = required["ssl_cert_reqs"] != "none"
+    return _tls(**where, **required, ssl_check_hostname=has_a_name)
 
 
 def _timeouts(timeout: float, reply_share: float) -> dict[str, Any]:

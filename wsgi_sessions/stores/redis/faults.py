@@ -82,7 +82,8 @@ _FAULTS = {
         Fault("DATABASE", "does not have the database that the store URL names"),
         Fault(
             "TLS",
-            "and this side cannot agree on TLS: look at ssl_ca_certs, and whether it speaks TLS",
+            "and this side cannot agree on TLS: look at ssl_ca_certs, whether its certificate "
+            "names the host as the store URL does, and whether it speaks TLS",
         ),
         Fault("PROTOCOL", "does not speak the Redis protocol: is it another service's port?"),
         Fault("ERROR", "answered with an error: see the cause"),

@@ -6,13 +6,18 @@ database that nobody meant are worse than an error at start.
 ``redis://[user:password@]host[:port][/db]``
     One server.
 ``rediss://…[?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE&ssl_cert_reqs=required]``
-    The same over TLS.
+    The same over TLS. The server's certificate must be one that `ssl_ca_certs` (default: the
+    system's authorities) vouches for, and name the host as the URL writes it. With
+    ``ssl_cert_reqs=none`` neither is looked at: anyone in between gets the password.
 ``unix://[user:password@]/path/to/socket[?db=n]``
     One server, by its socket file.
 ``redis+sentinel://[user:password@]host[:port],…/service[/db][?sentinel_password=…]``
     The primary that these sentinels name; user and password are the primary's.
 ``redis+cluster://[user:password@]host[:port],…``
     A cluster, by some of its nodes.
+``rediss+sentinel://…``, ``rediss+cluster://…``
+    The same over TLS, sentinels included, with the options of ``rediss://``. Sentinels and nodes
+    must give each other's names as the certificates have them.
 """
 
 from __future__ import annotations
@@ -31,22 +36,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from urllib.parse import SplitResult
 
-Scheme = Literal["redis", "rediss", "unix", "redis+sentinel", "redis+cluster"]
+Scheme = Literal[
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+]
+Topology = Literal["server", "sentinel", "cluster"]
 
+_TOPOLOGIES: dict[str, Topology] = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
+_DEFAULT_PORTS: dict[Topology, int] = {"server": 6379, "sentinel": 26379, "cluster": 6379}
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_DEFAULT_PORTS: dict[Scheme, int] = {
-    "redis": 6379,
-    "rediss": 6379,
-    "unix": 0,
-    "redis+sentinel": 26379,
-    "redis+cluster": 6379,
-}
+_TLS = (*_TLS_FILES, "ssl_cert_reqs")
 _OPTIONS: dict[Scheme, tuple[str, ...]] = {
     "redis": ("db",),
-    "rediss": ("db", *_TLS_FILES, "ssl_cert_reqs"),
+    "rediss": ("db", *_TLS),
     "unix": ("db",),
     "redis+sentinel": ("sentinel_password",),
+    "rediss+sentinel": ("sentinel_password", *_TLS),
     "redis+cluster": (),
+    "rediss+cluster": _TLS,
 }
 _CERT_REQS = ("none", "optional", "required")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
@@ -77,6 +89,16 @@ class RedisURL:
     sentinel_password: str | None = field(default=None, repr=False)
     tls: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def topology(self) -> Topology:
+        """One server, or what leads to several."""
+        return _topology(self.scheme)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether everything that the URL leads to is spoken to over TLS."""
+        return _is_encrypted(self.scheme)
+
 
 def parse_url(url: str) -> RedisURL:
     """Take a Redis URL apart. Raises `ConfigurationError`, which never shows a credential."""
@@ -96,7 +118,7 @@ def parse_url(url: str) -> RedisURL:
         username=username,
         password=password,
         sentinel_password=options.get("sentinel_password"),
-        tls=_tls(options),
+        tls=_tls(scheme, options),
     )
 
 
@@ -112,6 +134,14 @@ def _scheme(url: str) -> Scheme:
             return scheme
     allowed = ", ".join(f"{scheme}://" for scheme in _OPTIONS)
     raise ConfigurationError(f"not a Redis URL; these begin with {allowed}")
+
+
+def _topology(scheme: Scheme) -> Topology:
+    return _TOPOLOGIES[scheme.partition("+")[2]]
+
+
+def _is_encrypted(scheme: Scheme) -> bool:
+    return scheme.partition("+")[0] == "rediss"
 
 
 def _refuse_unsafe(scheme: Scheme, url: str) -> None:
@@ -159,8 +189,8 @@ def _addresses(scheme: Scheme, hosts: str) -> tuple[Address, ...]:
             _fail(scheme, "a socket file has no host; write unix:///path/to/socket")
         return ()
     names = hosts.split(",")
-    if len(names) > 1 and scheme in ("redis", "rediss"):
-        _fail(scheme, "several hosts need redis+sentinel:// or redis+cluster://")
+    if len(names) > 1 and _topology(scheme) == "server":
+        _fail(scheme, f"several hosts need {scheme}+sentinel:// or {scheme}+cluster://")
     return tuple(_address(scheme, name) for name in names)
 
 
@@ -176,7 +206,7 @@ def _address(scheme: Scheme, text: str) -> Address:
         _fail(scheme, f"the host is missing; write {scheme}://localhost to mean this machine")
     if not re.fullmatch(r"[\w.:-]+", host):
         _fail(scheme, "the host has a character that no host name has")
-    return Address(host, _port(scheme, port) if colon else _DEFAULT_PORTS[scheme])
+    return Address(host, _port(scheme, port) if colon else _DEFAULT_PORTS[_topology(scheme)])
 
 
 def _is_ipv6(host: str) -> bool:
@@ -198,14 +228,14 @@ def _service_and_db(scheme: Scheme, path: str, options: Mapping[str, str]) -> tu
     if scheme == "unix":
         return "", _db(scheme, options.get("db", "0"))
     first, _, second = path.strip("/").partition("/")
-    if scheme == "redis+sentinel":
+    if _topology(scheme) == "sentinel":
         if not first:
             _fail(scheme, "the service is missing; write …/service or …/service/db")
         return unquote(first), _db(scheme, second or "0")
     if first and "db" in options:
         _fail(scheme, "the database is given twice, in the path and as an option")
     db = _db(scheme, path.strip("/") or options.get("db", "0"))
-    if scheme == "redis+cluster" and db:
+    if _topology(scheme) == "cluster" and db:
         _fail(scheme, f"a cluster has database 0 only, not {db}")
     return "", db
 
@@ -228,10 +258,10 @@ def _socket_path(path: str) -> str:
     return unquote(path)
 
 
-def _tls(options: Mapping[str, str]) -> dict[str, str]:
+def _tls(scheme: Scheme, options: Mapping[str, str]) -> dict[str, str]:
     for name in _TLS_FILES:
         if name in options and not os.access(options[name], os.R_OK):
-            _fail("rediss", f"{name}: no readable file at {options[name]!r}")
+            _fail(scheme, f"{name}: no readable file at {options[name]!r}")
     if options.get("ssl_cert_reqs", "required") not in _CERT_REQS:
-        _fail("rediss", f"ssl_cert_reqs must be one of {', '.join(_CERT_REQS)}")
+        _fail(scheme, f"ssl_cert_reqs must be one of {', '.join(_CERT_REQS)}")
     return {name: value for name, value in options.items() if name.startswith("ssl_")}
