@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Shares of an operation's deadline. The longest way that ends in a reply is: none on a pooled
 # connection (0.3), then connect (0.1), TLS (0.3) and a reply (0.3). What has taken half of it is
-# not retried, and what has taken 0.7 before its command is sent does not send it.
+# not retried, and what has taken 0.7 neither sends its command nor waits for more of a reply.
 _LATEST_RETRY = 0.5
 _LATEST_SEND = 0.7
 _MAX_IDLE = 64
@@ -202,13 +202,11 @@ class NodeExecutor:
     def _exchange(self, process: _Process, started: float, commands: Sequence[Command]) -> Any:
         """One attempt. The link is kept only after a whole reply was read: what interrupts the
         reading, gevent.Timeout too, would leave the reply for the next command to take."""
-        try:
-            link = process.idle.pop()  # the one used last
-        except IndexError:
-            link = self._connect(started)
+        latest = started + self._latest_send
+        link = _idle(process) or self._connect(latest)
         try:
             for command in commands:
-                reply = link.call(command)
+                reply = link.call(command, latest)
         except ResponseError:
             process.keep(link)
             raise
@@ -220,9 +218,22 @@ class NodeExecutor:
             process.breaker.answered()
         return reply
 
-    def _connect(self, started: float) -> Link:
-        link = self._endpoint.connect()
-        if self._clock() - started > self._latest_send:
+    def _connect(self, latest: float) -> Link:
+        link = self._endpoint.connect(latest)
+        if self._clock() > latest:
             link.close()
             raise RedisTimeoutError(f"connecting to {self._endpoint.label} took too long")
         return link
+
+
+def _idle(process: _Process) -> Link | None:
+    """The link used last that is still fit for use."""
+    while process.idle:
+        try:
+            link = process.idle.pop()
+        except IndexError:  # another thread was faster
+            return None
+        if link.is_fresh():
+            return link
+        link.close()
+    return None

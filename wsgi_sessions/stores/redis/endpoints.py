@@ -7,6 +7,7 @@ SETINFO, no HELLO) and logged in here in one round trip, since each would be a w
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis import connection as redis_connections
@@ -39,8 +40,11 @@ class Endpoint(Protocol):
     def label(self) -> str:
         """Its name in messages: host and port, no credentials."""
 
-    def connect(self) -> Link:
-        """A connection, open and logged in. Raises redis-py's exceptions."""
+    def connect(self, latest: float = math.inf) -> Link:
+        """A connection, open and logged in. Raises redis-py's exceptions.
+
+        No wait is begun after the moment `latest`, see `Link.call`.
+        """
 
 
 class FixedEndpoint:
@@ -52,8 +56,8 @@ class FixedEndpoint:
         self._timeouts = _timeouts(timeout, REPLY_SHARE)
         self.label = str(self._address) if self._address else url.path
 
-    def connect(self) -> Link:
-        return open_link(self._connection(), self._log_in())
+    def connect(self, latest: float = math.inf) -> Link:
+        return open_link(self._connection(), self._log_in(), latest)
 
     def _connection(self) -> Connection:
         if self._address is None:
@@ -81,12 +85,12 @@ class SentinelEndpoint:
         self._sentinels = list(url.addresses)
         self.label = f"the primary of service {url.service!r}"
 
-    def connect(self) -> Link:
-        address = self._discover()
+    def connect(self, latest: float = math.inf) -> Link:
+        address = self._discover(latest)
         self.label = f"{address} (primary of service {self._url.service!r})"
-        link = FixedEndpoint(self._url, self._timeout, address).connect()
+        link = FixedEndpoint(self._url, self._timeout, address).connect(latest)
         try:
-            role = link.call(("ROLE",))[0]
+            role = link.call(("ROLE",), latest)[0]
         except BaseException:
             link.close()
             raise
@@ -97,11 +101,11 @@ class SentinelEndpoint:
             raise ReadOnlyError("the sentinel named a replica")
         return link
 
-    def _discover(self) -> Address:
+    def _discover(self, latest: float) -> Address:
         last: RedisError | None = None
         for sentinel in self._sentinels:
             try:
-                reply = self._ask(sentinel)
+                reply = self._ask(sentinel, latest)
             except RedisError as error:
                 last = error
                 continue
@@ -111,13 +115,13 @@ class SentinelEndpoint:
                 return Address(reply[0].decode(), int(reply[1]))
         raise last or RedisConnectionError(f"no sentinel knows service {self._url.service!r}")
 
-    def _ask(self, sentinel: Address) -> Sequence[bytes] | None:
+    def _ask(self, sentinel: Address, latest: float) -> Sequence[bytes] | None:
         password = self._url.sentinel_password
         greeting: list[Command] = [] if password is None else [("AUTH", password)]
-        link = open_link(_to(sentinel, self._url, **self._timeouts), greeting)
+        link = open_link(_to(sentinel, self._url, **self._timeouts), greeting, latest)
         try:
             reply: Sequence[bytes] | None = link.call(
-                ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
+                ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service), latest
             )
             return reply
         finally:
