@@ -29,9 +29,9 @@ LAYERS = [
         "migration.transfer",
     },
     {"workspace", "settings.declaration", "audit"},
-    {"draft", "settings.contexts", "settings.versions", "settings.imports"},
+    {"draft", "settings.contexts", "settings.versions", "settings.imports", "settings.identity"},
     {"config"},
-    {"session", "config_help", "refresh.rule"},
+    {"session", "config_help", "refresh.rule", "identity_rules"},
     {"stores.base"},
     {"stores.context_records", "stores.breaker", "stores.turns"},
     {"stores.token_locks", "waiters"},
@@ -162,6 +162,7 @@ def test_the_core_knows_no_wsgi() -> None:
         "session",
         "commit",
         "loading",
+        "identity_rules",
         "manager",
     ):
         text = modules()[module].read_text()

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from wsgi_sessions import texts
 from wsgi_sessions.cookies import RULES, CookiePolicy, SameSite, Secure, variable
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.settings import imports, kinds
+from wsgi_sessions.settings import identity, imports, kinds
 from wsgi_sessions.settings.contexts import SETTINGS as CONTEXT_SETTINGS
 from wsgi_sessions.settings.contexts import ContextConfig
 from wsgi_sessions.settings.declaration import (
@@ -100,7 +100,8 @@ class Config:
     `sources` tells for each setting's variable where its value came from: the name of a variable,
     or ``default``. Neither `repr` nor an error shows a secret or a URL's credentials.
 
-    `url` is one URL, or several in order of priority, separated by blanks.
+    `url` is one URL, or several in order of priority, separated by blanks. `confirming_keys` come
+    from adapters alone: see `IdentityRules`.
 
     Raises `ConfigurationError`.
     """
@@ -145,12 +146,8 @@ class Config:
             "partitioned", kinds.SWITCH, "whether it is Partitioned (CHIPS); needs Secure always"
         ),
     )
-    principal_key: str | None = setting(
-        "WSGI_SESSIONS_PRINCIPAL_KEY",
-        kinds.PRINTABLE,
-        "the session key under which the application keeps who is logged in",
-        None,
-    )
+    principal_key: str | None = filled_by(identity.PRINCIPAL_KEY)
+    privilege_keys: tuple[str, ...] = filled_by(identity.PRIVILEGE_KEYS)
     migrate_from: str | None = setting(
         "WSGI_SESSIONS_MIGRATE_FROM",
         kinds.or_off(kinds.URL),
@@ -296,6 +293,7 @@ class Config:
         None,
         default_text="`wsgi_sessions-UID` in the system's folder for temporary files",
     )
+    confirming_keys: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:

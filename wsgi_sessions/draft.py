@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Move = Literal["cycle", "rights", "login"]
 """Why a session shall get another id: for its own sake, for other rights, for a log-in."""
+Headers = Literal["open", "closed"]
+"""Whether a cookie can still go out with the response's headers."""
 PRINCIPAL = "principal"
 LIFETIME = "lifetime"
 KEEP_ALIVE = "keep alive"

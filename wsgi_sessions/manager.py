@@ -14,8 +14,8 @@ from wsgi_sessions.draft import KEEP_ALIVE, LIFETIME, PRINCIPAL, Draft, Snapshot
 from wsgi_sessions.errors import SessionGone, SessionSuperseded, StoreUnavailable
 from wsgi_sessions.events import Events
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.identity_rules import IdentityRules
 from wsgi_sessions.loading import Loader
-from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.principals import Principals
 from wsgi_sessions.succession import Succession
 from wsgi_sessions.waiters import MOST_WAITERS, BoundedLocks
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from wsgi_sessions.draft import Headers
     from wsgi_sessions.principals import StoredSession
     from wsgi_sessions.stores.base import Backend
     from wsgi_sessions.tombstones import Tombstone
@@ -41,7 +42,6 @@ Result = Literal[
     "superseded",
     "dropped",
 ]
-Headers = Literal["open", "closed"]
 NO_COOKIE_ANY_MORE = "no cookie can be sent any more"
 
 _log = texts.log("wsgi_sessions.manager")
@@ -59,11 +59,11 @@ class Beginning(NamedTuple):
 class SessionManager:
     """Loads, commits and destroys sessions on one backend.
 
-    `principal_key`: an application's own key that holds the user (``user_id``): when it appears or
-    changes, or is set again, the session is bound and its id cycled as by `Session.login`; when it
-    goes, the id is cycled too. `max_size`: of a stored session, in bytes. `wait`: how many seconds
-    a request waits for a session that another one holds, if it does not say itself; `waiters`: how
-    many of this process may wait for one session at a time. `clock`: seconds since the epoch.
+    `identity`: the application's own keys that hold its user and rights; `principal_key` is short
+    for rules with that one alone. `max_size`: of a stored session, in bytes. `wait`: how many
+    seconds a request waits for a session that another one holds, if it does not say itself;
+    `waiters`: how many of this process may wait for one session at a time. `clock`: seconds since
+    the epoch.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class SessionManager:
         events: Events | None = None,
         on_conflict: OnConflict = "last-wins",
         principal_key: str | None = None,
+        identity: IdentityRules | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
         wait: float = DEFAULT_WAIT,
         waiters: int = MOST_WAITERS,
@@ -84,7 +85,7 @@ class SessionManager:
         self._wait = wait
         self.events = events or Events()
         self._lifetimes = lifetimes or Lifetimes()
-        self._principal_key = principal_key
+        self.identity = identity or IdentityRules(principal_key)
         self._clock = clock
         self.loader = Loader(backend, self._lifetimes, self.events, clock)
         self._succession = Succession(backend.sessions, clock)
@@ -129,7 +130,7 @@ class SessionManager:
             draft.data.set(name, value)
         for name, value in beginning.marks.items():
             draft.set_mark(name, value)
-        self._follow_principal_key(draft, "closed")
+        self.identity.bind(draft)
         return self._pending(draft, beginning.route)
 
     def commit(
@@ -151,8 +152,8 @@ class SessionManager:
         Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
         session is then as it was.
         """
-        if self._principal_key is not None and draft.data.is_set(self._principal_key):
-            self._follow_principal_key(draft, headers)
+        if self.identity.keys and draft.data.may_differ(self.identity.keys):
+            self.identity.follow(draft, headers, activity)
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data = draft.data.delta()
         marks = draft.marks_delta()
@@ -176,8 +177,8 @@ class SessionManager:
     def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
-        That is the data and the marks, but for the lifetime; see `changes_identity` for what has to
-        wait. Raises SessionGone, and what `commit` raises.
+        That is the data and the marks, but for the lifetime; see `IdentityRules.changed` for what
+        has to wait. Raises SessionGone, and what `commit` raises.
         """
         base, pending = draft.snapshot, self._pending(draft, route)
         pending.marks.pop(LIFETIME, None)  # needs a cookie
@@ -185,17 +186,6 @@ class SessionManager:
             saved = self._committer.save(base, pending, activity)
             draft.settle(saved)
             self._schedule(base, saved)
-
-    def changes_identity(self, draft: Draft) -> bool:
-        """Whether the session is to get a new id, or another principal.
-
-        Nothing of it may be stored under the id that it has: that may have been planted.
-        """
-        if draft.snapshot is None:
-            return False
-        if draft.cycling or PRINCIPAL in draft.marks_delta():
-            return True
-        return self._principal_key is not None and draft.data.is_set(self._principal_key)
 
     def drop(self, reason: str, draft: Draft, base: Snapshot | None, route: str) -> None:
         """Forget what a draft has changed, and say so."""
@@ -310,35 +300,6 @@ class SessionManager:
         draft.snapshot = replace(base, expires_at=expires_at)
         self.principals.add_again(base)
         return "touched"
-
-    def _follow_principal_key(self, draft: Draft, headers: Headers) -> None:
-        """Bind, and cycle the id, after the application set or deleted its own principal key.
-
-        Also if it set the same principal: that is how a password is asked for again, and a cookie
-        that was stolen before must not become a fresh one. From one principal to another, only
-        what this request made by itself goes along (see `Draft.begin_anew`), as by `login`.
-        """
-        key, principal = str(self._principal_key), self._named_principal(draft)
-        if principal is None and draft.mark(PRINCIPAL) is None:
-            return
-        if headers == "open" and self._is_handed_over(draft):
-            value = draft.data.peek(key)
-            draft.begin_anew()
-            draft.data.set(key, value)
-        draft.set_mark(PRINCIPAL, principal)
-        draft.cycling = "rights" if principal is None else "login"
-
-    def _is_handed_over(self, draft: Draft) -> bool:
-        """Whether the application's own principal key went from one principal to another."""
-        before, principal = draft.mark(PRINCIPAL), self._named_principal(draft)
-        return None not in (before, principal) and principal != before
-
-    def _named_principal(self, draft: Draft) -> str | int | None:
-        """What the application's own principal key holds, as a principal."""
-        value = ABSENT if self._principal_key is None else draft.data.peek(self._principal_key)
-        if value is ABSENT or value is None:
-            return None
-        return value if type(value) is int else str(value)
 
     # -- principals ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from wsgi_sessions.events import Event, Events
 from wsgi_sessions.health import fingerprint
 from wsgi_sessions.hooks import load_hook, require_known
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.identity_rules import IdentityRules
 from wsgi_sessions.leases import LeasePolicy, Leases
 from wsgi_sessions.manager import SessionManager
 from wsgi_sessions.middleware.health import HealthMiddleware
@@ -171,7 +172,7 @@ def open_manager(config: Config, backend: Backend, events: Events | None = None)
         lifetimes=Lifetimes(config.idle_lifetime, config.absolute_lifetime),
         events=events,
         on_conflict=config.on_conflict,
-        principal_key=config.principal_key,
+        identity=IdentityRules(config.principal_key, config.privilege_keys, config.confirming_keys),
         max_size=config.max_size,
         wait=config.exclusive_wait,
         waiters=config.exclusive_waiters,

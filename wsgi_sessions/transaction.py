@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.commit import Activity
-    from wsgi_sessions.draft import Checkpoint, Snapshot
+    from wsgi_sessions.draft import Checkpoint, Headers, Snapshot
     from wsgi_sessions.loading import Reader
-    from wsgi_sessions.manager import Headers, Result, SessionManager
+    from wsgi_sessions.manager import Result, SessionManager
 
 Access = Literal["shared", "exclusive"]
 Renewal = Literal["due", "always", "on change"]
@@ -322,7 +322,7 @@ class Transaction:
         for callback in self._before_commit:
             callback()
         self._manager.destroy_at_once(draft)
-        if self._manager.changes_identity(draft):
+        if self._manager.identity.changed(draft, self._activity):
             # The old id may have been planted: stored with the new one only, by the commit that
             # sends the cookie. The block lasts until then.
             if self.phase is _OPEN:

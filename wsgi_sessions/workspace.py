@@ -129,6 +129,27 @@ class Workspace:
         """Whether this request assigned the key, be it to an equal value, changed or deleted it."""
         return key in self._assigned or key in self._deleted or self.is_changed(key)
 
+    def is_assigned(self, key: str) -> bool:
+        """Whether this request assigned the key, and did not delete it since."""
+        return key in self._assigned
+
+    def is_another(self, key: str) -> bool:
+        """Whether the key appeared, went, or has another value than the base."""
+        if key in self._deleted:
+            return True
+        if key not in self._values or (key in self._base and not self._may_differ(key)):
+            return False
+        return key not in self._base or encode(self._values[key]) != bytes(self._base[key])
+
+    def may_differ(self, keys: frozenset[str]) -> bool:
+        """Whether one of these keys was assigned, operated on or deleted, or is read and mutable.
+
+        Asked first, as a cheap look: most requests have done none of it.
+        """
+        return any(map(self._may_differ, keys & self._values.keys())) or not keys.isdisjoint(
+            self._deleted
+        )
+
     def is_changed(self, key: str) -> bool:
         """Whether this request gave the key another value (deleting it is none)."""
         if key not in self._values or self._change(key, self._values[key]) is None:
@@ -190,6 +211,11 @@ class Workspace:
             return ABSENT
         value = self._values[key] = decode(self._base[key])
         return value
+
+    def _may_differ(self, key: str) -> bool:
+        return (
+            key in self._assigned or key in self._operations or type(self._values[key]) in MUTABLE
+        )
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
         self._values[key] = value

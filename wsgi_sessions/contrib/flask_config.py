@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PRINCIPAL_KEY = "_user_id"
 """Where Flask-Login keeps who is logged in."""
+CONFIRMING_KEYS = ("_fresh",)
+"""What Flask-Login sets to True when a user has just given the password, once more too."""
 _SECRETS = SETTINGS["secret_keys"].variables()
 _ABSOLUTE = SETTINGS["absolute_lifetime"]
 _OURS = "WSGI_SESSIONS_"
@@ -80,6 +82,7 @@ def config_of(app_config: AppConfig, environ: Mapping[str, str]) -> Config:
         raise ConfigurationError(f"{error}{_hint(app_config, given)}") from None
     if not config.import_secret_keys:
         config = replace(config, import_secret_keys=_former_secrets(app_config))
+    config = replace(config, confirming_keys=CONFIRMING_KEYS)
     if app_config.get("SESSION_COOKIE_HTTPONLY") is False:
         config = replace(config, cookie=replace(config.cookie, httponly="off"))
     if has_own_secret or not app_config.get("SECRET_KEY"):

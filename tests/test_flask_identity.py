@@ -1,0 +1,109 @@
+"""Flask, Flask-Login and Flask-WTF: what gives a session another id, and what does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import flask_login
+import pytest
+from flask import Flask, session
+
+from wsgi_sessions.contrib.flask import WSGISessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask.testing import FlaskClient
+
+SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
+
+
+def load_user(name: str) -> Any:
+    user = flask_login.UserMixin()
+    user.id = name
+    return user
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[..., Flask]]:
+    """Makes Flask applications with Flask-Login."""
+    made: list[tuple[WSGISessions, Flask]] = []
+
+    def make(**config: Any) -> Flask:
+        app = Flask(__name__)
+        app.config.update(
+            SECRET_KEY=SECRET,
+            WSGI_SESSIONS_URL="memory://",
+            WSGI_SESSIONS_SWEEP_INTERVAL="off",
+            **config,
+        )
+        made.append((WSGISessions(app), app))
+        flask_login.LoginManager(app).user_loader(load_user)
+        add_routes(app)
+        return app
+
+    yield make
+    for sessions, app in made:
+        sessions.close(app)
+
+
+def add_routes(app: Flask) -> None:
+    @app.get("/login/<name>")
+    def login(name: str) -> str:
+        flask_login.login_user(load_user(name), fresh=False)
+        return name
+
+    @app.get("/confirm")
+    def confirm() -> str:
+        flask_login.confirm_login()
+        return "confirmed"
+
+    @app.get("/set/<key>/<value>")
+    def set_(key: str, value: str) -> str:
+        session[key] = value
+        return value
+
+    @app.get("/who")
+    @flask_login.fresh_login_required
+    def who() -> str:
+        return str(flask_login.current_user.id)
+
+
+def cookie_of(client: FlaskClient) -> str:
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    return cookie.value
+
+
+def with_cookie(app: Flask, value: str) -> FlaskClient:
+    client = app.test_client()
+    client.set_cookie("session", value)
+    return client
+
+
+def test_a_stolen_cookie_does_not_become_fresh_when_the_user_confirms_the_login(
+    site: Callable[..., Flask],
+) -> None:
+    app = site()
+    client = app.test_client()
+    client.get("/login/alice")
+    stolen = cookie_of(client)
+    client.get("/confirm")
+    assert client.get("/who").text == "alice"
+    assert cookie_of(client) != stolen
+    assert with_cookie(app, stolen).get("/who").status_code == 401
+
+
+def test_keys_that_hold_rights_are_named_beside_those_of_flask_login(
+    site: Callable[..., Flask],
+) -> None:
+    app = site(WSGI_SESSIONS_PRIVILEGE_KEYS=["role"])
+    client = app.test_client()
+    client.get("/login/alice")
+    for path in ("/set/role/admin", "/confirm"):
+        stolen = cookie_of(client)
+        client.get(path)
+        assert cookie_of(client) != stolen, path
+    stolen = cookie_of(client)
+    client.get("/set/role/admin")
+    assert cookie_of(client) == stolen
