@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_transaction import START, World, id_of
+from test_transaction import START, Visit, World, id_of
 
 from wsgi_sessions.config import Config
 from wsgi_sessions.errors import ConfigurationError
@@ -119,9 +119,9 @@ def test_rights_that_a_background_refresh_changes_are_stored_under_the_id_that_i
     world: World, is_exclusive: bool
 ) -> None:
     old = logged_in(world)
-    visit, snapshot = world.begin(old), world.manager.loader.load(old)
+    snapshot = world.manager.loader.load(old)
     assert snapshot is not None
-    request = Transaction.in_background(world.manager, visit._request, snapshot)
+    request = Transaction.in_background(world.manager, Visit(old, "refresh"), snapshot)
     if is_exclusive:
         with request.session.exclusive():
             admin(request.session)

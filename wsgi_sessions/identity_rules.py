@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.draft import PRINCIPAL
 from wsgi_sessions.merge import ABSENT
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.draft import Draft, Headers
 
 
+@texts.shows()
 @dataclass(frozen=True)
 class IdentityRules:
     """The keys of an application that hold its user, and what that user may do.
