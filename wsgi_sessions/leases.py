@@ -91,7 +91,7 @@ class Leases:
         """Acquire and load, in one round trip where the store can. Raises StoreUnavailable."""
         if self._loading is not None:
             record, acquired = self._loading.load_and_acquire(key, holder, self.policy.ttl)
-        elif acquired := self._acquire(key, holder):
+        elif acquired := self.acquire(key, holder):
             record = read(key)
         else:
             return None, "claimed"
@@ -126,7 +126,8 @@ class Leases:
         """Release what has ended, and stop renewing. May be used again."""
         self.keeper.close()
 
-    def _acquire(self, key: str, holder: str) -> bool:
+    def acquire(self, key: str, holder: str) -> bool:
+        """Hold it; False while somebody has claimed it. After a fault, which is logged, as if."""
         try:
             return self.store.acquire(key, holder, self.policy.ttl)
         except StoreUnavailable as error:
@@ -165,13 +166,18 @@ class Lease:
         return record
 
     def follow(self, key: str | None) -> None:
-        """The session has another key by now, or is gone. Done soon, by the keeper's thread."""
+        """The session has another key by now, or is gone.
+
+        The new key is held when this returns, before anybody is told the id; as in `load`, a claim
+        on it is waited for, but never refused: the session is stored. The old key is let go soon,
+        by the keeper's thread.
+        """
         old, self._key = self._key, key
         if key != old:
             self._let_go(old)
             if key is not None:
                 self._leases.keeper.keep(self)
-                self._leases.keeper.do(self.renew)
+                self._hold(key)
 
     def renew(self) -> None:
         """Hold on for another ttl."""
@@ -192,9 +198,17 @@ class Lease:
         with self._leases.waiters.place(key) as has_place:
             deadline = monotonic() + self._leases.policy.wait
             while has_place and found[1] == "claimed" and monotonic() < deadline:
-                time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  # spreads waiters, no secret
+                _pause()
                 found = self._leases.take(key, self._holder, self._read)
         return found
+
+    def _hold(self, key: str) -> None:
+        deadline = monotonic() + self._leases.policy.wait
+        while not self._leases.acquire(key, self._holder):
+            if monotonic() >= deadline:
+                _log.info("session %s is used while it is claimed", short_key(key))
+                return
+            _pause()
 
     def _meet_claim(self, key: str) -> Record | None:
         policy = self._leases.policy
@@ -215,6 +229,10 @@ class Lease:
         if key is not None and self._pid == os.getpid():
             leases, holder = self._leases, self._holder
             leases.keeper.do(lambda: leases.release(key, holder))
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.005, 0.02))  # noqa: S311  # spreads waiters, no secret
 
 
 def require_leases(backend: Backend) -> LeaseStore:

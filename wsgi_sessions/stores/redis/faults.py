@@ -119,6 +119,16 @@ _HINTS = (
 )
 
 
+# The server serves reads all the same; TRYAGAIN: commands on a single key.
+_READS_ONLY = frozenset(("READONLY", "OOM", "MISCONF", "NOREPLICAS", "TRYAGAIN"))
+
+
+def takes_no_writes(error: StoreUnavailable) -> bool:
+    """Whether the server, which has answered, may yet serve a mere read of the same session."""
+    cause = error.__cause__
+    return isinstance(cause, redis_errors.RedisError) and fault_of(cause).code in _READS_ONLY
+
+
 def fault_of(error: redis_errors.RedisError) -> Fault:
     """The fault behind an exception of redis-py. Decides by class first, then by the text."""
     return _FAULTS[_code(error)]

@@ -11,9 +11,12 @@ import math
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions import texts
+from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
+from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.base import Lease
 from wsgi_sessions.stores.redis.connection import Script, scan
+from wsgi_sessions.stores.redis.faults import takes_no_writes
 from wsgi_sessions.stores.redis.records import decode
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.base import Record, SessionStore
     from wsgi_sessions.stores.redis.connection import Executor
     from wsgi_sessions.stores.redis.records import Keys
+
+_log = texts.log("wsgi_sessions.leases")
 
 # KEYS: the holders, the claim. ARGV: the holder, its ttl in milliseconds.
 _LIBRARY = """
@@ -115,10 +120,17 @@ class RedisLeases:
         return bool(self._run(_ACQUIRE, "acquire", key, holder, ttl))
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
+        """See `LeasedLoading`. While the server takes no writes, the session is loaded alone."""
         names = (*self._names(key), self._keys.record(key))
-        value, acquired = _LOAD_AND_ACQUIRE.run(
-            self._executor, "load", key, names, holder, _milliseconds(ttl)
-        )
+        try:
+            value, acquired = _LOAD_AND_ACQUIRE.run(
+                self._executor, "load", key, names, holder, _milliseconds(ttl)
+            )
+        except StoreUnavailable as error:
+            if not takes_no_writes(error):
+                raise
+            _log.warning("session %s is used without a lease: %s", short_key(key), error)
+            return self._sessions.load(key), True  # as good as held: the next renewal tries again
         return self._record(key, value), acquired == 1
 
     def renew(self, key: str, holder: str, ttl: float) -> bool:
