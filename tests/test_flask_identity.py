@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import flask_login
 import pytest
 from flask import Flask, session
+from flask_wtf.csrf import generate_csrf
 
 from wsgi_sessions.contrib.flask import WSGISessions
 
@@ -63,6 +64,10 @@ def add_routes(app: Flask) -> None:
         session[key] = value
         return value
 
+    @app.get("/get/<key>")
+    def get(key: str) -> str:
+        return str(session.get(key))
+
     @app.get("/who")
     def who() -> Any:
         if not flask_login.login_fresh():
@@ -108,3 +113,43 @@ def test_keys_that_hold_rights_are_named_beside_those_of_flask_login(
     stolen = cookie_of(client)
     client.get("/set/role/admin")
     assert cookie_of(client) == stolen
+
+
+@pytest.mark.parametrize("key", ["user_id", "username", "uid", "user", "account_id"])
+def test_a_common_name_for_the_user_gives_another_id_without_a_setting(
+    site: Callable[..., Flask], key: str
+) -> None:
+    app = site()
+    client = app.test_client()
+    client.get("/set/cart/tea")
+    planted = cookie_of(client)
+    client.get(f"/set/{key}/alice")
+    assert cookie_of(client) != planted
+    assert with_cookie(app, planted).get(f"/get/{key}").text == "None"
+    assert client.get("/get/cart").text == "tea"
+
+
+def test_common_names_are_told_at_start_and_can_be_switched_off(
+    site: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        site()
+    assert "user_id, _user_id, username, uid, user, account_id" in caplog.text
+    client = site(WSGI_SESSIONS_LOGIN_KEYS="off").test_client()
+    client.get("/set/cart/tea")
+    before = cookie_of(client)
+    client.get("/set/username/alice")
+    assert cookie_of(client) == before
+
+
+def test_the_csrf_token_of_flask_wtf_is_another_one_after_a_login(
+    site: Callable[..., Flask],
+) -> None:
+    app = site()
+    app.get("/token")(generate_csrf)
+    client = app.test_client()
+    client.get("/token")
+    planted = client.get("/get/csrf_token").text
+    client.get("/login/alice")
+    client.get("/token")
+    assert client.get("/get/csrf_token").text not in (planted, "None")

@@ -141,6 +141,123 @@ def test_a_login_that_changes_rights_too_is_a_login(world: World) -> None:
     assert world.begin(id_of(request)).session.created_at == START + 10
 
 
+@pytest.fixture
+def quick() -> World:
+    """An application that names its user in a key, as in Flask's quickstart."""
+    return World(identity=IdentityRules(login_keys=("username", "user")))
+
+
+def name_user(session: Session) -> None:
+    session["username"] = "alice"
+
+
+NAMINGS: dict[str, tuple[dict[str, Any], Callable[[Session], object]]] = {
+    "appears": ({}, name_user),
+    "after None": ({"username": None}, name_user),
+    "another": ({"username": "bob"}, name_user),
+    "a container": ({}, lambda s: s.update(user={"id": 5})),
+    "a number": ({"user": 5}, lambda s: s.update(user=6)),
+}
+NO_NAMINGS: dict[str, tuple[dict[str, Any], Callable[[Session], object]]] = {
+    "the same": ({"username": "alice"}, name_user),
+    "goes": ({"username": "alice"}, lambda s: s.pop("username")),
+    "inside of a container": ({"user": {"id": 5}}, lambda s: s["user"].update(seen=1)),
+}
+
+
+@pytest.mark.parametrize(("before", "change"), NAMINGS.values(), ids=NAMINGS.keys())
+def test_a_user_who_is_named_gets_another_id_and_keeps_the_data(
+    quick: World, before: dict[str, Any], change: Callable[[Session], object]
+) -> None:
+    planted = quick.new(cart=["tea"], csrf_token="planted", **before)
+    request = quick.begin(planted)
+    change(request.session)
+    assert request.commit() == "cycled"
+    assert quick.data(planted) == {}
+    after = quick.data(id_of(request))
+    assert after["cart"] == ["tea"]
+    assert "csrf_token" not in after
+
+
+@pytest.mark.parametrize(("before", "change"), NO_NAMINGS.values(), ids=NO_NAMINGS.keys())
+def test_what_names_nobody_else_keeps_the_id(
+    quick: World, before: dict[str, Any], change: Callable[[Session], object]
+) -> None:
+    old = quick.new(cart=["tea"], csrf_token="mine", **before)
+    request = quick.begin(old)
+    change(request.session)
+    assert request.commit() == "saved"
+    assert quick.data(old)["csrf_token"] == "mine"
+
+
+def test_of_two_users_named_at_once_each_has_a_session(quick: World) -> None:
+    old = quick.new(cart=["tea"])
+    first, second = quick.begin(old), quick.begin(old)
+    first.session["username"] = "alice"
+    second.session["username"] = "bob"
+    assert (first.commit(), second.commit()) == ("cycled", "created")
+    assert quick.data(id_of(first))["username"] == "alice"
+    assert quick.data(id_of(second))["username"] == "bob"
+
+
+def test_a_user_named_by_a_request_with_the_id_of_before_a_login_has_a_session(
+    quick: World,
+) -> None:
+    old = quick.new(cart=["tea"])
+    first = quick.begin(old)
+    first.session["username"] = "alice"
+    first.commit()
+    late = quick.begin(old)
+    late.session["username"] = "bob"
+    assert late.commit() == "created"
+    assert quick.data(id_of(late)) == {"username": "bob"}
+
+
+TOKENS = {"csrf_token": "planted", "_csrftoken": "planted", "_csrft_": "planted"}
+
+
+@pytest.mark.parametrize("how", ["login", "principal key"])
+def test_csrf_tokens_planted_before_a_login_are_dropped(world: World, how: str) -> None:
+    planted = world.new(cart=["tea"], **TOKENS)
+    request = world.begin(planted)
+    assert request.session["csrf_token"] == "planted", "the form of the log-in was verified"
+    if how == "login":
+        request.session.login(5)
+        assert "csrf_token" not in request.session, "a page rendered now makes its own"
+    else:
+        request.session["user"] = 5
+    request.session["_csrft_"] = "made by this request"
+    request.commit()
+    data = world.data(id_of(request))
+    assert data.items() & TOKENS.items() == set()
+    assert (data["cart"], data["_csrft_"]) == (["tea"], "made by this request")
+
+
+def test_a_login_keeps_what_it_is_told_to_keep(world: World) -> None:
+    request = world.begin(world.new(**TOKENS))
+    request.session.login(5, keep=["csrf_token"])
+    request.session["user"] = 5
+    request.commit()
+    assert world.data(id_of(request)) == {"csrf_token": "planted", "user": 5}
+
+
+def test_a_user_who_logs_in_again_keeps_the_csrf_token(world: World) -> None:
+    old = world.new(user=5, csrf_token="mine")
+    request = world.begin(old)
+    request.session.login(5)
+    request.session["user"] = 5
+    assert request.commit() == "cycled"
+    assert world.data(id_of(request))["csrf_token"] == "mine"
+
+
+def test_the_keys_that_a_login_drops_are_a_setting() -> None:
+    world = World(identity=IdentityRules("user", login_drops=("form",)))
+    request = world.begin(world.new(form="planted", csrf_token="kept"))
+    request.session.login(5)
+    request.commit()
+    assert world.data(id_of(request)) == {"csrf_token": "kept"}
+
+
 def test_the_keys_are_read_from_the_environment() -> None:
     config = Config.from_environ({"HOME": "/srv", "WSGI_SESSIONS_PRIVILEGE_KEYS": "role, is_admin"})
     assert config.privilege_keys == ("role", "is_admin")

@@ -148,6 +148,8 @@ class Config:
     )
     principal_key: str | None = filled_by(identity.PRINCIPAL_KEY)
     privilege_keys: tuple[str, ...] = filled_by(identity.PRIVILEGE_KEYS)
+    login_keys: tuple[str, ...] | None = filled_by(identity.LOGIN_KEYS)
+    login_drops: tuple[str, ...] | None = filled_by(identity.LOGIN_DROPS)
     migrate_from: str | None = setting(
         "WSGI_SESSIONS_MIGRATE_FROM",
         kinds.or_off(kinds.URL),

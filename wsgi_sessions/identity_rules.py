@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from wsgi_sessions import texts
 from wsgi_sessions.draft import PRINCIPAL
 from wsgi_sessions.merge import ABSENT
+from wsgi_sessions.settings.identity import CSRF_TOKENS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wsgi_sessions.commit import Activity
     from wsgi_sessions.draft import Draft, Headers
 
@@ -31,18 +34,24 @@ class IdentityRules:
     (Flask-Login's ``_fresh``) cycle the id whenever they are set to a true value, and never
     otherwise: the user was asked for the password again.
 
-    `keys` are all of these.
+    `login_keys` (``username``) name a user without binding the session to one: when one appears, or
+    a text or number in one becomes another, the id is cycled as at a log-in. Data stays.
+
+    `keys` are all of these. `login_drops` are dropped at a log-in of an anonymous visitor: a value
+    that was stored before, such as a CSRF token, may have been planted by an attacker.
     """
 
     principal_key: str | None = None
     privilege_keys: tuple[str, ...] = ()
     confirming_keys: tuple[str, ...] = ()
+    login_keys: tuple[str, ...] = ()
+    login_drops: tuple[str, ...] = CSRF_TOKENS
     keys: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         principal = () if self.principal_key is None else (self.principal_key,)
-        keys = frozenset((*principal, *self.privilege_keys, *self.confirming_keys))
-        object.__setattr__(self, "keys", keys)
+        others = (*self.privilege_keys, *self.confirming_keys, *self.login_keys)
+        object.__setattr__(self, "keys", frozenset((*principal, *others)))
 
     def changed(self, draft: Draft, activity: Activity = "user") -> bool:
         """Whether a stored session is to get a new id, or another principal.
@@ -57,7 +66,9 @@ class IdentityRules:
             return True
         if not (self.keys and draft.data.may_differ(self.keys)):
             return False
-        return self._sets_principal(draft) or (activity == "user" and self._changes_rights(draft))
+        return self._sets_principal(draft) or (
+            activity == "user" and (self._changes_rights(draft) or self._names_user(draft))
+        )
 
     def follow(self, draft: Draft, headers: Headers = "open", activity: Activity = "user") -> None:
         """Bind the session, and have its id cycled, as the request's changes require.
@@ -70,10 +81,24 @@ class IdentityRules:
             if self.changed(draft, activity):
                 draft.cycling = draft.cycling or "rights"
             return
-        if self._changes_rights(draft):
-            draft.cycling = "login" if draft.cycling == "login" else "rights"
+        begun, anonymous = draft.cycling == "login", draft.mark(PRINCIPAL) is None
+        if self._names_user(draft):
+            draft.cycling = "login"
+        elif self._changes_rights(draft):
+            draft.cycling = "login" if begun else "rights"
         self._hand_over(draft)
         self.bind(draft)
+        if draft.cycling == "login" and anonymous and not begun:
+            self.drop_planted(draft)
+
+    def drop_planted(self, draft: Draft, keep: Iterable[str] = ()) -> None:
+        """Delete the `login_drops` that were stored before this request, but for `keep`.
+
+        What the request itself assigned stays.
+        """
+        for key in self.login_drops:
+            if key not in keep and draft.data.has(key) and not draft.data.is_assigned(key):
+                draft.data.delete(key)
 
     def bind(self, draft: Draft) -> None:
         """Bind the session to what the principal key holds, if that was set, under another id.
@@ -102,6 +127,21 @@ class IdentityRules:
         return any(data.is_another(key) for key in self.privilege_keys) or any(
             data.is_assigned(key) and bool(data.peek(key)) for key in self.confirming_keys
         )
+
+    def _names_user(self, draft: Draft) -> bool:
+        return any(
+            self._names_another(draft, key) for key in self.login_keys if key != self.principal_key
+        )
+
+    def _names_another(self, draft: Draft, key: str) -> bool:
+        """Whether a user is named under `key`, and nobody or somebody else was before.
+
+        A container that changes may hold more than the name: only its appearance is a log-in.
+        """
+        data = draft.data
+        if not data.is_another(key) or data.peek(key) in (ABSENT, None):
+            return False
+        return data.stored(key) in (ABSENT, None) or type(data.peek(key)) in (str, int)
 
     def _hand_over(self, draft: Draft) -> None:
         """Leave what belongs to the former principal behind, if there is another one now."""

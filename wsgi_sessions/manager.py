@@ -205,7 +205,7 @@ class SessionManager:
 
     def destroy_at_once(self, draft: Draft) -> None:
         """The same, while the request goes on: its log-out is still to be answered."""
-        logs_in = draft.mark(PRINCIPAL) is not None
+        logs_in = _logs_in(draft) or draft.mark(PRINCIPAL) is not None
         while draft.doomed:
             self._end(draft.doomed[-1], beyond_logins=not logs_in)
             draft.doomed.pop()
@@ -276,8 +276,7 @@ class SessionManager:
         return "created"
 
     def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
-        logged_in = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
-        created_at = pending.commit.at if logged_in else base.envelope.created_at
+        created_at = pending.commit.at if _logs_in(draft) else base.envelope.created_at
         snapshot = self._committer.cycle(
             base,
             pending,
@@ -345,4 +344,4 @@ class SessionManager:
 
 def _logs_in(draft: Draft) -> bool:
     """Whether somebody logs in with this request."""
-    return draft.cycling == "login" and draft.mark(PRINCIPAL) is not None
+    return draft.cycling == "login"

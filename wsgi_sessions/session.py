@@ -16,7 +16,7 @@ from wsgi_sessions.merge import ABSENT
 from wsgi_sessions.serialization import is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from decimal import Decimal
 
@@ -43,6 +43,9 @@ class Source(Protocol):
 
     def damaged(self, error: CorruptRecord) -> None:
         """Be told that a value does not decode."""
+
+    def drop_planted(self, keep: Iterable[str]) -> None:
+        """See `IdentityRules.drop_planted`."""
 
     def exclusive(self, timeout: float | None) -> AbstractContextManager[None]:
         """See `Session.exclusive`."""
@@ -163,11 +166,15 @@ class Session(MutableMapping[str, Any]):
 
     # -- identity ------------------------------------------------------------------------------
 
-    def login(self, principal: str | int) -> None:
+    def login(self, principal: str | int, *, keep: Iterable[str] = ()) -> None:
         """Bind the session to a principal (a user), under a new id; the old id is dead at once.
 
         If another principal was bound, its data is dropped first. The absolute lifetime begins
         anew. Call it at log-in, at re-authentication and at any change of privilege.
+
+        What an attacker may have planted before is dropped when an anonymous visitor logs in: the
+        keys of ``WSGI_SESSIONS_LOGIN_DROPS`` (CSRF tokens), at once, but for those in `keep` and
+        those that this request assigned.
 
         Of two log-ins that overlap (a form sent twice), each gets a session and a cookie of its
         own. What other requests under way store in the session of before is dropped, as event
@@ -177,7 +184,9 @@ class Session(MutableMapping[str, Any]):
             raise UnserializableValue("principal", "must be a non-empty str, or an int")
         draft = self._write()
         self._require_cookie("a log-in")
-        if draft.mark(PRINCIPAL) not in (None, principal):
+        if draft.mark(PRINCIPAL) is None:
+            self._source.drop_planted(keep)
+        elif draft.mark(PRINCIPAL) != principal:
             draft.flush()
         draft.set_mark(PRINCIPAL, principal)
         draft.cycling = "login"

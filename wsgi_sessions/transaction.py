@@ -19,7 +19,7 @@ from wsgi_sessions.session import Phase, Session
 from wsgi_sessions.tombstones import Tombstone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wsgi_sessions.commit import Activity
     from wsgi_sessions.draft import Checkpoint, Headers, Snapshot
@@ -203,6 +203,10 @@ class Transaction:
         draft = self.draft()
         if draft.snapshot is not None:
             self._refresh(draft, draft.snapshot)
+
+    def drop_planted(self, keep: Iterable[str]) -> None:
+        """See `IdentityRules.drop_planted`."""
+        self._manager.identity.drop_planted(self.draft(), keep)
 
     def damaged(self, error: CorruptRecord) -> None:
         """A value of the session does not decode: the next request begins without it."""

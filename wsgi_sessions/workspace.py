@@ -141,6 +141,10 @@ class Workspace:
             return False
         return key not in self._base or encode(self._values[key]) != bytes(self._base[key])
 
+    def stored(self, key: str) -> Any:
+        """The value in the base, or ABSENT."""
+        return decode(self._base[key]) if key in self._base else ABSENT
+
     def may_differ(self, keys: frozenset[str]) -> bool:
         """Whether one of these keys was assigned, operated on or deleted, or is read and mutable.
 
@@ -243,7 +247,7 @@ class Workspace:
         return Assign(data, self._basis(key))
 
     def _operated(self, key: str, operations: list[Operation]) -> bytes:
-        value = decode(self._base[key]) if key in self._base else ABSENT
+        value = self.stored(key)
         for operation in operations:
             value = operation.apply(value)
         return encode(value, key)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flask import current_app, request, session
 from flask.sessions import SessionInterface
 
+from wsgi_sessions import texts
 from wsgi_sessions.contrib.flask_config import changeable, config_of, lifetime_of
 from wsgi_sessions.contrib.flask_ending import Ending, Origin
 from wsgi_sessions.contrib.flask_mapping import FlaskSession, ending_of
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 EXTENSION = "wsgi_sessions"
 _SERVED_KEY = "wsgi_sessions.flask"
 _FAILURE_KEY = "wsgi_sessions.flask.failure"
+_log = texts.log(__name__)
 
 
 def current_session() -> Session:
@@ -95,13 +97,19 @@ class WSGISessions(SessionInterface):
 
     def init_app(self, app: Flask) -> None:
         """Keep this application's sessions. Raises ConfigurationError."""
-        config_of(settings_of(app), os.environ)
+        config = config_of(settings_of(app), os.environ)
         served = app.extensions.get(EXTENSION)
         if not (isinstance(served, ServedApp) and served.interface is self):
             served = app.extensions[EXTENSION] = ServedApp(self, app, self._hooks)
             app.wsgi_app = served  # type: ignore[method-assign]  # as Flask's own documentation does
             for refusal in REFUSALS:
                 app.register_error_handler(refusal, _refuse)
+            if config.login_keys:
+                _log.info(
+                    "a session gets another id when one of these keys appears in it: %s; "
+                    "WSGI_SESSIONS_LOGIN_KEYS names others, or off",
+                    ", ".join(config.login_keys),
+                )
         app.session_interface = self
 
     def manager(self, app: Flask) -> SessionManager:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PRINCIPAL_KEY = "_user_id"
 """Where Flask-Login keeps who is logged in."""
+LOGIN_KEYS = ("user_id", "_user_id", "username", "uid", "user", "account_id")
+"""Under which applications commonly keep who is logged in."""
 CONFIRMING_KEYS = ("_fresh",)
 """What Flask-Login sets to True when a user has just given the password, once more too."""
 _SECRETS = SETTINGS["secret_keys"].variables()
@@ -154,6 +156,7 @@ def _translated(app_config: AppConfig) -> dict[str, str]:
     }
     made.setdefault("WSGI_SESSIONS_COOKIE_PATH", app_config.get("APPLICATION_ROOT") or "/")
     made["WSGI_SESSIONS_PRINCIPAL_KEY"] = PRINCIPAL_KEY
+    made["WSGI_SESSIONS_LOGIN_KEYS"] = ",".join(LOGIN_KEYS)
     lifetime = lifetime_of(app_config)
     made["PERMANENT_SESSION_LIFETIME"] = f"{lifetime:.3f}"
     if lifetime > _ABSOLUTE.default:

@@ -8,6 +8,8 @@ from typing import Any
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Setting
 
+CSRF_TOKENS = ("csrf_token", "_csrftoken", "_csrft_")
+"""Where Flask-WTF, Django and Pyramid keep a session's CSRF token."""
 _KEYS = kinds.several(replace(kinds.PRINTABLE, allowed="session keys in printable ASCII"))
 
 PRINCIPAL_KEY = Setting[Any](
@@ -21,4 +23,17 @@ PRIVILEGE_KEYS = Setting[Any](
     _KEYS,
     "session keys that hold rights, such as role,is_admin: the id changes with their values",
     (),
+)
+LOGIN_KEYS = Setting[Any](
+    "WSGI_SESSIONS_LOGIN_KEYS",
+    kinds.or_off(_KEYS),
+    "session keys that name a user: the id changes when one appears; or off",
+    None,
+    default_text="off; with Flask `user_id,_user_id,username,uid,user,account_id`",
+)
+LOGIN_DROPS = Setting[Any](
+    "WSGI_SESSIONS_LOGIN_DROPS",
+    kinds.or_off(_KEYS),
+    "session keys that are dropped when an anonymous visitor logs in: CSRF tokens may be planted",
+    CSRF_TOKENS,
 )
