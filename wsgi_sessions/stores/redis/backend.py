@@ -30,17 +30,15 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
-
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
     SessionExists,
     SessionGone,
-    StoreUnavailable,
     VersionConflict,
 )
 from wsgi_sessions.stores.base import Backend
+from wsgi_sessions.stores.redis.advice import RedisAdvice
 from wsgi_sessions.stores.redis.clock import RedisClock
 from wsgi_sessions.stores.redis.cluster import ClusterExecutor
 from wsgi_sessions.stores.redis.connection import NodeExecutor, Script, scan
@@ -95,8 +93,6 @@ local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last - now))
 return 1
 """)
-
-_HARMLESS = "noeviction"
 
 
 def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) -> Backend:
@@ -255,33 +251,3 @@ class RedisIndex:
         name = self._keys.principal(principal)
         found: list[bytes] = self._executor.execute("index", None, "ZRANGE", name, 0, -1)
         return [key.decode() for key in found]
-
-
-class RedisAdvice:
-    """`Advice` about eviction. A server that does not tell its settings gets none.
-
-    Raises `StoreUnavailable` if a server does not answer.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    def warnings(self) -> list[str]:
-        policies = {_eviction_policy(node) for node in self._executor.nodes("advice")}
-        return [
-            f"Redis' maxmemory-policy is {policy}: when its memory is full it deletes live "
-            "sessions, which logs users out; set maxmemory-policy to noeviction, or give the "
-            "sessions a server of their own"
-            for policy in sorted(policies - {_HARMLESS})
-        ]
-
-
-def _eviction_policy(node: NodeExecutor) -> str:
-    try:
-        reply = node.execute("advice", None, "CONFIG", "GET", "maxmemory-policy")
-    except StoreUnavailable as error:
-        # CONFIG is forbidden or renamed, as hosted servers have it.
-        if isinstance(error.__cause__, ResponseError):
-            return _HARMLESS
-        raise
-    return str(reply[1].decode()) if reply else _HARMLESS

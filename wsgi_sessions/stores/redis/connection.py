@@ -99,7 +99,7 @@ def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[byte
             yield batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Process:
     """What belongs to one process: a forked child must not use its parent's connections, and has
     its own view of whether the server answers."""
@@ -107,17 +107,22 @@ class _Process:
     breaker: Breaker
     pid: int = field(default_factory=os.getpid)
     idle: deque[Link] = field(default_factory=deque)
+    generation: int = 0  # of the endpoint: which server the idle links lead to
 
-    def keep(self, link: Link) -> None:
-        if len(self.idle) < _MAX_IDLE:
-            self.idle.append(link)
+    def keep(self, link: Link, idle: deque[Link]) -> None:
+        if idle is self.idle and len(idle) < _MAX_IDLE:
+            idle.append(link)
         else:
             link.close()
 
     def drop_idle(self) -> None:
-        while self.idle:
-            with suppress(IndexError):  # another thread was faster
-                self.idle.pop().close()
+        _close_all(self.idle)
+
+    def begin(self, generation: int) -> None:
+        """Leave the former server: links to it that are in use now are closed after that."""
+        former, self.idle = self.idle, deque()
+        self.generation = generation
+        _close_all(former)
 
 
 class NodeExecutor:
@@ -203,20 +208,30 @@ class NodeExecutor:
         """One attempt. The link is kept only after a whole reply was read: what interrupts the
         reading, gevent.Timeout too, would leave the reply for the next command to take."""
         latest = started + self._latest_send
-        link = _idle(process) or self._connect(latest)
+        idle = self._links(process, started, latest)
+        link = _fresh(idle) or self._connect(latest)
         try:
             for command in commands:
                 reply = link.call(command, latest)
         except ResponseError:
-            process.keep(link)
+            process.keep(link, idle)
             raise
         except BaseException:
             link.close()
             raise
-        process.keep(link)
+        process.keep(link, idle)
         if process.breaker.failures:
             process.breaker.answered()
         return reply
+
+    def _links(self, process: _Process, started: float, latest: float) -> deque[Link]:
+        """The idle links to the server that is to be used now."""
+        endpoint = self._endpoint
+        if started >= endpoint.look_at:
+            endpoint.look(latest)
+        if process.generation != endpoint.generation:
+            process.begin(endpoint.generation)
+        return process.idle
 
     def _connect(self, latest: float) -> Link:
         link = self._endpoint.connect(latest)
@@ -226,14 +241,20 @@ class NodeExecutor:
         return link
 
 
-def _idle(process: _Process) -> Link | None:
+def _fresh(idle: deque[Link]) -> Link | None:
     """The link used last that is still fit for use."""
-    while process.idle:
+    while idle:
         try:
-            link = process.idle.pop()
+            link = idle.pop()
         except IndexError:  # another thread was faster
             return None
         if link.is_fresh():
             return link
         link.close()
     return None
+
+
+def _close_all(idle: deque[Link]) -> None:
+    while idle:
+        with suppress(IndexError):  # another thread was faster
+            idle.pop().close()

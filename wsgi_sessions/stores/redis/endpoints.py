@@ -14,6 +14,8 @@ from redis import connection as redis_connections
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 
+from wsgi_sessions import texts
+from wsgi_sessions.clock import monotonic
 from wsgi_sessions.stores.redis.link import open_link
 from wsgi_sessions.stores.redis.url import Address
 
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 # Shares of an operation's deadline, in which the connection's own waits are measured.
 CONNECT_SHARE = 0.1
 REPLY_SHARE = 0.3
+_LOOK_SECONDS = 1.0
+_BLIND_SECONDS = 5.0  # where no sentinel answers: asking may take a third of a request's deadline
 
+_log = texts.log("wsgi_sessions.stores")
 
 _tcp: Callable[..., Connection] = redis_connections.Connection
 _tls: Callable[..., Connection] = redis_connections.SSLConnection
@@ -40,6 +45,17 @@ class Endpoint(Protocol):
     def label(self) -> str:
         """Its name in messages: host and port, no credentials."""
 
+    @property
+    def generation(self) -> int:
+        """Another one each time that the address turns out to have changed."""
+
+    @property
+    def look_at(self) -> float:
+        """When `look` is due, by the clock of `clock.monotonic`."""
+
+    def look(self, latest: float) -> None:
+        """Find out whether the address has changed. Does not raise for a fault."""
+
     def connect(self, latest: float = math.inf) -> Link:
         """A connection, open and logged in. Raises redis-py's exceptions.
 
@@ -50,6 +66,9 @@ class Endpoint(Protocol):
 class FixedEndpoint:
     """One server at a known address or socket file."""
 
+    generation = 0
+    look_at = math.inf
+
     def __init__(self, url: RedisURL, timeout: float, address: Address | None = None) -> None:
         self._url = url
         self._address = address or (url.addresses or (None,))[0]
@@ -58,6 +77,9 @@ class FixedEndpoint:
 
     def connect(self, latest: float = math.inf) -> Link:
         return open_link(self._connection(), self._log_in(), latest)
+
+    def look(self, latest: float) -> None:
+        """Nothing to find out."""
 
     def _connection(self) -> Connection:
         if self._address is None:
@@ -76,18 +98,27 @@ class FixedEndpoint:
 
 
 class SentinelEndpoint:
-    """The primary of a service, asked from the sentinels for every new connection."""
+    """The primary of a service, asked from the sentinels for each new connection and each second.
+
+    A planned failover breaks no connection: the former primary goes on answering, for seconds as
+    if it still were one. Not promised: that a primary is left which no sentinel that answers knows
+    to be a former one, nor within that second. `min-replicas-to-write` lets it refuse writes.
+    """
 
     def __init__(self, url: RedisURL, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
         self._timeouts = _timeouts(timeout, CONNECT_SHARE)
         self._sentinels = list(url.addresses)
+        self._known: Address | None = None
+        self._is_blind = False
+        self.generation = 0
+        self.look_at = math.inf
         self.label = f"the primary of service {url.service!r}"
 
     def connect(self, latest: float = math.inf) -> Link:
         address = self._discover(latest)
-        self.label = f"{address} (primary of service {self._url.service!r})"
+        self._take(address)
         link = FixedEndpoint(self._url, self._timeout, address).connect(latest)
         try:
             role = link.call(("ROLE",), latest)[0]
@@ -100,6 +131,27 @@ class SentinelEndpoint:
             link.close()
             raise ReadOnlyError("the sentinel named a replica")
         return link
+
+    def look(self, latest: float) -> None:
+        self.look_at = monotonic() + _LOOK_SECONDS  # first: the other threads go on
+        try:
+            self._take(self._discover(latest))
+        except RedisError as error:
+            self.look_at = monotonic() + _BLIND_SECONDS
+            if not self._is_blind:
+                self._is_blind = True
+                _log.warning("no sentinel tells whether %s still is: %s", self.label, error)
+
+    def _take(self, address: Address) -> None:
+        self._is_blind = False
+        self.look_at = monotonic() + _LOOK_SECONDS
+        if address == self._known:
+            return
+        if self._known is not None:
+            _log.warning("service %s moved to %s", self._url.service, address)
+            self.generation += 1
+        self._known = address
+        self.label = f"{address} (primary of service {self._url.service!r})"
 
     def _discover(self, latest: float) -> Address:
         last: RedisError | None = None
