@@ -28,7 +28,7 @@ LAYERS = [
         "permissions",
         "migration.transfer",
     },
-    {"workspace", "settings.declaration", "audit"},
+    {"workspace", "plain", "settings.declaration", "audit"},
     {"draft", "settings.contexts", "settings.versions", "settings.imports", "settings.identity"},
     {"config"},
     {"session", "config_help", "refresh.rule", "identity_rules"},

@@ -8,13 +8,14 @@ from msgspec import Struct
 
 from wsgi_sessions import texts
 from wsgi_sessions.merge import ABSENT, Append, Operate
-from wsgi_sessions.serialization import decode
+from wsgi_sessions.serialization import decode, encode
 from wsgi_sessions.workspace import Workspace
 
 if TYPE_CHECKING:
     from wsgi_sessions.merge import Delta, Operation
     from wsgi_sessions.serialization import Envelope
     from wsgi_sessions.tombstones import Tombstone
+    from wsgi_sessions.workspace import Encode
 
 Move = Literal["cycle", "rights", "login"]
 """Why a session shall get another id: for its own sake, for other rights, for a log-in."""
@@ -80,6 +81,7 @@ class Draft:
     """
 
     __slots__ = (
+        "_encode",
         "_marks",
         "cycling",
         "data",
@@ -94,14 +96,21 @@ class Draft:
         self.doomed: list[Snapshot | Tombstone] = []
         self.is_flushed = False
         self.superseded = superseded
+        self._encode: Encode = encode
         self.adopt(snapshot)
+
+    def accept(self, encode: Encode) -> None:
+        """Take values as this encodes them, from now on: frameworks flatten subclasses."""
+        self._encode = encode
+        self.data.accept(encode)
 
     def adopt(self, snapshot: Snapshot | None) -> None:
         """See this snapshot, without changes; what is doomed stays doomed."""
         self.snapshot = snapshot
         self.cycling: Move | None = None
         self.is_gone = False
-        self.data = Workspace({} if snapshot is None else snapshot.envelope.data)
+        stored = {} if snapshot is None else snapshot.envelope.data
+        self.data = Workspace(stored, self._encode)
         self._marks: Workspace | None = None
 
     @property

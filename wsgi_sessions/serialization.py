@@ -114,7 +114,7 @@ def _is_too_deep(value: object) -> bool:
 
 def _pack(value: object, path: str, depth: int) -> object:
     """`value` with all that MessagePack lacks wrapped as extensions."""
-    packer = _PACKERS.get(type(value))
+    packer = _PACKERS.get(type(value)) or _packer_of_frozen(value)
     if packer is None:
         raise UnserializableValue(
             path,
@@ -124,6 +124,13 @@ def _pack(value: object, path: str, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise UnserializableValue(path, f"nested more than {MAX_DEPTH} deep; is there a cycle?")
     return packer(value, path, depth)
+
+
+def _packer_of_frozen(value: object) -> Callable[[Any, str, int], object] | None:
+    """For what a library that freezes time in tests puts in place of datetime and date."""
+    if type(value).__module__ == "freezegun.api":
+        return next((_PACKERS[kind] for kind in _DATES if isinstance(value, kind)), None)
+    return None
 
 
 def _as_is(value: Any, _path: str, _depth: int) -> object:
@@ -240,9 +247,11 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
         _Ext.MARKUP, value.encode("utf-8", "surrogatepass")
     ),
 }
+_DATES: tuple[Any, ...] = (datetime, date)  # by their names they are replaced while time is frozen
 _PLAIN = frozenset({type(None), bool, float, bytes})
 MUTABLE = frozenset({list, dict, set, tuple})
 """The types of values that may change without anybody setting them; a tuple may hold a list."""
+IMMUTABLE = frozenset(_PACKERS) - MUTABLE
 _CONTAINERS = MUTABLE | {frozenset}
 
 
@@ -258,7 +267,8 @@ def _unpack_ext(code: int, data: memoryview) -> Any:
 
 def _unpack_datetime(data: bytes) -> datetime:
     wall, fold, zone = _decoder.decode(data)
-    return datetime.fromisoformat(wall).replace(fold=fold, tzinfo=_unpack_zone(zone))
+    moment: datetime = _DATES[0].fromisoformat(wall)
+    return moment.replace(fold=fold, tzinfo=_unpack_zone(zone))
 
 
 def _unpack_time(data: bytes) -> time:
@@ -292,7 +302,7 @@ _UNPACKERS: dict[int, Callable[[bytes], Any]] = {
     _Ext.FROZENSET: lambda data: frozenset(_decoder.decode(data)),
     _Ext.MAPPING: lambda data: dict(_decoder.decode(data)),
     _Ext.DATETIME: _unpack_datetime,
-    _Ext.DATE: lambda data: date.fromisoformat(data.decode()),
+    _Ext.DATE: lambda data: _DATES[1].fromisoformat(data.decode()),
     _Ext.TIME: _unpack_time,
     _Ext.TIMEDELTA: lambda data: timedelta(*_decoder.decode(data)),
     _Ext.DECIMAL: lambda data: Decimal(data.decode()),

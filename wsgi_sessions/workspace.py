@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.merge import ABSENT, Append, Assign, Delta, Increment, Operate, Operation, merge
-from wsgi_sessions.serialization import MUTABLE, decode, encode
+from wsgi_sessions.serialization import IMMUTABLE, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from decimal import Decimal
 
     from msgspec import Raw
 
     from wsgi_sessions.merge import Change
+
+    Encode = Callable[[object, str], bytes]
 
 _NO_KEYS: frozenset[str] = frozenset()
 
@@ -22,13 +24,24 @@ class Workspace:
     """Values over an encoded `base`, and the delta since.
 
     A value is decoded at its first read and then kept, so that what the application mutates in
-    place is found: at `delta()`, what was read and is mutable is encoded again and compared.
+    place is found: at `delta()`, what was read and is mutable is encoded again and compared. So is
+    what `encode` takes beside the types of `wsgi_sessions.serialization`.
     """
 
-    __slots__ = ("_assigned", "_base", "_defaults", "_deleted", "_operations", "_seen", "_values")
+    __slots__ = (
+        "_assigned",
+        "_base",
+        "_defaults",
+        "_deleted",
+        "_encode",
+        "_operations",
+        "_seen",
+        "_values",
+    )
 
-    def __init__(self, base: Mapping[str, Raw]) -> None:
+    def __init__(self, base: Mapping[str, Raw], encode: Encode = encode) -> None:
         self._base = base
+        self._encode = encode
         self._values: dict[str, Any] = {}
         self._seen: set[str] = set()
         self._assigned: dict[str, bytes] = {}
@@ -47,7 +60,7 @@ class Workspace:
 
         Raises UnserializableValue, changing nothing, if it cannot be kept.
         """
-        self._assigned[key] = encode(value, key)
+        self._assigned[key] = self._encode(value, key)
         self._operations.pop(key, None)
         if self._defaults or self._deleted:
             self._defaults -= {key}
@@ -56,7 +69,7 @@ class Workspace:
 
     def put(self, key: str, value: object) -> None:
         """Assign a value, unless it is what the key has. Raises UnserializableValue."""
-        if not self.has(key) or encode(self.peek(key)) != encode(value, key):
+        if not self.has(key) or self._encode(self.peek(key), key) != self._encode(value, key):
             self.set(key, value)
 
     def default(self, key: str, value: object) -> Any:
@@ -87,9 +100,9 @@ class Workspace:
 
     def append(self, key: str, item: object) -> None:
         """Append to a list. The item is encoded now: changing it later is a change of the list."""
-        operation = Append(encode(item, key))
+        operation = Append(self._encode(item, key))
         value = self.peek(key)
-        if type(value) is list:
+        if isinstance(value, list):
             value.append(item)  # in place: the application may hold this very list
         else:
             value = operation.apply(value)
@@ -116,7 +129,7 @@ class Workspace:
         if not (self._values or self._deleted):
             return delta
         for key, value in self._values.items():
-            if key in self._assigned or key in self._operations or type(value) in MUTABLE:
+            if key in self._assigned or key in self._operations or type(value) not in IMMUTABLE:
                 change = self._change(key, value)
                 if change is not None:
                     delta[key] = change
@@ -158,7 +171,9 @@ class Workspace:
         """Whether this request gave the key another value (deleting it is none)."""
         if key not in self._values or self._change(key, self._values[key]) is None:
             return False
-        return key not in self._base or encode(self._values[key]) != bytes(self._base[key])
+        return key not in self._base or self._encode(self._values[key], key) != bytes(
+            self._base[key]
+        )
 
     def rebase(self, base: Mapping[str, Raw]) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
@@ -196,12 +211,16 @@ class Workspace:
         it still does to it is a change of the new base.
         """
         old, seen = self._values, self._seen
-        Workspace.__init__(self, base)
+        Workspace.__init__(self, base, self._encode)
         self._seen = seen  # the application still knows what it has looked at
         for key, value in old.items():
-            if type(value) in MUTABLE and key in base and encode(value) == bytes(base[key]):
+            if type(value) not in IMMUTABLE and key in base and self._is_as(value, base[key]):
                 self._values[key] = value
                 self._seen.add(key)
+
+    def accept(self, encode: Encode) -> None:
+        """Encode by this from now on."""
+        self._encode = encode
 
     def has(self, key: str) -> bool:
         """Whether the key is there. It does not count as read."""
@@ -227,17 +246,17 @@ class Workspace:
         if key in self._deleted:  # deleted, then begun again: no longer about what was stored
             self.set(key, value)
         elif key in self._assigned:
-            self._assigned[key] = encode(value, key)
+            self._assigned[key] = self._encode(value, key)
         else:
             self._operations.setdefault(key, []).append(operation)
 
     def _change(self, key: str, value: object) -> Change | None:
-        operations, mutable = self._operations.get(key), type(value) in MUTABLE
+        operations, mutable = self._operations.get(key), type(value) not in IMMUTABLE
         data = None if mutable else self._assigned.get(key)
         if data is None:
             if operations is None and not mutable:
                 return None
-            data = encode(value, key)
+            data = self._encode(value, key)
         if operations is not None and data == self._operated(key, operations):
             return Operate(tuple(operations), data)
         if key not in self._assigned and key in self._base and data == bytes(self._base[key]):
@@ -251,6 +270,9 @@ class Workspace:
         for operation in operations:
             value = operation.apply(value)
         return encode(value, key)
+
+    def _is_as(self, value: object, stored: Raw) -> bool:
+        return self._encode(value, "value") == bytes(stored)
 
     def _basis(self, key: str) -> Any:
         return "read" if key in self._seen else "blind"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.draft import LIFETIME
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
+from wsgi_sessions.plain import encode_plain
 from wsgi_sessions.session import Phase
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class Ending:
         """At the first access. A session that came from Flask's cookie, or from Flask-Session, has
         its permanence among its keys."""
         self._version_read = self._version()
-        data = self._transaction.draft().data
+        draft = self._transaction.draft()
+        draft.accept(encode_plain)
+        data = draft.data
         if data.has(_FLASKS_KEY) and self._transaction.phase is Phase.OPEN:
             if self.permanent is None and self._session[_FLASKS_KEY]:
                 self.permanent = True

@@ -7,9 +7,6 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionMixin
-from markupsafe import Markup
-
-from wsgi_sessions.errors import UnserializableValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +23,9 @@ class FlaskSession(SessionMixin):
     has more to offer.
 
     As in Flask, `clear`, and removing the last key, end the session: its id is dead. A session that
-    holds nothing but that it is `permanent` is not stored. Where Flask would flatten a subclass (a
-    ``str`` enumeration, a lazy translation), assigning does the same.
+    holds nothing but that it is `permanent` is not stored. Values of a
+    subclass (a ``str`` enumeration, an OrderedDict, a lazy translation) are stored as the plain
+    value that they equal (see `wsgi_sessions.plain`), and what is changed in them later is found.
 
     In a template, ``{{ session.name }}`` is the key ``name``, also where a method of the `Session`
     has that name: `increment`, `append`, `exclusive`, `cycle_id` and `flush` are found here only
@@ -51,14 +49,11 @@ class FlaskSession(SessionMixin):
         return self._session.get(key, default)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        try:
-            self._session[key] = value
-        except UnserializableValue:
-            self._session[key] = _flat(value)
+        self._session[_key(key)] = value
         self._ending.changed()
 
     def __delitem__(self, key: str) -> None:
-        del self._session[key]
+        del self._session[_key(key)]
         self._ending.changed()
 
     def __contains__(self, key: object) -> bool:
@@ -169,19 +164,6 @@ def ending_of(session: FlaskSession) -> Ending:
     return session._ending  # noqa: SLF001  # of this package
 
 
-def _flat(value: Any) -> Any:
-    """A value without subclasses, as Flask's own serializer would store it."""
-    if hasattr(value, "__html__"):  # lazy translations among them
-        return Markup(value.__html__())  # noqa: S704  # it says itself that it is HTML
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, (float, bytes)):
-        return float(value) if isinstance(value, float) else bytes(value)
-    if isinstance(value, dict):
-        return {_flat(key): _flat(item) for key, item in value.items()}
-    for sequence in (list, tuple, set, frozenset):
-        if isinstance(value, sequence):
-            return sequence(map(_flat, value))
-    return value
+def _key(key: str) -> str:
+    """A key without a subclass: a member of a ``str`` enumeration is its text."""
+    return str.__str__(key) if isinstance(key, str) else key
