@@ -237,7 +237,9 @@ class Workspace:
 
     def _may_differ(self, key: str) -> bool:
         return (
-            key in self._assigned or key in self._operations or type(self._values[key]) in MUTABLE
+            key in self._assigned
+            or key in self._operations
+            or type(self._values[key]) not in IMMUTABLE
         )
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
