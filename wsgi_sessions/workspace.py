@@ -152,7 +152,7 @@ class Workspace:
             return True
         if key not in self._values or (key in self._base and not self._may_differ(key)):
             return False
-        return key not in self._base or encode(self._values[key]) != bytes(self._base[key])
+        return key not in self._base or not self._is_as(self._values[key], self._base[key])
 
     def stored(self, key: str) -> Any:
         """The value in the base, or ABSENT."""
@@ -171,9 +171,7 @@ class Workspace:
         """Whether this request gave the key another value (deleting it is none)."""
         if key not in self._values or self._change(key, self._values[key]) is None:
             return False
-        return key not in self._base or self._encode(self._values[key], key) != bytes(
-            self._base[key]
-        )
+        return key not in self._base or not self._is_as(self._values[key], self._base[key])
 
     def rebase(self, base: Mapping[str, Raw]) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
