@@ -15,6 +15,7 @@ from store_urls import STORES, place_of
 from wsgi_sessions.commit import Lifetimes
 from wsgi_sessions.errors import LockTimeout
 from wsgi_sessions.identity import store_key
+from wsgi_sessions.stores.memory.backend import open_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,14 +26,24 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 
 
+def opened(store: str, folder: Path) -> Iterator[Backend]:
+    with (
+        STORES[store](folder) as url,
+        closing(place_of(store, url, folder, "clocks:").open()) as backend,
+    ):
+        yield backend
+
+
 @pytest.fixture(params=["memory", "file", "sqlite"])
 def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """The stores without a server, and so, without a clock of its own."""
-    with (
-        STORES[request.param](tmp_path) as url,
-        closing(place_of(request.param, url, tmp_path, "clocks:").open()) as backend,
-    ):
-        yield backend
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params=[name for name in ("postgresql", "mariadb") if name in STORES])
+def server_of_sql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """The SQL databases that have a clock of their own."""
+    yield from opened(request.param, tmp_path)
 
 
 @pytest.mark.parametrize("library", ["freezegun", "time-machine"])
@@ -77,19 +88,14 @@ def test_a_wait_ends_while_the_time_stands_still(local: Backend) -> None:
 
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_a_host_whose_clock_is_off_ends_no_session_that_is_in_use(
-    contract_store: tuple[str, str],
-    backend: Backend,
-    monkeypatch: pytest.MonkeyPatch,
-    minutes: float,
+    server_of_sql: Backend, monkeypatch: pytest.MonkeyPatch, minutes: float
 ) -> None:
     """Requests come to two hosts in turn, and the lifetime is shorter than what their clocks differ
     by: only a server's clock can tell."""
-    if contract_store[0] not in ("postgresql", "mariadb"):
-        return
     real = time.time
     lifetimes = Lifetimes(300.0, 10 * HOUR)
-    right = Sessions(backend, lifetimes=lifetimes)
-    wrong = Sessions(backend, lifetimes=lifetimes)
+    right = Sessions(server_of_sql, lifetimes=lifetimes)
+    wrong = Sessions(server_of_sql, lifetimes=lifetimes)
     session_id = right.new(user="alice")
     for _ in range(3):
         monkeypatch.setattr(time, "time", lambda: real() + 60 * minutes)
@@ -100,3 +106,22 @@ def test_a_host_whose_clock_is_off_ends_no_session_that_is_in_use(
         left = right.begin(session_id).session.expires_at
         assert left is not None
         assert left - real() == pytest.approx(300.0, abs=30)
+
+
+@pytest.mark.parametrize(("moved", "lifetime"), [(-3600.0, "not begun"), (5400.0, "idle")])
+def test_a_record_of_another_time_is_not_accepted_and_stays(moved: float, lifetime: str) -> None:
+    """Made in the future, or long expired, and its store has it still."""
+    now = [1_000_000.0]
+    sessions = Sessions(
+        open_memory(clock=lambda: 1_000_000.0),
+        lifetimes=Lifetimes(HOUR, 10 * HOUR),
+        clock=lambda: now[0],
+    )
+    session_id = sessions.new(user="alice")
+    now[0] += moved
+    assert sessions.begin(session_id).session.get("user") is None
+    assert [event.facts["lifetime"] for event in sessions.events if event.name == "expired"] == [
+        lifetime
+    ]
+    now[0] -= moved
+    assert sessions.begin(session_id).session.get("user") == "alice"

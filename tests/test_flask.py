@@ -17,6 +17,7 @@ import flask_suite
 import pytest
 from documents import README, blocks
 from flask import Blueprint, Flask, Response, session, stream_with_context
+from flask_clients import all_closed, cookie_of, with_cookie
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
 from gunicorn_server import GunicornServer, at_once
@@ -48,17 +49,8 @@ def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     """Files, where nothing else is said; and all that was opened is closed."""
     monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
     monkeypatch.setenv("WSGI_SESSIONS_SWEEP_INTERVAL", "off")
-    made: list[tuple[WSGISessions, Flask]] = []
-    init_app = WSGISessions.init_app
-
-    def init(interface: WSGISessions, app: Flask) -> None:
-        init_app(interface, app)
-        made.append((interface, app))
-
-    monkeypatch.setattr(WSGISessions, "init_app", init)
-    yield
-    for interface, app in made:
-        interface.close(app)
+    with all_closed(monkeypatch):
+        yield
 
 
 def make(**config: Any) -> Flask:
@@ -98,18 +90,6 @@ def add_routes(app: Flask) -> None:
     @app.get("/nothing")
     def nothing() -> str:
         return "nothing"
-
-
-def cookie_of(client: FlaskClient, name: str = "session") -> str:
-    cookie = client.get_cookie(name)
-    assert cookie is not None
-    return cookie.value
-
-
-def with_cookie(app: Flask, value: str) -> FlaskClient:
-    client = app.test_client()
-    client.set_cookie("session", value)
-    return client
 
 
 def attributes(response: Any) -> dict[str, str]:

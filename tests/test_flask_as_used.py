@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 from flask import Flask, g, render_template_string, request, session
 from flask.sessions import SecureCookieSessionInterface
+from flask_clients import all_closed
 
 from wsgi_sessions.contrib.flask import WSGISessions, current_session
 from wsgi_sessions.contrib.flask_mapping import FlaskSession
@@ -29,17 +30,8 @@ SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
 
 @pytest.fixture(autouse=True)
 def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    opened: list[tuple[WSGISessions, Flask]] = []
-    init_app = WSGISessions.init_app
-
-    def init(interface: WSGISessions, app: Flask) -> None:
-        init_app(interface, app)
-        opened.append((interface, app))
-
-    monkeypatch.setattr(WSGISessions, "init_app", init)
-    yield
-    for interface, app in opened:
-        interface.close(app)
+    with all_closed(monkeypatch):
+        yield
 
 
 def serve(interface: Any, app: Flask | None = None, **config: object) -> Flask:

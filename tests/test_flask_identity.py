@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import flask_login
 import pytest
 from flask import Flask, session
+from flask_clients import cookie_of, with_cookie
 from flask_wtf.csrf import generate_csrf
 
 from wsgi_sessions.contrib.flask import WSGISessions
@@ -14,7 +15,6 @@ from wsgi_sessions.contrib.flask import WSGISessions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flask.testing import FlaskClient
 
 SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
 
@@ -73,18 +73,6 @@ def add_routes(app: Flask) -> None:
         if not flask_login.login_fresh():
             return "nobody", 401
         return str(flask_login.current_user.id)
-
-
-def cookie_of(client: FlaskClient) -> str:
-    cookie = client.get_cookie("session")
-    assert cookie is not None
-    return cookie.value
-
-
-def with_cookie(app: Flask, value: str) -> FlaskClient:
-    client = app.test_client()
-    client.set_cookie("session", value)
-    return client
 
 
 def test_a_stolen_cookie_does_not_become_fresh_when_the_user_confirms_the_login(

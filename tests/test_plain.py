@@ -18,7 +18,7 @@ from overlapping import Sessions
 from wsgi_sessions.contrib.flask import WSGISessions
 from wsgi_sessions.errors import UnserializableValue
 from wsgi_sessions.plain import encode_plain, plain
-from wsgi_sessions.serialization import decode
+from wsgi_sessions.serialization import decode, encode
 from wsgi_sessions.stores.memory.backend import open_memory
 
 Point = namedtuple("Point", "x y")  # the untyped one is what applications have
@@ -167,7 +167,8 @@ class Color(Enum):
     [
         (object(), "cart"),
         ([1, object()], "cart[1]"),
-        ({"a": Liar("x")}, "cart[…]"),
+        ({"a": Liar("x")}, "cart.a"),
+        ({7: {Key.CART: [object()]}}, "cart[7].cart[0]"),
         (Fraught(1), "cart"),
         (Sheet(a=1), "cart"),
         (Color.RED, "cart"),
@@ -212,6 +213,19 @@ def test_what_is_changed_in_a_subclass_later_is_found(kind: Any, by: str) -> Non
     client.get("/put")
     assert client.get("/get").json == {"made": {"tea": 1}}
     sessions.close(app)
+
+
+def test_a_subclass_of_datetime_that_equals_none_is_refused_everywhere() -> None:
+    class Finer(datetime):  # as with nanoseconds
+        def __eq__(self, other: object) -> bool:
+            return False
+
+        __hash__ = datetime.__hash__
+
+    assert type(decode(encode(Moment(*IN_WINTER)))) is datetime
+    for encoder in (encode, encode_plain):
+        with pytest.raises(UnserializableValue, match="Finer"):
+            encoder([Finer(*IN_WINTER)], "cart")
 
 
 def test_dates_of_frozen_time_are_dates() -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from listeners import Listener
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.redis.backend import open_executor
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    import socket
 
 PART = 0.05  # seconds between the parts of a reply
 TIMEOUT = 0.5
 
 
-class Peer:
+class Peer(Listener):
     """Answers every command with the next of `replies`, each a list of parts, as slowly as said.
 
     The last one is for all that follow.
@@ -29,37 +29,22 @@ class Peer:
     def __init__(self, *replies: list[bytes], pause: float = 0.0) -> None:
         self._replies = list(replies)
         self._pause = pause
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self.connections = 0
         self.sent = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"redis://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), client:
-            while client.recv(65536):
-                parts = self._replies[0] if len(self._replies) == 1 else self._replies.pop(0)
-                for part in parts:
-                    client.sendall(part)
-                    time.sleep(self._pause)
-                self.sent.set()
+    def serve(self, client: socket.socket) -> None:
+        self.connections += 1
+        while client.recv(65536):
+            parts = self._replies[0] if len(self._replies) == 1 else self._replies.pop(0)
+            for part in parts:
+                client.sendall(part)
+                time.sleep(self._pause)
+            self.sent.set()
 
 
 def test_a_peer_that_does_not_answer_the_greeting_is_a_fault() -> None:

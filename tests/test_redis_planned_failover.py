@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from listeners import Listener
 from redis_servers import RedisServer, SentinelGroup, available, wait_until
 from requirements_of_tests import require
 
@@ -22,43 +22,31 @@ from wsgi_sessions.stores.redis.url import parse_url
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
-    from typing_extensions import Self
 
 KEY = hashlib.sha256(b"a session").hexdigest()
 THREADS = 4
 
 
-class Sentinel:
+class Sentinel(Listener):
     """Answers every question with the address that it has just been told."""
 
     def __init__(self, primary: RedisServer) -> None:
         self.primary = primary
         self.questions = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://127.0.0.1:{self._listener.getsockname()[1]}/sessions/0"
+        return f"redis+sentinel://127.0.0.1:{self.port}/sessions/0"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                with client:
-                    client.recv(65536)
-                    self.questions += 1
-                    port = str(self.primary.port).encode()
-                    client.sendall(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port))
+    def serve(self, client: socket.socket) -> None:
+        client.recv(65536)
+        self.questions += 1
+        port = str(self.primary.port).encode()
+        client.sendall(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port))
 
 
 class Clock:

@@ -11,12 +11,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from listeners import Listener
 from redis.connection import SSLConnection
 from redis_servers import SLOTS, RedisServer, available, free_port, wait_until
 from requirements_of_tests import require
@@ -37,40 +37,26 @@ KEY = hashlib.sha256(b"a session").hexdigest()
 PASSWORD = "the-servers-password"
 
 
-class Front:
+class Front(Listener):
     """A TLS server on loopback that passes all bytes on in the clear, and keeps those it got."""
 
     def __init__(self, pem: Path, target: tuple[str, int], port: int = 0) -> None:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(pem)
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._listener.getsockname()[1]
         self.heard = b""
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(port)
 
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, plain: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         with (
-            suppress(OSError),
-            plain,
-            self._context.wrap_socket(plain, server_side=True) as client,
+            self._context.wrap_socket(client, server_side=True) as encrypted,
             socket.create_connection(self._target) as upstream,
         ):
             # The store has one command on the way, or a greeting of two with short replies.
-            while command := client.recv(65536):
+            while command := encrypted.recv(65536):
                 self.heard += command
                 upstream.sendall(command)
-                client.sendall(upstream.recv(65536))
+                encrypted.sendall(upstream.recv(65536))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +107,7 @@ def test_a_certificate_for_another_host_gets_no_password(
     server: RedisServer, certificates: Callable[[str], Path]
 ) -> None:
     pem = certificates("DNS:impostor.example")
-    with closing(Front(pem, (server.host, server.port))) as impostor:
+    with Front(pem, (server.host, server.port)) as impostor:
         url = f"rediss://:{PASSWORD}@127.0.0.1:{impostor.port}/0?ssl_ca_certs={pem}"
         with closing(open_backend(url)) as backend, pytest.raises(StoreUnavailable) as caught:
             backend.sessions.ping()
@@ -136,7 +122,7 @@ def test_the_right_host_is_served_and_so_is_who_trusts_anyone(
     server: RedisServer, certificates: Callable[[str], Path], trust: str
 ) -> None:
     pem = certificates("DNS:other.example" if "none" in trust else "IP:127.0.0.1")
-    with closing(Front(pem, (server.host, server.port))) as front:
+    with Front(pem, (server.host, server.port)) as front:
         url = f"rediss://:{PASSWORD}@127.0.0.1:{front.port}/0?{trust.format(pem=pem)}"
         with closing(open_backend(url)) as backend:
             assert works(backend)
@@ -149,10 +135,10 @@ def sentinel_fronts(certificates: Callable[[str], Path]) -> Iterator[tuple[int, 
     pem = certificates("IP:127.0.0.1")
     with ExitStack() as stack:
         primary = stack.enter_context(RedisServer())
-        front = stack.enter_context(closing(Front(pem, (primary.host, primary.port))))
+        front = stack.enter_context(Front(pem, (primary.host, primary.port)))
         options = {"sentinel monitor": f"sessions 127.0.0.1 {front.port} 1"}
         sentinel = stack.enter_context(RedisServer(role="sentinel", options=options))
-        before = stack.enter_context(closing(Front(pem, (sentinel.host, sentinel.port))))
+        before = stack.enter_context(Front(pem, (sentinel.host, sentinel.port)))
         yield before.port, pem
 
 
@@ -187,7 +173,7 @@ def test_cluster_nodes_are_asked_over_tls(certificates: Callable[[str], Path]) -
         wait_until(
             lambda: node.command("CLUSTER INFO")["cluster_state"] == "ok", "a cluster of one"
         )
-        with closing(Front(pem, (node.host, node.port), port)):
+        with Front(pem, (node.host, node.port), port):
             url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={pem}"
             with closing(open_backend(url)) as backend:
                 assert works(backend)

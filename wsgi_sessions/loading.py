@@ -113,7 +113,8 @@ class Loader:
             return None
         if record.expires_at + MOST_APART <= now or envelope.created_at - MOST_APART > now:
             # Not deleted: if it is this host's clock that is wrong, the others go on.
-            self._events.emit("expired", short_key(key), lifetime="idle")
+            reason = "idle" if envelope.created_at <= now else "not begun"
+            self._events.emit("expired", short_key(key), lifetime=reason)
             return None
         return Snapshot(session_id, key, record.version, record.expires_at, envelope)
 

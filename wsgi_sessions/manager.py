@@ -42,7 +42,7 @@ Result = Literal[
     "superseded",
     "dropped",
 ]
-NO_COOKIE_ANY_MORE = "no cookie can be sent any more"
+NO_COOKIE = "the response can bring no cookie, or not any more"
 
 _log = texts.log("wsgi_sessions.manager")
 
@@ -224,7 +224,7 @@ class SessionManager:
     ) -> Result:
         base, route = draft.snapshot, pending.commit.route
         if headers == "closed" and (draft.cycling or base is None):
-            self.drop(NO_COOKIE_ANY_MORE, draft, base, route)
+            self.drop(NO_COOKIE, draft, base, route)
             return "dropped"
         if base is None:
             if draft.superseded is None or _logs_in(draft):

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from markupsafe import Markup
 
+from wsgi_sessions import texts
 from wsgi_sessions.errors import UnserializableValue
 from wsgi_sessions.serialization import MAX_DEPTH, encode
 
@@ -62,10 +63,12 @@ def _plain(value: object, path: str, depth: int) -> Any:
 
 def _container(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, dict):
-        return {
-            _plain(key, f"{path}.<key>", depth + 1): _plain(item, f"{path}[…]", depth + 1)
-            for key, item in dict.items(value)
-        }
+        made = {}
+        for key, item in dict.items(value):
+            plain_key = _plain(key, f"{path}.<key>", depth + 1)
+            inside = f".{plain_key}" if type(plain_key) is str else f"[{texts.quoted(plain_key)}]"
+            made[plain_key] = _plain(item, f"{path}{inside}", depth + 1)
+        return made
     for kind in _CONTAINERS[1:]:
         if isinstance(value, kind):
             return kind(_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))

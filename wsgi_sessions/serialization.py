@@ -14,7 +14,8 @@ no pickle and no fallback decoder (CVE-2026-39324): bytes decode as written or a
 Types: None, bool, int of any size, float, str (lone surrogates too), bytes, list, tuple, dict (any
 supported hashable keys), set, frozenset, datetime and time (naive, `timezone`, `ZoneInfo`), date,
 timedelta, Decimal, UUID, and MarkupSafe's Markup, which templates trust to be HTML. Exactly these:
-a subclass could not be restored as itself and is refused.
+a subclass could not be restored as itself and is refused, but for those of datetime and date, which
+are stored as the datetime or date that they equal. (See `wsgi_sessions.plain` for more.)
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ def _is_too_deep(value: object) -> bool:
 
 def _pack(value: object, path: str, depth: int) -> object:
     """`value` with all that MessagePack lacks wrapped as extensions."""
-    packer = _PACKERS.get(type(value)) or _packer_of_frozen(value)
+    packer = _PACKERS.get(type(value))
+    if packer is None and isinstance(value, _DATES):
+        value = _as_date(value)
+        packer = _PACKERS.get(type(value))
     if packer is None:
         raise UnserializableValue(
             path,
@@ -126,11 +130,13 @@ def _pack(value: object, path: str, depth: int) -> object:
     return packer(value, path, depth)
 
 
-def _packer_of_frozen(value: object) -> Callable[[Any, str, int], object] | None:
-    """For what a library that freezes time in tests puts in place of datetime and date."""
-    if type(value).__module__ == "freezegun.api":
-        return next((_PACKERS[kind] for kind in _DATES if isinstance(value, kind)), None)
-    return None
+def _as_date(value: Any) -> object:
+    """The datetime or date that equals one of a subclass, as a frozen clock gives; else itself."""
+    kind = next(kind for kind in _DATES if isinstance(value, kind))
+    made = kind(value.year, value.month, value.day)
+    if kind is _DATES[0]:
+        made = kind.combine(made.date(), value.timetz()).replace(fold=value.fold)
+    return made if made == value else value
 
 
 def _as_is(value: Any, _path: str, _depth: int) -> object:
@@ -247,7 +253,8 @@ _PACKERS: dict[type, Callable[[Any, str, int], object]] = {
         _Ext.MARKUP, value.encode("utf-8", "surrogatepass")
     ),
 }
-_DATES: tuple[Any, ...] = (datetime, date)  # by their names they are replaced while time is frozen
+# By their names they are replaced while a library freezes time in tests.
+_DATES: tuple[Any, ...] = (datetime, date)
 _PLAIN = frozenset({type(None), bool, float, bytes})
 MUTABLE = frozenset({list, dict, set, tuple})
 """The types of values that may change without anybody setting them; a tuple may hold a list."""

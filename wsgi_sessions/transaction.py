@@ -14,7 +14,7 @@ from wsgi_sessions.errors import (
     StoreUnavailable,
 )
 from wsgi_sessions.identity import store_key
-from wsgi_sessions.manager import NO_COOKIE_ANY_MORE
+from wsgi_sessions.manager import NO_COOKIE
 from wsgi_sessions.session import Phase, Session
 from wsgi_sessions.tombstones import Tombstone
 
@@ -59,8 +59,7 @@ class Transaction:
     `kept` is the session's mutex, if it is held until the commit; see `let_go`.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
-    of the idle lifetime), "always" (the cookie in each response) or "on change". `request`
-    is what it was made for.
+    of the idle lifetime), "always" (the cookie in each response) or "on change".
 
     Other middlewares of the request join in before the first access: `reader` reads the record,
     and may be replaced by one that does more in the same round trip; `when_loaded`,
@@ -78,17 +77,17 @@ class Transaction:
         "_held",
         "_manager",
         "_reader",
+        "_request",
         "fault",
         "is_accessed",
         "kept",
         "phase",
         "renewal",
-        "request",
     )
 
     def __init__(self, manager: SessionManager, request: Request) -> None:
         self._manager = manager
-        self.request = request
+        self._request = request
         self._reader: Reader | None = None
         self._draft: Draft | None = None
         self._activity: Activity = "user"
@@ -102,6 +101,11 @@ class Transaction:
         self.phase = _OPEN
         self.renewal: Renewal = "due"
         self.fault: StoreUnavailable | CorruptRecord | None = None
+
+    @property
+    def request(self) -> Request:
+        """What it was made for."""
+        return self._request
 
     @property
     def session(self) -> Session:
@@ -191,7 +195,7 @@ class Transaction:
         if self.renewal == "on change" and not self._draft.is_changed():
             activity = "background"
         try:
-            result = self._manager.commit(self._draft, self.request.route, headers, activity)
+            result = self._manager.commit(self._draft, self._request.route, headers, activity)
         finally:
             self.let_go()
         for callback in self._after_commit:
@@ -232,7 +236,7 @@ class Transaction:
     def withdraw(self) -> bool:
         """The same, where the application wants it so: what it had changed is reported."""
         if self._draft is not None and self._draft.is_changed() and not self._draft.is_flushed:
-            self._manager.drop(NOT_SAVED, self._draft, self.snapshot, self.request.route())
+            self._manager.drop(NOT_SAVED, self._draft, self.snapshot, self._request.route())
         return self.roll_back()
 
     def is_alive(self) -> bool:
@@ -280,11 +284,11 @@ class Transaction:
                 self._keep(lock.pop_all())
 
     def _load(self) -> Snapshot | Tombstone | None:
-        session_id = self.request.session_id()
+        session_id = self._request.session_id()
         if session_id is None:
             return None
         # Once the headers have left, nothing tells how long the client takes to read: no turn.
-        if self.phase is not _OPEN or self.request.access() != "exclusive":
+        if self.phase is not _OPEN or self._request.access() != "exclusive":
             return self._manager.loader.open(session_id, self._reader)
         with ExitStack() as lock:
             self._lock(lock, store_key(session_id), None)
@@ -315,7 +319,7 @@ class Transaction:
         if fresh is None:
             draft.is_gone = True  # the commit will meet the same, and report it
             return
-        self._manager.rebase(draft, fresh, self.request.route())
+        self._manager.rebase(draft, fresh, self._request.route())
 
     def _require_life(self) -> None:
         if self.phase is Phase.ENDED:  # another thread gave up on this one
@@ -331,12 +335,12 @@ class Transaction:
             # sends the cookie. The block lasts until then.
             if self.phase is _OPEN:
                 return False
-            route = self.request.route()
-            self._manager.drop(NO_COOKIE_ANY_MORE, draft, draft.snapshot, route)
+            route = self._request.route()
+            self._manager.drop(NO_COOKIE, draft, draft.snapshot, route)
             draft.restore(checkpoint)
             return True
         try:
-            self._manager.commit_data(draft, self.request.route(), self._activity)
+            self._manager.commit_data(draft, self._request.route(), self._activity)
         except SessionGone:
             _log.debug("an exclusive block ended on a session that is gone")
         return True

@@ -55,6 +55,8 @@ class Overrides:
         self.expiry = self._has("get_expiration_time", base)
         self.setting = self._has("should_set_cookie", base)
         self.saving = self._has("save_session", base)
+        # One is asked for twice per request, and compiles its patterns.
+        self._changed = lru_cache(maxsize=256)(_changed)
 
     def _has(self, method: str, base: type[SessionInterface]) -> bool:
         own = getattr(self._interface, method, None)
@@ -64,7 +66,7 @@ class Overrides:
         """What reads and writes the cookie of the request at hand. Raises ConfigurationError."""
         if not self.cookie:
             return configured
-        return _changed(
+        return self._changed(
             configured,
             tuple(
                 (name, _COOKIE[name](getattr(self._interface, f"get_cookie_{name}")(app)))
@@ -73,7 +75,5 @@ class Overrides:
         )
 
 
-@lru_cache(maxsize=256)
 def _changed(configured: SessionCookie, changes: tuple[tuple[str, Any], ...]) -> SessionCookie:
-    """Kept, since one is asked for twice per request and compiles its patterns."""
     return replace(configured, policy=replace(configured.policy, **dict(changes)))
