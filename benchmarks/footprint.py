@@ -23,13 +23,13 @@ import redis
 from redis_servers import RedisServer, available, free_port
 
 from wsgi_sessions import open_backend
-from wsgi_sessions.commit import Committer, Lifetimes, Pending
-from wsgi_sessions.events import Events
-from wsgi_sessions.merge import Assign
-from wsgi_sessions.serialization import encode
+from wsgi_sessions.core.commit.loop import Committer, Lifetimes, Pending
+from wsgi_sessions.core.events import Events
+from wsgi_sessions.core.merge.delta import Assign
+from wsgi_sessions.core.record.codec import encode
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.contract import Backend
 
 SECRET = "benchmark-secret-benchmark-secret-benchmark"
 WORKERS = 3

@@ -16,7 +16,9 @@ import wsgi_sessions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the servers that tests use too
+sys.path.insert(
+    0, str(Path(__file__).parent.parent / "tests" / "support")
+)  # the servers that tests use too
 
 COMPARED = (
     "redis",

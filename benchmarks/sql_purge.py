@@ -20,13 +20,13 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
+from wsgi_sessions.database.connect import parse_sql_url
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.sql.backend import migrate_schema, open_sql
-from wsgi_sessions.stores.sql.connect import parse_sql_url
 from wsgi_sessions.stores.sql.schema import sessions
-from wsgi_sessions.sweeper import CHUNK
+from wsgi_sessions.stores.sweeper import CHUNK
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 import databases
 
 LIVE = 1000

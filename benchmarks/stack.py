@@ -20,7 +20,7 @@ from rounds import less, measure, spread, timer
 from visitors import environ
 
 from wsgi_sessions import Config, build, get_session
-from wsgi_sessions.hooks import Hooks
+from wsgi_sessions.stack.hooks import Hooks
 
 SECRET = "benchmark-secret-benchmark-secret-benchmark"
 VERSIONS = {"WSGI_SESSIONS_VERSION_SCOPES": "global,team:{team}"}

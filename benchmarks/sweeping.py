@@ -11,7 +11,7 @@ from rounds import percentile, progress
 
 from wsgi_sessions import open_backend
 from wsgi_sessions.identity import new_id, store_key
-from wsgi_sessions.sweeper import Sweeper
+from wsgi_sessions.stores.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

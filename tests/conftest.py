@@ -12,7 +12,7 @@ from gunicorn_server import WORKER_CLASSES, GunicornServer
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from store_urls import STORES, Place, place_of, postgresql_url, sqlite_url
+from store_urls import STORES, Place, of_the_table, place_of, postgresql_url, sqlite_url
 
 from wsgi_sessions.identity import new_id, store_key
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from _pytest.mark import ParameterSet
 
-    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.contract import Backend
 
 # No property depends on time: a busy machine must not fail one.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,10 +33,8 @@ COMBINATIONS = [(store, worker_class) for store in _NAMES for worker_class in WO
 # Each store and each worker class once; the other combinations only in the long runs.
 _EACH_ONCE = [
     ("file", "gthread"),
-    ("redis", "sync"),
     ("redis", "gevent"),
-    ("sqlite", "sync"),
-    ("postgresql", "gthread"),
+    ("postgresql", "sync"),
 ]
 
 
@@ -63,9 +61,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--soak") or "soak" in config.getoption("-m"):
-        return
-    long_ones = [item for item in items if item.get_closest_marker("soak")]
+    asked = config.getoption("-m")
+    left_out = {name for name in ("soak", "histories") if name not in asked}
+    if config.getoption("--soak"):
+        left_out -= {"soak"}
+    long_ones = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=long_ones)
     items[:] = [item for item in items if item not in long_ones]
 
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=of_the_table())
 def contract_store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:

@@ -6,86 +6,126 @@ Wrap an application, and every request has one::
     ...
     session = wsgi_sessions.get_session(environ)
 
-See the README for the guarantees, and `wsgi_sessions.session.Session` for what a session can do.
+See the README for the guarantees, and `Session` for what a session can do.
+
+Public are the names in ``__all__`` of this package and of the adapters in `wsgi_sessions.contrib`;
+REFERENCE.md lists them. Everything else, whatever module it is in, is private: it may change or
+move in any release.
 """
 
-from wsgi_sessions.audit import Audit, AuditRecord
-from wsgi_sessions.config import Config
-from wsgi_sessions.contexts import ApplicationContexts, ContextPolicy, Explanation
-from wsgi_sessions.errors import (
-    ConfigurationError,
-    CorruptRecord,
-    HeadersAlreadySent,
-    LockTimeout,
-    SessionConflict,
-    SessionError,
-    SessionTooLarge,
-    StoreUnavailable,
-    UnserializableValue,
-)
-from wsgi_sessions.events import Event
-from wsgi_sessions.health import HealthReport, check
-from wsgi_sessions.leases import LeasePolicy, Leases
-from wsgi_sessions.maintenance import (
-    backend_status,
-    clear_stale_contexts,
-    delete_expired,
-    rebuild_index,
-)
-from wsgi_sessions.manager import SessionManager
-from wsgi_sessions.middleware.context import (
+from wsgi_sessions.contexts.audit import Audit, AuditRecord
+from wsgi_sessions.contexts.middleware import (
     ContextMiddleware,
     explain_context,
     forget_context,
     select_context,
 )
-from wsgi_sessions.middleware.health import HealthMiddleware
-from wsgi_sessions.middleware.lease import LeaseMiddleware
-from wsgi_sessions.middleware.session import SessionMiddleware, get_session
-from wsgi_sessions.middleware.version import VersionMiddleware
-from wsgi_sessions.permissions import OwnerPermission, TenantPermission
+from wsgi_sessions.contexts.permissions import OwnerPermission, TenantPermission
+from wsgi_sessions.contexts.policy import ApplicationContexts, ContextPolicy, Explanation
+from wsgi_sessions.contexts.settings import ContextConfig
+from wsgi_sessions.contract import Backend
+from wsgi_sessions.core.events import Event, Events
+from wsgi_sessions.core.identity_rules import IdentityRules
+from wsgi_sessions.core.limits.anonymous import AnonymousRules
+from wsgi_sessions.core.limits.lifetimes import Lifetimes
+from wsgi_sessions.core.manager import SessionManager
+from wsgi_sessions.core.session import Session
+from wsgi_sessions.database.bump import SqlVersions, bump_version
+from wsgi_sessions.database.version_table import SYSTEM_SETTINGS, VersionTable, create_version_table
+from wsgi_sessions.errors import (
+    ConfigurationError,
+    CorruptRecord,
+    HeadersAlreadySent,
+    LockLost,
+    LockTimeout,
+    SessionConflict,
+    SessionError,
+    SessionTooLarge,
+    StaleValue,
+    StoreUnavailable,
+    TooManySessions,
+    TooManyWaiting,
+    UnserializableValue,
+)
+from wsgi_sessions.health.checker import HealthReport, check
+from wsgi_sessions.health.middleware import HealthMiddleware
+from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
+from wsgi_sessions.http.environ import get_session
+from wsgi_sessions.http.exclusive import exclusive
+from wsgi_sessions.http.middleware import SessionMiddleware
+from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.leases.middleware import LeaseMiddleware
+from wsgi_sessions.leases.policy import LeasePolicy, Leases
+from wsgi_sessions.operations.maintenance import (
+    BackendStatus,
+    ContextClearing,
+    Deletion,
+    backend_status,
+    clear_stale_contexts,
+    delete_expired,
+    rebuild_index,
+)
 from wsgi_sessions.refresh.refresher import Refresher
-from wsgi_sessions.session import Session
-from wsgi_sessions.stack import build, from_env
-from wsgi_sessions.stores.sql.table import SYSTEM_SETTINGS, VersionTable, create_version_table
-from wsgi_sessions.stores.sql.versions import SqlVersions, bump_version
+from wsgi_sessions.stack.build import Stack, build, from_env
+from wsgi_sessions.stack.config import Config
+from wsgi_sessions.stores.databases import migrate_schema, open_sql
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.versions import CachedStamps, VersionPolicy
+from wsgi_sessions.versions.middleware import VersionMiddleware
+from wsgi_sessions.versions.policy import CachedStamps, VersionPolicy
+from wsgi_sessions.versions.settings import VersionConfig
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SYSTEM_SETTINGS",
+    "AnonymousRules",
     "ApplicationContexts",
     "Audit",
     "AuditRecord",
+    "Backend",
+    "BackendStatus",
     "CachedStamps",
     "Config",
     "ConfigurationError",
+    "ContextClearing",
+    "ContextConfig",
     "ContextMiddleware",
     "ContextPolicy",
+    "CookiePolicy",
     "CorruptRecord",
+    "Deletion",
     "Event",
+    "Events",
     "Explanation",
     "HeadersAlreadySent",
     "HealthMiddleware",
     "HealthReport",
+    "IdSigner",
+    "IdentityRules",
     "LeaseMiddleware",
     "LeasePolicy",
     "Leases",
+    "Lifetimes",
+    "LockLost",
     "LockTimeout",
     "OwnerPermission",
     "Refresher",
     "Session",
     "SessionConflict",
+    "SessionCookie",
     "SessionError",
     "SessionManager",
     "SessionMiddleware",
     "SessionTooLarge",
     "SqlVersions",
+    "Stack",
+    "StaleValue",
     "StoreUnavailable",
     "TenantPermission",
+    "TooManySessions",
+    "TooManyWaiting",
     "UnserializableValue",
+    "VersionConfig",
     "VersionMiddleware",
     "VersionPolicy",
     "VersionTable",
@@ -96,11 +136,14 @@ __all__ = [
     "clear_stale_contexts",
     "create_version_table",
     "delete_expired",
+    "exclusive",
     "explain_context",
     "forget_context",
     "from_env",
     "get_session",
+    "migrate_schema",
     "open_backend",
+    "open_sql",
     "rebuild_index",
     "select_context",
 ]

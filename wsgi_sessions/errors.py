@@ -17,9 +17,9 @@ from wsgi_sessions import texts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsgi_sessions.conflict import Conflict
-    from wsgi_sessions.stores.base import Record
-    from wsgi_sessions.tombstones import Tombstone
+    from wsgi_sessions.contract import Record
+    from wsgi_sessions.core.merge.conflict import Conflict
+    from wsgi_sessions.core.record.tombstones import Tombstone
 
 
 class SessionError(Exception):
@@ -43,8 +43,12 @@ class StoreUnavailable(SessionError):
     """The store could not answer within its deadline. The session is neither lost nor empty.
 
     `operation` is the store call, `key` the *short* form of the store key (or None), `attempts` how
-    often it was tried. The fault itself is the `__cause__`.
+    often it was tried. The fault itself is the `__cause__`, without the frames of a driver.
+    `in_doubt`: an answer was lost, so that nobody can tell whether what was to be written was, or
+    yet will be.
     """
+
+    in_doubt = False
 
     def __init__(
         self, message: str, *, operation: str = "", key: str | None = None, attempts: int = 1
@@ -53,6 +57,18 @@ class StoreUnavailable(SessionError):
         self.operation = operation
         self.key = key
         self.attempts = attempts
+
+
+class WriteInDoubt(StoreUnavailable):
+    """No answer came to a `create`: nobody can tell whether it was done, or will be, later.
+
+    It must not be tried again under the same key: what comes late would bring back a session that
+    was destroyed in between. `may_try_another`: there is time for another one, under another key.
+    """
+
+    in_doubt = True
+
+    may_try_another = False
 
 
 class LockTimeout(StoreUnavailable):
@@ -64,6 +80,20 @@ class TooManyWaiting(LockTimeout):
 
     So a client that sends one request after another to a session that is held keeps but a few
     workers busy. Answered with 503, or 429 where ``WSGI_SESSIONS_BUSY_STATUS`` says so.
+    """
+
+
+class LockLost(StoreUnavailable):
+    """An `exclusive` block took so long, or a failover fell into it, that its lock was lost.
+
+    Others may have run at the same time, so nothing of the block was stored. Try again.
+    """
+
+
+class TooManySessions(StoreUnavailable):
+    """The store holds as many sessions as it may: none is made for a visitor without a user.
+
+    Those that are there stay, and users can log in. See ``WSGI_SESSIONS_MAX_SESSIONS``.
     """
 
 
@@ -122,15 +152,27 @@ class UnserializableValue(SessionError, TypeError):
 
 
 class SessionTooLarge(SessionError, ValueError):
-    """The session would exceed its size limit, in bytes. The stored record is intact."""
+    """The session would exceed its size limit, in bytes. The stored record is intact.
 
-    def __init__(self, size: int, limit: int) -> None:
+    `heaviest` are the keys whose values take most, each with its size in bytes, heaviest first.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        limit: int,
+        setting: str = "WSGI_SESSIONS_MAX_SIZE",
+        heaviest: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        keys = ", ".join(f"{texts.named(key)} ({weight} bytes)" for key, weight in heaviest)
         super().__init__(
             f"the session would take {size} bytes, over its limit of {limit}: keep large data "
-            f"elsewhere and a reference in the session, or raise WSGI_SESSIONS_MAX_SIZE"
+            f"elsewhere and a reference in the session, or raise {setting}"
+            f"{keys and f'; heaviest are {keys}'}"
         )
         self.size = size
         self.limit = limit
+        self.heaviest = tuple(heaviest)
 
 
 class SessionConflict(SessionError):
@@ -140,6 +182,21 @@ class SessionConflict(SessionError):
         keys = ", ".join(sorted({texts.named(conflict.key) for conflict in conflicts}))
         super().__init__(f"changed by another request meanwhile: {keys}; read again and retry")
         self.conflicts = tuple(conflicts)
+
+
+class StaleValue(SessionError, RuntimeError):
+    """An object was changed that the session has no longer, and the change could not be merged.
+
+    It had been read from the session, or put there, before an `exclusive` block, `commit()` or the
+    first chunk, and its place, or the key, has another value since. Nothing was written.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = texts.named(key)
+        super().__init__(
+            f"the object of key {self.key} was changed after an exclusive block or a commit, but "
+            "the session has another one by now: read it from the session again"
+        )
 
 
 class ImportRefused(SessionError):
@@ -155,3 +212,10 @@ class ImportRefused(SessionError):
 
 class HeadersAlreadySent(SessionError, RuntimeError):
     """The change needs a cookie, but the response's headers have left."""
+
+
+def bare(error: BaseException) -> BaseException:
+    """The error as a cause that takes one line of a log: without the frames that it came through,
+    which are a driver's, and without what that had caught before."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error

@@ -76,12 +76,20 @@ class IdSigner:
     """Signs and verifies session ids with itsdangerous; rotation by a list of secrets.
 
     `secrets` has the newest last: that one signs, all of them verify, a retired one (left out) is
-    refused. Each must have 32 bytes or more.
+    refused. Each must have 32 bytes or more. What is signed for one `application` is nothing to
+    another, though they have one secret; and what was signed for none is nothing to one with a
+    name, unless it `accepts_unnamed`: that verifies too, and is to be re-signed.
 
     Raises `ConfigurationError` for no secret, a short one, or one given twice.
     """
 
-    def __init__(self, secrets: Sequence[str | bytes]) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[str | bytes],
+        application: str | None = None,
+        *,
+        accepts_unnamed: bool = False,
+    ) -> None:
         keys = [_as_bytes(secret) for secret in secrets]
         if not keys:
             raise ConfigurationError("no secret key: set WSGI_SESSIONS_SECRET_KEYS")
@@ -92,7 +100,10 @@ class IdSigner:
             )
         if len(set(keys)) < len(keys):
             raise ConfigurationError("a secret key is given twice: list each one once")
-        self._signers = [_CanonicalSigner(key) for key in reversed(keys)]
+        salts = [SALT] if application is None else [b"@".join([SALT, application.encode()])]
+        if accepts_unnamed and application is not None:
+            salts.append(SALT)
+        self._signers = [_CanonicalSigner(key, salt) for salt in salts for key in reversed(keys)]
 
     def sign(self, session_id: str) -> str:
         """The cookie value of an id, signed with the newest secret."""
@@ -130,10 +141,10 @@ class _CanonicalSigner:
     """One secret. Signing again and comparing accepts only the canonical spelling: base64 has
     several for one signature, and `Signer.unsign` takes them all."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, salt: bytes) -> None:
         # itsdangerous derives the same key anew for every cookie: done once here.
         self._key = Signer(
-            secret, salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256
+            secret, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256
         ).derive_key()
 
     def signature(self, session_id: str) -> str:

@@ -5,14 +5,15 @@ A key that a client chose, a path, a cookie's name or what a server answered may
 escape sequences that a terminal obeys, line breaks that forge a log line, marks that turn the
 writing direction, or 200 KB of it. `shown` escapes and cuts, and all such texts go through it: the
 message of each error of this package, each argument of its log calls, the cells that its commands
-print.
+print. `hashed` is for those that must not be seen at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +54,18 @@ def quoted(value: object) -> str:
 
     Never raises, where `repr` does for an integer of many digits.
     """
-    return shown(_repr(value), WORD)
+    return shown(represented(value), WORD)
+
+
+def as_bytes(text: str) -> bytes:
+    """Any text in UTF-8, lone surrogates too."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def hashed(text: str) -> str:
+    """SHA-256 of any text, 64 hex characters: in place of one that has no place in the name of a
+    key or a file, or in a message."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def lines(text: object, limit: int = TEXT) -> str:
@@ -133,7 +145,11 @@ def _text_of(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _repr(value: object) -> Any:
+def represented(value: object) -> str:
+    """The whole `repr` of a value, or its type where that raises, as for a number of 5000 digits.
+
+    Neither escaped nor cut.
+    """
     try:
         return repr(value)
     except Exception:  # noqa: BLE001  # as above

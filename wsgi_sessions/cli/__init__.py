@@ -8,21 +8,23 @@ from __future__ import annotations
 import click
 
 from wsgi_sessions import __version__
-from wsgi_sessions.cli.contexts import contexts
-from wsgi_sessions.cli.importing import import_
-from wsgi_sessions.cli.leases import leases
-from wsgi_sessions.cli.maintenance import purge, reindex, sweep
-from wsgi_sessions.cli.migration import copy
-from wsgi_sessions.cli.schema import migrate_schema
-from wsgi_sessions.cli.server import demo, refresh
-from wsgi_sessions.cli.sessions import count, list_sessions, revoke, show
-from wsgi_sessions.cli.setup import check, config, keygen
+from wsgi_sessions.cli.commands.contexts import contexts
+from wsgi_sessions.cli.commands.importing import import_
+from wsgi_sessions.cli.commands.leases import leases
+from wsgi_sessions.cli.commands.listing import list_sessions
+from wsgi_sessions.cli.commands.maintenance import purge, reindex, sweep
+from wsgi_sessions.cli.commands.migration import copy
+from wsgi_sessions.cli.commands.pseudonym import pseudonym
+from wsgi_sessions.cli.commands.schema import migrate_schema
+from wsgi_sessions.cli.commands.server import demo, refresh
+from wsgi_sessions.cli.commands.sessions import count, revoke, show
+from wsgi_sessions.cli.commands.setup import check, config, keygen
+from wsgi_sessions.cli.commands.versions import versions
 from wsgi_sessions.cli.shell import Commands
-from wsgi_sessions.cli.versions import versions
 
 _COMMANDS = [
     *(demo, config, keygen, check),
-    *(count, list_sessions, show, leases, revoke),
+    *(count, list_sessions, show, leases, pseudonym, revoke),
     *(sweep, purge, reindex, migrate_schema, copy, import_),
     *(contexts, versions, refresh),
 ]

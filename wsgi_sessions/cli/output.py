@@ -25,17 +25,26 @@ _TERMINAL_SECONDS = 0.1
 _CLEAR = "\r\x1b[K"
 
 
-def print_json(value: object) -> None:
-    """A value as JSON, for a program to read."""
-    click.echo(json.dumps(value, indent=2))
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """A value as JSON, for a program to read; in ASCII, so that a terminal obeys none of it."""
+    click.echo(json.dumps(value, indent=indent))
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Rows of cells, each column as wide as its longest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    """Rows of cells, each column as wide as its longest cell. They may hold anything.
+
+    A cell of more than `texts.WORD` characters makes its own row longer, and no other.
+    """
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [min(max(map(len, column)), texts.WORD) for column in zip(*shown, strict=True)]
+    for row in shown:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """A text of one or more lines, which may quote anything."""
+    click.echo(texts.lines(text), err=err)
 
 
 def printable(text: str) -> str:

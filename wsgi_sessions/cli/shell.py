@@ -8,22 +8,34 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsgi_sessions.commit import Lifetimes
-from wsgi_sessions.config import Config
+from wsgi_sessions.cli.application import in_default_folder, in_store
+from wsgi_sessions.cli.output import say
+from wsgi_sessions.cli.owner import take_on_owner
+from wsgi_sessions.cli.target import TARGET, app_option, config_of_target
+from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.inspection import matching_keys
-from wsgi_sessions.manager import SessionManager
-from wsgi_sessions.stack_parts.store import open_store as open_chosen_store
+from wsgi_sessions.operations.inspection import matching_keys
+from wsgi_sessions.settings.declaration import DEFAULT
+from wsgi_sessions.settings.kinds import hide_credentials
+from wsgi_sessions.stack.config import Config
+from wsgi_sessions.stack.store import open_store as open_chosen_store
+from wsgi_sessions.stores.looking import looking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.contract import Backend, Purpose
+    from wsgi_sessions.stack.choice.chosen import Chosen
+
+
+_URL = "WSGI_SESSIONS_URL"
 
 
 class Commands(click.Group):
@@ -31,11 +43,18 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Called by click."""
-        try:
+        with reported():
             return super().invoke(ctx)
-        except SessionError as error:
-            is_usage = isinstance(error, ConfigurationError)
-            raise (Misconfigured if is_usage else click.ClickException)(str(error)) from error
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Have faults reported as `Commands` does."""
+    try:
+        yield
+    except SessionError as error:
+        is_usage = isinstance(error, ConfigurationError)
+        raise (Misconfigured if is_usage else click.ClickException)(str(error)) from error
 
 
 class Misconfigured(click.ClickException):
@@ -44,9 +63,14 @@ class Misconfigured(click.ClickException):
     exit_code = 2
 
 
-url_option = click.option(
+_url_option = click.option(
     "--url", metavar="URL", help="The session store.  [default: as the application's]"
 )
+
+
+def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that name a store, or an application that does."""
+    return app_option(_url_option(command))  # type: ignore[no-any-return]  # click's decorators
 
 
 def store_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -58,29 +82,69 @@ def store_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 def read_config(url: str | None = None) -> Config:
-    """The settings of the environment, with another store if `url` names one.
+    """The settings of the application that ``--app`` names, else those of the environment, with
+    another store if `url` names one; and with the only application that has a default folder, if
+    that is where sessions are. Goes on as the owner of the session folder (see `take_on_owner`).
 
     Raises ConfigurationError.
     """
+    named = config_of_target(url)
+    if named is not None:
+        return named
     given = {} if url is None else {"WSGI_SESSIONS_URL": url}
-    return Config.from_environ({**os.environ, **given})
+    environ = {**os.environ, **given}
+    config = Config.from_environ(environ)
+    if url is not None:
+        config = replace(config, sources={**config.sources, _URL: "--url"})
+    config = in_default_folder(config, environ)
+    take_on_owner([*config.urls, config.migrate_from])
+    return config
 
 
-def open_store(config: Config) -> Backend:
-    """The store that the settings name, of several the one that servers use (`open_chosen`).
+def open_store(config: Config, purpose: Purpose = "use") -> Backend:
+    """The store that the settings name, of several the one that servers use (`open_chosen`); as
+    the application that they name has it, or else the only one that uses it.
 
-    Who opens it closes it. Raises ConfigurationError.
+    Who opens it closes it. With `purpose` "look" nothing is made. Raises ConfigurationError.
     """
-    return open_chosen_store(config).backend
+    return open_told(config, purpose).backend
+
+
+def open_told(config: Config, purpose: Purpose = "use") -> Chosen:
+    """As `open_store`, with the settings of the one store and application."""
+    config = in_store(config)
+    if len(config.urls) == 1:
+        _say_which(config)  # also if it cannot be opened
+    chosen = open_chosen_store(config, purpose)
+    if len(config.urls) > 1:
+        _say_which(chosen.config)
+    return chosen
+
+
+def _say_which(config: Config) -> None:
+    """Which store a command looks at, and why, on stderr; of what is JSON only what is wrong."""
+    source = config.sources.get(_URL, "argument")
+    ctx = click.get_current_context(silent=True)
+    if ctx is None or not ctx.params.get("as_json"):
+        application = "" if config.application is None else f"; application {config.application}"
+        told = hide_credentials(config.url)
+        say(f"store: {told} (from {source}){application}", err=True)
+    if DEFAULT in source.split(", ") and TARGET not in (ctx.meta if ctx else {}):
+        say(
+            "warning: this is the default store, nothing is configured here: if the application "
+            "has settings of its own, name it with --app MODULE:APP, or its store with --url",
+            err=True,
+        )
 
 
 @contextmanager
-def answering_store(config: Config) -> Iterator[Backend]:
-    """The store that the settings name, once it has answered; closed at the end.
+def answering_store(config: Config, purpose: Purpose = "use") -> Iterator[Backend]:
+    """The store that the settings name, once it has answered; closed at the end. With `purpose`
+    "look" nothing in it changes.
 
     Raises ConfigurationError, and StoreUnavailable also for what the system refuses inside.
     """
-    backend = open_store(config)
+    backend = open_store(config, purpose)
     if backend.name == "memory":
         raise ConfigurationError(
             "sessions in memory:// can be seen by their own process alone: name the store that the "
@@ -88,7 +152,7 @@ def answering_store(config: Config) -> Iterator[Backend]:
         )
     try:
         backend.sessions.ping()  # a wrong address had better be told before anything is done
-        yield backend
+        yield looking(backend) if purpose == "look" else backend
     except OSError as error:
         raise StoreUnavailable(f"the {backend.name} store failed: {error}") from error
     finally:
@@ -99,11 +163,6 @@ def manager_on(backend: Backend, config: Config) -> SessionManager:
     """A manager to look and to end sessions with. It takes none for too old by the absolute
     lifetime: an operator's environment need not be the application's."""
     return SessionManager(backend, lifetimes=Lifetimes(config.idle_lifetime, math.inf))
-
-
-def lifetimes_of(config: Config) -> Lifetimes:
-    """The settings' lifetimes."""
-    return Lifetimes(config.idle_lifetime, config.absolute_lifetime)
 
 
 def key_of(backend: Backend, beginning: str) -> str:

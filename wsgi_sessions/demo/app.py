@@ -22,10 +22,11 @@ from werkzeug.wrappers import Response
 
 from wsgi_sessions import build
 from wsgi_sessions.demo import race
-from wsgi_sessions.demo.cards import RULES, Cards
-from wsgi_sessions.demo.deal_card import LOST_COOKIE, DealCard
+from wsgi_sessions.demo.cards.deals import LOST_COOKIE, DealCard
+from wsgi_sessions.demo.cards.freshness import FreshnessCard
+from wsgi_sessions.demo.cards.row import RULES, Cards
+from wsgi_sessions.demo.cards.use import UseCard
 from wsgi_sessions.demo.deals import Deals
-from wsgi_sessions.demo.freshness import FreshnessCard
 from wsgi_sessions.demo.keepalive import KeepAlive
 from wsgi_sessions.demo.page import Page
 from wsgi_sessions.demo.request import (
@@ -36,7 +37,6 @@ from wsgi_sessions.demo.request import (
     with_answers,
 )
 from wsgi_sessions.demo.teams import Teams
-from wsgi_sessions.demo.use import UseCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wsgi_sessions.audit import Action, AuditRecord, Outcome
+    from wsgi_sessions.contexts.audit import Action, AuditRecord, Outcome
+    from wsgi_sessions.contexts.permissions import Environ, Principal, Verdict
     from wsgi_sessions.demo.database import Database
-    from wsgi_sessions.permissions import Environ, Principal, Verdict
 
 KEY = "deal"
 """The session's key for the deal that is open."""

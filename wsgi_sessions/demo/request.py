@@ -11,13 +11,13 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from wsgi_sessions import Session, get_session
+from wsgi_sessions.http.environ import get_transaction
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.middleware.session import get_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.contract import Backend
 
 ANSWERS_COOKIE = "answers"
 ANSWERS_KEPT = 5

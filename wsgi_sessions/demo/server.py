@@ -17,22 +17,22 @@ from urllib.parse import quote
 import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-from wsgi_sessions.config import Config
-from wsgi_sessions.cookies import CookiePolicy
+from wsgi_sessions.contexts.settings import ContextConfig
+from wsgi_sessions.core.events import Event
 from wsgi_sessions.demo.app import make_application
+from wsgi_sessions.demo.cards.freshness import SCOPE
 from wsgi_sessions.demo.database import Database
 from wsgi_sessions.demo.deals import KEY
-from wsgi_sessions.demo.freshness import SCOPE
 from wsgi_sessions.demo.keepalive import INTERVAL
 from wsgi_sessions.demo.naive import NaiveSessions
 from wsgi_sessions.demo.page import Setup
 from wsgi_sessions.demo.teams import LOADED
 from wsgi_sessions.errors import ConfigurationError, SessionError
-from wsgi_sessions.events import Event
+from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import new_secret
-from wsgi_sessions.settings.contexts import ContextConfig
-from wsgi_sessions.settings.versions import VersionConfig
+from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.versions.settings import VersionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

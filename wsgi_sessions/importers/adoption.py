@@ -12,6 +12,11 @@ Per foreign session there are two records in our store, both under keys that fol
 Only a session that bears the token of the receipt is used. Who made another one, since the first
 had been destroyed meanwhile, finds the first one's token there and destroys what it made.
 
+The foreign cookie opens the session until ours has come back, which shows that the browser keeps
+it. The session loses its birth token then; a request that brings the foreign cookie alone is taken
+for one that began before, or for a thief's: it is anonymous, and can neither store anything nor
+replace our cookie.
+
 The foreign record is deleted last. So a crash, at whatever point, leaves either the foreign record
 or our session to the next request with that cookie.
 
@@ -27,29 +32,32 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.draft import LIFETIME
+from wsgi_sessions.core.commit.new_session import NewSession
+from wsgi_sessions.core.draft import LIFETIME, Draft
+from wsgi_sessions.core.record.tombstones import Tombstone
 from wsgi_sessions.errors import (
     ImportRefused,
+    SessionError,
     SessionExists,
+    SessionSuperseded,
     SessionTooLarge,
     UnserializableValue,
 )
 from wsgi_sessions.identity import derived_id, short_key, store_key
 from wsgi_sessions.importers.receipts import BIRTH, Receipt, birth
-from wsgi_sessions.manager import Beginning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
-    from wsgi_sessions.draft import Snapshot
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.importers.base import Imported, Importer
-    from wsgi_sessions.manager import SessionManager
 
 CLOCK_MARGIN = 3600.0
 """Seconds for which receipts are kept longer than is needed, since the clocks of hosts differ."""
 
-_log = texts.log("wsgi_sessions.adoption")
+_log = texts.log(__name__)
 
 
 def end_of(day: date) -> float:
@@ -89,8 +97,9 @@ class Adoption:
         """The id of our session for the foreign cookie in a Cookie header, if there is one.
 
         A header without such a cookie, or with one that cannot be valid, costs no store call.
-        Raises StoreUnavailable, also if the foreign store does not answer: that somebody is logged
-        out cannot be told then.
+        Raises SessionSuperseded if the session has been opened by our cookie, which alone opens it
+        from then on; and StoreUnavailable, also if the foreign store does not answer: that somebody
+        is logged out cannot be told then.
         """
         names = self._importer.names(header)
         if not names or not self._is_open():
@@ -99,6 +108,28 @@ class Adoption:
             self._manager.events.emit("ambiguous", route=route())
             return None
         return self._adopt(names[0], route)
+
+    def came_back(self, draft: Draft, route: str) -> None:
+        """A request has opened this session by our cookie. Best effort: never raises.
+
+        Changes nothing of a session that was not imported, or not used so for the first time.
+        """
+        snapshot = draft.snapshot
+        if snapshot is None or BIRTH not in snapshot.envelope.marks or not self._is_open():
+            return
+        own = Draft(snapshot)
+        own.set_mark(BIRTH, None)
+        try:
+            self._manager.commit_data(own, route, "background")
+        except SessionError as error:  # the page does not depend on it
+            _log.warning(
+                "an imported session can be opened by its former cookie for now, the next request "
+                "will try to end that: %s",
+                error,
+            )
+            return
+        if own.snapshot is not None and not draft.is_changed():
+            draft.advance(own.snapshot)
 
     def close(self) -> None:
         """Close what the importer has open."""
@@ -127,6 +158,8 @@ class Adoption:
             snapshot = self._create(session_id, imported, route)
         if snapshot is None:
             return None
+        if BIRTH not in snapshot.envelope.marks:
+            raise SessionSuperseded(Tombstone(snapshot.key, "login", snapshot.key))
         if not receipt.claim(birth(snapshot.envelope), now):
             self._manager.destroy(snapshot.key)
             return None
@@ -147,7 +180,7 @@ class Adoption:
         self, session_id: str, imported: Imported, route: Callable[[], str]
     ) -> Snapshot | None:
         try:
-            snapshot = self._manager.create(session_id, beginning(imported, route()))
+            snapshot = self._manager.create(session_id, new_session(imported, route()))
         except SessionExists:  # by a parallel request
             return self._manager.loader.load(session_id)
         except (UnserializableValue, SessionTooLarge) as error:
@@ -164,7 +197,7 @@ class Adoption:
         )
 
 
-def beginning(imported: Imported, route: str, token: bytes | None = None) -> Beginning:
+def new_session(imported: Imported, route: str, token: bytes | None = None) -> NewSession:
     """What an imported session begins with; its birth token is a new one by default."""
     marks = {BIRTH: token or os.urandom(16), LIFETIME: imported.lifetime}
-    return Beginning(imported.data, marks, route)
+    return NewSession(imported.data, marks, route)

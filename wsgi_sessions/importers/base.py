@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wsgi_sessions import texts
+from wsgi_sessions.core.record.codec import is_unicode
 from wsgi_sessions.errors import ImportRefused
-from wsgi_sessions.serialization import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.cookies import CookiePolicy
+    from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 
 MAX_COOKIE_BYTES = 4096
 """Longer values are no cookie of a browser: they are not looked at, so that none costs much."""

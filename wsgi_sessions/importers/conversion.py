@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.errors import (
     ImportRefused,
     SessionExists,
@@ -21,15 +22,14 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import derived_id
-from wsgi_sessions.importers.adoption import beginning
+from wsgi_sessions.importers.adoption import new_session
 from wsgi_sessions.importers.receipts import Receipt, birth
-from wsgi_sessions.serialization import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.importers.base import Imported, Importer
-    from wsgi_sessions.manager import SessionManager
 
 Outcome = Literal["imported", "updated", "in use", "expired", "refused"]
 _ROUTE = "wsgi-sessions import"
@@ -106,10 +106,10 @@ def _stored(
     present = manager.loader.load(session_id)
     try:
         if present is None:
-            begun = beginning(imported, _ROUTE)
+            begun = new_session(imported, _ROUTE)
             stored = manager.create(session_id, begun, expires_by=expires_by)
         else:
-            begun = beginning(imported, _ROUTE, birth(present.envelope))
+            begun = new_session(imported, _ROUTE, birth(present.envelope))
             stored = manager.recreate(present, begun, expires_by=expires_by)
     except (SessionExists, SessionGone, VersionConflict):
         return "in use"

@@ -7,18 +7,20 @@ for it: it cannot be presented.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from wsgi_sessions import texts
+from wsgi_sessions.core.record.codec import decode, encode
+from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
+from wsgi_sessions.core.record.history import history
+from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import CorruptRecord, SessionExists
-from wsgi_sessions.serialization import Envelope, decode, encode, history, open_sealed, seal
-from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.base import SessionStore
+    from wsgi_sessions.contract import SessionStore
 
 BIRTH = "imported"
 """The mark of an imported session with its birth token; in a receipt, the session's it is for."""
@@ -33,7 +35,7 @@ class Receipt:
 
     def __init__(self, store: SessionStore, kind: str, name: str, expires_at: float) -> None:
         self._store = store
-        self._key = hashlib.sha256(f"wsgi_sessions.receipt.v1\0{kind}\0{name}".encode()).hexdigest()
+        self._key = texts.hashed(f"wsgi_sessions.receipt.v1\0{kind}\0{name}")
         self._expires_at = expires_at
 
     def birth(self) -> bytes | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.redis.backend import open_executor
+from wsgi_sessions.stores.redis.wire.connection import literally, scan
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
-    from wsgi_sessions.stores.redis.connection import Executor
+    from wsgi_sessions.stores.redis.wire.connection import Executor
 
 _LOAD, _RETIRE, _SCAN = "import", "retire", "import"
 
@@ -32,13 +33,8 @@ class RedisRecords:
         self._executor.execute(_RETIRE, None, "DEL", self._prefix + name)
 
     def names(self) -> Iterator[str]:
-        glob = re.sub(r"([\\*?\[\]])", r"\\\1", self._prefix) + "*"
-        for node in self._executor.nodes(_SCAN):
-            cursor = None
-            while cursor != b"0":
-                options = ("MATCH", glob, "COUNT", 1000)
-                cursor, keys = node.execute(_SCAN, None, "SCAN", cursor or 0, *options)
-                yield from filter(self._pattern.fullmatch, map(self._name, keys))
+        for batch in scan(self._executor, _SCAN, literally(self._prefix) + "*"):
+            yield from filter(self._pattern.fullmatch, map(self._name, batch))
 
     def expires_at(self, name: str) -> float | None:
         left = int(self._executor.execute(_LOAD, None, "PTTL", self._prefix + name))

@@ -7,14 +7,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wsgi_sessions.database.dbapi import check_identifier, executor, seconds_of
+from wsgi_sessions.database.unpooled import open_unpooled
+from wsgi_sessions.database.words import words_of
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.sql.connection import check_identifier, executor, seconds_of
-from wsgi_sessions.stores.sql.unpooled import open_unpooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.stores.sql.connection import Execute, Outcome
+    from wsgi_sessions.database.dbapi import Execute, Outcome
 
 T = TypeVar("T")
 
@@ -66,9 +67,11 @@ class SqlRecords:
                 return result
         except Exception as error:  # noqa: BLE001  # drivers share no base class
             # Not chained: the text of a driver's error has the names of sessions in it.
+            said = words_of(getattr(error, "orig", None) or error)
             raise StoreUnavailable(
                 f"the table {self._table} of the sessions to import cannot be used "
-                f"({type(error).__name__}): look whether the database answers",
+                f"({type(error).__name__}{said and f': {said}'}): look whether the "
+                "database answers",
                 operation=operation,
             ) from None
 

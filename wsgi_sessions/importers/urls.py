@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.cookies import RULES, CookiePolicy
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.http.cookies.session_cookie import RULES, CookiePolicy
 from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.base import Importer
 from wsgi_sessions.importers.file_records import HASHES, open_file_records
@@ -65,10 +65,10 @@ def open_importer(url: str, terms: Terms) -> Importer:
     """The importer that a URL names. Servers are not asked before the first use.
 
     ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
-    ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``, ``django+sqlite:////file``
-    (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1`` (``cookie``, ``prefix``,
-    ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``). Where Redis is named, all the
-    schemes of a Redis store will do.
+    ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``,
+    ``django+sqlite:////file`` (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1``
+    (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``).
+    Where Redis is named, all the schemes of a Redis store will do.
 
     Raises ConfigurationError, with no password in its message.
     """

@@ -40,7 +40,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.commit import Lifetimes
+from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.draft import is_of
+from wsgi_sessions.core.record.envelope import open_sealed
+from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import (
     CorruptRecord,
     SessionExists,
@@ -52,17 +55,15 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.importers.receipts import is_receipt
 from wsgi_sessions.migration.mover import COPIED, Mover, Sight
-from wsgi_sessions.serialization import open_sealed
-from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from wsgi_sessions.stores.base import Backend
+    from wsgi_sessions.contract import Backend
 
 Leave = Literal["untouched", "moved"]
 Effect = Literal["write", "count"]
-Outcome = Literal["copied", "refreshed", "moved", "kept", "destroyed", "gone"]
+Outcome = Literal["copied", "refreshed", "moved", "kept", "destroyed", "gone", "others"]
 _MAX_ATTEMPTS = 50
 
 
@@ -72,7 +73,9 @@ class Counts:
 
     Sessions: `copied` or `moved`; `refreshed`, where the target had an older state; `kept`, where
     it had them; `destroyed` in the target since an earlier copy; `gone` from the source before
-    their turn came. `contexts` and `scopes` (of version stamps): how many were brought over.
+    their turn came; `others` are left alone, those of other applications in the source, where that
+    is one application's part of a store. `contexts` and `scopes` (of version stamps): how many were
+    brought over.
     """
 
     copied: int = 0
@@ -81,13 +84,15 @@ class Counts:
     kept: int = 0
     destroyed: int = 0
     gone: int = 0
+    others: int = 0
     contexts: int = 0
     scopes: int = 0
 
     @property
     def sessions(self) -> int:
         """How many sessions were looked at."""
-        return self.copied + self.moved + self.refreshed + self.kept + self.destroyed + self.gone
+        looked_at = self.copied + self.moved + self.refreshed + self.kept
+        return looked_at + self.destroyed + self.gone + self.others
 
 
 def copy(
@@ -102,6 +107,8 @@ def copy(
     clock: Callable[[], float] = wall_clock,
 ) -> Counts:
     """Bring all live sessions, with what belongs to them, contexts and version stamps to `target`.
+
+    Where `source` is one application's part of a store: its own.
 
     `effect` "count": change nothing, tell what would be done. `progress` is told the counts after
     each session and context. `scopes`: of version stamps, beside those that sessions hold.
@@ -151,7 +158,7 @@ class _Copier:
         old = Sight(self._source.sessions.load(key))
         new = Sight(self._target.sessions.load(key))
         outcome = self._judge(key, old, new)
-        if self._effect == "count" or outcome in ("gone", "destroyed"):
+        if self._effect == "count" or outcome in ("gone", "destroyed", "others"):
             return outcome
         if new.state == "live":  # both have it, from an earlier copy that left it untouched
             if outcome == "refreshed":
@@ -169,6 +176,8 @@ class _Copier:
             return "gone"
         if old.state == "moved":
             return "moved" if new.state == "pending" else "gone"
+        if old.state == "live" and _is_anothers(key, old, self._source):
+            return "others"
         if new.state == "live":
             return "refreshed" if _changed_at(key, new) < _changed_at(key, old) else "kept"
         if new.state == "absent" and key in self._copied_before:
@@ -243,6 +252,15 @@ def _is_over(key: str, old: Sight) -> bool:
         return ENDED in envelope.marks and not is_receipt(envelope)
     except (CorruptRecord, UnsupportedFormat):
         return False  # it is copied as it is: whoever opens it deals with that
+
+
+def _is_anothers(key: str, old: Sight, source: Backend) -> bool:
+    """Whether a record is of another application than that whose part of the store this is."""
+    assert old.record is not None
+    try:
+        return not is_of(open_sealed(old.record.payload, key), source.application)
+    except (CorruptRecord, UnsupportedFormat):
+        return False
 
 
 def _changed_at(key: str, sight: Sight) -> float:

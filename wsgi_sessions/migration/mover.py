@@ -45,7 +45,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.draft import KEEP_ALIVE, principal_of
+from wsgi_sessions.contract import Record
+from wsgi_sessions.core.draft import KEEP_ALIVE, principal_of
+from wsgi_sessions.core.record.codec import decode
+from wsgi_sessions.core.record.envelope import Envelope, open_sealed
 from wsgi_sessions.errors import (
     CorruptRecord,
     SessionExists,
@@ -56,14 +59,12 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.migration.transfer import State, Transfer, is_transfer, unpack
-from wsgi_sessions.serialization import Envelope, decode, open_sealed
-from wsgi_sessions.stores.base import Record
-from wsgi_sessions.versions import STAMPS
+from wsgi_sessions.versions.policy import STAMPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.stores.base import Backend, SessionStore
+    from wsgi_sessions.contract import Backend, SessionStore
 
 SIGN_SECONDS = 600.0
 """For how long the old store says that a session has moved, and is not just gone."""
@@ -72,7 +73,7 @@ COPIED = "\0wsgi_sessions: copied from another store"
 _NO_MOVE = bytes(8)
 _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0
-_log = texts.log("wsgi_sessions.mover")
+_log = texts.log(__name__)
 
 Found = Literal["absent", "live"] | State
 

@@ -33,10 +33,12 @@ without the rest having been moved in between (`copying.copy` moves it).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.draft import LIFETIME
+from wsgi_sessions.core.draft import LIFETIME
+from wsgi_sessions.core.record.envelope import open_sealed
+from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -58,13 +60,22 @@ from wsgi_sessions.migration.takeover_parts import (
     TakeoverQuarantine,
 )
 from wsgi_sessions.migration.transfer import is_transfer
-from wsgi_sessions.serialization import open_sealed
-from wsgi_sessions.tombstones import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.stores.base import Backend, LeasedLoading, LeaseStore, Record
+    from wsgi_sessions.contract import (
+        Backend,
+        LeasedLoading,
+        LeaseStore,
+        Record,
+        SessionStore,
+    )
+    from wsgi_sessions.mutex import Fence
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def read_through(
@@ -81,25 +92,18 @@ def read_through(
 
     Raises ConfigurationError if the new store lacks something that the old one has.
     """
-    for ability in ("versions", "contexts", "refreshes"):
-        if getattr(old, ability) is not None and getattr(new, ability) is None:
-            raise ConfigurationError(
-                f"the {new.name} store keeps no {ability}, which the {old.name} store has: "
-                "sessions cannot be taken over into it"
-            )
+    _require_abilities(new, old)
     mover = Mover(new, old, absolute_lifetime=absolute_lifetime, clock=clock)
-    expired = [store for store in (new.expired, old.expired) if store is not None]
-    leftovers = [store for store in (new.leftovers, old.leftovers) if store is not None]
-    advice = [store for store in (new.advice, old.advice) if store is not None]
     both = replace(
         new,
         sessions=TakeoverStore(mover),
         iteration=BothIteration(new, old),
         index=BothIndexes(new.index, old.index),
         quarantine=new.quarantine and TakeoverQuarantine(new, old.sessions),
-        expired=EachExpired(expired) if expired else None,
-        leftovers=EachLeftovers(leftovers, old) if leftovers else None,
-        advice=EachAdvice(advice) if advice else None,
+        expired=_each(EachExpired, new.expired, old.expired),
+        leftovers=_each(lambda both: EachLeftovers(both, old), new.leftovers, old.leftovers),
+        advice=_each(EachAdvice, new.advice, old.advice),
+        rights=_each(EachAdvice, new.rights, old.rights),
         secret=None,
     )
     if new.versions is not None and old.versions is not None:
@@ -111,6 +115,62 @@ def read_through(
     if new.leased_loading is not None and new.leases is not None:
         both = replace(both, leased_loading=TakeoverLoading(new.leased_loading, new.leases, mover))
     return both
+
+
+def _require_abilities(new: Backend, old: Backend) -> None:
+    for ability in ("versions", "contexts", "refreshes"):
+        if getattr(old, ability) is not None and getattr(new, ability) is None:
+            raise ConfigurationError(
+                f"the {new.name} store keeps no {ability}, which the {old.name} store has: "
+                "sessions cannot be taken over into it"
+            )
+
+
+def _each(joined: Callable[[list[T]], R], *parts: T | None) -> R | None:
+    """What stands for those of the parts that are there, or None."""
+    present = [part for part in parts if part is not None]
+    return joined(present) if present else None
+
+
+def look_through(new: Backend, old: Backend) -> Backend:
+    """Both stores, to look at: nothing is moved by it."""
+    return replace(
+        new,
+        sessions=BothSights(new.sessions, old.sessions),
+        iteration=BothIteration(new, old),
+        index=BothIndexes(new.index, old.index),
+        secret=None,
+    )
+
+
+class BothSights:
+    """`SessionStore` that loads from the new store, else from the old one, for `looking`."""
+
+    def __init__(self, new: SessionStore, old: SessionStore) -> None:
+        self._new = new
+        self._old = old
+
+    def load(self, key: str) -> Record | None:
+        """See `SessionStore.load`."""
+        for store in (self._new, self._old):
+            record = store.load(key)
+            if record is not None and not is_transfer(record.payload):
+                return record
+        return None
+
+    def ping(self) -> None:
+        """See `SessionStore.ping`. Both stores have to answer."""
+        self._new.ping()
+        self._old.ping()
+
+    def close(self) -> None:
+        """See `SessionStore.close`."""
+        self._new.close()
+        self._old.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """What changes something, as a health check does, is done to the new store alone."""
+        return getattr(self._new, name)
 
 
 class TakeoverStore:
@@ -135,12 +195,22 @@ class TakeoverStore:
             return record
         return self._mover.take(key)
 
-    def save(self, key: str, payload: bytes, expires_at: float, *, expected_version: int) -> int:
+    def save(
+        self,
+        key: str,
+        payload: bytes,
+        expires_at: float,
+        *,
+        expected_version: int,
+        fence: Fence | None = None,
+    ) -> int:
         """See `SessionStore.save`."""
         if _may_end_early(payload, key):
             self._old.delete(key)  # a copy there may live for longer
         try:
-            return self._new.save(key, payload, expires_at, expected_version=expected_version)
+            return self._new.save(
+                key, payload, expires_at, expected_version=expected_version, fence=fence
+            )
         except (SessionGone, VersionConflict) as error:
             if isinstance(error, VersionConflict) and not is_transfer(error.current.payload):
                 raise

@@ -11,21 +11,20 @@ from wsgi_sessions.migration.mover import Sight
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wsgi_sessions.stores.base import (
-        Advice,
+    from wsgi_sessions.contract import (
         Backend,
         Bump,
         Context,
         ContextStore,
         ExpiredDeletion,
-        Leftovers,
         PrincipalIndex,
         RefreshQueue,
         SessionStore,
         VersionStamps,
     )
+    from wsgi_sessions.upkeep import Advice, Leftovers
 
-_log = texts.log("wsgi_sessions.takeover")
+_log = texts.log(__name__)
 
 
 class BothIteration:
@@ -162,6 +161,10 @@ class BothQueues:
         """See `RefreshQueue.remove`."""
         self._old.remove(key)
         self._new.remove(key)
+
+    def of(self, application: str) -> BothQueues:
+        """See `RefreshQueue.of`."""
+        return BothQueues(self._new.of(application), self._old.of(application))
 
 
 class TakeoverQuarantine:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsgi_sessions.draft import FAILURES, KEEP_ALIVE, REFRESHED
-from wsgi_sessions.serialization import decode
+from wsgi_sessions.core.draft import FAILURES, KEEP_ALIVE, REFRESHED, TRIED
+from wsgi_sessions.core.record.codec import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from msgspec import Raw
 
-    from wsgi_sessions.draft import Draft
+    from wsgi_sessions.core.draft import Draft
 
 _MAX_DOUBLINGS = 4
 
@@ -25,35 +25,50 @@ class Failures(NamedTuple):
 
 
 class Refreshing(NamedTuple):
-    """What a session keeps about its refreshes. Times are seconds since the epoch."""
+    """What a session keeps about its refreshes. Times are seconds since the epoch.
+
+    `tried_at`: when a hook was called of which nothing more is known: its refresher was stopped, or
+    the store did not answer to what it had changed.
+    """
 
     is_kept_alive: bool
     refreshed_at: float | None = None
     failures: Failures | None = None
+    tried_at: float | None = None
 
     @classmethod
     def of(cls, marks: Mapping[str, Raw]) -> Refreshing:
         """What these marks say. Raises CorruptRecord."""
         refreshed_at, failures = _decoded(marks, REFRESHED), _decoded(marks, FAILURES)
-        return cls(KEEP_ALIVE in marks, refreshed_at, failures and Failures(*failures))
+        known = failures and Failures(*failures)
+        return cls(KEEP_ALIVE in marks, refreshed_at, known, _decoded(marks, TRIED))
 
     def due_at(self, interval: float) -> float:
         """When the next refresh is due; at once (0) for a session that was never refreshed.
 
-        After the n-th failure in a row, 2ⁿ intervals later, but at most 16.
+        After the n-th failure in a row, 2ⁿ intervals later, but at most 16; in no case less than
+        one after a hook was called.
         """
+        due_at = 0.0 if self.refreshed_at is None else self.refreshed_at + interval
         if self.failures is not None:
-            return self.failures.at + interval * (1 << min(self.failures.number, _MAX_DOUBLINGS))
-        return 0.0 if self.refreshed_at is None else self.refreshed_at + interval
+            doublings = min(self.failures.number, _MAX_DOUBLINGS)
+            due_at = self.failures.at + interval * (1 << doublings)
+        return due_at if self.tried_at is None else max(due_at, self.tried_at + interval)
 
     def needs_refresh(self, now: float, interval: float, holders: int = 0) -> bool:
         """Whether the session is kept alive, not in use, and due."""
         return self.is_kept_alive and not holders and self.due_at(interval) <= now
 
 
+def note_attempt(draft: Draft, now: float) -> None:
+    """Mark a draft as one whose hook is about to be called."""
+    draft.set_mark(TRIED, now)
+
+
 def note_success(draft: Draft, now: float) -> None:
     """Mark a draft as refreshed."""
     draft.set_mark(REFRESHED, now)
+    draft.set_mark(TRIED, None)
     draft.set_mark(FAILURES, None)
 
 
@@ -63,7 +78,8 @@ def note_failure(draft: Draft, now: float) -> Refreshing:
     state = Refreshing.of(marks)
     failures = Failures(1 + (state.failures.number if state.failures else 0), now)
     draft.set_mark(FAILURES, list(failures))
-    return state._replace(failures=failures)
+    draft.set_mark(TRIED, None)
+    return state._replace(failures=failures, tried_at=None)
 
 
 def _decoded(marks: Mapping[str, Raw], name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -16,17 +17,17 @@ from wsgi_sessions.errors import (
     StoreUnavailable,
 )
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.leases import require_leases
-from wsgi_sessions.refresh.rule import Refreshing, note_failure, note_success
-from wsgi_sessions.transaction import Access, Transaction
+from wsgi_sessions.leases.policy import require_leases
+from wsgi_sessions.refresh.rule import Refreshing, note_attempt, note_failure, note_success
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.draft import Snapshot
-    from wsgi_sessions.hook_runner import Ending, HookRunner
-    from wsgi_sessions.manager import SessionManager
-    from wsgi_sessions.stores.base import Backend, LeaseStore, RefreshQueue
+    from wsgi_sessions.contract import Backend, LeaseStore, RefreshQueue
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.manager import SessionManager
+    from wsgi_sessions.core.source import Access
+    from wsgi_sessions.refresh.hook_runner import Ending, HookRunner
 
 Outcome = Literal[
     "refreshed",
@@ -38,8 +39,9 @@ Outcome = Literal[
     "lost",  # the claim: this process was paused for too long, or the server failed over
     "stopped",  # `Refresher.stop` was called
 ]
+_MOST_TOLD = 10_000  # sessions that are remembered; beyond it some are told of again
 _JITTER = 0.1  # of the interval, so that sessions that began together drift apart
-_log = texts.log("wsgi_sessions.refresher")
+_log = texts.log(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,26 @@ class RefreshPolicy:
             raise ConfigurationError(f"the times of {self} must be above 0 seconds")
 
 
+class _Told:
+    """Of which sessions it was told that they are in use: of each once in `interval` seconds."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._again: dict[str, float] = {}  # when it may be told again, the earliest first
+
+    def is_due(self, key: str, now: float) -> bool:
+        """Whether to tell of a session `now`; if so, it counts as told."""
+        if self._again.get(key, now) > now:
+            return False
+        while self._again and (len(self._again) >= _MOST_TOLD or self._first() <= now):
+            del self._again[next(iter(self._again))]
+        self._again[key] = now + self._interval
+        return True
+
+    def _first(self) -> float:
+        return next(iter(self._again.values()))
+
+
 class Visits:
     """What visits to sessions have in common. All may raise StoreUnavailable."""
 
@@ -70,6 +92,7 @@ class Visits:
         self.clock = clock
         self._manager = manager
         self._leases = require_leases(manager.backend)
+        self._told = _Told(policy.interval)
 
     def visit(self, key: str, runner: HookRunner) -> Outcome:
         """Refresh a session, if it is its turn."""
@@ -85,7 +108,8 @@ class Visits:
         """Somebody has it: a request, or another refresher."""
         if not self._leases.holders(key):
             return "claimed"
-        self._manager.events.emit("refresh-skipped", short_key(key))
+        if self._told.is_due(key, self.clock()):
+            self._manager.events.emit("refresh-skipped", short_key(key))
         # Behind the others that are due, lest those in use fill every batch.
         self.queue.schedule(key, self.clock())
         return "in use"
@@ -110,17 +134,24 @@ class Visits:
 
     def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> Outcome:
         transaction = self._transaction(snapshot)
+        # First of all, lest a hook be called twice that has run when the store stops to answer.
+        note_attempt(transaction.draft(), self.clock())
+        transaction.commit("closed")
+        if transaction.snapshot is None:
+            self.queue.remove(claim.key)
+            return "over"
         try:
             ending = runner.call(transaction.session, claim.renew, self.policy.ttl / 3)
         finally:
             transaction.close()  # from here on a thread that was left behind can change nothing
         if ending.kind == "stopped" or ending.kind == "lost":
-            return ending.kind  # it stays due, for whoever comes next
+            return ending.kind  # for whoever comes after the interval
         if ending.kind != "done":
             return self._fail(snapshot, self._reason(ending))
         try:
             return self._commit(transaction, claim.key)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            self._report(claim.key, type(error).__name__, self.policy.interval)
             raise
         except SessionError as error:  # what the hook has put into the session cannot be stored
             return self._fail(snapshot, str(error))
@@ -152,11 +183,13 @@ class Visits:
         state = note_failure(transaction.draft(), now)
         transaction.commit("closed")
         self._schedule(snapshot.key, state)
-        retry_in = round(state.due_at(self.policy.interval) - now, 3)
-        self._manager.events.emit(
-            "refresh-failed", short_key(snapshot.key), reason=reason, retry_in=retry_in
-        )
+        self._report(snapshot.key, reason, state.due_at(self.policy.interval) - now)
         return "failed"
+
+    def _report(self, key: str, reason: str, seconds: float) -> None:
+        self._manager.events.emit(
+            "refresh-failed", short_key(key), reason=reason, retry_in=round(seconds, 3)
+        )
 
     def _schedule(self, key: str, state: Refreshing) -> None:
         if state.is_kept_alive:

@@ -1,1 +1,1 @@
-"""What a setting is, which kinds there are, and the settings of single middlewares."""
+"""What a setting is, which kinds there are."""

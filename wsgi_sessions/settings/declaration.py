@@ -1,12 +1,13 @@
 """What a setting is: a declaration from which reading, errors, help and documentation are made.
 
-The declarations themselves stand beside the fields that they fill (`wsgi_sessions.config`).
+The declarations themselves stand beside the fields that they fill (`wsgi_sessions.stack.config`).
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -25,6 +26,7 @@ DEFAULT = "default"
 PART = "part"
 """The key of a field's `Part` in its metadata."""
 _FILE_LIMIT = 65536
+_BEGINNING = re.compile("WSGI_?SESSIONS?_*")
 
 
 @texts.shows("source")
@@ -55,21 +57,25 @@ class Given(NamedTuple):
         return f"{self.source}={shown}: {because}must be {self.kind.allowed}"
 
 
-@texts.shows("env", "when")
+@texts.shows("env", "when", "unless")
 @dataclass(frozen=True)
 class Fallback:
     """A familiar variable, read where this project's own is absent.
 
     With `when`, only if that variable is on; `otherwise` is then the text if this one is absent.
+    With `unless`, not if that variable is off.
     """
 
     env: str
     kind: Kind[Any]
     when: str = ""
     otherwise: str = ""
+    unless: str = ""
 
     def find(self, environ: Mapping[str, str]) -> Given | None:
         if self.when and not _is_on(self.when, environ):
+            return None
+        if self.unless and self.unless in environ and not _is_on(self.unless, environ):
             return None
         if self.env in environ:
             return Given(self.env, environ[self.env], self.kind)
@@ -193,12 +199,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _tail(name: str) -> str:
-    upper = name.upper()
-    return upper.removeprefix("WSGI_SESSIONS_").removeprefix("WSGI_SESSION_")
+    return _BEGINNING.sub("", name.upper())
 
 
 def _is_on(name: str, environ: Mapping[str, str]) -> bool:
-    return name in environ and Given(name, environ[name], SWITCH).value() == "on"
+    return name in environ and bool(Given(name, environ[name], SWITCH).value())
 
 
 def _read(env: str, path: str) -> str:

@@ -70,25 +70,36 @@ def choice(names: Sequence[str]) -> Kind[Any]:
 PRINTABLE = matching(
     re.compile(r"[!-~]{1,128}"), "up to 128 printable ASCII characters without blanks"
 )
+APPLICATION = matching(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+    "a name of up to 64 ASCII letters, digits, dots, - and _, the first one a letter or a digit",
+)
 KEY_PREFIX = matching(
     re.compile(r"[!-z|~]{1,128}"), "up to 128 printable ASCII characters without blanks and braces"
 )
 
 _SWITCH = {
-    **dict.fromkeys(("on", "true", "yes", "1"), "on"),
-    **dict.fromkeys(("off", "false", "no", "0"), "off"),
+    **dict.fromkeys(("on", "true", "yes", "1"), True),
+    **dict.fromkeys(("off", "false", "no", "0"), False),
 }
 
 
-def _parse_switch(text: str) -> Any:
+def _parse_switch(text: str) -> bool:
     try:
         return _SWITCH[text.lower()]
     except KeyError:
         raise ValueError from None
 
 
-SWITCH = Kind[Any](_parse_switch, "on or off (true/false, yes/no and 1/0 are understood)")
-"""``"on"`` or ``"off"``."""
+def show_switch(value: bool | None) -> str:  # noqa: FBT001 - the value is what is shown
+    """As the environment spells it."""
+    return show_plain(None) if value is None else "on" if value else "off"
+
+
+SWITCH = Kind[Any](
+    _parse_switch, "on or off (true/false, yes/no and 1/0 are understood)", show_switch
+)
+"""True or False, which the environment spells on and off."""
 
 
 def or_off(kind: Kind[T]) -> Kind[T | None]:
@@ -199,11 +210,14 @@ PATH_PATTERNS = Kind[tuple[str, ...]](
     lambda patterns: ",".join(patterns) or UNSET,
 )
 
+HEADER = matching(
+    re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}"), "a header's name such as Idempotency-Key"
+)
 FOLDER = matching(re.compile(r"/[ -~]{0,1000}"), "the absolute path of a folder, in ASCII")
 PATH = matching(re.compile(r"/[!-~]{0,200}"), "a path such as /health, in ASCII without blanks")
 _HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 HOOK = matching(_HOOK, "a function, written package.module:function")
-"""Where a hook is; `wsgi_sessions.hooks` fetches it."""
+"""Where a hook is; `wsgi_sessions.stack.hooks` fetches it."""
 
 
 def several(kind: Kind[str]) -> Kind[tuple[str, ...]]:

@@ -1,1 +1,2 @@
-"""Stores: where session records live. Each adapter imports `base` and never another adapter."""
+"""Stores: where session records live. Each adapter imports the contract and never another
+adapter."""

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
 
-_log = texts.log("wsgi_sessions.stores")
+NOT_ASKED = "has not answered, and is not asked again for a second"
+"""What is said of the server where the breaker lets an operation not through; the cause follows."""
+_log = texts.log(__name__)
 
 
 class CircuitOpen(Exception):

@@ -13,8 +13,8 @@ from zlib import crc32
 import msgspec
 
 from wsgi_sessions import texts
+from wsgi_sessions.contract import Context
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
-from wsgi_sessions.stores.base import Context
 
 FORMAT = 1
 _CHECKSUM_BYTES = 4
@@ -34,18 +34,15 @@ _decoder = msgspec.msgpack.Decoder(_Stored)
 
 def digest(*parts: str) -> str:
     """64 hex characters in place of texts that have no place in the name of a key or a file."""
-    hashed = [hashlib.sha256(as_bytes(part)).digest() for part in parts]
+    hashed = [hashlib.sha256(texts.as_bytes(part)).digest() for part in parts]
     return hashlib.sha256(b"".join(hashed)).hexdigest()
-
-
-def as_bytes(text: str) -> bytes:
-    """Any text, lone surrogates too."""
-    return text.encode("utf-8", "surrogatepass")
 
 
 def pack(principal: str, name: str, context: Context) -> bytes:
     """Format (1 byte), checksum (4 bytes), body."""
-    stored = _Stored(as_bytes(principal), as_bytes(name), context.accessed_at, context.value)
+    stored = _Stored(
+        texts.as_bytes(principal), texts.as_bytes(name), context.accessed_at, context.value
+    )
     body = _encoder.encode(stored)
     return bytes([FORMAT]) + crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
@@ -63,9 +60,21 @@ def unpack(data: bytes) -> tuple[str, str, Context]:
         raise CorruptRecord("no context, or a damaged one")
     try:
         stored = _decoder.decode(body)
-        texts = [part.decode("utf-8", "surrogatepass") for part in (stored.principal, stored.name)]
+        of = [part.decode("utf-8", "surrogatepass") for part in (stored.principal, stored.name)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptRecord("a context does not decode") from error
     if not math.isfinite(stored.accessed_at):
         raise CorruptRecord("a context of no time")
-    return texts[0], texts[1], Context(stored.value, stored.accessed_at)
+    return of[0], of[1], Context(stored.value, stored.accessed_at)
+
+
+def unpack_under(key: str, data: bytes) -> tuple[str, str, Context]:
+    """What was packed for this principal and name, of which `key` is the `digest`.
+
+    Raises as `unpack`, and CorruptRecord for what was packed for others: a record that was copied
+    or moved to this place opens nobody's context.
+    """
+    found = unpack(data)
+    if digest(found[0], found[1]) != key:
+        raise CorruptRecord("a context of another principal or name")
+    return found

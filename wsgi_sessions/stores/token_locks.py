@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.mutex import Fence, Held
 from wsgi_sessions.stores.turns import Turns
 
 if TYPE_CHECKING:
@@ -19,25 +21,54 @@ if TYPE_CHECKING:
 
 LOCK_TTL = 30.0
 _LONGEST_PAUSE = 0.01
+_CLOCK_SECONDS = 60.0  # two clocks that drift apart by 0.05 % differ by 30 ms after that
+_MOST_LATE = 3
+_MOST_DOUBTS = 1000
+_MOST_FREED = 3  # by one request
 
-_log = texts.log("wsgi_sessions.stores")
+_log = texts.log(__name__)
+
+
+@texts.shows("outcome", "now")
+class Taking(NamedTuple):
+    """What came of an attempt to take a lock, and the server's clock then, if it said so: seconds
+    since the epoch.
+
+    "late": the attempt reached the server after its time, so that nothing was done.
+    """
+
+    outcome: Literal["taken", "held", "late"]
+    now: float | None = None
+
+
+Freeing = Literal["freed", "lost", "unknown"]
 
 
 class TokenHolds(Protocol):
     """Each atomic on the server, by whose clock what was taken is free again after `ttl` seconds.
 
-    Both raise StoreUnavailable; then nobody knows whether it was done.
+    `patience`: for how many seconds after its beginning an attempt is waited for at least. All
+    raise StoreUnavailable; then nobody knows whether it was done.
     """
 
     ttl: float
+    patience: float
 
-    def take(self, key: str, token: str) -> bool:
-        """Take it unless another token has it. Whether this token has it now: taking what one has
-        already is a success, since the answer to a first attempt may have been lost."""
+    def clock(self, key: str) -> float:
+        """The clock of the server that has the lock of this key: seconds since the epoch."""
         ...
 
-    def free(self, key: str, token: str) -> bool:
-        """Free it if this token has it. Whether it had."""
+    def take(self, key: str, token: str, latest: float) -> Taking:
+        """Take it unless another token has it, or it is later than `latest` (the server's clock).
+
+        Taking what one has already is a success, also when it is late: the answer to a first
+        attempt may have been lost.
+        """
+        ...
+
+    def free(self, key: str, token: str) -> Freeing:
+        """Free it if this token has it; "lost" if it had not. "unknown": an attempt whose answer
+        was lost may have freed it."""
         ...
 
 
@@ -46,32 +77,42 @@ class TokenLocks:
 
     Of those in one process who wait for the same session, one asks the server.
 
-    A block that takes longer than the time to live no longer keeps others out. That is logged when
-    the block ends.
+    An attempt to take bears its deadline, by the server's clock, lest a server that hung takes the
+    lock for somebody who is gone. Where the answer was lost to an attempt that was in time, the
+    next one who comes in this process uses the same token, or frees it, having come for another
+    session; until then other processes wait, until it expires at most.
+
+    A block that takes longer than the time to live no longer keeps others out.
     """
 
     def __init__(self, holds: TokenHolds, clock: Callable[[], float] = monotonic) -> None:
         self._holds = holds
         self._clock = clock
         self._turns = Turns()
+        self._ahead: tuple[float, float] | None = None  # the server's clock of ours; as of when
+        self._doubts: dict[str, _Doubt] = {}
 
     @contextmanager
-    def hold(self, key: str, timeout: float) -> Iterator[None]:
-        token = secrets.token_hex(16)
+    def hold(self, key: str, timeout: float) -> Iterator[Held]:
+        token = self._doubtful(key) or secrets.token_hex(16)
         try:
             self._acquire(key, token, timeout)
-        except StoreUnavailable:
-            # If the server took the lock for us and could not say so, its time to live frees it.
+        except StoreUnavailable as error:
+            if not isinstance(error, LockTimeout):
+                self._doubt(key, token)
             raise
         except BaseException:
             # Interrupted (gevent.Timeout, SystemExit), perhaps between the taking and the reply.
             with suppress(StoreUnavailable):  # then, too, it expires
                 self._holds.free(key, token)
             raise
+        if self._doubts:
+            self._free_doubtful()
+        held, since = Held(Fence(key, token)), self._clock()
         try:
-            yield
+            yield held
         finally:
-            self._release(key, token)
+            held.was_lost = self._is_lost(key, token, since)
 
     def _acquire(self, key: str, token: str, timeout: float) -> None:
         deadline = self._clock() + timeout
@@ -88,7 +129,7 @@ class TokenLocks:
     def _poll(self, key: str, token: str, deadline: float) -> bool:
         """Ask until it is taken, or until the deadline. Whether it is."""
         pause = 0.0
-        while not self._holds.take(key, token):
+        while not self._take(key, token):
             left = deadline - self._clock()
             if left <= 0:
                 return False
@@ -98,18 +139,84 @@ class TokenLocks:
             time.sleep(min(left, random.uniform(pause / 2, pause)))  # noqa: S311 - nothing secret
         return True
 
-    def _release(self, key: str, token: str) -> None:
-        """Never raises for a fault: what the block did is done, and the lock expires by itself."""
+    def _take(self, key: str, token: str) -> bool:
+        """One attempt, sent again if it came too late, as when the server's clock was set."""
+        for _ in range(_MOST_LATE):
+            latest = self._clock() + self._holds.patience
+            taking = self._holds.take(key, token, latest + self._server_ahead(key))
+            if taking.now is not None:
+                self._learn(taking.now)
+            if taking.outcome != "late":
+                return taking.outcome == "taken"
+        raise StoreUnavailable(
+            f"the lock of session {short_key(key)} cannot be taken: each attempt reached the "
+            f"store too late; is it overloaded, or is its clock being set?",
+            operation="lock",
+            key=short_key(key),
+            attempts=_MOST_LATE,
+        )
+
+    def _server_ahead(self, key: str) -> float:
+        """What to add to a moment of this process' clock to get that of the server's, or a little
+        less."""
+        known = self._ahead
+        if known is None or self._clock() - known[1] > _CLOCK_SECONDS:
+            known = self._learn(self._holds.clock(key))
+        return known[0]
+
+    def _learn(self, there: float) -> tuple[float, float]:
+        # As if the answer had taken no time: too little rather than too much.
+        here = self._clock()
+        known = self._ahead = (there - here, here)
+        return known
+
+    def _doubt(self, key: str, token: str) -> None:
+        while len(self._doubts) >= _MOST_DOUBTS:
+            with suppress(KeyError, StopIteration, RuntimeError):  # other threads do the same
+                del self._doubts[next(iter(self._doubts))]
+        self._doubts[key] = _Doubt(token, self._clock() + self._holds.ttl, os.getpid())
+
+    def _doubtful(self, key: str) -> str | None:
+        """The token of an attempt that may have taken the lock, and did not hear of it."""
+        if not self._doubts:
+            return None
+        doubt = self._doubts.pop(key, None)
+        # A parent's is the parent's: both would hold it.
+        if doubt is None or doubt.pid != os.getpid() or doubt.until < self._clock():
+            return None
+        return doubt.token
+
+    def _free_doubtful(self) -> None:
+        """Free what may have been taken for nobody, now that the server answers."""
+        for key in list(self._doubts)[:_MOST_FREED]:
+            token = self._doubtful(key)
+            if token is None:
+                continue
+            try:
+                self._holds.free(key, token)
+            except StoreUnavailable as error:
+                _log.warning(
+                    "the lock of session %s stays until it expires: %s", short_key(key), error
+                )
+                return
+
+    def _is_lost(self, key: str, token: str, since: float) -> bool:
+        """Free it; whether it was lost by then.
+
+        Never raises for a fault: what the block did is done, and the lock expires by itself.
+        """
         try:
-            freed = self._holds.free(key, token)
+            freeing = self._holds.free(key, token)
         except StoreUnavailable as error:
             _log.warning("the lock of session %s stays until it expires: %s", short_key(key), error)
-            return
-        if not freed:
-            _log.warning(
-                "the lock of session %s was lost before its block ended: another request may have "
-                "run at the same time; the block took longer than %g s, or the server failed over "
-                "or did not answer",
-                short_key(key),
-                self._holds.ttl,
-            )
+            freeing = "unknown"
+        if freeing == "unknown":
+            return self._clock() - since > self._holds.ttl
+        return freeing == "lost"
+
+
+@texts.shows("until", "pid")
+class _Doubt(NamedTuple):
+    token: str
+    until: float
+    pid: int

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.background import PerProcess
 from wsgi_sessions.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._queues: dict[str, _Queue] = {}
-        self._pid = os.getpid()
+        self._queues = PerProcess(_Queues)
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many have or await their turn in this process, by key."""
+        return {key: queue.length for key, queue in self._queues.get().queues.copy().items()}
 
     @contextmanager
     def turn(self, key: str, timeout: float) -> Iterator[bool]:
@@ -44,7 +47,8 @@ class Turns:
         of the first raises is raised to all who wait behind it, too: a server that hangs must not
         cost them a deadline each, one after the other.
         """
-        queue = self._join(key)
+        queues = self._queues.get()
+        queue = queues.join(key)
         try:
             if not queue.front.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
                 yield False
@@ -54,31 +58,36 @@ class Turns:
                     raise copy.copy(queue.fault) from queue.fault.__cause__
                 yield True
             except StoreUnavailable as error:
-                self._dissolve(key, queue, error)
+                queues.dissolve(key, queue, error)
                 raise
             finally:
                 queue.front.release()
         finally:
-            self._leave(key, queue)
+            queues.leave(key, queue)
 
-    def _join(self, key: str) -> _Queue:
-        if self._pid != os.getpid():
-            # A thread of the parent may be in a queue, or at the guard, and never leave it here.
-            self._guard, self._queues, self._pid = threading.Lock(), {}, os.getpid()
+
+class _Queues:
+    """Those of one process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.queues: dict[str, _Queue] = {}
+
+    def join(self, key: str) -> _Queue:
         with self._guard:
-            queue = self._queues.setdefault(key, _Queue())
+            queue = self.queues.setdefault(key, _Queue())
             queue.length += 1
             return queue
 
-    def _leave(self, key: str, queue: _Queue) -> None:
+    def leave(self, key: str, queue: _Queue) -> None:
         with self._guard:
             queue.length -= 1
-            if not queue.length and self._queues.get(key) is queue:
-                del self._queues[key]
+            if not queue.length and self.queues.get(key) is queue:
+                del self.queues[key]
 
-    def _dissolve(self, key: str, queue: _Queue, error: StoreUnavailable) -> None:
+    def dissolve(self, key: str, queue: _Queue, error: StoreUnavailable) -> None:
         """Who comes from now on has not waited, and asks the server afresh."""
         queue.fault = error
         with self._guard:
-            if self._queues.get(key) is queue:
-                del self._queues[key]
+            if self.queues.get(key) is queue:
+                del self.queues[key]

@@ -10,14 +10,18 @@ from urllib.parse import unquote, urlsplit
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings.kinds import separate
+from wsgi_sessions.stores.databases import open_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wsgi_sessions.stores.base import Backend
-    from wsgi_sessions.stores.file.system import Fsync
+    from wsgi_sessions.contract import Backend, Purpose
+    from wsgi_sessions.stores.file.disk.system import Fsync
 
 SqlSchema = Literal["require", "create"]
+
+
+_SEVERAL = "these are several session stores: open them one by one, or by open_chosen(config)"
 
 
 def open_backend(
@@ -28,6 +32,7 @@ def open_backend(
     fsync: Fsync = "none",
     folder_group: str | None = None,
     sql_schema: SqlSchema = "require",
+    purpose: Purpose = "use",
     clock: Callable[[], float] = wall_clock,
 ) -> Backend:
     """The backend that a URL names. Servers are not asked before the first use.
@@ -39,28 +44,26 @@ def open_backend(
     `key_prefix` is for Redis, `fsync` for files, and so is `folder_group` (whose members may write
     to the folder); `sql_schema` is for SQL (whether missing tables are created on the first use),
     `clock` (seconds since the epoch) for memory and files. `timeout`: what one store call may take
-    in all, in seconds.
+    in all, in seconds. `purpose` "look": what is not there is not made, but a fault.
 
     Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
     """
-    if len(separate(url)) > 1:
-        raise ConfigurationError(
-            "these are several session stores: open them one by one, or by open_chosen(config)"
-        )
-    opener = _opener(url)
-    if opener is None:
-        scheme = url.partition(":")[0]
-        known = ", ".join(f"{name}://" for name in _OPENERS)
-        raise ConfigurationError(f"unknown session store {scheme[:40]!r}: use one of {known}")
-    return opener(
+    return _opener_of_one(url)(
         url,
         key_prefix=key_prefix,
         timeout=timeout,
         fsync=fsync,
         folder_group=folder_group,
         sql_schema=sql_schema,
+        purpose=purpose,
         clock=clock,
     )
+
+
+def _unknown(url: str) -> ConfigurationError:
+    scheme = url.partition(":")[0]
+    known = ", ".join(f"{name}://" for name in _OPENERS)
+    return ConfigurationError(f"unknown session store {scheme[:40]!r}: use one of {known}")
 
 
 def is_store_url(url: str) -> bool:
@@ -81,6 +84,15 @@ def _opener(url: str) -> Callable[..., Backend] | None:
     return _OPENERS.get(scheme)
 
 
+def _opener_of_one(url: str) -> Callable[..., Backend]:
+    if len(separate(url)) > 1:
+        raise ConfigurationError(_SEVERAL)
+    opener = _opener(url)
+    if opener is None:
+        raise _unknown(url)
+    return opener
+
+
 def _adapter(name: str) -> Any:
     return import_module(f"wsgi_sessions.stores.{name}.backend")
 
@@ -98,6 +110,7 @@ def _open_file(
     timeout: float,
     fsync: Fsync,
     folder_group: str | None,
+    purpose: Purpose,
     clock: Callable[[], float],
     **_: object,
 ) -> Backend:
@@ -110,7 +123,7 @@ def _open_file(
     if parts.query or parts.fragment:
         raise ConfigurationError("a file store's URL has no options: file:///var/lib/sessions")
     backend: Backend = _adapter("file").open_files(
-        path, fsync=fsync, timeout=timeout, group=folder_group, clock=clock
+        path, fsync=fsync, timeout=timeout, group=folder_group, purpose=purpose, clock=clock
     )
     return backend
 
@@ -120,18 +133,11 @@ def _open_redis(url: str, *, key_prefix: str, timeout: float, **_: object) -> Ba
     return backend
 
 
-def _open_sql(url: str, *, timeout: float, sql_schema: SqlSchema, **_: object) -> Backend:
-    try:
-        adapter = _adapter("sql")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "sqlalchemy":
-            raise
-        raise ConfigurationError(
-            "sessions in SQL need SQLAlchemy: pip install 'wsgi-sessions[sql]'"
-        ) from None
-    create_all = sql_schema == "create"
-    backend: Backend = adapter.open_sql(url, timeout=timeout, create_all=create_all)
-    return backend
+def _open_sql(
+    url: str, *, timeout: float, sql_schema: SqlSchema, purpose: Purpose, **_: object
+) -> Backend:
+    create_all = sql_schema == "create" and purpose != "look"
+    return open_sql(url, timeout=timeout, create_all=create_all)
 
 
 _OPENERS: Mapping[str, Callable[..., Backend]] = MappingProxyType(

@@ -11,54 +11,47 @@ Readers take no lock: a rename shows them the old file or the new one.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
-from wsgi_sessions.stores.context_records import digest, pack, unpack
-from wsgi_sessions.stores.file.folder import QuarantineFolder
-from wsgi_sessions.stores.file.retries import retrying
-from wsgi_sessions.stores.file.system import (
-    CREATE,
-    Fsync,
-    LockedFile,
-    NotARecord,
-    locked_path,
-    read_file,
-    sync_folder,
-)
+from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions.stores.context_records import digest, pack, unpack_under
+from wsgi_sessions.stores.file.disk.folders import make_private, sync_folder
+from wsgi_sessions.stores.file.disk.locking import locked_path
+from wsgi_sessions.stores.file.disk.replace import replace_file
+from wsgi_sessions.stores.file.disk.retries import retrying
+from wsgi_sessions.stores.file.disk.system import Fsync, NotARecord, read_file
+from wsgi_sessions.stores.file.quarantine import QuarantineFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from wsgi_sessions.stores.base import Context
-
-_TEMPORARY = ".tmp"
+    from wsgi_sessions.contract import Context
+    from wsgi_sessions.stores.file.disk.presence import Presence
 
 
 class FileContexts:
     """`ContextStore` in the folder of a file store.
 
-    `owners`, `fsync` as for sessions; `timeout`: seconds that a change may wait for another one's.
+    `fsync` as for sessions; `timeout`: seconds that a change may wait for another one's.
     """
 
     def __init__(
         self,
-        folder: str,
-        owners: frozenset[int],
+        presence: Presence,
         *,
         fsync: Fsync = "none",
         timeout: float = 1.0,
     ) -> None:
         self._fsync: Fsync = fsync
         self._timeout = timeout
-        self._marker = os.path.join(folder, "FORMAT")
+        folder = presence.folder
+        self._presence = presence
         self._folder = os.path.join(folder, "contexts")
         self._locks = os.path.join(folder, "locks")
-        self._quarantine = QuarantineFolder(folder)
-        self._owners = owners
+        self._quarantine = QuarantineFolder(folder, presence.purpose)
+        self._owners = presence.ownership.owners
 
     def get(self, principal: str, name: str) -> Context | None:
         """See `ContextStore.get`."""
@@ -89,14 +82,14 @@ class FileContexts:
     def _get(self, key: str) -> Context | None:
         found = self._read(self._shard(key), key)
         if found is None:
-            self._require_folder()
+            self._presence.require("context")
             return None
         return found[2]
 
     def _read(self, shard: str, key: str) -> tuple[str, str, Context] | None:
         path = os.path.join(shard, key)
         try:
-            return unpack(read_file(path, self._owners))
+            return unpack_under(key, read_file(path, self._owners))
         except FileNotFoundError:
             return None
         except (CorruptRecord, NotARecord) as error:
@@ -106,43 +99,24 @@ class FileContexts:
     def _set(self, key: str, data: bytes) -> None:
         shard = self._made_shard(key)
         with self._lock(key):
-            self._replace(shard, key, data)
-        if self._fsync == "full":
-            sync_folder(shard)
+            replace_file(os.path.join(shard, key), data, fsync=self._fsync)
 
     def _add(self, key: str, data: bytes) -> bool:
         shard = self._made_shard(key)
         with self._lock(key):
             if self._read(shard, key) is not None:
                 return False
-            self._replace(shard, key, data)
-        if self._fsync == "full":
-            sync_folder(shard)
+            replace_file(os.path.join(shard, key), data, fsync=self._fsync)
         return True
 
     def _made_shard(self, key: str) -> str:
-        self._require_folder()
+        self._presence.require("context")
         shard = self._shard(key)
-        for folder in (self._folder, shard):
-            _make_private(folder)
+        make_private(self._folder, shard)
         return shard
 
-    def _replace(self, shard: str, key: str, data: bytes) -> None:
-        """Under the lock."""
-        temporary = os.path.join(shard, key + _TEMPORARY)
-        self._write(temporary, key, data)
-        os.rename(temporary, os.path.join(shard, key))
-
-    def _write(self, path: str, key: str, data: bytes) -> None:
-        """Under the lock: what lies there was left by a writer that died."""
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        with LockedFile(path, CREATE, self._owners, 0.0, key) as file:
-            file.write(data, 0)
-            file.sync(self._fsync)
-
     def _clear(self, key: str, expected: Context | None) -> None:
-        self._require_folder()
+        self._presence.require("context")
         shard = self._shard(key)
         with self._lock(key):
             found = self._read(shard, key)
@@ -154,20 +128,5 @@ class FileContexts:
     def _shard(self, key: str) -> str:
         return os.path.join(self._folder, key[:2])
 
-    def _lock(self, key: str) -> AbstractContextManager[None]:
+    def _lock(self, key: str) -> AbstractContextManager[object]:
         return locked_path(os.path.join(self._locks, f"context-{key}"), self._timeout, key)
-
-    def _require_folder(self) -> None:
-        """A file that is missing is a missing context only while the folder is there."""
-        if not os.path.exists(self._marker):
-            raise StoreUnavailable(
-                f"the session folder {os.path.dirname(self._folder)} is gone or not mounted: "
-                "restore it, or restart the workers to begin with an empty one",
-                operation="context",
-            )
-
-
-def _make_private(folder: str) -> None:
-    """Not `make_folder`, which takes any fault for a wrong setting: these come while serving."""
-    with suppress(FileExistsError):
-        os.mkdir(folder, 0o700)

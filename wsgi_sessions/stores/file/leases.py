@@ -11,38 +11,26 @@ them when their time is up. So the number of sessions in use costs no file descr
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
-import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic, wall_clock
+from wsgi_sessions.contract import Lease, Role
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.stores.base import Lease
-from wsgi_sessions.stores.file.retries import retrying
-from wsgi_sessions.stores.file.system import (
-    CREATE,
-    READ,
-    WRITE,
-    LockedFile,
-    leads_to,
-    lock_ours,
-    remove_if_unlocked,
-    swallow,
-    try_lock,
-    unlock,
-)
+from wsgi_sessions.stores.file.disk.folders import make_private
+from wsgi_sessions.stores.file.disk.life import Life
+from wsgi_sessions.stores.file.disk.locking import LockedFile, lock_ours
+from wsgi_sessions.stores.file.disk.retries import folder_fault, retrying
+from wsgi_sessions.stores.file.disk.system import WRITE, swallow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-Role = Literal["holder", "claim"]
 _SPARE = 4096  # bytes of padding that a table may keep
 
 
@@ -109,12 +97,15 @@ class FileLeases:
         retrying("release", key, lambda key: self._change(key, change, absent=None))
 
     def holders(self, key: str) -> int:
-        """See `LeaseStore.holders`."""
+        """See `LeaseStore.holders`. Whoever looks changes nothing."""
+        return retrying("holders", key, self._count)
 
-        def change(entries: list[Entry]) -> int:
-            return sum(entry.role == "holder" and self._lives(entry) for entry in entries)
-
-        return retrying("holders", key, lambda key: self._change(key, change, absent=0))
+    def _count(self, key: str) -> int:
+        try:
+            entries = self._entries_at(self._path(key), key)
+        except FileNotFoundError:
+            return 0
+        return sum(entry.role == "holder" and self._lives(entry) for entry in entries)
 
     def claim(self, key: str, holder: str, ttl: float) -> bool:
         """See `LeaseStore.claim`."""
@@ -133,8 +124,7 @@ class FileLeases:
         """See `LeaseListing.leases`. Those of dead processes are left out."""
         for root, _, names in os.walk(self._folder):
             for key in names:
-                with suppress(FileNotFoundError):
-                    yield from self._leases_in(os.path.join(root, key), key)
+                yield from self._found_in(os.path.join(root, key), key)
 
     def remove_abandoned(self) -> int:
         """Remove the tables of which no entry is alive, and the files of dead processes."""
@@ -146,16 +136,25 @@ class FileLeases:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _leases_in(self, path: str, key: str) -> list[Lease]:
-        def look(entries: list[Entry]) -> list[Lease]:
-            now = self._clock()
-            return [
-                Lease(key, entry.role, entry.name, entry.expires_at - now)
-                for entry in entries
-                if self._lives(entry)
-            ]
+    def _found_in(self, path: str, key: str) -> list[Lease]:
+        with folder_fault("leases"), suppress(FileNotFoundError):
+            return self._leases_in(path, key)
+        return []
 
-        return self._change_at(path, key, look, WRITE)
+    def _leases_in(self, path: str, key: str) -> list[Lease]:
+        now = self._clock()
+        return [
+            Lease(key, entry.role, entry.name, entry.expires_at - now)
+            for entry in self._entries_at(path, key)
+            if self._lives(entry)
+        ]
+
+    def _entries_at(self, path: str, key: str) -> list[Entry]:
+        """The entries whose time is not up, to look at: the table stays as it is. Raises
+        FileNotFoundError."""
+        deadline = monotonic() + self._timeout
+        with lock_ours(path, WRITE, deadline, key, "the leases of session %s") as file:
+            return self._timely(file.read())
 
     def _put(self, entries: list[Entry], role: Role, name: str, ttl: float) -> None:
         _remove(entries, name)
@@ -173,10 +172,7 @@ class FileLeases:
             try:
                 return self._change_at(path, key, change, WRITE | os.O_CREAT)
             except FileNotFoundError:
-                # One by one: if the session folder itself is gone, that must not be made anew.
-                for folder in (self._folder, os.path.dirname(path)):
-                    with suppress(FileExistsError):
-                        os.mkdir(folder, 0o700)
+                make_private(self._folder, os.path.dirname(path))
 
     def _change(self, key: str, change: Callable[[list[Entry]], T], *, absent: T) -> T:
         try:
@@ -219,97 +215,6 @@ class FileLeases:
         except (OSError, StoreUnavailable) as error:
             swallow(error, "an unused lease stays until the next sweep")
             return False
-
-
-@texts.shows("fd")
-class Own(NamedTuple):
-    """The file of this very process. `end` unlocks and removes it, once."""
-
-    token: str
-    fd: int
-    end: weakref.finalize[..., Any]
-
-
-class Life:
-    """A file that each process of a session folder keeps locked while it lives.
-
-    It is made at the first use in each process, so that a fork has its own. Its name (the `token`)
-    is random: process ids are used again, and mean nothing on other hosts.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self._folder = os.path.join(folder, "processes")
-        self._own: dict[int, Own] = {}  # by process id; one at most
-
-    def token(self) -> str:
-        """This process's."""
-        own = self._own.get(os.getpid())
-        return (own or self._begin()).token
-
-    def is_alive(self, token: str) -> bool:
-        """Whether the process with this token lives. Raises OSError if that cannot be told."""
-        own = self._own.get(os.getpid())
-        if own is not None and own.token == token:
-            return True
-        try:
-            fd = os.open(os.path.join(self._folder, os.path.basename(token)), READ)
-        except FileNotFoundError:
-            return False
-        try:
-            # Shared, so that of two who ask at once neither takes the other for the process.
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
-
-    def remove_dead(self) -> int:
-        """Remove the files of dead processes; how many."""
-        try:
-            names = os.listdir(self._folder)
-        except FileNotFoundError:
-            return 0
-        return sum(remove_if_unlocked(os.path.join(self._folder, name)) for name in names)
-
-    def _begin(self) -> Own:
-        with suppress(FileExistsError):
-            os.mkdir(self._folder, 0o700)
-        made = self._make()
-        # setdefault: of two threads that race here, both use the same one.
-        own = self._own.setdefault(os.getpid(), made)
-        if own is not made:
-            made.end()
-            return own
-        forget = weakref.WeakMethod(self._forget_parent)
-        os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
-        return own
-
-    def _make(self) -> Own:
-        while True:
-            token = secrets.token_hex(8)
-            path = os.path.join(self._folder, token)
-            fd = os.open(path, CREATE, 0o600)
-            # Between the two calls a sweep may take it for a dead one's.
-            if try_lock(fd) and leads_to(path, os.fstat(fd)):
-                return Own(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
-            os.close(fd)
-
-    def _forget_parent(self) -> None:
-        """In a forked child: close the parent's file, or it would look alive while the child is."""
-        while self._own:
-            _, own = self._own.popitem()
-            own.end.detach()
-            os.close(own.fd)  # without unlocking: the lock is the parent's
-
-
-def _end(process_id: int, path: str, fd: int) -> None:
-    if process_id != os.getpid():
-        return  # a fork of which nobody was told
-    with suppress(OSError):
-        os.unlink(path)
-    unlock(fd)
-    os.close(fd)
 
 
 def _parse(data: bytes) -> list[Entry]:

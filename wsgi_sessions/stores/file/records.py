@@ -1,20 +1,26 @@
 """The files of sessions, one by one: read without a lock, changed in place under one.
 
 Each operation begins with a look-up of the path and raises the OSError that it meets, so that it
-can be repeated as a whole (`file.retries.retrying`).
+can be repeated as a whole (`file.disk.retries.retrying`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 from bisect import bisect_left
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import monotonic
-from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict
+from wsgi_sessions.errors import SessionExists, SessionGone, StoreUnavailable, VersionConflict, bare
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.linking import name_new_file
+from wsgi_sessions.stores.file.disk.folders import make_private, sync_folder
+from wsgi_sessions.stores.file.disk.locking import LockedFile, lock_at
+from wsgi_sessions.stores.file.disk.retries import NO_WRITES, folder_fault
+from wsgi_sessions.stores.file.disk.system import WRITE, Fsync, NotARecord, read_file, swallow
+from wsgi_sessions.stores.file.disk.temporary import Temporary
 from wsgi_sessions.stores.file.slots import (
     Slots,
     blank_slot,
@@ -26,62 +32,60 @@ from wsgi_sessions.stores.file.slots import (
     place,
     slot_of,
 )
-from wsgi_sessions.stores.file.system import (
-    CREATE,
-    WRITE,
-    Fsync,
-    LockedFile,
-    NotARecord,
-    read_file,
-    swallow,
-    sync_folder,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.stores.base import Record
-    from wsgi_sessions.stores.file.folder import QuarantineFolder
+    from wsgi_sessions.contract import Record
+    from wsgi_sessions.stores.file.disk.presence import Presence
+    from wsgi_sessions.stores.file.quarantine import QuarantineFolder
 
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_MAX_ATTEMPTS = 5
 
 
 class RecordFiles:
     """Session files in a prepared folder.
 
-    `owners` are the user ids whose files are ours. `timeout`: seconds to wait for a file's lock.
+    `timeout`: seconds to wait for a file's lock.
     """
 
     def __init__(
         self,
-        folder: str,
-        owners: frozenset[int],
+        presence: Presence,
         quarantine: QuarantineFolder,
         *,
         fsync: Fsync,
         timeout: float,
         clock: Callable[[], float],
     ) -> None:
-        self._folder = folder
-        self._owners = owners
+        self._presence = presence
+        self._owners = presence.ownership.owners
         self._quarantine = quarantine
         self._fsync: Fsync = fsync
         self._timeout = timeout
         self._clock = clock
-        self._marker = marker_of(folder)
-        self._sessions = os.path.join(folder, "sessions")
+        self._sessions = os.path.join(presence.folder, "sessions")
 
     def all_keys(self, first: str = "") -> Iterator[str]:
         """The key of every file, live or not, folder by folder; once around, from the folder of
         `first` on."""
-        shards = sorted(os.listdir(self._sessions))
+        shards = self._shards()
         begin = bisect_left(shards, first[:2])
         for shard in shards[begin:] + shards[:begin]:
+            yield from (name for name in self._names_in(shard) if len(name) == 64)
+
+    def _shards(self) -> list[str]:
+        with folder_fault("iterate"):
             try:
-                names = os.listdir(os.path.join(self._sessions, shard))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            yield from (name for name in names if len(name) == 64)
+                return sorted(os.listdir(self._sessions))
+            except FileNotFoundError:
+                self._presence.require("iterate")
+        return []
+
+    def _names_in(self, shard: str) -> list[str]:
+        with folder_fault("iterate"), suppress(FileNotFoundError, NotADirectoryError):
+            return os.listdir(os.path.join(self._sessions, shard))
+        return []
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -94,20 +98,34 @@ class RecordFiles:
             found = newest(read_file(path, owners), key) or newest(read_file(path, owners), key)
             return self._load_damaged(key) if found is None else found[0]
         except FileNotFoundError:
-            self.require_folder("load", key)
+            self._presence.require("load", key)
             return None
         except NotARecord as error:
-            self._quarantine.take(self._path(key), key, str(error))
+            self._put_aside(key, str(error))
             return None
 
     def _load_damaged(self, key: str) -> Record | None:
-        with self._locked(key) as file:
+        try:
+            file = self._locked(key)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return parse(read_file(self._path(key), self._owners), key).record
+        with file:
             slots = parse(file.read(), key)
             if slots.record is None:
-                self._quarantine.take(self._path(key), key, "no valid slot")
-            elif slots.torn:
+                self._put_aside(key, "no valid slot")
+            elif slots.torn and self._presence.purpose != "look":
                 self._repair(file, slots, key)
             return slots.record
+
+    def _put_aside(self, key: str, reason: str) -> None:
+        try:
+            self._quarantine.take(self._path(key), key, reason)
+        except OSError as error:
+            if error.errno not in NO_WRITES:
+                raise
+            swallow(error, "session %s is damaged, and cannot be set aside", short_key(key))
 
     def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
         """Blank what a dead writer left in a slot, so that later readers need no lock."""
@@ -125,8 +143,8 @@ class RecordFiles:
         try:
             temporary = self._write_temporary(path, key, record)
         except FileNotFoundError:
-            self.require_folder("create", key)
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            self._presence.require("create", key)
+            make_private(self._sessions, os.path.dirname(path))
             temporary = self._write_temporary(path, key, record)
         with temporary.file:
             try:
@@ -136,23 +154,29 @@ class RecordFiles:
         self._sync_folder(path)
 
     def _link(self, temporary: str, path: str, key: str) -> None:
-        """Give the file its name; unlike a rename, a link never replaces."""
-        try:
-            os.link(temporary, path)
-        except OSError as error:
-            if error.errno not in _NO_LINKS and error.errno != errno.EEXIST:
-                raise
-            if self._is_live(key):
-                raise SessionExists(short_key(key)) from None
-            # Over an expired one, or where there are no links. Nobody else knows this new key yet.
-            os.rename(temporary, path)
+        """Give the file its name, unless a live session has it."""
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                name_new_file(temporary, path, self._timeout)
+            except FileExistsError:
+                if self._is_live(key):
+                    raise SessionExists(short_key(key)) from None
+                self.delete_if_expired(key)
+            else:
+                return
+        raise StoreUnavailable(
+            f"the place of session {short_key(key)} is taken by what is neither alive nor removed: "
+            "try again",
+            operation="create",
+            key=short_key(key),
+        )
 
     def save(self, key: str, record: Record) -> None:
         """See `SessionStore.save`; `record` is the new one, a version above the expected."""
         try:
             file = self._locked(key)
         except (FileNotFoundError, NotARecord):
-            self.require_folder("save", key)
+            self._presence.require("save", key)
             raise SessionGone(short_key(key)) from None
         with file:
             data = file.read()
@@ -196,7 +220,7 @@ class RecordFiles:
                 "change may or may not be kept",
                 operation="save",
                 key=short_key(key),
-            ) from error
+            ) from bare(error)
 
     def _replace(self, key: str, record: Record) -> None:
         """Write the record into a new, larger file and put it in the place of the old one.
@@ -222,7 +246,7 @@ class RecordFiles:
                 if record is not None and self._clock() < record.expires_at < expires_at:
                     file.write(pack_touch(record.version, expires_at), 0)
         except (FileNotFoundError, NotARecord):
-            self.require_folder("touch", key)
+            self._presence.require("touch", key)
 
     def delete(self, key: str) -> None:
         """See `SessionStore.delete`."""
@@ -231,7 +255,7 @@ class RecordFiles:
             with self._locked(key):
                 os.unlink(path)
         except FileNotFoundError:
-            self.require_folder("delete", key)
+            self._presence.require("delete", key)
         except NotARecord as error:
             self._quarantine.take(path, key, str(error))
         self._sync_folder(path)
@@ -266,16 +290,6 @@ class RecordFiles:
             if record is None or record.version == version:
                 self._quarantine.take(self._path(key), key, reason)
 
-    def require_folder(self, operation: str, key: str) -> None:
-        """A file that is missing is a missing session only while the folder is there."""
-        if not os.path.exists(self._marker):
-            raise StoreUnavailable(
-                f"the session folder {self._folder} is gone or not mounted: restore it, or restart "
-                "the workers to begin with an empty one",
-                operation=operation,
-                key=short_key(key),
-            )
-
     # -- inside --------------------------------------------------------------------------------
 
     def _path(self, key: str) -> str:
@@ -288,7 +302,7 @@ class RecordFiles:
     def _locked(self, key: str) -> LockedFile:
         """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
         path, deadline = self._path(key), monotonic() + self._timeout
-        return LockedFile.at(path, WRITE, self._owners, deadline, key)
+        return lock_at(path, WRITE, self._owners, deadline, key)
 
     def _write_temporary(self, path: str, key: str, record: Record) -> Temporary:
         temporary = Temporary(os.path.dirname(path), self._owners, monotonic() + self._timeout, key)
@@ -304,38 +318,3 @@ class RecordFiles:
     def _sync_folder(self, path: str) -> None:
         if self._fsync == "full":
             sync_folder(os.path.dirname(path))
-
-
-class Temporary:
-    """A file that is being written under a name of its own.
-
-    Its writer holds its lock: one that nobody holds is an orphan, whatever its age.
-    """
-
-    PREFIX = ".tmp-"
-
-    def __init__(self, folder: str, owners: frozenset[int], deadline: float, key: str) -> None:
-        while True:
-            self.path = f"{folder}/{self.PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-            try:
-                self.file = LockedFile(self.path, CREATE, owners, deadline, key)
-            except BaseException:
-                self.remove()
-                raise
-            if self.file.is_linked:
-                return
-            self.file.close()  # a sweep took it for an orphan before it was locked: another one
-
-    def remove(self) -> None:
-        """Remove the name, if it is still there."""
-        try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            swallow(error, "a temporary stays until the next sweep")
-
-
-def marker_of(folder: str) -> str:
-    """The file that says that the folder is there, and not an empty mount point."""
-    return os.path.join(folder, "FORMAT")

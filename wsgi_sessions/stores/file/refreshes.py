@@ -2,7 +2,8 @@
 
 The time of modification of a table is when its first session is due: so finding what is due costs
 a look at each file's time, and reading those few in which something is. A table is replaced as a
-whole under a lock beside it, and read without one.
+whole under a lock beside it, and read without one. Each application that has a name has such
+tables in a folder of its own.
 """
 
 from __future__ import annotations
@@ -15,25 +16,30 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wsgi_sessions import texts
-from wsgi_sessions.stores.file.retries import retrying
-from wsgi_sessions.stores.file.system import READ, locked_path
+from wsgi_sessions.stores.file.disk.folders import make_private
+from wsgi_sessions.stores.file.disk.locking import locked_path
+from wsgi_sessions.stores.file.disk.replace import replace_file
+from wsgi_sessions.stores.file.disk.retries import retrying
+from wsgi_sessions.stores.file.disk.system import READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-_REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-_TEMPORARY = ".tmp-"
 _LOCK = ".lock-"
-_log = texts.log("wsgi_sessions.stores.file")
+_OF = "@"
+_TABLE_NAME = 2  # the first digits of a key
+_log = texts.log(__name__)
 _decoder = msgspec.json.Decoder(dict[str, float])
 
 
 class FileRefreshes:
     """`RefreshQueue` in a session folder. `timeout`: seconds a call may wait for a table."""
 
-    def __init__(self, folder: str, *, timeout: float = 1.0) -> None:
-        self._folder = os.path.join(folder, "refreshes")
+    def __init__(self, folder: str, *, timeout: float = 1.0, application: str = "") -> None:
+        self._top = os.path.join(folder, "refreshes")
+        self._folder = os.path.join(self._top, f"{_OF}{application}") if application else self._top
+        self._session_folder = folder
         self._timeout = timeout
 
     def schedule(self, key: str, due_at: float) -> None:
@@ -48,9 +54,12 @@ class FileRefreshes:
         """See `RefreshQueue.remove`."""
         retrying("unschedule", key, self._remove)
 
+    def of(self, application: str) -> FileRefreshes:
+        """See `RefreshQueue.of`."""
+        return FileRefreshes(self._session_folder, timeout=self._timeout, application=application)
+
     def _schedule(self, key: str, due_at: float) -> None:
-        with suppress(FileExistsError):
-            os.mkdir(self._folder, 0o700)
+        make_private(self._top, self._folder)
         with self._locked(key):
             self._replace(key, {**self._read(key[:2]), key: due_at})
 
@@ -77,12 +86,12 @@ class FileRefreshes:
                 for entry in entries:
                     # Some file systems cut off the fractions of a second: early is harmless.
                     with suppress(FileNotFoundError):
-                        if not entry.name.startswith(".") and entry.stat().st_mtime <= now:
+                        if _is_table(entry.name) and entry.stat().st_mtime <= now:
                             yield entry.name
         except FileNotFoundError:
             return
 
-    def _locked(self, key: str) -> AbstractContextManager[None]:
+    def _locked(self, key: str) -> AbstractContextManager[object]:
         return locked_path(os.path.join(self._folder, _LOCK + key[:2]), self._timeout, key)
 
     def _read(self, name: str) -> dict[str, float]:
@@ -104,10 +113,8 @@ class FileRefreshes:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        # One name, under the lock: what a killed writer left is written over.
-        temporary = os.path.join(self._folder, _TEMPORARY + key[:2])
-        with open(os.open(temporary, _REWRITE, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(table))
-        first = min(table.values())
-        os.utime(temporary, (first, first))
-        os.rename(temporary, path)
+        replace_file(path, msgspec.json.encode(table), modified_at=min(table.values()))
+
+
+def _is_table(name: str) -> bool:
+    return len(name) == _TABLE_NAME and not name.startswith(_OF)

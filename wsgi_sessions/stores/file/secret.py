@@ -11,38 +11,71 @@ from typing import TYPE_CHECKING
 from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import MIN_SECRET_BYTES, new_secret
-from wsgi_sessions.stores.file.owners import user_name
-from wsgi_sessions.stores.file.ownership import close_to_own_group
-from wsgi_sessions.stores.file.system import CREATE, READ
+from wsgi_sessions.linking import name_new_file
+from wsgi_sessions.stores.file.disk.owners import user_name
+from wsgi_sessions.stores.file.disk.ownership import close_to_own_group
+from wsgi_sessions.stores.file.disk.retries import folder_fault
+from wsgi_sessions.stores.file.disk.system import CREATE, READ
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.file.ownership import Ownership
+    from wsgi_sessions.stores.file.disk.ownership import Ownership
 
 _LIMIT = 4096  # bytes; ours has 65
-_log = texts.log("wsgi_sessions.stores.file")
+_log = texts.log(__name__)
 
 
 class FileSecret:
-    """`SecretKeeper` in a session folder."""
+    """`SecretKeeper` in a session folder. What was read once is kept in memory, for `restore`."""
 
     def __init__(self, folder: str, ours: Ownership) -> None:
         self._path = os.path.join(folder, "secret")
         self._ours = ours
+        self._known: str | None = None
 
     def secret(self) -> str:
-        """See `SecretKeeper.secret`. Raises ConfigurationError for one that is not ours alone."""
-        try:
+        """See `SecretKeeper.secret`. Raises ConfigurationError for one that is not ours alone, and
+        StoreUnavailable."""
+        with folder_fault("secret"):
+            self._known = self.kept() or self._make()
+        return self._known
+
+    def restore(self) -> None:
+        """Write the secret again if its file is gone: signed cookies outlive a restart then.
+
+        Where it was never asked for, there is nothing to do. Raises OSError.
+        """
+        if self._known is None or os.path.lexists(self._path):
+            return
+        with suppress(FileExistsError):
+            self._write(self._known)
+            _log.warning(
+                "%s was missing, and was made again: does something remove old files there "
+                "(systemd-tmpfiles)? Set WSGI_SESSIONS_SECRET_KEYS, or name another folder",
+                self._path,
+            )
+
+    def kept(self) -> str | None:
+        """See `SecretKeeper.kept`. Raises as `secret` does."""
+        with folder_fault("secret"), suppress(FileNotFoundError):
             return self._read()
-        except FileNotFoundError:
-            pass
-        temporary = f"{self._path}.{os.getpid()}-{secrets.token_hex(4)}"
-        with open(os.open(temporary, CREATE, 0o600), "w", encoding="ascii") as file:
-            file.write(new_secret() + "\n")
+        return None
+
+    def _make(self) -> str:
         with suppress(FileExistsError):  # another worker was first: its secret is everybody's
-            os.link(temporary, self._path)
-        os.unlink(temporary)
-        _log.info("made a signing secret in %s, shared by all workers of this folder", self._path)
+            self._write(new_secret())
+            _log.info("made a signing secret in %s, shared by all workers of it", self._path)
         return self._read()
+
+    def _write(self, secret: str) -> None:
+        """Raises FileExistsError. Nothing else is left that holds the secret."""
+        temporary = f"{self._path}.{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            with open(os.open(temporary, CREATE, 0o600), "w", encoding="ascii") as file:
+                file.write(secret + "\n")
+            name_new_file(temporary, self._path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
 
     def _read(self) -> str:
         try:

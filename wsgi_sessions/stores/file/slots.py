@@ -15,14 +15,15 @@ Integers are big-endian; an expiry is seconds since the epoch, as a float of 8 b
 
 from __future__ import annotations
 
-import math
+from binascii import unhexlify
+from math import isfinite
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
 from wsgi_sessions import texts
+from wsgi_sessions.contract import Record
 from wsgi_sessions.errors import UnsupportedFormat
-from wsgi_sessions.stores.base import Record
 
 MAGIC = b"WSS"
 FORMAT = 1
@@ -42,6 +43,9 @@ _STATE = Struct(">B8xQd")  # from there: format, version, expiry
 _VERSION = Struct(">Q")
 _VERSION_AT = 16
 _MARK = MAGIC + bytes((FORMAT,))
+# Bound once, as every request needs them.
+_header_at, _version_at, _state_at = _HEADER.unpack_from, _VERSION.unpack_from, _STATE.unpack_from
+_pack_checked, _pack_checksum = _CHECKED.pack, _CHECKSUM.pack
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
 _NOTHING = Record(0, b"", 0.0)  # what a slot holds that was never written
@@ -69,17 +73,15 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return None
-    start, other = _TOUCH_BYTES, _TOUCH_BYTES + half
-    (version,) = _VERSION.unpack_from(data, start + _VERSION_AT)
-    (before,) = _VERSION.unpack_from(data, other + _VERSION_AT)
-    slot = 0
+    slot, start, other = 0, _TOUCH_BYTES, _TOUCH_BYTES + half
+    (version,) = _version_at(data, start + _VERSION_AT)
+    (before,) = _version_at(data, other + _VERSION_AT)
     if version < before:
-        start, other, version, before, slot = other, start, before, version, 1
-    owner = bytes.fromhex(key[:32])
-    record = _record(data, start, half, owner)
+        slot, start, other, version, before = 1, other, start, before, version
+    record = _record(data, start, half, key)
     # A reader may see some bytes of one version and some of another, so that any other number
     # tells nothing: whoever sees 0 may be looking at 254 becoming 256.
-    if record is None or (before != version - 1 and _record(data, other, half, owner) is None):
+    if record is None or (before != version - 1 and _record(data, other, half, key) is None):
         return None
     return (record, slot) if record.version else None
 
@@ -93,13 +95,13 @@ def slot_of(data: bytes, version: int, now: float) -> int | None:
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return None
-    one = _STATE.unpack_from(data, _TOUCH_BYTES + _FORMAT_AT)
-    other = _STATE.unpack_from(data, _TOUCH_BYTES + half + _FORMAT_AT)
-    slot = 0
-    if one[1] < other[1]:
-        one, other, slot = other, one, 1
-    is_plain = one[0] == FORMAT and one[1] == version == other[1] + 1 and one[2] > now
-    return slot if is_plain else None
+    number, one, expires_at = _state_at(data, _TOUCH_BYTES + _FORMAT_AT)
+    other_number, other, other_expires_at = _state_at(data, _TOUCH_BYTES + half + _FORMAT_AT)
+    if one == version == other + 1:
+        return 0 if number == FORMAT and expires_at > now else None
+    if other == version == one + 1:
+        return 1 if other_number == FORMAT and other_expires_at > now else None
+    return None
 
 
 def place(size: int, slot: int) -> tuple[int, int]:
@@ -113,8 +115,7 @@ def parse(data: bytes, key: str) -> Slots:
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1))
-    owner = bytes.fromhex(key[:32])
-    records = [_record(data, _TOUCH_BYTES + slot * half, half, owner) for slot in (0, 1)]
+    records = [_record(data, _TOUCH_BYTES + slot * half, half, key) for slot in (0, 1)]
     torn = tuple(slot for slot, record in enumerate(records) if record is None)
     newest_of = max(records, key=lambda record: 0 if record is None else record.version)
     if newest_of is None or not newest_of.version:
@@ -122,23 +123,22 @@ def parse(data: bytes, key: str) -> Slots:
     return Slots(newest_of, records.index(newest_of), torn)
 
 
-def _record(data: bytes, start: int, half: int, owner: bytes) -> Record | None:
+def _record(data: bytes, start: int, half: int, key: str) -> Record | None:
     """What the slot at `start` holds: _NOTHING if nothing was written, None if it is torn."""
-    checksum, mark, capacity, length, version, expires_at, binding = _HEADER.unpack_from(
-        data, start
-    )
+    checksum, mark, capacity, length, version, expires_at, owner = _header_at(data, start)
     if mark != _MARK:
         return _unmarked(data[start : start + _HEADER_BYTES])
     body = start + _HEADER_BYTES
+    end = body + length
     if (
         not length <= capacity == half - _HEADER_BYTES
-        or checksum != crc32(data[start + _CHECKSUM_BYTES : body + length])
-        or binding != owner
-        or not math.isfinite(expires_at)
+        or checksum != crc32(data[start + _CHECKSUM_BYTES : end])
+        or owner != unhexlify(key[:32])
+        or not isfinite(expires_at)
     ):
         return None
-    record = Record(version, data[body : body + length], expires_at)
-    return record if data[:8] == _NO_TOUCH else _touched(record, data)
+    record = Record(version, data[body:end], expires_at)
+    return record if data.startswith(_NO_TOUCH) else _touched(record, data)
 
 
 def _unmarked(header: bytes) -> Record | None:
@@ -154,23 +154,17 @@ def _unmarked(header: bytes) -> Record | None:
 
 def _touched(record: Record, data: bytes) -> Record:
     version, expires_at, checksum = _TOUCH.unpack_from(data)
-    if version != record.version or checksum != crc32(data[:16]) or not math.isfinite(expires_at):
+    if version != record.version or checksum != crc32(data[:16]) or not isfinite(expires_at):
         return record  # of an older version, or just being written: a touch is never essential
     return Record(version, record.payload, max(record.expires_at, expires_at))
 
 
 def pack_slot(record: Record, key: str, capacity: int) -> bytes:
     """A slot's bytes: header and payload, without padding."""
-    payload = record.payload
-    checked = _CHECKED.pack(
-        _MARK,
-        capacity,
-        len(payload),
-        record.version,
-        record.expires_at,
-        bytes.fromhex(key[:32]),
-    )
-    return _CHECKSUM.pack(crc32(payload, crc32(checked))) + checked + payload
+    payload, owner = record.payload, unhexlify(key[:32])
+    size, version, expires_at = len(payload), record.version, record.expires_at
+    checked = _pack_checked(_MARK, capacity, size, version, expires_at, owner) + payload
+    return _pack_checksum(crc32(checked)) + checked
 
 
 def pack_file(record: Record, key: str) -> bytes:

@@ -7,17 +7,20 @@ it is rare, and one that was lost would leave old data in sessions.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic, wall_clock
-from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.stores.base import Bump
-from wsgi_sessions.stores.file.retries import retrying
-from wsgi_sessions.stores.file.system import WRITE, lock_ours, sync_folder
+from wsgi_sessions.contract import Bump
+from wsgi_sessions.errors import StoreUnavailable, bare
+from wsgi_sessions.stores.file.disk.folders import make_private
+from wsgi_sessions.stores.file.disk.locking import lock_ours
+from wsgi_sessions.stores.file.disk.replace import replace_file
+from wsgi_sessions.stores.file.disk.retries import retrying
+from wsgi_sessions.stores.file.disk.system import WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,8 +66,7 @@ class FileVersions:
         return version
 
     def _path(self, scope: str) -> str:
-        digest = hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()
-        return os.path.join(self._folder, digest)
+        return os.path.join(self._folder, texts.hashed(scope))
 
     def _read(self, scope: str) -> list[Bump]:
         return retrying("versions", "", lambda _: self._read_once(self._path(scope)))
@@ -79,23 +81,12 @@ class FileVersions:
             return []
 
     def _write(self, scope: str, bumps: list[Bump]) -> None:
-        path = self._path(scope)
-        # One name for all who write: they hold the lock. What a dead one left is replaced.
-        temporary = f"{path}.new"
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
-            json.dump({"scope": scope, "bumps": bumps}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-        sync_folder(self._folder)
+        data = json.dumps({"scope": scope, "bumps": bumps}).encode("ascii")
+        replace_file(self._path(scope), data, fsync="full")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with suppress(FileExistsError):
-            os.mkdir(self._folder, 0o700)
+        make_private(self._folder)
         path, flags = os.path.join(self._folder, "lock"), WRITE | os.O_CREAT
         deadline = monotonic() + self._timeout
         with lock_ours(path, flags, deadline, "", "the folder of version stamps"):
@@ -112,4 +103,4 @@ def _parse(data: bytes, path: str) -> list[Bump]:
             f"the version stamp in {path} is damaged: restore it, or remove it, and every session "
             "of its scope is refreshed",
             operation="versions",
-        ) from error
+        ) from bare(error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsgi_sessions.stores.base import Context
+    from wsgi_sessions.contract import Context
 
 
 class MemoryContexts:

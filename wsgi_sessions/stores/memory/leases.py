@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.stores.base import Lease
+from wsgi_sessions.contract import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

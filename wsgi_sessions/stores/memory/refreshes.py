@@ -13,6 +13,7 @@ class MemoryRefreshes:
         self._due_at: dict[str, float] = {}
         self._order: list[tuple[float, str]] = []
         self._lock = threading.Lock()
+        self._others: dict[str, MemoryRefreshes] = {}
 
     def schedule(self, key: str, due_at: float) -> None:
         """See `RefreshQueue.schedule`."""
@@ -31,6 +32,11 @@ class MemoryRefreshes:
         """See `RefreshQueue.remove`."""
         with self._lock:
             self._remove(key)
+
+    def of(self, application: str) -> MemoryRefreshes:
+        """See `RefreshQueue.of`."""
+        with self._lock:
+            return self._others.setdefault(application, MemoryRefreshes())
 
     def _remove(self, key: str) -> None:
         due_at = self._due_at.pop(key, None)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.stores.base import Bump
+from wsgi_sessions.contract import Bump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

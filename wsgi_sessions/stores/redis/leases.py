@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
+from wsgi_sessions.contract import Lease
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.stores.base import Lease
-from wsgi_sessions.stores.redis.connection import Script, scan
-from wsgi_sessions.stores.redis.faults import takes_no_writes
 from wsgi_sessions.stores.redis.records import decode
+from wsgi_sessions.stores.redis.wire.connection import Script, scan
+from wsgi_sessions.stores.redis.wire.faults import takes_no_writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.stores.base import Record, SessionStore
-    from wsgi_sessions.stores.redis.connection import Executor
+    from wsgi_sessions.contract import Record, Role, SessionStore
     from wsgi_sessions.stores.redis.records import Keys
+    from wsgi_sessions.stores.redis.wire.connection import Executor
 
-_log = texts.log("wsgi_sessions.leases")
+_log = texts.log(__name__)
 
 # KEYS: the holders, the claim. ARGV: the holder, its ttl in milliseconds.
 _LIBRARY = """
@@ -152,9 +152,7 @@ class RedisLeases:
             self._listed("claim", self._keys.claim, _LIST_CLAIM),
         )
 
-    def _listed(
-        self, role: Literal["holder", "claim"], name_of: Callable[[str], str], look: Script
-    ) -> Iterator[Lease]:
+    def _listed(self, role: Role, name_of: Callable[[str], str], look: Script) -> Iterator[Lease]:
         for batch in scan(self._executor, "leases", self._keys.pattern(name_of)):
             for name in batch:
                 key = self._keys.in_braces(name)

@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from wsgi_sessions.stores.redis.connection import Script
-from wsgi_sessions.stores.token_locks import LOCK_TTL
+from wsgi_sessions.stores.redis.wire.connection import Script
+from wsgi_sessions.stores.redis.wire.endpoints import REPLY_SHARE
+from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, Taking
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.redis.connection import Executor
     from wsgi_sessions.stores.redis.records import Keys
+    from wsgi_sessions.stores.redis.wire.connection import Executor
 
+# ARGV: the token, the lock's time and the latest moment to take it, in milliseconds.
 _TAKE = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then return {0, now} end
+if not holder and now > tonumber(ARGV[3]) then return {2, now} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+return {1, now}
 """)
+_OUTCOMES: tuple[Literal["held", "taken", "late"], ...] = ("held", "taken", "late")
 _FREE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+# Of the server that has the key: in a cluster, each has a clock of its own.
+_CLOCK = Script("""
+local time = redis.call('TIME')
+return time[1] * 1000 + math.floor(time[2] / 1000)
+""")
 
 
 class RedisHolds:
-    """`TokenHolds`. A failover of the server may free what is held, too."""
+    """`TokenHolds`. A failover of the server may free what is held, too.
 
-    def __init__(self, executor: Executor, keys: Keys, ttl: float = LOCK_TTL) -> None:
+    `timeout`: the deadline of an operation of the executor, in seconds.
+    """
+
+    def __init__(
+        self, executor: Executor, keys: Keys, timeout: float, ttl: float = LOCK_TTL
+    ) -> None:
         self.ttl = ttl
+        self.patience = timeout * REPLY_SHARE
         self._executor = executor
         self._keys = keys
 
-    def take(self, key: str, token: str) -> bool:
-        names, milliseconds = (self._keys.lock(key),), math.ceil(self.ttl * 1000)
-        return bool(_TAKE.run(self._executor, "lock", key, names, token, milliseconds))
+    def clock(self, key: str) -> float:
+        now = _CLOCK.run(self._executor, "lock", key, (self._keys.lock(key),))
+        return float(now) / 1000
 
-    def free(self, key: str, token: str) -> bool:
-        return bool(_FREE.run(self._executor, "unlock", key, (self._keys.lock(key),), token))
+    def take(self, key: str, token: str, latest: float) -> Taking:
+        names = (self._keys.lock(key),)
+        times = (math.ceil(self.ttl * 1000), math.floor(latest * 1000))
+        outcome, now = _TAKE.run(self._executor, "lock", key, names, token, *times)
+        return Taking(_OUTCOMES[outcome], now / 1000)
+
+    def free(self, key: str, token: str) -> Freeing:
+        retries = self._executor.retries
+        if _FREE.run(self._executor, "unlock", key, (self._keys.lock(key),), token):
+            return "freed"
+        return "lost" if self._executor.retries == retries else "unknown"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.stores.redis.connection import Script
 from wsgi_sessions.stores.redis.records import STAMP_SIZE, stamp
+from wsgi_sessions.stores.redis.wire.connection import Script
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.redis.connection import Executor
     from wsgi_sessions.stores.redis.records import Keys
+    from wsgi_sessions.stores.redis.wire.connection import Executor
 
-_log = texts.log("wsgi_sessions.stores.redis")
+_log = texts.log(__name__)
 
 KEPT_SECONDS = 7 * 86400
 KEPT_RECORDS = 100

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import struct
 from typing import TYPE_CHECKING
 
+from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.contract import Record
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.stores.base import Record
+from wsgi_sessions.stores.redis.wire.connection import literally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 FORMAT = 0xF9
 _OURS = 0xF8
 _HEADER = struct.Struct(">BQd")
+_HEADER_SIZE = _HEADER.size
 _STAMP = struct.Struct(">BQ")
+_pack_header, _unpack_header, _pack_stamp = _HEADER.pack, _HEADER.unpack_from, _STAMP.pack
+_NEVER = math.inf
 STAMP_SIZE = _STAMP.size
 _LONGEST_TTL = 100 * 365 * 86400.0
+
+
+_TENANT = re.compile(rb"@([A-Za-z0-9][A-Za-z0-9._-]{0,63}):")
 
 
 class Keys:
@@ -65,17 +72,37 @@ class Keys:
 
     def principal(self, principal: str) -> str:
         """By its hash: a user's name or address has no place in the names of keys."""
-        digest = hashlib.sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{self._prefix}principal:{{{digest}}}"
+        return f"{self._prefix}principal:{{{texts.hashed(principal)}}}"
 
     def bumps(self, scope: str) -> str:
         """In the slot of `versions`, since both change together."""
-        digest = hashlib.sha256(scope.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{self._prefix}bumps:{{stamps}}:{digest}"
+        return f"{self._prefix}bumps:{{stamps}}:{texts.hashed(scope)}"
 
     def pattern(self, name_of: Callable[[str], str]) -> str:
         """What SCAN finds all names of this kind by."""
-        return re.sub(r"([\\*?\[\]])", r"\\\1", name_of("")).replace("{}", "{*}")
+        return literally(name_of("")).replace("{}", "{*}")
+
+    @property
+    def pattern_of_tenants(self) -> str:
+        """What SCAN finds the keys of all applications by: see `Config.store_prefix`."""
+        return literally(self._prefix) + "@*"
+
+    def tenant_of(self, name: bytes) -> str | None:
+        """The application that a key belongs to."""
+        found = _TENANT.match(name, len(self._prefix.encode()))
+        return None if found is None else found[1].decode()
+
+    @property
+    def pattern_of_all(self) -> str:
+        """A pattern of an ACL for all our names."""
+        return literally(self._prefix) + "*"
+
+    def one_of_each(self) -> list[str]:
+        """A name of each kind that no session has, that of a record first."""
+        of_sessions = (self.record, self.lock, self.holders, self.claim, self.set_aside)
+        of_others = (self.context, self.principal, self.bumps)
+        lists = (self.versions, self.quarantine, self.refreshes)
+        return [*(name_of("rights") for name_of in (*of_sessions, *of_others)), *lists]
 
     def in_braces(self, name: bytes) -> str:
         """The session's key, or whatever else a name is made of."""
@@ -84,20 +111,20 @@ class Keys:
 
 def encode(version: int, payload: bytes, expires_at: float) -> bytes:
     """A record's bytes: format, version (8 bytes), expiry (8 bytes), payload; big-endian."""
-    return _HEADER.pack(FORMAT, version, expires_at) + payload
+    return _pack_header(FORMAT, version, expires_at) + payload
 
 
 def stamp(version: int) -> bytes:
     """The beginning of every record of this version."""
-    return _STAMP.pack(FORMAT, version)
+    return _pack_stamp(FORMAT, version)
 
 
 def decode(key: str, value: bytes) -> Record:
     """Raises `CorruptRecord`, and `UnsupportedFormat` for what a newer release may have written."""
-    if len(value) >= _HEADER.size and value[0] == FORMAT:
-        _, version, expires_at = _HEADER.unpack_from(value)
-        if version and 0.0 < expires_at < math.inf:
-            return Record(version, value[_HEADER.size :], expires_at)
+    if len(value) >= _HEADER_SIZE:
+        mark, version, expires_at = _unpack_header(value)
+        if mark == FORMAT and version and 0.0 < expires_at < _NEVER:
+            return Record(version, value[_HEADER_SIZE:], expires_at)
     if value and value[0] != FORMAT and value[0] & _OURS == _OURS:
         raise UnsupportedFormat(
             f"a session record has format {value[0] & 7} and this release knows {FORMAT & 7}: "

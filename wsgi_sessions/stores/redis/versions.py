@@ -1,21 +1,22 @@
 """Version stamps on Redis: one hash of all scopes, and a short list of bumps for each.
 
 They have no time to live. A failover may lose an acknowledged bump, as any write (see `redis`):
-bump again after one, or keep the stamps in the database that they are about (`sql.versions`).
+bump again after one, or keep the stamps in the database that they are about (`database.bump`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.stores.base import Bump
-from wsgi_sessions.stores.redis.connection import Script
+from wsgi_sessions import texts
+from wsgi_sessions.contract import Bump
+from wsgi_sessions.stores.redis.wire.connection import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsgi_sessions.stores.redis.connection import Executor
     from wsgi_sessions.stores.redis.records import Keys
+    from wsgi_sessions.stores.redis.wire.connection import Executor
 
 _HISTORY = 100
 
@@ -45,14 +46,14 @@ class RedisVersions:
         """See `VersionStamps.current`. One round trip."""
         if not scopes:
             return {}
-        fields = [_field(scope) for scope in scopes]
+        fields = [texts.as_bytes(scope) for scope in scopes]
         found = self._executor.execute("versions", None, "HMGET", self._keys.versions, *fields)
         return {scope: int(value or 0) for scope, value in zip(scopes, found, strict=True)}
 
     def bump(self, scope: str, *, least: int = 0) -> int:
         """See `VersionStamps.bump`. One round trip."""
         names = (self._keys.versions, self._keys.bumps(scope))
-        arguments = (_field(scope), _HISTORY, least)
+        arguments = (texts.as_bytes(scope), _HISTORY, least)
         return int(_BUMP.run(self._executor, "bump", None, names, *arguments))
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
@@ -62,7 +63,3 @@ class RedisVersions:
         name = self._keys.bumps(scope)
         found = self._executor.execute("versions", None, "LRANGE", name, 0, limit - 1)
         return [Bump(int(version), float(at)) for version, at in map(bytes.split, found)]
-
-
-def _field(scope: str) -> bytes:
-    return scope.encode("utf-8", "surrogatepass")

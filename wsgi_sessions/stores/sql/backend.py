@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import Engine
 
+from wsgi_sessions.contract import Backend
+from wsgi_sessions.database.connect import connect_sql, label_of, parse_sql_url
+from wsgi_sessions.database.sqlite import use_wal_if_empty
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.stores.base import Backend
-from wsgi_sessions.stores.sql.connect import connect_sql, label_of, parse_sql_url
+from wsgi_sessions.stores.databases import MIGRATION_SECONDS
 from wsgi_sessions.stores.sql.contexts import SqlContexts
-from wsgi_sessions.stores.sql.engine import SqlEngine
+from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 from wsgi_sessions.stores.sql.index import SqlIndex
-from wsgi_sessions.stores.sql.lease_listing import SqlLeaseListing
-from wsgi_sessions.stores.sql.leases import SqlLeases
+from wsgi_sessions.stores.sql.leases import SqlLeaseListing, SqlLeases
 from wsgi_sessions.stores.sql.locks import SqlHolds
 from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
-from wsgi_sessions.stores.sql.records import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql.refreshes import SqlRefreshes
 from wsgi_sessions.stores.sql.schema import (
     create_schema,
@@ -37,9 +37,9 @@ from wsgi_sessions.stores.sql.schema import (
     require_schema,
     schema_version,
 )
-from wsgi_sessions.stores.sql.sqlite import use_wal_if_empty
-from wsgi_sessions.stores.sql.stamps import SqlStamps
+from wsgi_sessions.stores.sql.sessions import SqlExpiry, SqlIteration, SqlStore
 from wsgi_sessions.stores.sql.upkeep import SqlAdvice, SqlClock, SqlDiagnosis, SqlUpkeep
+from wsgi_sessions.stores.sql.versions import SqlStamps
 from wsgi_sessions.stores.token_locks import TokenLocks
 
 if TYPE_CHECKING:
@@ -47,20 +47,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.sql.engine import Work
-
-_MIGRATION_SECONDS = 600.0
+    from wsgi_sessions.stores.sql.engine.transactions import Work
 
 
 def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = False) -> Backend:
-    """The backend in a database. Does not connect: the server may be down.
-
-    `target`: a URL (see `parse_sql_url`), or an Engine, which is used as it is. `timeout` bounds
-    each operation, its retries included, in seconds. `create_all`: create or upgrade the tables on
-    the first use; otherwise missing ones are a `StoreUnavailable` that names the command.
-
-    Raises ConfigurationError for a URL or time-out that makes no sense, and for a missing driver.
-    """
+    """See `stores.databases.open_sql`, which is the public one."""
     if create_all:
         engine = _engine(target, timeout, _ensure_in(target), create="file")
     else:
@@ -88,12 +79,8 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
     )
 
 
-def migrate_schema(target: str | Engine, *, timeout: float = _MIGRATION_SECONDS) -> tuple[int, int]:
-    """Create the tables or upgrade them; the versions of the schema before and after.
-
-    Idempotent, and safe when several processes do it at once. Raises StoreUnavailable and
-    ConfigurationError.
-    """
+def migrate_schema(target: str | Engine, *, timeout: float = MIGRATION_SECONDS) -> tuple[int, int]:
+    """See `stores.databases.migrate_schema`, which is the public one."""
     # An Engine that was handed in is used as it is, its journal too.
     prepare = None if isinstance(target, Engine) else use_wal_if_empty
     engine = _engine(target, timeout, prepare, create="file")

@@ -8,7 +8,8 @@ from sqlalchemy import delete, select
 
 from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord
-from wsgi_sessions.stores.context_records import digest, pack, unpack
+from wsgi_sessions.stores.context_records import digest, pack, unpack_under
+from wsgi_sessions.stores.sql.engine.inserts import insert_if_absent, upsert
 from wsgi_sessions.stores.sql.schema import contexts
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.base import Context
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.contract import Context
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
 _PAGE = 500
-_log = texts.log("wsgi_sessions.stores.sql")
+_log = texts.log(__name__)
 
 
 class SqlContexts:
@@ -31,25 +32,26 @@ class SqlContexts:
 
     def get(self, principal: str, name: str) -> Context | None:
         """See `ContextStore.get`. A damaged record counts as absent, and is reported."""
-        found = select(contexts.c.record).where(contexts.c.id == digest(principal, name))
+        key = digest(principal, name)
+        found = select(contexts.c.record).where(contexts.c.id == key)
 
         def work(connection: Connection) -> bytes | None:
             return connection.execute(found).scalar()
 
         record = self._engine.single("context", None, work)
-        context = None if record is None else _read(record)
+        context = None if record is None else _read(key, record)
         return None if context is None else context[2]
 
     def set(self, principal: str, name: str, context: Context) -> None:
         """See `ContextStore.set`."""
         row = {"id": digest(principal, name), "record": pack(principal, name, context)}
-        upsert = self._engine.upsert(contexts, row, ["record"])
-        self._engine.single("context", None, lambda connection: connection.execute(upsert))
+        statement = upsert(self._engine.dialect, contexts, row, ["record"])
+        self._engine.single("context", None, lambda connection: connection.execute(statement))
 
     def add(self, principal: str, name: str, context: Context) -> bool:
         """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
         row = {"id": digest(principal, name), "record": pack(principal, name, context)}
-        insert = self._engine.insert_if_absent(contexts, row)
+        insert = insert_if_absent(self._engine.dialect, contexts, row)
 
         def work(connection: Connection) -> bool:
             return connection.execute(insert).rowcount > 0
@@ -68,7 +70,7 @@ class SqlContexts:
         last = ""
         while page := self._page(last):
             last = page[-1][0]
-            yield from filter(None, (_read(record) for _, record in page))
+            yield from filter(None, (_read(key, record) for key, record in page))
 
     def _page(self, after: str) -> list[tuple[str, bytes]]:
         rows = select(contexts.c.id, contexts.c.record).where(contexts.c.id > after)
@@ -80,9 +82,9 @@ class SqlContexts:
         return self._engine.single("contexts", None, work)
 
 
-def _read(record: bytes) -> tuple[str, str, Context] | None:
+def _read(key: str, record: bytes) -> tuple[str, str, Context] | None:
     try:
-        return unpack(record)
+        return unpack_under(key, record)
     except CorruptRecord as error:
         _log.error("a remembered context counts as absent: %s", error.reason)
         return None

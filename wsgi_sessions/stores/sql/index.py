@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Float, delete, literal, select, update
 
 from wsgi_sessions.stores.context_records import digest
+from wsgi_sessions.stores.sql.engine.inserts import insert_if_absent
 from wsgi_sessions.stores.sql.schema import principals
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
 _C = principals.c
 
@@ -29,7 +30,7 @@ class SqlIndex:
     def add(self, principal: str, key: str, expires_at: float) -> None:
         expiry = self._engine.expiry(literal(expires_at, Float))
         row = {"principal": digest(principal), "key": key, "expires_at": expiry}
-        insert = self._engine.insert_if_absent(principals, row)
+        insert = insert_if_absent(self._engine.dialect, principals, row)
         # Of two that race, the later expiry stands: an entry must not end before its session.
         extend = (
             update(principals)

@@ -12,27 +12,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, case, delete, exists, func, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import bindparam, case, delete, exists, func, select, tuple_, update
 
-from wsgi_sessions.stores.sql.records import delete_chunk
+from wsgi_sessions.contract import Lease, Role
+from wsgi_sessions.stores.sql.engine.inserts import counted, insert_into, or_update
 from wsgi_sessions.stores.sql.schema import claims, holders
+from wsgi_sessions.stores.sql.sessions import delete_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator
 
     from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Table
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
+
 
 _NOBODY = ""
 _TABLES = (holders, claims)
-_INSERT: Mapping[str, Callable[[Table], Any]] = {
-    "postgresql": postgresql.insert,
-    "sqlite": sqlite.insert,
-    "mysql": mysql.insert,
-    "mariadb": mysql.insert,
-}
 
 
 class SqlLeases:
@@ -138,11 +134,11 @@ def _is_of(table: Table) -> ColumnElement[bool]:
 def _lock(engine: SqlEngine) -> Any:
     """Keep others from acquiring and claiming until the transaction ends. A claim that is over is
     taken back on this occasion, so that it cannot be renewed any more."""
-    nobody = _INSERT[engine.dialect](claims).values(
+    nobody = insert_into(engine.dialect, claims).values(
         key=bindparam("k"), holder=_NOBODY, expires_at=0
     )
     is_over = claims.c.expires_at <= engine.now
-    return _or_update(nobody, claims, {"holder": case((is_over, _NOBODY), else_=claims.c.holder)})
+    return or_update(nobody, claims, {"holder": case((is_over, _NOBODY), else_=claims.c.holder)})
 
 
 def _hold(engine: SqlEngine, until: ColumnElement[float]) -> Executable:
@@ -154,16 +150,39 @@ def _hold(engine: SqlEngine, until: ColumnElement[float]) -> Executable:
     unclaimed = select(locked.c.key, bindparam("h"), until).where(
         locked.c.key == bindparam("k"), locked.c.holder == _NOBODY
     )
-    inserted = _INSERT[engine.dialect](holders).from_select(list(holders.c.keys()), unclaimed)
-    counted: Executable = _or_update(inserted, holders, {"expires_at": until}).execution_options(
-        preserve_rowcount=True
-    )
-    return counted
+    inserted = insert_into(engine.dialect, holders).from_select(list(holders.c.keys()), unclaimed)
+    return counted(or_update(inserted, holders, {"expires_at": until}))
 
 
-def _or_update(inserted: Any, table: Table, changes: dict[str, ColumnElement[Any]]) -> Any:
-    """An INSERT that makes these changes instead where there is a row with this primary key."""
-    if hasattr(inserted, "on_duplicate_key_update"):
-        return inserted.on_duplicate_key_update(changes)
-    row = list(table.primary_key.columns)
-    return inserted.on_conflict_do_update(index_elements=row, set_=changes)
+_PAGE = 1000
+_ROLES: tuple[tuple[Table, Role], ...] = (
+    (holders, "holder"),
+    (claims, "claim"),
+)
+
+
+class SqlLeaseListing:
+    """`LeaseListing` in pages by key."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def leases(self) -> Iterator[Lease]:
+        """See `LeaseListing.leases`."""
+        for table, role in _ROLES:
+            last = ("", "")
+            while page := self._after(table, last):
+                yield from (Lease(key, role, holder, left) for key, holder, left in page)
+                last = page[-1][:2]
+
+    def _after(self, table: Table, last: tuple[str, str]) -> list[tuple[str, str, float]]:
+        place = tuple_(table.c.key, table.c.holder)
+        statement = (
+            select(table.c.key, table.c.holder, table.c.expires_at - self._engine.now)
+            # In the table of claims, nobody has claimed a row without a holder.
+            .where(place > last, table.c.expires_at > self._engine.now, table.c.holder != "")
+            .order_by(table.c.key, table.c.holder)
+            .limit(_PAGE)
+        )
+        rows = self._engine.single("leases", None, lambda c: c.execute(statement).all())
+        return [(key, holder, left) for key, holder, left in rows]

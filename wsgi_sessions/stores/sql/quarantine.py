@@ -9,6 +9,7 @@ from sqlalchemy.types import NullType
 
 from wsgi_sessions import texts
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.stores.sql.engine.inserts import upsert
 from wsgi_sessions.stores.sql.schema import quarantine, sessions
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
-_log = texts.log("wsgi_sessions.stores.sql")
+_log = texts.log(__name__)
 
 KEPT_SECONDS = 7 * 86400.0
 KEPT_RECORDS = 100
@@ -63,7 +64,7 @@ class SqlQuarantine:
             "set_aside_at": self._engine.now,
         }
         replaced = ("version", "payload", "reason", "set_aside_at")
-        connection.execute(self._engine.upsert(quarantine, values, replaced))
+        connection.execute(upsert(self._engine.dialect, quarantine, values, replaced))
         connection.execute(delete(sessions).where(*this))
         self._trim(connection)
         return True

@@ -6,29 +6,33 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from wsgi_sessions.stores.sql.engine.inserts import upsert
 from wsgi_sessions.stores.sql.schema import refreshes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
 
 class SqlRefreshes:
     """`RefreshQueue` in a SQL database. Each operation is one statement, and may be sent twice."""
 
-    def __init__(self, engine: SqlEngine) -> None:
+    def __init__(self, engine: SqlEngine, application: str = "") -> None:
         self._engine = engine
+        self._application = application
 
     def schedule(self, key: str, due_at: float) -> None:
         """See `RefreshQueue.schedule`."""
-        upsert = self._engine.upsert(refreshes, {"key": key, "due_at": due_at}, ["due_at"])
-        self._engine.single("schedule", key, lambda connection: connection.execute(upsert))
+        row = {"key": key, "due_at": due_at, "application": self._application}
+        statement = upsert(self._engine.dialect, refreshes, row, ["due_at", "application"])
+        self._engine.single("schedule", key, lambda connection: connection.execute(statement))
 
     def due(self, now: float, limit: int) -> list[str]:
         """See `RefreshQueue.due`."""
         longest_due = refreshes.c.due_at, refreshes.c.key
-        found = select(refreshes.c.key).where(refreshes.c.due_at <= now)
+        is_ours = refreshes.c.application == self._application
+        found = select(refreshes.c.key).where(refreshes.c.due_at <= now, is_ours)
         first = found.order_by(*longest_due).limit(limit)
 
         def work(connection: Connection) -> list[str]:
@@ -40,3 +44,7 @@ class SqlRefreshes:
         """See `RefreshQueue.remove`."""
         gone = delete(refreshes).where(refreshes.c.key == key)
         self._engine.single("unschedule", key, lambda connection: connection.execute(gone))
+
+    def of(self, application: str) -> SqlRefreshes:
+        """See `RefreshQueue.of`."""
+        return SqlRefreshes(self._engine, application)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
@@ -24,25 +26,28 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateColumn
 
+from wsgi_sessions.clock import monotonic
+from wsgi_sessions.database.version_table import OWN_TABLE
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.stores.sql.faults import MIGRATE
-from wsgi_sessions.stores.sql.table import OWN_TABLE
+from wsgi_sessions.stores.sql.engine.causes import MIGRATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """What this release needs. Grows by one with each change of the tables."""
 
 metadata = MetaData()
 _Key = String(64)  # SHA-256 in hex
 _Bytes = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 # MySQL would take "League" for "league".
+_Name = String(64).with_variant(String(64, collation="utf8mb4_bin"), "mysql", "mariadb")
 _Scope = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 
 sessions = Table(
@@ -101,6 +106,7 @@ refreshes = Table(
     metadata,
     Column("key", _Key, primary_key=True),
     Column("due_at", Double, nullable=False),
+    Column("application", _Name, nullable=False, server_default=""),  # empty: it has no name
     Index("wsgi_sessions_refreshes_by_due", "due_at"),
 )
 quarantine = Table(
@@ -113,7 +119,8 @@ quarantine = Table(
     Column("set_aside_at", Double, nullable=False),
     Index("wsgi_sessions_quarantine_by_time", "set_aside_at"),
 )
-versions = Table(  # as `sql.table.create_version_table` makes it, which may have been here first
+# as `database.version_table.create_version_table` makes it, which may have been here first
+versions = Table(
     OWN_TABLE.name,
     metadata,
     Column(OWN_TABLE.scope, _Scope, primary_key=True),
@@ -135,10 +142,24 @@ def _to_1(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1}
+def _to_2(connection: Connection) -> None:
+    """To a schedule of refreshes for each application. What an application with a name had in it
+    is scheduled when its session is kept alive anew."""
+    column = refreshes.c.application
+    present = inspect(connection).get_columns(refreshes.name)
+    if column.name not in {each["name"] for each in present}:
+        added = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE {refreshes.name} ADD COLUMN {added}"))
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1, 2: _to_2}
 """What leads from one version of the schema to the next, by the version that it leads to."""
 
 _LOCK = 0x7773_6769  # "wsgi": one number, in the name space of advisory locks
+# MySQL's are the server's, and short.
+_WAITING_SECONDS = 10.0
+_PAUSE = 0.02
+_LOCK_NAME = "CONCAT('wsgi_sessions.', MD5(DATABASE()))"
 
 
 def create_schema(engine: SqlEngine) -> int:
@@ -154,18 +175,18 @@ def upgrade(
     steps: Mapping[int, Callable[[Connection], None]] = STEPS,
 ) -> int:
     """Take the steps that are missing, in the transaction of `connection`; the version before."""
-    _wait_for_others(connection)
-    before = read_version(connection)
-    schema.create(connection, checkfirst=True)
-    for version in sorted(steps):
-        if version > before:
-            steps[version](connection)
-    latest = max(steps)
-    if before == 0:
-        connection.execute(insert(schema).values(id=1, version=latest))
-    elif before < latest:
-        connection.execute(update(schema).values(version=latest))
-    return before
+    with _one_at_a_time(connection):
+        before = read_version(connection)
+        schema.create(connection, checkfirst=True)
+        for version in sorted(steps):
+            if version > before:
+                steps[version](connection)
+        latest = max(steps)
+        if before == 0:
+            connection.execute(insert(schema).values(id=1, version=latest))
+        elif before < latest:
+            connection.execute(update(schema).values(version=latest))
+        return before
 
 
 def schema_version(engine: SqlEngine) -> int:
@@ -196,9 +217,32 @@ def ensure_schema(connection: Connection) -> Callable[[Connection], int] | None:
     return upgrade if read_version(connection) < SCHEMA_VERSION else None
 
 
-def _wait_for_others(connection: Connection) -> None:
+def _take_lock(connection: Connection) -> None:
+    """MySQL's. Asked for again and again: the server ends a statement that waits, by its limit."""
+    ask = text(f"SELECT GET_LOCK({_LOCK_NAME}, 0)")
+    latest = monotonic() + _WAITING_SECONDS
+    while connection.execute(ask).scalar() != 1:
+        if monotonic() > latest:
+            raise StoreUnavailable(
+                "another process is making the session tables: wait for it, or end its connection",
+                operation="schema",
+            )
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
     """Of processes that upgrade at once, let one go first. SQLite's write lock has done it."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-    elif connection.dialect.name in ("mysql", "mariadb"):
-        connection.execute(text("SELECT GET_LOCK('wsgi_sessions_schema', 60)"))
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        yield
+        return
+    _take_lock(connection)
+    try:
+        yield
+        connection.commit()  # who comes next has to see it
+        connection.execute(text(f"SELECT RELEASE_LOCK({_LOCK_NAME})"))
+    except BaseException:
+        connection.invalidate()  # the lock is the connection's, which would be used again
+        raise

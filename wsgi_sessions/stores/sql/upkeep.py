@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select, text, update
 
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.stores.sql.records import delete_chunk
 from wsgi_sessions.stores.sql.schema import locks, principals, read_version, schema
+from wsgi_sessions.stores.sql.sessions import delete_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
-    from wsgi_sessions.stores.sql.engine import SqlEngine
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
     from wsgi_sessions.stores.sql.leases import SqlLeases
     from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
 
@@ -96,6 +96,9 @@ class SqlDiagnosis:
         """See `Diagnosis.facts`."""
         version = self._engine.single("diagnose", None, read_version)
         return {"database": self._engine.label, "schema_version": version}
+
+    def tidy(self, key: str) -> None:
+        """See `Diagnosis.tidy`: nothing is left."""
 
 
 class SqlClock:

@@ -1,243 +1,57 @@
-"""Version stamps in a SQL database, bumped in the transaction that changes the data.
-
-Either in a table of our own, which `sql.table.create_version_table` makes, or as rows of a table of
-settings that is there already::
-
-    with psycopg.connect(dsn) as connection:      # one transaction: all of it, or nothing
-        load_everything(connection)
-        bump_version(connection, "league:5", table=SYSTEM_SETTINGS)
-
-Tried on SQLite and PostgreSQL. Other databases work as far as they understand the same statements;
-where there is no ``ON CONFLICT`` (MySQL), the rows must be there before they are bumped.
-"""
-
-# ruff: noqa: S608 - names cannot be parameters; VersionTable lets plain identifiers in only
+"""Version stamps beside the sessions of a SQL store."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.stores.base import Bump
-from wsgi_sessions.stores.sql.connection import executor, seconds_of
-from wsgi_sessions.stores.sql.table import GLOBAL, OWN_TABLE
-from wsgi_sessions.stores.sql.unpooled import open_unpooled
+from wsgi_sessions.database.bump import bump_version, read_history, read_versions
+from wsgi_sessions.database.dbapi import executor
+from wsgi_sessions.database.version_table import OWN_TABLE
+from wsgi_sessions.stores.sql.engine.inserts import insert_if_absent
+from wsgi_sessions.stores.sql.schema import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wsgi_sessions.stores.sql.connection import Execute, ParamStyle
-    from wsgi_sessions.stores.sql.table import VersionTable
+    from sqlalchemy import Connection
+
+    from wsgi_sessions.contract import Bump
+    from wsgi_sessions.database.dbapi import Execute
+    from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
 T = TypeVar("T")
 
-_MAX_ATTEMPTS = 50
-_DESCRIPTION = "Sessions made from data of another version are refreshed (wsgi_sessions)."
 
+class SqlStamps:
+    """`VersionStamps` in the table of `bump_version`, with the deadline and retries of the store.
 
-def bump_version(
-    connection: Any,
-    scope: str = GLOBAL,
-    *,
-    table: VersionTable = OWN_TABLE,
-    paramstyle: ParamStyle | None = None,
-    least: int = 0,
-) -> int:
-    """Add one to the version of a scope, in the transaction of `connection`; the new version.
-
-    Where that is less than `least`, it becomes `least`.
-
-    It is seen when that transaction commits, and never if it is rolled back. This function does
-    neither. Other bumps of the scope wait for it meanwhile, so bump near the end. The row is made
-    if it is missing.
-
-    `connection`: DB-API 2.0 (PEP 249), SQLAlchemy, or a SQLAlchemy ORM session. On one in
-    autocommit mode the bump is atomic by itself. `paramstyle`: see `executor`.
-
-    Raises ConfigurationError if `connection` is none, or if what the row holds is no whole number;
-    and whatever the driver raises.
-    """
-    if not scope:
-        raise ConfigurationError("a scope has to have a name")
-    execute, name = executor(connection, paramstyle), table.row_of(scope)
-    for _ in range(_MAX_ATTEMPTS):
-        version = _advance(execute, table, name, least) or _insert(execute, table, name, least)
-        if version is not None:
-            return version
-    raise StoreUnavailable(
-        f"the version of {scope[:80]!a} is bumped by too many at once: bump it in a transaction",
-        operation="bump",
-    )
-
-
-def _advance(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
-    """Add one to the row; None if there is none, or if somebody else was faster.
-
-    The first statement changes nothing: it takes the row's lock (in SQLite, the database's), so
-    that nobody comes in between. With autocommit it holds nothing, and the comparison decides.
-    The number is written as a literal, which fits an integer and a text column alike.
-    """
-    lock = f"UPDATE {table.name} SET {table.scope} = {table.scope} WHERE {table.scope} = :name"
-    if not execute(lock, {"name": name}).affected:
-        return None
-    select = f"SELECT {table.version} FROM {table.name} WHERE {table.scope} = :name"
-    rows = execute(select, {"name": name}).rows
-    if not rows:
-        return None
-    old = rows[0][0]
-    version = max(_whole(old, table, name) + 1, least)
-    touched = f", {table.updated_at} = CURRENT_TIMESTAMP" if table.updated_at else ""
-    update = (
-        f"UPDATE {table.name} SET {table.version} = '{version:d}'{touched} "
-        f"WHERE {table.scope} = :name AND {table.version} = :old"
-    )
-    return version if execute(update, {"name": name, "old": old}).affected else None
-
-
-def _insert(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
-    """Make the row, at version 1 or `least`; None if it is there."""
-    version = max(1, least)
-    values = {table.scope: ":name", table.version: f"'{version:d}'"}
-    if table.description:
-        values[table.description] = ":description"
-    for column in filter(None, (table.created_at, table.updated_at)):
-        values[column] = "CURRENT_TIMESTAMP"
-    statement = (
-        f"INSERT INTO {table.name} ({', '.join(values)}) VALUES ({', '.join(values.values())}) "
-        f"ON CONFLICT ({table.scope}) DO NOTHING"
-    )
-    parameters = {"name": name, "description": _DESCRIPTION}
-    return version if execute(statement, parameters).affected > 0 else None
-
-
-def read_versions(execute: Execute, table: VersionTable, scopes: Sequence[str]) -> dict[str, int]:
-    """The version of each scope, of which there is one at least. Raises StoreUnavailable if a
-    row holds no whole number, and whatever the driver raises."""
-    names = {f"name{number}": table.row_of(scope) for number, scope in enumerate(scopes)}
-    markers = ", ".join(f":{marker}" for marker in names)
-    select = (
-        f"SELECT {table.scope}, {table.version} FROM {table.name} "
-        f"WHERE {table.scope} IN ({markers})"
-    )
-    found = {name: _stored(value, table, name) for name, value in execute(select, names).rows}
-    return {scope: found.get(table.row_of(scope), 0) for scope in scopes}
-
-
-def read_history(execute: Execute, table: VersionTable, scope: str) -> list[Bump]:
-    """The latest bump, of which alone the table tells. Raises as `read_versions`."""
-    if table.updated_at is None:
-        return []
-    name = table.row_of(scope)
-    select = (
-        f"SELECT {table.version}, {table.updated_at} FROM {table.name} WHERE {table.scope} = :name"
-    )
-    rows = execute(select, {"name": name}).rows
-    return [Bump(_stored(value, table, name), seconds_of(at)) for value, at in rows]
-
-
-class SqlVersions:
-    """`VersionStamps` in a SQL database; sessions may be kept elsewhere, in Redis or files.
-
-    `connect` gives a connection of its own at each call, which is closed after use:
-    ``engine.connect`` of SQLAlchemy, or ``lambda: sqlite3.connect(path)``. With a driver's own
-    `connect` each question pays for connecting: the cache of `VersionPolicy` makes them rare.
-
-    Raises StoreUnavailable, also if the table is missing (see `create_version_table`).
+    So what the application bumps in a transaction of its own is what it sees. A bump whose answer
+    was lost may count twice. Of the history there is the latest bump.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Any],
-        *,
-        table: VersionTable = OWN_TABLE,
-        paramstyle: ParamStyle | None = None,
-    ) -> None:
-        self._connect = connect
-        self._table = table
-        self._paramstyle: ParamStyle | None = paramstyle
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
 
     def current(self, scopes: Sequence[str]) -> dict[str, int]:
-        """See `VersionStamps.current`. One round trip, with a pooled connection."""
         if not scopes:
             return {}
-        return self._on_connection(
-            "versions", lambda c: read_versions(self._execute(c), self._table, scopes)
-        )
+        return self._read(lambda execute: read_versions(execute, OWN_TABLE, scopes))
 
     def bump(self, scope: str, *, least: int = 0) -> int:
-        """See `VersionStamps.bump`. In a transaction of its own."""
+        row = {"scope": OWN_TABLE.row_of(scope), "version": 0}
+        first = insert_if_absent(self._engine.dialect, versions, row)
 
-        def work(connection: Any) -> int:
-            version = bump_version(
-                connection,
-                scope,
-                table=self._table,
-                paramstyle=self._paramstyle,
-                least=least,
-            )
-            connection.commit()
-            return version
+        def work(connection: Connection) -> int:
+            if self._engine.dialect in ("mysql", "mariadb"):  # see `database.bump`
+                connection.execute(first)
+            return bump_version(connection, scope, least=least)
 
-        return self._on_connection("bump", work)
+        return self._engine.run("bump", None, work)
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
-        """See `VersionStamps.history`. The table tells of the latest bump only."""
         if limit < 1:
             return []
-        return self._on_connection(
-            "versions", lambda c: read_history(self._execute(c), self._table, scope)
-        )
+        return self._read(lambda execute: read_history(execute, OWN_TABLE, scope))
 
-    def _execute(self, connection: Any) -> Execute:
-        return executor(connection, self._paramstyle)
-
-    def _on_connection(self, operation: str, work: Callable[[Any], T]) -> T:
-        try:
-            with closing(self._connect()) as connection:
-                return work(connection)
-        except (StoreUnavailable, ConfigurationError):
-            raise
-        except Exception as error:  # drivers share no base class
-            raise StoreUnavailable(
-                f"the version table {self._table.name} cannot be used ({type(error).__name__}): "
-                "look whether the database answers, and whether create_version_table was called",
-                operation=operation,
-            ) from error
-
-
-def open_sql_versions(
-    url: str, *, timeout: float = 1.0, table: VersionTable = OWN_TABLE
-) -> SqlVersions:
-    """The stamps in the database at a SQLAlchemy URL; ``postgresql://`` means psycopg 3.
-
-    No connection stays open between questions, so that forked workers share none. `timeout`
-    (seconds) bounds a statement on PostgreSQL and the wait for a lock on SQLite; connecting to
-    PostgreSQL may take two seconds at least, which is libpq's limit.
-
-    Raises ConfigurationError, without the URL, which may hold a password.
-    """
-    engine = open_unpooled(
-        url,
-        timeout=timeout,
-        setting="the version stamps",
-        forms="postgresql://user@host/database or sqlite:////absolute/path",
-    )
-    return SqlVersions(engine.connect, table=table)
-
-
-def _whole(value: object, table: VersionTable, name: str) -> int:
-    """A version, from an integer or a text column."""
-    try:
-        return int(value)  # type: ignore[call-overload, no-any-return]  # what the driver gave
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"{table.name}: the row {name[:80]!a} holds no whole number: set {table.version} to one"
-        ) from None
-
-
-def _stored(value: object, table: VersionTable, name: str) -> int:
-    try:
-        return _whole(value, table, name)
-    except ConfigurationError as error:
-        raise StoreUnavailable(str(error), operation="versions") from error
+    def _read(self, read: Callable[[Execute], T]) -> T:
+        return self._engine.single("versions", None, lambda c: read(executor(c)))

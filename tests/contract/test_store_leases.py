@@ -1,0 +1,616 @@
+"""The contract of `LeaseStore`, `LeasedLoading` and `RefreshQueue`, held against every store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from redis_servers import RedisServer, available, wait_until
+from requirements_of_tests import require
+from store_urls import Place
+from test_redis_store import Proxy
+
+from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.stores.redis import leases as redis_leases
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wsgi_sessions.contract import Backend, LeaseStore, RefreshQueue
+
+LONG = 60.0
+SHORT = 0.05
+
+
+def leases_of(backend: Backend) -> LeaseStore:
+    assert backend.leases is not None
+    return backend.leases
+
+
+@pytest.fixture
+def leases(backend: Backend) -> LeaseStore:
+    return leases_of(backend)
+
+
+@pytest.fixture
+def refreshes(backend: Backend) -> RefreshQueue:
+    assert backend.refreshes is not None
+    return backend.refreshes
+
+
+# -- holders and claims ------------------------------------------------------------------------
+
+
+def test_a_session_that_nobody_uses_has_no_holder_and_can_be_claimed(
+    leases: LeaseStore, key: str
+) -> None:
+    assert leases.holders(key) == 0
+    assert leases.claim(key, "refresher", LONG)
+    assert leases.holders(key) == 0
+
+
+def test_a_holder_keeps_claims_away_until_it_releases(leases: LeaseStore, key: str) -> None:
+    assert leases.acquire(key, "a", LONG)
+    assert not leases.claim(key, "refresher", LONG)
+    leases.release(key, "a")
+    assert leases.claim(key, "refresher", LONG)
+
+
+def test_of_two_holders_the_first_to_end_does_not_free_the_session(
+    leases: LeaseStore, key: str
+) -> None:
+    assert leases.acquire(key, "a", LONG)
+    assert leases.acquire(key, "b", LONG)
+    leases.release(key, "a")
+    assert leases.holders(key) == 1
+    assert not leases.claim(key, "refresher", LONG)
+    leases.release(key, "b")
+    assert leases.claim(key, "refresher", LONG)
+
+
+def test_a_claim_keeps_holders_and_other_claims_out(leases: LeaseStore, key: str) -> None:
+    assert leases.claim(key, "refresher", LONG)
+    assert not leases.acquire(key, "a", LONG)
+    assert not leases.claim(key, "another", LONG)
+    assert leases.holders(key) == 0
+    leases.release(key, "another")
+    assert not leases.acquire(key, "a", LONG)
+    leases.release(key, "refresher")
+    assert leases.acquire(key, "a", LONG)
+
+
+def test_all_leases_can_be_looked_at(backend: Backend, leases: LeaseStore) -> None:
+    assert backend.lease_listing is not None
+    used, refreshed, free = (store_key(new_id()) for _ in range(3))
+    for key, holder in ((used, "a"), (used, "b"), (free, "c")):
+        leases.acquire(key, holder, LONG)
+    leases.claim(refreshed, "refresher", LONG)
+    leases.release(free, "c")
+    found = sorted(backend.lease_listing.leases(), key=lambda lease: lease.holder)
+    assert [lease[:3] for lease in found] == [
+        (used, "holder", "a"),
+        (used, "holder", "b"),
+        (refreshed, "claim", "refresher"),
+    ]
+    assert all(LONG / 2 < lease.seconds <= LONG for lease in found)
+
+
+def test_a_lease_whose_time_is_up_is_not_looked_at(backend: Backend, leases: LeaseStore) -> None:
+    listing = backend.lease_listing
+    assert listing is not None
+    for holder, ttl in (("a", SHORT), ("b", LONG)):
+        leases.acquire(store_key("used"), holder, ttl)
+    leases.claim(store_key("refreshed"), "refresher", SHORT)
+    wait_until(lambda: len(list(listing.leases())) == 1, "two leases end")
+    assert [lease.holder for lease in listing.leases()] == ["b"]
+
+
+def test_leases_of_different_sessions_have_nothing_to_do_with_each_other(
+    leases: LeaseStore, key: str
+) -> None:
+    other = store_key(new_id())
+    assert leases.acquire(key, "a", LONG)
+    assert leases.claim(other, "refresher", LONG)
+    leases.release(other, "a")
+    assert leases.holders(key) == 1
+
+
+def test_everything_may_be_sent_twice(leases: LeaseStore, key: str) -> None:
+    for _ in range(2):
+        assert leases.acquire(key, "a", LONG)
+    assert leases.holders(key) == 1
+    for _ in range(2):
+        leases.release(key, "a")
+    for _ in range(2):
+        assert leases.claim(key, "refresher", LONG)
+    for _ in range(2):
+        leases.release(key, "refresher")
+    assert leases.acquire(key, "b", LONG)
+
+
+# -- time --------------------------------------------------------------------------------------
+
+
+def test_a_dead_holder_blocks_for_its_ttl_and_no_longer(leases: LeaseStore, key: str) -> None:
+    leases.acquire(key, "dead", SHORT)
+    wait_until(lambda: leases.claim(key, "refresher", LONG), "the lease to end")
+    assert leases.holders(key) == 0
+
+
+def test_a_dead_claim_blocks_for_its_ttl_and_no_longer(leases: LeaseStore, key: str) -> None:
+    leases.claim(key, "dead", SHORT)
+    wait_until(lambda: leases.acquire(key, "a", LONG), "the claim to end")
+
+
+def test_a_holder_that_renews_outlives_its_ttl(leases: LeaseStore, key: str) -> None:
+    leases.acquire(key, "a", 0.5)
+    assert leases.renew(key, "a", LONG)
+    time.sleep(0.6)
+    assert leases.holders(key) == 1
+    assert not leases.claim(key, "refresher", LONG)
+
+
+def test_a_claim_that_is_renewed_outlives_its_ttl(leases: LeaseStore, key: str) -> None:
+    leases.claim(key, "refresher", 0.5)
+    assert leases.renew(key, "refresher", LONG)
+    time.sleep(0.6)
+    assert not leases.acquire(key, "a", LONG)
+    assert leases.holders(key) == 0
+
+
+def test_one_that_lost_its_lease_is_told_when_it_renews(leases: LeaseStore, key: str) -> None:
+    assert not leases.renew(key, "a", LONG)
+    leases.acquire(key, "a", SHORT)
+    wait_until(lambda: leases.holders(key) == 0, "the lease to end")
+    assert not leases.renew(key, "a", LONG)
+    assert leases.holders(key) == 0
+
+
+@pytest.mark.parametrize("next_one", ["holder", "claim"])
+def test_releasing_after_the_expiry_changes_nothing_for_the_next(
+    leases: LeaseStore, key: str, next_one: str
+) -> None:
+    leases.acquire(key, "late", SHORT)
+    wait_until(lambda: leases.holders(key) == 0, "the lease to end")
+    take = leases.acquire if next_one == "holder" else leases.claim
+    assert take(key, "next", LONG)
+    leases.release(key, "late")
+    assert not leases.claim(key, "refresher", LONG)
+    assert leases.acquire(key, "another", LONG) == (next_one == "holder")
+
+
+def test_releasing_a_claim_after_its_expiry_does_not_free_the_next_claim(
+    leases: LeaseStore, key: str
+) -> None:
+    leases.claim(key, "late", SHORT)
+    wait_until(lambda: leases.claim(key, "next", LONG), "the claim to end")
+    leases.release(key, "late")
+    assert not leases.renew(key, "late", LONG)
+    assert not leases.acquire(key, "a", LONG)
+
+
+def test_a_later_holder_does_not_prolong_an_abandoned_one(leases: LeaseStore, key: str) -> None:
+    leases.acquire(key, "dead", SHORT)
+    leases.acquire(key, "a", LONG)
+    wait_until(lambda: leases.holders(key) == 1, "the abandoned lease to end")
+    leases.release(key, "a")
+    assert leases.claim(key, "refresher", LONG)
+
+
+def test_many_abandoned_holders_are_purged(backend: Backend, key: str) -> None:
+    leases = leases_of(backend)
+    for number in range(2000):
+        leases.acquire(key, f"abandoned {number}", 0.001)
+    wait_until(lambda: leases.claim(key, "refresher", LONG), "the leases to end")
+    assert leases.holders(key) == 0
+
+
+# -- at once -----------------------------------------------------------------------------------
+
+
+def test_of_many_claims_at_once_one_succeeds(leases: LeaseStore, key: str) -> None:
+    barrier = threading.Barrier(8)
+
+    def claim(number: int) -> bool:
+        barrier.wait(10)
+        return leases.claim(key, f"refresher {number}", LONG)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(claim, range(8))) == 1
+
+
+def test_a_claim_and_a_holder_never_meet(leases: LeaseStore, key: str) -> None:
+    inside: dict[str, int] = {"holder": 0, "claim": 0}
+    seen: list[dict[str, int]] = []
+
+    def work(role: str, number: int) -> None:
+        take = leases.acquire if role == "holder" else leases.claim
+        turn = 0
+        while turn < 20:
+            name = f"{role} {number} {turn}"
+            if take(key, name, LONG):
+                inside[role] += 1
+                seen.append(dict(inside))
+                inside[role] -= 1
+                leases.release(key, name)
+                turn += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(work, r, n) for n in range(2) for r in ("holder", "claim")]
+        for job in jobs:
+            job.result()
+    assert sum(now["claim"] for now in seen) >= 40
+    assert not [now for now in seen if now["claim"] and now["holder"]]
+    assert leases.holders(key) == 0
+
+
+# -- loading in the same round trip ------------------------------------------------------------
+
+
+def test_what_is_loaded_with_the_lease_is_what_load_gives(backend: Backend, key: str) -> None:
+    if backend.leased_loading is None:
+        pytest.skip("this store has no round trips to save")
+    leases = leases_of(backend)
+    load = backend.leased_loading.load_and_acquire
+    assert load(key, "a", LONG) == (None, False)
+    assert leases.holders(key) == 0
+
+    backend.sessions.create(key, b"payload", time.time() + 100)
+    assert load(key, "a", LONG) == (backend.sessions.load(key), True)
+    assert leases.holders(key) == 1
+    leases.release(key, "a")
+
+    leases.claim(key, "refresher", LONG)
+    assert load(key, "a", LONG) == (backend.sessions.load(key), False)
+    assert leases.holders(key) == 0
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from wsgi_sessions.stores.urls import open_backend
+url, prefix, key, role, ttl = sys.argv[1:]
+leases = open_backend(url, key_prefix=prefix, timeout=5.0).leases
+assert getattr(leases, role)(key, "other process", float(ttl))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_process(
+    place: Place, key: str, role: str, ttl: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds or claims the session."""
+    if place.name == "memory":
+        pytest.skip("memory is of one process")
+    command = [sys.executable, "-c", HOLD, place.own_url, place.prefix, key, role, str(ttl)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("role", ["acquire", "claim"])
+def test_a_killed_process_blocks_no_longer_than_its_ttl(
+    place: Place, leases: LeaseStore, key: str, role: str
+) -> None:
+    """At once in files, where the kernel knows of its death."""
+    ttl = LONG if place.name == "file" else 1.0
+    with other_process(place, key, role, ttl) as process:
+        assert not leases.claim(key, "refresher", LONG)
+        process.kill()
+        process.wait()
+        if place.name == "file":
+            assert leases.holders(key) == 0
+            assert leases.claim(key, "refresher", LONG)
+        else:
+            assert not leases.claim(key, "refresher", LONG)
+            wait_until(lambda: leases.claim(key, "refresher", LONG), "the lease to end")
+
+
+def test_a_stopped_process_loses_its_lease_in_time(
+    place: Place, leases: LeaseStore, key: str
+) -> None:
+    with other_process(place, key, "acquire", 0.5) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert not leases.claim(key, "refresher", LONG)
+        wait_until(lambda: leases.claim(key, "refresher", LONG), "the lease to end")
+        process.send_signal(signal.SIGCONT)
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def files(folder: Path) -> Backend:
+    return open_backend(f"file://{folder}")
+
+
+def contents(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file()]
+
+
+def test_nothing_stays_in_the_folder_once_nobody_uses_a_session(
+    files: Backend, folder: Path, key: str
+) -> None:
+    leases = leases_of(files)
+    for turn in range(3):
+        leases.acquire(key, f"a{turn}", LONG)
+        leases.claim(key, "refresher", LONG)
+        assert contents(folder / "leases") == [key]
+        leases.release(key, f"a{turn}")
+        leases.claim(key, "refresher", LONG)
+        leases.release(key, "refresher")
+        assert contents(folder / "leases") == []
+    assert leases.holders(key) == 0
+    assert not leases.renew(key, "a", LONG)
+    leases.release(key, "a")
+    assert contents(folder / "leases") == []
+
+
+def test_the_sweep_removes_what_dead_processes_left_and_nothing_else(
+    files: Backend, folder: Path, key: str
+) -> None:
+    place, alive, busy = Place("file", f"file://{folder}", ""), new_id(), new_id()
+    leases = leases_of(files)
+    leases.acquire(alive, "a", LONG)
+    with other_process(place, key, "acquire", LONG):
+        assert files.leftovers is not None
+        assert files.leftovers.remove_leftovers()["leases"] == 0
+        leases.claim(busy, "refresher", LONG)
+        assert sorted(contents(folder / "leases")) == sorted([alive, busy, key])
+    assert files.leftovers.remove_leftovers()["leases"] == 2  # its table, and its own file
+    assert sorted(contents(folder / "leases")) == sorted([alive, busy])
+    assert len(contents(folder / "processes")) == 1
+    assert leases.holders(alive) == 1
+
+
+def test_sessions_in_use_cost_no_descriptors(files: Backend) -> None:
+    leases = leases_of(files)
+    leases.acquire("first", "a", LONG)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(50):
+        leases.acquire(f"{number:02}", "a", LONG)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_forked_child_holds_nothing_of_its_parent(files: Backend, folder: Path, key: str) -> None:
+    """The parent dies while its child lives on: its leases end with it."""
+    program = HOLD.replace(
+        "sys.stdin.read()",
+        "import os\nif os.fork():\n  os.kill(os.getpid(), 9)\nelse:\n  sys.stdin.read()",
+    )
+    command = [sys.executable, "-c", program, f"file://{folder}", "", key, "acquire", str(LONG)]
+    leases = leases_of(files)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.wait()
+        # The child closes what it inherited in the first moments of its own.
+        wait_until(lambda: leases.claim(key, "refresher", LONG), "the dead parent's lease to end")
+
+
+FORK = """
+import os, sys
+from wsgi_sessions.stores.urls import open_backend
+leases, key = open_backend(f"file://{sys.argv[1]}").leases, sys.argv[2]
+leases.acquire(key, "parent", 60)
+child = os.fork()
+if child == 0:
+    sys.exit(not (leases.acquire(key, "child", 60) and leases.holders(key) == 2))
+assert os.waitpid(child, 0)[1] == 0
+print(leases.holders(key), leases.acquire(key, "second", 60), leases.holders(key))
+"""
+
+
+def test_a_forked_child_has_a_life_of_its_own(folder: Path, key: str) -> None:
+    """It dies and gives up its own lease only: the parent's stays, locked as before."""
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(folder), key]
+    assert subprocess.check_output(command) == b"1 True 2\n"
+
+
+@pytest.mark.parametrize("junk", [b"", b"[[", b"\x00" * 5000, b'{"a": 1}', b'[["x",1,2,3,4]]'])
+def test_a_damaged_table_begins_anew(files: Backend, folder: Path, key: str, junk: bytes) -> None:
+    leases = leases_of(files)
+    leases.acquire(key, "a", LONG)
+    (path,) = (folder / "leases").rglob(key)
+    path.write_bytes(junk)
+    assert leases.holders(key) == 0
+    path.parent.mkdir(exist_ok=True)
+    assert leases.acquire(key, "b", LONG)
+    assert leases.holders(key) == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_hurts_no_longer_than_a_ttl(
+    folder: Path, key: str, hours: float
+) -> None:
+    now = [time.time()]
+    leases = leases_of(open_backend(f"file://{folder}", clock=lambda: now[0]))
+    leases.acquire(key, "a", 30.0)
+    now[0] += 3600 * hours
+    if hours < 0:
+        assert not leases.claim(key, "refresher", LONG)
+    assert leases.renew(key, "a", 30.0) == (hours < 0)
+    now[0] += 31
+    assert leases.claim(key, "refresher", LONG)
+
+
+# -- Redis -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    require(available())
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_backend(redis_server: RedisServer) -> Iterator[Backend]:
+    redis_server.command("FLUSHALL")
+    with closing(open_backend(redis_server.url)) as backend:
+        yield backend
+
+
+def test_ten_thousand_abandoned_holders_go_at_the_next_look(
+    redis_server: RedisServer, redis_backend: Backend, key: str
+) -> None:
+    name = f"session:holders:{{{key}}}"
+    with closing(redis_server.client()) as client:
+        client.zadd(name, {f"abandoned {n}": 1000.0 + n for n in range(10_000)})
+        assert leases_of(redis_backend).acquire(key, "a", LONG)
+        assert client.zcard(name) == 1
+        assert 0 < client.pttl(name) <= LONG * 1000
+
+
+def test_nothing_stays_on_the_server(
+    redis_server: RedisServer, redis_backend: Backend, key: str
+) -> None:
+    leases = leases_of(redis_backend)
+    leases.acquire(key, "a", LONG)
+    leases.release(key, "a")
+    leases.claim(key, "refresher", LONG)
+    leases.release(key, "refresher")
+    leases.acquire(key, "dead", SHORT)
+    wait_until(lambda: redis_server.command("DBSIZE") == 0, "the leases to expire")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_host_clock_that_is_wrong_changes_nothing(
+    redis_backend: Backend, key: str, monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
+    leases, real = leases_of(redis_backend), time.time
+    leases.acquire(key, "a", LONG)
+    monkeypatch.setattr(time, "time", lambda: real() + 3600 * hours)
+    assert leases.holders(key) == 1
+    assert not leases.claim(key, "refresher", LONG)
+    leases.acquire(key, "b", LONG)
+    monkeypatch.undo()
+    assert leases.holders(key) == 2
+    assert not hasattr(redis_leases, "time")
+
+
+@pytest.mark.parametrize("operation", ["acquire", "load_and_acquire", "claim", "release"])
+def test_a_lost_reply_is_as_good_as_none_lost(
+    redis_server: RedisServer, redis_backend: Backend, key: str, operation: str
+) -> None:
+    redis_backend.sessions.create(key, b"x", time.time() + 100)
+    direct = leases_of(redis_backend)
+    with (
+        closing(Proxy(redis_server)) as proxy,
+        closing(open_backend(proxy.url, timeout=5.0)) as proxied,
+    ):
+        proxied.sessions.ping()
+        leases, loading = leases_of(proxied), proxied.leased_loading
+        assert loading is not None
+        if operation == "release":
+            leases.acquire(key, "a", LONG)
+        proxy.cut()
+        before = proxy.connections
+        if operation == "acquire":
+            assert leases.acquire(key, "a", LONG)
+        elif operation == "load_and_acquire":
+            assert loading.load_and_acquire(key, "a", LONG)[1]
+        elif operation == "claim":
+            assert leases.claim(key, "a", LONG)
+        else:
+            leases.release(key, "a")
+        assert proxy.connections > before  # it was sent again
+    assert direct.holders(key) == (1 if "acquire" in operation else 0)
+    assert direct.claim(key, "b", LONG) == (operation == "release")
+
+
+def test_a_damaged_record_is_set_aside_and_not_held(
+    redis_server: RedisServer, redis_backend: Backend, key: str
+) -> None:
+    redis_server.command("SET", f"session:{{{key}}}", "no record")
+    assert redis_backend.leased_loading is not None
+    record, _ = redis_backend.leased_loading.load_and_acquire(key, "a", LONG)
+    assert record is None
+    assert redis_backend.quarantine is not None
+    assert redis_backend.quarantine.quarantined() == 1
+
+
+# -- what is due -------------------------------------------------------------------------------
+
+
+def test_what_is_due_comes_in_the_order_of_its_time(refreshes: RefreshQueue) -> None:
+    keys = [store_key(new_id()) for _ in range(20)]
+    for number, key in enumerate(keys):
+        refreshes.schedule(key, 1000.0 + number * 7 % 20)
+    expected = sorted(keys, key=lambda key: keys.index(key) * 7 % 20)
+    assert refreshes.due(999.0, 50) == []
+    assert refreshes.due(1004.0, 50) == expected[:5]
+    assert refreshes.due(2000.0, 50) == expected
+    assert refreshes.due(2000.0, 3) == expected[:3]
+    assert refreshes.due(2000.0, 3) == expected[:3]  # they stay
+
+
+def test_a_session_is_due_once_at_the_last_time_it_was_given(
+    refreshes: RefreshQueue, key: str
+) -> None:
+    refreshes.schedule(key, 1000.5)
+    refreshes.schedule(key, 3000.25)
+    assert refreshes.due(2000.0, 5) == []
+    assert refreshes.due(3000.25, 5) == [key]
+    refreshes.schedule(key, 500.0)
+    assert refreshes.due(3000.25, 5) == [key]
+
+
+def test_what_was_removed_is_never_due(refreshes: RefreshQueue, key: str) -> None:
+    other = store_key(new_id())
+    refreshes.schedule(key, 1000.0)
+    refreshes.schedule(other, 1000.0)
+    for _ in range(2):
+        refreshes.remove(key)
+    assert refreshes.due(2000.0, 5) == [other]
+    refreshes.remove(other)
+    assert refreshes.due(2000.0, 5) == []
+
+
+def test_schedules_made_at_once_all_count(refreshes: RefreshQueue) -> None:
+    keys = [f"{number % 3:02}{store_key(new_id())[2:]}" for number in range(60)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda key: refreshes.schedule(key, 1000.0), keys))
+        assert sorted(refreshes.due(1000.0, 100)) == sorted(keys)
+        list(pool.map(refreshes.remove, keys[:50]))
+    assert sorted(refreshes.due(1000.0, 100)) == sorted(keys[50:])
+
+
+def test_other_processes_see_the_same(place: Place, refreshes: RefreshQueue, key: str) -> None:
+    if place.name == "memory":
+        pytest.skip("memory is of one process")
+    refreshes.schedule(key, 1000.0)
+    with closing(place.open()) as other:
+        assert other.refreshes is not None
+        assert other.refreshes.due(1000.0, 5) == [key]
+        other.refreshes.remove(key)
+    assert refreshes.due(1000.0, 5) == []
+
+
+def test_a_damaged_table_of_refreshes_begins_anew(files: Backend, folder: Path, key: str) -> None:
+    assert files.refreshes is not None
+    files.refreshes.schedule(key, 1000.0)
+    (folder / "refreshes" / key[:2]).write_bytes(b"{")
+    assert files.refreshes.due(5000000000.0, 5) == []
+    files.refreshes.schedule(key, 1000.0)
+    assert files.refreshes.due(1000.0, 5) == [key]

@@ -1,0 +1,201 @@
+"""The documents are tests: what they name exists, and what exists is named.
+
+Their programs are run by ``test_docs_programs.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+import pytest
+from documents import CONTRIBUTING, DOCUMENTS, README, ROOT, blocks, codes, rows
+
+import wsgi_sessions
+from wsgi_sessions import ConfigurationError, open_backend
+from wsgi_sessions.cli import main
+from wsgi_sessions.core.events import EventName, Events
+from wsgi_sessions.database.connect import connect_sql, parse_sql_url
+from wsgi_sessions.stack.config import SETTINGS
+from wsgi_sessions.stack.config_help import markdown_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_COMMON = {"--url", "--app", "--json"}
+DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/wsgi-sessions demo"
+TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+PACKAGE = Path(wsgi_sessions.__file__).parent
+SOURCES = [path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+# -- set-up ----------------------------------------------------------------------------------------
+
+
+def test_both_commands_are_the_ones_that_ci_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    for name, command in {"DEMO": DEMO, "TESTS": TESTS}.items():
+        assert f"\n    {command}\n" in README
+        assert f'\n{name}="{command}"\n' in script
+        assert f'"${name}"' in script, "defined, but not run"
+    assert f"\n    {TESTS}\n" in CONTRIBUTING
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_class_that_is_named_exists(document: str) -> None:
+    source = "\n".join(SOURCES)
+    for code in codes(DOCUMENTS[document]):
+        for name in re.findall(r"\b[A-Z][a-z]+[A-Z][A-Za-z]+\b", code):
+            assert re.search(rf"\b{name}\b", source), name
+
+
+# -- settings, commands, stores --------------------------------------------------------------------
+
+
+def test_the_table_of_settings_is_the_generated_one() -> None:
+    made = re.search(r"<!-- settings.*-->\n([\s\S]*)<!-- end of settings -->", README)
+    assert made is not None
+    assert made[1] == markdown_table(), "see 'To add a setting' in CONTRIBUTING.md"
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {name for declared in SETTINGS.values() for name in declared.variables()}
+    for text in [*DOCUMENTS.values(), (ROOT / "CHANGELOG.md").read_text(), *SOURCES]:
+        # Not what only begins a name, such as the prefix that they share.
+        assert set(re.findall(r"\bWSGI_SESSIONS_[A-Z_]*[A-Z](?![A-Z_{])", text)) <= known
+
+
+def test_a_worker_has_as_many_connections_as_is_said() -> None:
+    pool: Any = connect_sql(parse_sql_url("postgresql://host/app"), 1.0, create="nothing").pool
+    assert f"at most {pool.size() + pool._max_overflow} connections" in README
+    assert f"keeps {pool.size()} of them open" in " ".join(README.split())
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    """Beside the table, a sentence says what nearly all commands have."""
+    documented = {
+        codes(command)[0].removeprefix("wsgi-sessions "): set(re.findall(r"--[a-z-]+", about))
+        for command, about in rows("command")
+    }
+    assert documented.keys() == dict(all_commands(main)).keys()
+    for name, command in all_commands(main):
+        assert documented[name] - IN_COMMON == options_of(command) - IN_COMMON, name
+    assert options_of(main) == {"--version"}
+    for document in DOCUMENTS.values():
+        named = re.findall(r"wsgi-sessions ((?:[a-z-]+(?: (?=[a-z]))?)+)", document)
+        for name in named:
+            assert any(f"{name} ".startswith(f"{known} ") for known in documented), name
+
+
+def test_what_the_commands_have_in_common_is_documented() -> None:
+    (sentence,) = re.findall(r"All but ([^.]*) take `--url`, `--app` and `--json`", README)
+    exceptions = set(codes(sentence))
+    for name, command in all_commands(main):
+        has = options_of(command) & IN_COMMON
+        assert has == (IN_COMMON if name not in exceptions else has), name
+        assert name not in exceptions or has != IN_COMMON, name
+
+
+def all_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its name with that of its group."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", it) for inner, it in all_commands(command))
+        else:
+            yield name, command
+
+
+def options_of(command: click.Command) -> set[str]:
+    """All but --help, and no arguments."""
+    options = (given for given in command.params if isinstance(given, click.Option))
+    return {name for option in options for name in option.opts}
+
+
+def test_the_choices_of_the_demonstration_are_documented() -> None:
+    (about,) = [about for command, about in rows("command") if command.endswith("demo`")]
+    kinds = [parameter.type for parameter in main.commands["demo"].params]
+    choices = ["|".join(kind.choices) for kind in kinds if isinstance(kind, click.Choice)]
+    assert choices
+    assert all(choice in about for choice in choices)
+
+
+def test_the_table_of_stores_is_complete(tmp_path: Path) -> None:
+    """Every scheme is there, and every example is accepted."""
+    with pytest.raises(ConfigurationError) as error:
+        open_backend("nonsense://")
+    urls = [codes(url)[0] for url, *_ in rows("`WSGI_SESSIONS_URL`")]
+    assert {url.partition("://")[0] for url in urls} == set(
+        re.findall(r"([a-z+]+)://", str(error.value))
+    )
+    certificate = tmp_path / "redis.pem"
+    certificate.touch()
+    for url in urls:
+        here = re.sub(r"=/.*\.pem$", f"={certificate}", url)
+        try:
+            open_backend(here.replace("/var/lib", str(tmp_path))).close()
+        except ConfigurationError as missing:
+            assert "pip install PyMySQL" in str(missing)  # noqa: PT017 - the one that may be absent
+
+
+# -- what is in the log ----------------------------------------------------------------------------
+
+
+def test_the_table_of_events_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    documented = {codes(name)[0]: level for name, level, _ in rows("event")}
+    caplog.set_level("DEBUG")
+    for name in get_args(EventName):
+        Events().emit(name, "0123456789")
+    logged = {record.getMessage().split()[1]: record.levelname for record in caplog.records}
+    assert documented == logged
+    assert "session created session=0123456789" in caplog.messages
+
+
+@pytest.mark.parametrize("line", [codes(line)[0] for line, _ in rows("other lines")])
+def test_log_lines_are_written_somewhere(line: str) -> None:
+    texts = [
+        node.value
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    pattern = ".*".join(map(re.escape, line.split(" … ")))
+    assert any(re.search(pattern, text) for text in texts)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
+def test_files_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    named = [
+        code for code in codes(text) if re.match(r"(wsgi_sessions|tests|benchmarks|\.ci)/", code)
+    ]
+    for name in {*linked, *named}:
+        assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_the_picture_of_the_layers_is_complete() -> None:
+    picture = blocks("", CONTRIBUTING)[0]
+    for path in PACKAGE.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            assert re.search(rf"(?<!\w){path.stem}(?!\w)", picture), path.stem
+
+
+def test_no_file_speaks_of_the_machine_that_it_was_written_on() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0")[:-1]]
+    if listed.returncode:  # no clone, as where a release was unpacked
+        tests = (ROOT / "tests").rglob("*.py")
+        paths = [*ROOT.glob("*.md"), *PACKAGE.rglob("*.py"), *tests]
+    homes = re.compile(rf"(?<!\w)(?:/root|/work|/Users|{re.escape(str(ROOT))})/")
+    for path in filter(Path.is_file, paths):
+        assert not homes.search(path.read_text("utf-8")), path

@@ -1,0 +1,383 @@
+"""The documents' programs, run: the README's application under gunicorn, and its examples."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import doctest
+import json
+import os
+import re
+import shlex
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from documents import README, blocks, codes, rows
+from wsgi_client import Browser
+
+from wsgi_sessions import Config, Event, Session, build, check, from_env, get_session, open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+# -- programs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_programs_compile(program: str) -> None:
+    compile(program, "README.md", "exec")
+
+
+def test_the_first_program_is_seen_at_once() -> None:
+    before, _, _ = README.partition("```console\n")
+    assert blocks("python")[0] in before
+    assert before.count("\n") <= 25
+
+
+def test_the_transcript_is_what_happens(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(blocks("python")[0])
+    (transcript,) = blocks("console")
+    start, *requests = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", transcript, re.MULTILINE)
+    program, *options = shlex.split(start[0].removesuffix("&"))
+    assert program == ".venv/bin/gunicorn"
+    with gunicorn(tmp_path, options) as port:
+        curl = Curl(port)
+        for command, expected in requests:
+            assert without_worker(curl.run(command)) == without_worker(expected), command
+
+
+def without_worker(text: str) -> str:
+    return re.sub(r"\bworker \d+", "worker N", text)
+
+
+@contextmanager
+def gunicorn(folder: Path, options: Iterable[str]) -> Iterator[int]:
+    """gunicorn in a folder, with nothing set in the environment, on the port that it gives."""
+    ours = ("WSGI_SESSIONS_", "USE_REDIS_SESSIONS", "SECRET_KEY", "PERMANENT_SESSION_LIFETIME")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "log").open("wb") as log:
+        bind = ["--bind", f"fd://{listener.fileno()}"]
+        config = ["--config", str(Path(__file__).parents[1] / "support" / "gunicorn_conf.py")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *config, *bind, *options],
+            cwd=folder,
+            env={**environ, "XDG_STATE_HOME": str(folder / "state")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            process.terminate()
+            process.wait(30)
+            print((folder / "log").read_text(errors="replace"))
+
+
+class Curl:
+    """As much of curl as the transcript uses, with one cookie jar."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._cookies: dict[str, str] = {}
+        self._parser = argparse.ArgumentParser("curl", exit_on_error=False)
+        for switch in ("-s", "-Z", "--no-progress-meter"):
+            self._parser.add_argument(switch, action="store_true")
+        for option in ("-b", "-c", "-d", "-o"):
+            self._parser.add_argument(option)
+        self._parser.add_argument("url")
+
+    def run(self, command: str) -> str:
+        """What the command prints."""
+        program, *words = shlex.split(command, comments=True)
+        assert program == "curl"
+        options = self._parser.parse_args(words)
+        urls = self._expand(options.url)
+        assert (len(urls) > 1) == options.Z
+        with ThreadPoolExecutor(len(urls)) as pool:
+            bodies = list(pool.map(lambda url: self._request(url, options), urls))
+        return "" if options.o == "/dev/null" else "".join(bodies)
+
+    def _expand(self, url: str) -> list[str]:
+        """The URLs that ``[1-8]`` stands for."""
+        globbed = re.fullmatch(r"(.*)\[(\d)-(\d)\](.*)", url)
+        if globbed is None:
+            return [url]
+        before, first, last, after = globbed.groups()
+        return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
+
+    def _request(self, url: str, options: argparse.Namespace) -> str:
+        parts = urlsplit(f"http://{url}")
+        assert parts.netloc == "localhost:8000", "where gunicorn listens by default"
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        headers = {"Cookie": cookies} if options.b else {}
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            method = "GET" if options.d is None else "POST"
+            connection.request(method, parts.path, body=options.d, headers=headers)
+            response = connection.getresponse()
+            body = response.read().decode()
+        finally:
+            connection.close()
+        assert response.status == 200, body
+        if options.c:
+            name, _, value = response.headers["Set-Cookie"].partition(";")[0].partition("=")
+            self._cookies[name] = value
+        return body
+
+
+# -- what a session does ---------------------------------------------------------------------------
+
+
+class Handlers:
+    """An application on the memory store that runs what it is given, with the session."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        config = Config(url="memory://", secret_keys=("a-secret-of-the-tests-with-32-bytes",))
+        self._stack = build(self._app, config, on_event=self.events.append)
+
+    def browser(self) -> Browser:
+        return Browser(self._stack)
+
+    @staticmethod
+    def _app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["handler"](get_session(environ))
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+
+def ask(browser: Browser, handler: Callable[[Session], object]) -> None:
+    assert browser.get("/", handler=handler).status == 200
+
+
+def test_maintenance_does_what_the_example_shows(tmp_path: Path) -> None:
+    example = blocks("pycon")[1].replace("/var/lib", str(tmp_path))
+    (tmp_path / "app").mkdir()
+    output: list[str] = []
+    parsed = doctest.DocTestParser().get_doctest(example, {}, "maintenance", "README.md", 0)
+    result = doctest.DocTestRunner(verbose=False).run(parsed, out=output.append)
+    assert (result.failed, result.attempted) == (0, 4), "".join(output)
+
+
+@pytest.mark.parametrize("has_session", [False, True])
+def test_the_session_does_what_the_example_shows(has_session: bool) -> None:
+    example = blocks("pycon")[0]
+    browser = Handlers().browser()
+    output: list[str] = []
+    results: list[doctest.TestResults] = []
+    if has_session:
+        ask(browser, lambda session: session.update(before=True))
+
+    def run(session: Session) -> None:
+        parsed = doctest.DocTestParser().get_doctest(
+            example, {"session": session}, "session", "README.md", 0
+        )
+        results.append(doctest.DocTestRunner(verbose=False).run(parsed, out=output.append))
+
+    ask(browser, run)
+    assert results[0].attempted > 8
+    assert results[0].failed == 0, "".join(output)
+
+
+REPORTS = ("conflict", "gone", "superseded")
+
+
+@pytest.mark.parametrize("row", rows("stored before"), ids=lambda row: row[1])
+def test_changes_are_merged_as_the_table_says(row: list[str]) -> None:
+    before, mine, theirs = (codes(cell)[0] for cell in row[:3])
+    stored = codes(row[3])
+    expected = ast.literal_eval(stored.pop(0)) if stored[0].startswith("{") else {}
+
+    handlers = Handlers()
+    browser, other = handlers.browser(), handlers.browser()
+    # With one more key: an empty session would not be stored, and then no two requests share it.
+    ask(browser, lambda s: s.update({"more": 0, **ast.literal_eval(before)}))
+    other.cookies.update(browser.cookies)
+
+    def overlapped(s: Session) -> None:
+        assert len(s) > 0  # has read it
+        ask(other, lambda s: exec(theirs, {"s": s}))
+        exec(mine, {"s": s})
+
+    ask(browser, overlapped)
+    found: dict[str, Any] = {}
+    ask(other, found.update)  # with the new id, where there is one
+    found.pop("more", None)
+    assert found == expected
+    reported = [event.name for event in handlers.events if event.name in REPORTS]
+    assert reported == stored
+
+
+# -- around the session ----------------------------------------------------------------------------
+
+AROUND = README.partition("## Around the session")[2].partition("\n## ")[0]
+
+
+def own_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    environ.get("handler", len)(get_session(environ))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return []
+
+
+class Around:
+    """What the section's programs are about: a database, and the file of their hooks."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self.hooks = ModuleType("hooks")
+        self.hooks.__dict__["app"] = own_app
+        self.stacks: list[Any] = []
+
+    def run(self, number: int) -> Browser:
+        """Run one of the programs; a browser at the application that it makes."""
+        exec(blocks("python", AROUND)[number], self.hooks.__dict__)
+        return self.at(self.hooks.__dict__["application"])
+
+    def at(self, stack: Any) -> Browser:
+        self.stacks.append(stack)
+        return Browser(stack)
+
+    def load_results(self) -> None:
+        connection = sqlite3.connect(self.database)
+        try:
+            self.hooks.__dict__["load_results"](connection)
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Around]:
+    database = tmp_path / "app.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE teams (id INTEGER PRIMARY KEY, points INTEGER)")
+    connection.execute(
+        "CREATE TABLE system_settings (key TEXT PRIMARY KEY, value TEXT, description TEXT,"
+        " created_at TEXT, updated_at TEXT)"
+    )
+    connection.commit()
+    connection.close()
+    monkeypatch.setenv("WSGI_SESSIONS_URL", "memory://")
+    monkeypatch.setenv("WSGI_SESSIONS_SECRET_KEYS", "a-secret-of-the-tests-with-32-bytes")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_URL", f"sqlite:///{database}")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_TABLE", "system_settings")
+    monkeypatch.setenv("WSGI_SESSIONS_VERSION_MAX_AGE", "0")
+    monkeypatch.setenv("WSGI_SESSIONS_REFRESH_INTERVAL", "1s")
+    made = Around(database)
+    monkeypatch.setitem(sys.modules, "hooks", made.hooks)
+    yield made
+    for stack in made.stacks:
+        stack.close()
+
+
+def visit(browser: Browser, handler: Callable[[Session], object], accept: str = "*/*") -> None:
+    assert browser.get("/", handler=handler, HTTP_ACCEPT=accept).status == 200
+
+
+def assert_is_made_anew(browser: Browser, around: Around) -> None:
+    found: dict[str, Any] = {}
+    visit(browser, lambda session: session.login("alice"))
+    visit(browser, lambda session: session.update(name="old", league_id=5, cart=["tea"]))
+    visit(browser, found.update, "text/html")
+    assert found["name"] == "old"
+    around.load_results()
+    visit(browser, found.update)
+    assert found["name"] == "old", "a background call was refreshed"
+    visit(browser, found.update, "text/html")
+    assert found["name"] == "alice"
+    assert found["cart"] == ["tea"]
+
+
+def assert_is_put_back(browser: Browser, _around: Around) -> None:
+    visit(browser, lambda session: session.login("alice"))
+    visit(browser, lambda session: session.update(current_deal_id=12))
+    visit(browser, lambda session: session.flush())
+    visit(browser, lambda session: session.login("alice"))
+    found: dict[str, Any] = {}
+    visit(browser, found.update)
+    assert found["current_deal_id"] == 12
+
+
+def assert_is_refreshed(browser: Browser, _around: Around) -> None:
+    visit(browser, lambda session: session.keep_alive())
+    tokens: list[str] = []
+    deadline = time.monotonic() + 30
+    while not any(tokens) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        visit(browser, lambda session: tokens.append(session.get("token", "")))
+    assert tokens[-1] == "token 1"
+
+
+def test_the_program_of_version_stamps_does_what_it_says(around: Around) -> None:
+    assert_is_made_anew(around.run(0), around)
+
+
+def test_the_program_of_contexts_does_what_it_says(around: Around) -> None:
+    browser = around.run(1)
+    assert_is_put_back(browser, around)
+    answers: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        open_deal = around.hooks.__dict__["open_deal"]
+        answers.extend(open_deal(environ, deal) for deal in (12, 13, 14))
+        return own_app(environ, start_response)
+
+    around.hooks.__dict__["app"] = app
+    again = around.run(1)
+    again.get("/", handler=lambda session: session.login("alice"))
+    answers.clear()
+    again.get("/")
+    assert answers == ["allowed", "denied", "gone"]
+
+
+def test_the_program_of_refreshes_does_what_it_says(around: Around) -> None:
+    assert_is_refreshed(around.run(2), around)
+
+
+@pytest.mark.parametrize(
+    "works",
+    [assert_is_made_anew, assert_is_put_back, assert_is_refreshed],
+    ids=lambda f: f.__name__,
+)
+def test_hooks_may_be_named_in_the_environment(
+    around: Around,
+    monkeypatch: pytest.MonkeyPatch,
+    works: Callable[[Browser, Around], None],
+) -> None:
+    for number in range(3):
+        around.run(number)
+    for line in blocks("sh", AROUND)[0].splitlines():
+        name, _, value = line.partition("=")
+        if name != "WSGI_SESSIONS_VERSION_URL":
+            monkeypatch.setenv(name, value)
+    browser = around.at(from_env(own_app))
+    works(browser, around)
+
+
+def test_the_health_answer_is_like_the_example(tmp_path: Path) -> None:
+    (example,) = blocks("json")
+    backend = open_backend(f"file://{tmp_path / 'sessions'}")
+    found = check(backend, fingerprints=["3f0a91c2"], place="7d1b02e6").as_dict()
+    backend.close()
+    assert shape(json.loads(example)) == shape(found)
+
+
+def shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return type(value)

@@ -1,0 +1,136 @@
+"""Locks on servers that hang or whose answers are lost: nobody waits for somebody who is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import databases
+import pytest
+from redis_servers import RedisServer, available, wait_until
+from requirements_of_tests import require
+from test_redis_store import Proxy
+
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.stores.redis.backend import open_redis
+from wsgi_sessions.stores.sql.backend import migrate_schema
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from databases import Database
+
+    from wsgi_sessions.contract import Backend
+
+KEY = "a" * 64
+TIMEOUT = 0.5
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    require(available())
+    with RedisServer() as redis:
+        yield redis
+
+
+@pytest.fixture
+def postgresql() -> Database:
+    database = databases.new_database(databases.shared_postgresql())
+    migrate_schema(database.url)
+    return database
+
+
+def enter(backend: Backend, key: str) -> None:
+    with backend.locks.hold(key, 0.0):
+        pass
+
+
+def refused(backend: Backend, key: str) -> None:
+    with pytest.raises(StoreUnavailable), backend.locks.hold(key, 0.0):
+        pytest.fail("held")
+
+
+def warm(backend: Backend) -> None:
+    """It has a connection, its scripts are known, and so is the server's clock."""
+    enter(backend, store_key(new_id()))
+
+
+def test_redis_that_hangs_takes_no_lock_for_somebody_who_is_gone(redis: RedisServer) -> None:
+    key = store_key(new_id())
+    with closing(open_redis(redis.url, timeout=TIMEOUT)) as backend:
+        warm(backend)
+        redis.pause()
+        try:
+            refused(backend, key)
+        finally:
+            redis.resume()
+    # Connected after the server woke up, so it is heard after what was sent before.
+    with closing(open_redis(redis.url)) as another:
+        enter(another, key)
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        yield
+
+
+def connections(database: Database) -> list[int]:
+    rows = database.run(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    return [int(pid) for (pid,) in rows]
+
+
+def postmaster_of(database: Database) -> int:
+    ((folder,),) = database.run("SHOW data_directory")
+    return int((Path(folder) / "postmaster.pid").read_text().split()[0])
+
+
+def test_postgresql_that_hangs_takes_no_lock_for_somebody_who_is_gone(
+    postgresql: Database,
+) -> None:
+    key = store_key(new_id())
+    postmaster = postmaster_of(postgresql)
+    with closing(open_backend(postgresql.url, timeout=TIMEOUT)) as backend:
+        warm(backend)
+        (pid,) = connections(postgresql)
+        with stopped(pid, postmaster):
+            refused(backend, key)
+    wait_until(lambda: pid not in connections(postgresql), "what was sent to be carried out")
+    with closing(open_backend(postgresql.url)) as another:
+        enter(another, key)
+
+
+@pytest.fixture
+def proxy(redis: RedisServer) -> Iterator[Proxy]:
+    with closing(Proxy(redis)) as proxy:
+        yield proxy
+
+
+def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(proxy: Proxy) -> None:
+    key = store_key(new_id())
+    with closing(open_redis(proxy.url)) as backend:
+        warm(backend)
+        proxy.cut(replies=2)
+        refused(backend, key)
+        enter(backend, key)
+
+
+def test_a_lost_answer_to_freeing_is_no_alarm(proxy: Proxy) -> None:
+    key = store_key(new_id())
+    with closing(open_redis(proxy.url)) as backend:
+        warm(backend)
+        with backend.locks.hold(key, 0.0) as held:
+            proxy.cut()
+        assert not held.was_lost
+        enter(backend, key)

@@ -1,0 +1,33 @@
+"""The documents, and what is to be found in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("README.md", "CONTRIBUTING.md", "REFERENCE.md")
+DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in NAMES}
+README, CONTRIBUTING, REFERENCE = DOCUMENTS.values()
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def rows(first: str) -> list[list[str]]:
+    """The cells of the README's table whose first column has this title."""
+    table = re.search(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table is not None, f"no table begins with {first!r}"
+    lines = table[1].splitlines()
+    return [
+        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in lines
+    ]
+
+
+def codes(text: str) -> list[str]:
+    """What stands between backticks in running text and tables."""
+    running = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", running)

@@ -1,0 +1,305 @@
+"""What a response changes after its headers have left: stored before the server learns of its end,
+or reported; and `Session.commit`, which stores at once."""
+
+from __future__ import annotations
+
+import logging
+from ast import literal_eval
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from wsgi_client import Browser, environ_of
+
+from wsgi_sessions import Config, build, get_session
+from wsgi_sessions.errors import HeadersAlreadySent, SessionConflict, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wsgi_sessions.core.events import Event
+    from wsgi_sessions.core.session import Session
+
+    Page = Callable[[Session], Any]
+
+TEXT = [("Content-Type", "text/plain")]
+
+
+class Site:
+    """Pages that are given their session; ``fault`` keeps the store from saving."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.events: list[Event] = []
+        self.fault: Exception | None = None
+        self.status = "200 OK"
+        self.pages: dict[str, Page] = {"/begin": self._begin, "/read": self._read}
+        config = Config(url="memory://", secret_keys=("s" * 40,), sweep_interval=None, **settings)
+        self.stack = build(self._app, config, on_event=self.events.append)
+        sessions: Any = self.stack.manager.backend.sessions
+        self._save, sessions.save = sessions.save, self._saved
+        self.browser = Browser(self.stack)
+        self.browser.get("/begin")
+
+    def _app(self, environ: Any, start_response: Any) -> Any:
+        body = self.pages[environ["PATH_INFO"]](get_session(environ))
+        start_response(self.status, [*TEXT])
+        return body
+
+    def _begin(self, session: Session) -> list[bytes]:
+        session["n"] = 1
+        return [b"begun"]
+
+    def _read(self, session: Session) -> list[bytes]:
+        return [str(dict(session)).encode()]
+
+    def _saved(self, *args: Any, **more: Any) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        return self._save(*args, **more)
+
+    def seen(self) -> dict[str, Any]:
+        """What a request that begins now, with the same cookie, sees."""
+        found: dict[str, Any] = literal_eval(self.browser.get("/read").body.decode())
+        return found
+
+    def start(self, page: Page) -> Any:
+        """The body of a response, for the test to read and to close as a server does."""
+        self.pages["/stream"] = page
+        cookie = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
+        return self.stack(environ_of("/stream", cookie=cookie), lambda *_: print)
+
+    def lost(self) -> list[dict[str, object]]:
+        return [dict(event.facts) for event in self.events if event.name == "lost"]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def change_late(session: Session) -> Iterator[bytes]:
+    yield b"first"
+    session["late"] = 1
+    yield b"last"
+
+
+def change_last(session: Session) -> Iterator[bytes]:
+    yield b"first"
+    yield b"last"
+    session["late"] = 1
+
+
+# -- when it is stored -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [change_late, change_last])
+def test_what_a_stream_changes_is_stored_before_the_server_knows_of_its_end(
+    site: Site, page: Page
+) -> None:
+    body = site.start(page)
+    assert list(body) == [b"first", b"last"]
+    assert site.seen() == {"n": 1, "late": 1}, "before the server closes the body"
+    body.close()
+    assert site.lost() == []
+
+
+def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: Site) -> None:
+    class Body:
+        def __init__(self, session: Session) -> None:
+            self._session = session
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"x"
+            self._session["late"] = 1
+
+        def close(self) -> None:
+            self._session["closed"] = 1
+
+    body = site.start(Body)
+    assert list(body) == [b"x"]
+    assert site.seen() == {"n": 1, "late": 1}
+    body.close()
+    assert site.seen() == {"n": 1, "late": 1, "closed": 1}
+
+
+def test_of_a_client_that_leaves_in_the_middle_the_changes_so_far_are_stored(site: Site) -> None:
+    body = site.start(change_late)
+    assert [next(body), next(body)] == [b"first", b"last"]
+    body.close()
+    assert site.seen() == {"n": 1, "late": 1}
+
+
+def test_a_stream_that_changes_nothing_late_makes_no_store_call_at_its_end(site: Site) -> None:
+    site.fault = StoreUnavailable("down")
+    body = site.start(lambda session: iter([str(session["n"]).encode(), b"last"]))
+    assert list(body) == [b"1", b"last"]
+    body.close()
+    assert site.lost() == []
+
+
+# -- when it cannot be stored ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the store is down"), ZeroDivisionError()])
+def test_a_late_change_that_cannot_be_stored_breaks_the_response_off_and_is_reported_once(
+    site: Site, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = site.start(change_late)
+    assert [next(body), next(body)] == [b"first", b"last"]
+    site.fault = error
+    with pytest.raises(type(error)):
+        next(body)
+    site.fault = None
+    body.close()
+    (lost,) = site.lost()
+    assert lost["route"] == "GET /stream"
+    assert lost["error"] == (str(error) or "ZeroDivisionError")
+    (line,) = [record for record in caplog.records if " lost " in record.getMessage()]
+    assert line.levelno == logging.ERROR
+    assert site.seen() == {"n": 1}, "it was reported as lost: nothing is tried again"
+
+
+def test_a_late_change_of_a_client_that_left_is_reported_too(site: Site) -> None:
+    body = site.start(change_late)
+    assert [next(body), next(body)] == [b"first", b"last"]
+    site.fault = StoreUnavailable("the store is down")
+    with pytest.raises(StoreUnavailable):
+        body.close()
+    assert len(site.lost()) == 1
+
+
+def test_a_late_conflict_that_is_to_be_refused_is_reported_as_lost() -> None:
+    site = Site(on_conflict="raise")
+
+    def page(session: Session) -> Iterator[bytes]:
+        before = session["n"]
+        yield b"first"
+        session["n"] = before + 1
+
+    body = site.start(page)
+    assert next(body) == b"first"
+    site.pages["/other"] = lambda session: [str(session.update(n=7)).encode()]
+    site.browser.get("/other")
+    with pytest.raises(SessionConflict):
+        next(body)
+    body.close()
+    assert len(site.lost()) == 1
+
+
+# -- Session.commit --------------------------------------------------------------------------------
+
+
+def test_commit_stores_at_once_in_the_middle_of_a_stream(site: Site) -> None:
+    def page(session: Session) -> Iterator[bytes]:
+        yield b"first"
+        session["late"] = 1
+        session.commit()
+        yield b"last"
+
+    body = site.start(page)
+    assert [next(body), next(body)] == [b"first", b"last"]
+    assert site.seen() == {"n": 1, "late": 1}
+    assert list(body) == []
+    body.close()
+
+
+def test_commit_before_the_headers_stands_though_the_request_fails_later(site: Site) -> None:
+    def page(session: Session) -> list[bytes]:
+        session["job"] = "begun"
+        session.commit()
+        session["job"] = "ended"
+        return [b""]
+
+    site.status = "500 Oops"
+    site.start(page)
+    site.status = "200 OK"
+    assert site.seen() == {"n": 1, "job": "begun"}
+
+
+def test_commit_leaves_what_needs_a_cookie_to_the_response(site: Site) -> None:
+    seen: list[Any] = []
+
+    def log_in(session: Session) -> list[bytes]:
+        session["is_admin"] = True
+        session.login("alice")
+        session.commit()
+        seen.append(site.seen())
+        return [b""]
+
+    site.pages["/login"] = log_in
+    site.browser.get("/login")
+    assert seen == [{"n": 1}], "nothing of a log-in lies under the old id"
+    assert site.seen() == {"n": 1, "is_admin": True}
+
+
+def test_commit_of_a_new_session_waits_for_its_cookie() -> None:
+    site = Site()
+    site.browser.cookies.clear()
+    counts: list[int] = []
+
+    def begin(session: Session) -> list[bytes]:
+        session["n"] = 2
+        session.commit()
+        counts.append(site.stack.manager.backend.iteration.count())
+        return [b""]
+
+    site.pages["/new"] = begin
+    site.browser.get("/new")
+    assert counts == [1], "that of the site's own first visitor"
+    assert site.seen() == {"n": 2}
+
+
+def test_commit_ends_a_session_at_once(site: Site) -> None:
+    counts: list[int] = []
+
+    def log_out(session: Session) -> list[bytes]:
+        session.flush()
+        session.commit()
+        counts.append(site.stack.manager.backend.iteration.count())
+        return [b""]
+
+    site.pages["/logout"] = log_out
+    site.browser.get("/logout")
+    assert counts == [0]
+    assert site.browser.cookies == {}
+
+
+def test_commit_of_a_session_that_has_ended_is_reported_by_the_response(site: Site) -> None:
+    def page(session: Session) -> list[bytes]:
+        session["n"] = 2
+        site.stack.manager.backend.sessions.delete(
+            next(site.stack.manager.backend.iteration.keys())
+        )
+        session.commit()
+        return [b""]
+
+    site.start(page)
+    assert [event.name for event in site.events].count("gone") == 1
+
+
+def test_commit_that_fails_keeps_what_was_changed(site: Site) -> None:
+    def page(session: Session) -> Iterator[bytes]:
+        yield b"first"
+        session["late"] = 1
+        site.fault = StoreUnavailable("down")
+        with pytest.raises(StoreUnavailable):
+            session.commit()
+        site.fault = None
+
+    body = site.start(page)
+    assert list(body) == [b"first"]
+    assert site.seen() == {"n": 1, "late": 1}
+
+
+def test_commit_is_refused_in_an_exclusive_block_and_after_the_end(site: Site) -> None:
+    kept: list[Session] = []
+
+    def page(session: Session) -> list[bytes]:
+        with session.exclusive(), pytest.raises(RuntimeError, match="leaving the block"):
+            session.commit()
+        session.commit()
+        kept.append(session)
+        return [b""]
+
+    site.start(page)
+    with pytest.raises(HeadersAlreadySent, match="ended"):
+        kept[0].commit()

@@ -1,0 +1,223 @@
+"""A request that is sent again with its retry token is stored once."""
+
+from __future__ import annotations
+
+import io
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from overlapping import Site, cookie_in
+from wsgi_client import call, environ_of
+
+from wsgi_sessions.core.record.history import Commit, history, with_commit
+from wsgi_sessions.core.record.repeats import TOKEN_BYTES, Repeats, repeats_of
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.http.request_body import digest_of_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER = "HTTP_IDEMPOTENCY_KEY"
+VALUE = "7f3c9a52-order-1"
+
+
+class Shop:
+    """A site with a counter, whose client sends a retry token with what it asks for."""
+
+    def __init__(self) -> None:
+        self.site = Site("memory://", retry_token_header="Idempotency-Key")
+        self.was_repeated: list[bool] = []
+        self.site.pages["/add"] = self.add
+        self.site.pages["/twice"] = self.twice
+        self.site.pages["/start"] = lambda session: session.update(n=0)
+        self.cookie = cookie_in(self.site.get("/start"))
+
+    def add(self, session: Any) -> None:
+        session.increment("n")
+        self.was_repeated.append(session.is_repeated)
+
+    def twice(self, session: Any) -> None:
+        with session.exclusive():
+            session["n"] = session["n"] + 1
+        self.was_repeated.append(session.is_repeated)
+        session.increment("n", 10)
+
+    def send(self, path: str = "/add", value: str | None = VALUE, **more: Any) -> Any:
+        environ = environ_of(path, cookie=self.cookie, meanwhile=more.pop("meanwhile", None))
+        if value is not None:
+            environ[HEADER] = value
+        return call(self.site.stack, {**environ, **more})
+
+    def lose_answers(self) -> None:
+        """Of one save that is done."""
+        store: Any = self.site.stack.manager.backend.sessions
+        save = store.save
+
+        def losing(*args: Any, **options: Any) -> int:
+            save(*args, **options)
+            store.save = save
+            error = StoreUnavailable("no answer", operation="save")
+            error.in_doubt = True
+            raise error
+
+        store.save = losing
+
+    @property
+    def count(self) -> int:
+        self.site.pages["/look"] = lambda session: self.seen.append(session["n"])
+        self.seen: list[int] = []
+        self.send("/look", None)
+        return self.seen[0]
+
+    def events(self, name: str) -> int:
+        return sum(event.name == name for event in self.site.events)
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    shop = Shop()
+    with closing(shop.site.stack):
+        yield shop
+
+
+def test_what_was_stored_without_an_answer_is_not_stored_again(shop: Shop) -> None:
+    shop.lose_answers()
+    assert shop.send().status == 503
+    assert shop.count == 1
+    assert shop.send().status == 200
+    assert shop.count == 1
+    assert shop.was_repeated == [False, True]
+    assert shop.events("repeated") == 1
+
+
+def test_what_was_not_stored_is(shop: Shop) -> None:
+    store: Any = shop.site.stack.manager.backend.sessions
+    save = store.save
+    store.save = lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("down", operation="save"))
+    assert shop.send().status == 503
+    store.save = save
+    assert shop.send().status == 200
+    assert shop.count == 1
+    assert shop.was_repeated == [False, False]
+
+
+def test_the_steps_of_a_request_are_known_one_by_one(shop: Shop) -> None:
+    shop.lose_answers()  # to the block; what comes after it was not stored
+    assert shop.send("/twice").status == 503
+    assert shop.count == 1
+    assert shop.send("/twice").status == 200
+    assert shop.count == 11
+    assert shop.send("/twice").status == 200
+    assert shop.count == 11
+    assert shop.was_repeated == [True, True], "the first time, it did not get that far"
+
+
+def test_two_at_once_are_one(shop: Shop) -> None:
+    assert shop.send(meanwhile=shop.send).status == 200
+    assert shop.count == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "more"),
+    [
+        (None, {}),
+        ("another-token", {}),
+        ("short", {}),
+        ("\xe4" * 20, {}),
+        ("a" * 201, {}),
+        (VALUE, {"QUERY_STRING": "item=2"}),
+        (VALUE, {"CONTENT_LENGTH": "7"}),
+        (VALUE, {"REQUEST_METHOD": "POST"}),
+    ],
+)
+def test_another_request_is_another(shop: Shop, value: str | None, more: dict[str, str]) -> None:
+    shop.send()
+    shop.send(value=value, **more)
+    assert shop.count == 2
+    shop.send()
+    assert shop.count == 2, "the first one is known still"
+
+
+@pytest.mark.parametrize("length", [6, 64 * 1024])
+def test_another_body_is_another_request(shop: Shop, length: int) -> None:
+    """Else a client could keep its attempts at a code from being counted."""
+
+    def attempt(body: bytes) -> None:
+        more: Any = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+        shop.send(REQUEST_METHOD="POST", **more)
+
+    for number in range(3):
+        attempt(b"%06d" % number + b"x" * (length - 6))
+    assert shop.count == 3
+    attempt(b"%06d" % 2 + b"x" * (length - 6))
+    assert shop.count == 3
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"CONTENT_LENGTH": str(64 * 1024 + 1)},
+        {"CONTENT_LENGTH": "9" * 5000},
+        {"CONTENT_LENGTH": "x"},
+        {"HTTP_TRANSFER_ENCODING": "chunked"},
+    ],
+)
+def test_a_body_that_is_not_looked_at_is_never_the_same(shop: Shop, more: dict[str, str]) -> None:
+    shop.send(**more)
+    shop.send(**more)
+    assert shop.count == 2
+
+
+@pytest.mark.parametrize("body", [b"", b"a=1", b"x" * 64 * 1024])
+def test_a_body_that_was_looked_at_is_there_for_the_application(body: bytes) -> None:
+    server = io.BytesIO(body + b"the next request")
+    environ = environ_of("/", CONTENT_LENGTH=str(len(body)))
+    environ["wsgi.input"] = server
+    found = digest_of_body(environ)
+    assert found is not None
+    assert environ["wsgi.input"].read(len(body)) == body
+    assert server.read() == b"the next request"
+    assert digest_of_body(environ) == found, "it is read once"
+
+
+def test_others_in_between_do_not_make_it_forgotten(shop: Shop) -> None:
+    shop.send()
+    for _ in range(20):
+        shop.send(value=None)
+    shop.send()
+    assert shop.count == 21
+
+
+def token(number: int) -> bytes:
+    repeats = Repeats(b"%d" % number)
+    return repeats.token
+
+
+def test_they_are_known_for_a_minute_and_bounded_in_number() -> None:
+    earlier = history([])
+    for number in range(20):
+        earlier = with_commit(earlier, Commit(float(number), token(number), "GET /"))
+    for number in range(20):
+        earlier = with_commit(earlier, Commit(30.0, b"%08d" % number, "GET /"))
+    assert tokens(earlier) == [*map(token, range(5, 20)), *(b"%08d" % n for n in range(12, 20))]
+    earlier = with_commit(earlier, Commit(70.0, b"%08d" % 99, "GET /"))
+    assert tokens(earlier) == [*map(token, range(10, 20)), b"%08d" % 99]
+    earlier = with_commit(earlier, Commit(700.0, token(99), "GET /"))
+    assert tokens(earlier) == [token(99)]
+
+
+def tokens(earlier: Any) -> list[bytes]:
+    return [each.token for each in msgspec.msgpack.decode(earlier, type=list[Commit])]
+
+
+def test_the_tokens_of_a_request_are_its_own_and_in_order() -> None:
+    first, again, other = (repeats_of(VALUE, *more) for more in (("GET",), ("GET",), ("POST",)))
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first.token == first.token == again.token != other.token
+    assert len(first.token) == TOKEN_BYTES
+    first.advance()
+    assert first.token != again.token

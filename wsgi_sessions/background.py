@@ -1,0 +1,179 @@
+"""Work in the background: one thread of a kind per process, which neither a fork nor a fault ends.
+
+The rule at a fork: what belongs to a process (a thread, and the locks, events and queues that it
+shares with those who ask) is made at its first use in that process, and no child looks at what its
+parent had. So a server may load the application, use it, and fork its workers from there; and a
+lock that another thread held at that moment, which nobody in the child will ever release, is a lock
+that nobody in the child asks for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from wsgi_sessions import texts
+from wsgi_sessions.errors import SessionError
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+T = TypeVar("T")
+EXIT_SECONDS = 2.0
+_log = texts.log(__name__)
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself, at its first use there. Thread-safe."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[int, T] = {}  # by process id
+
+    def get(self) -> T:
+        """This process's."""
+        made = self._made.get(os.getpid())
+        return self._begin() if made is None else made
+
+    def known(self) -> T | None:
+        """This process's if it has one already."""
+        return self._made.get(os.getpid())
+
+    def pop(self) -> T | None:
+        """This process's if it has one; the next use makes another one."""
+        return self._made.pop(os.getpid(), None)
+
+    def _begin(self) -> T:
+        pid = os.getpid()
+        for other in list(self._made):  # a copy at once: other threads begin too
+            if other != pid:
+                self._made.pop(other, None)  # the parent's: its id may be used again
+        # setdefault: of two threads that race here, both use the same one. No lock, because a fork
+        # may find it locked.
+        return self._made.setdefault(pid, self._make())
+
+
+class Worker(Protocol):
+    """What the thread of one process does."""
+
+    def run(self) -> None:
+        """Work until `stop`; return at once if that was called before."""
+
+    def stop(self) -> None:
+        """Have `run` return soon. Called from any thread."""
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class Background(Generic[W]):
+    """A daemon thread in each process that uses it, and the worker that it runs.
+
+    `make` makes the worker of a process. A thread that cannot be started is logged, and tried again
+    at the next use. At the end of the process, the worker is closed.
+    """
+
+    def __init__(self, name: str, make: Callable[[], W]) -> None:
+        self._name = name
+        self._here = PerProcess(lambda: _Process(make()))
+        self._runs_in: int | None = None  # the process id
+        self._trouble = Trouble(_log, f"the thread {name!r} could not be started")
+
+    def worker(self) -> W:
+        """This process's, which may not run yet."""
+        return self._here.get().worker
+
+    def known(self) -> W | None:
+        """This process's if it has one already."""
+        process = self._here.known()
+        return None if process is None else process.worker
+
+    def ensure_running(self) -> None:
+        """Start this process's, if that was not done: for each request, so it costs one look."""
+        if self._runs_in != os.getpid():
+            self.start()
+
+    def start(self) -> W:
+        """This process's, running from now on. Costs nothing where it runs already."""
+        process = self._here.get()
+        if process.thread is None:
+            self._start(process)
+        return process.worker
+
+    def close(self) -> None:
+        """Stop the worker, and wait until the thread has ended, or for two seconds.
+
+        May be used again: that makes a new worker.
+        """
+        process, self._runs_in = self._here.pop(), None
+        if process is None:
+            return
+        process.worker.stop()
+        if process.thread is not None:
+            atexit.unregister(self.close)
+            if process.thread is not threading.current_thread():
+                process.thread.join(EXIT_SECONDS)
+
+    def _start(self, process: _Process[W]) -> None:
+        with process.starting:
+            if process.thread is not None:
+                return
+            thread = threading.Thread(target=process.worker.run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more, or the process ends
+                self._trouble.met(error)
+                return
+            process.thread, self._runs_in = thread, os.getpid()
+            atexit.register(self.close)
+
+
+class _Process(Generic[W]):
+    """What belongs to one process."""
+
+    def __init__(self, worker: W) -> None:
+        self.worker = worker
+        self.thread: threading.Thread | None = None
+        self.starting = threading.Lock()
+
+
+class Trouble:
+    """Logs the first of several faults in a row, and that they are over.
+
+    An error of this package is one WARNING; anything else is an ERROR with its traceback, because
+    nobody else will tell. The same kind of fault again is for DEBUG alone, until `over`. `what` is
+    a clause such as "leases are not kept".
+    """
+
+    def __init__(self, log: logging.Logger, what: str) -> None:
+        self._log = log
+        self._what = what
+        self._known: type[Exception] | None = None
+
+    def attempt(self, work: Callable[[], object]) -> None:
+        """Do a piece of work, of which no fault ends the thread."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next piece has its turn
+            self.met(error)
+        else:
+            self.over()
+
+    def met(self, error: Exception) -> None:
+        """Note a fault; the thread is to go on with its next piece of work."""
+        known, self._known = self._known, type(error)  # several threads may meet it at once
+        if known is type(error):
+            self._log.debug("%s: %s", self._what, error)
+        elif isinstance(error, (SessionError, OSError)):
+            self._log.warning("%s: %s", self._what, error)
+        else:
+            self._log.error("%s: %s", self._what, error, exc_info=error)
+
+    def over(self) -> None:
+        """Note a piece of work that was done."""
+        if self._known is not None:
+            self._known = None
+            self._log.info("over since: %s", self._what)

@@ -1,0 +1,1 @@
+"""The commands, one function each, in one module per group of them."""

@@ -1,0 +1,76 @@
+"""The command that converts another library's stored sessions beforehand."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from wsgi_sessions.cli.output import Progress, json_option, print_json, say
+from wsgi_sessions.cli.shell import answering_store, read_config, url_option
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.importers.conversion import convert, count
+from wsgi_sessions.stack.build import open_manager
+from wsgi_sessions.stack.imports import importer_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from wsgi_sessions.contract import Purpose
+    from wsgi_sessions.importers.conversion import Converted
+
+
+@click.command("import")
+@click.argument("source", metavar="URL", required=False)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Read pickles too: whoever could write to the old store runs code here.",
+)
+@click.option("--dry-run", is_flag=True, help="Store nothing: only tell what would be refused.")
+@url_option
+@json_option
+def import_(
+    source: str | None, *, allow_pickle: bool, dry_run: bool, url: str | None, as_json: bool
+) -> None:
+    """Convert another library's stored sessions.
+
+    Best before their users come. URL is as in WSGI_SESSIONS_IMPORT_FROM, which is the default. The
+    old sessions stay as they are. Safe to repeat: those that nobody has used since are brought up
+    to date. Exit code 1 if some were refused.
+    """
+    config = read_config(url)
+    source = source or config.import_from
+    if source is None:
+        raise ConfigurationError("name where the sessions are, or set WSGI_SESSIONS_IMPORT_FROM")
+    importer = importer_at(source, config, unpickle=_unpickler(allow_pickle=allow_pickle))
+    purpose: Purpose = "look" if dry_run else "use"
+    with closing(importer.records), answering_store(config, purpose) as backend:
+        manager = open_manager(config, backend)
+        converted = convert(manager, importer, mode="try" if dry_run else "store")
+        with Progress("importing sessions") as progress:
+            outcomes, reasons = count(_watched(converted, progress))
+    if as_json:
+        print_json({"outcomes": outcomes, "reasons": reasons, "dry_run": dry_run})
+    else:
+        done = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
+        say(f"{'would be: ' if dry_run else ''}{done or 'there are none'}")
+        for reason, number in reasons.most_common():
+            say(f"  refused {number}: {reason}")
+    if reasons:
+        raise SystemExit(1)
+
+
+def _unpickler(*, allow_pickle: bool) -> Callable[[bytes], object] | None:
+    if not allow_pickle:
+        return None
+    from wsgi_sessions.importers.pickles import unpickle  # only where it was asked for
+
+    return unpickle
+
+
+def _watched(converted: Iterable[Converted], progress: Progress) -> Iterator[Converted]:
+    for number, one in enumerate(converted, 1):
+        progress(number)
+        yield one

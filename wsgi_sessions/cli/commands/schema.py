@@ -1,0 +1,33 @@
+"""The command that makes the tables of a SQL store."""
+
+from __future__ import annotations
+
+import click
+
+from wsgi_sessions.cli.output import json_option, print_json, say
+from wsgi_sessions.cli.shell import read_config
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stores import databases
+from wsgi_sessions.stores.urls import is_sql_url
+
+
+@click.command("migrate-schema")
+@click.option("--url", help="The SQL store, if it is not the one of the settings.")
+@json_option
+def migrate_schema(*, url: str | None, as_json: bool) -> None:
+    """Create or upgrade the tables of a SQL store.
+
+    Rows stay; may be repeated.
+    """
+    target = read_config(url).url
+    if not is_sql_url(target):
+        raise ConfigurationError(
+            "WSGI_SESSIONS_URL names no SQL store, which alone has tables: set it, or give --url"
+        )
+    before, after = databases.migrate_schema(target)
+    if as_json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        say(f"the tables are there, at version {after}")
+    else:
+        say(f"the tables are at version {after} now, and were at {before}")

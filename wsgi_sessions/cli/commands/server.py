@@ -1,0 +1,84 @@
+"""Commands that go on until they are stopped: the demonstration, and the refresher's process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from wsgi_sessions.cli.application import has_come, in_store
+from wsgi_sessions.cli.shell import read_config, require
+from wsgi_sessions.cli.target import app_option
+from wsgi_sessions.stack.build import open_refresher
+
+if TYPE_CHECKING:
+    from wsgi_sessions.stack.config import Config
+
+_LOOK_SECONDS = 0.5
+_NAME_SECONDS = 3.0
+
+
+@click.command()
+@click.option("--store", metavar="URL", help="Where to keep sessions.  [default: temporary files]")
+@click.option("--bind", metavar="HOST:PORT", help="[default: 127.0.0.1, from port 8000 on]")
+@click.option(
+    "--worker-class",
+    type=click.Choice(["sync", "gthread", "gevent"]),
+    default="gthread",
+    show_default=True,
+)
+@click.option("--workers", type=click.IntRange(1, 32), default=3, show_default=True)
+def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -> None:
+    """Serve a page where workers share one session.
+
+    Settings in the environment are not used, and an application's own sessions are left alone.
+    """
+    require("gunicorn")
+    if worker_class == "gevent":
+        require("gevent")
+    from wsgi_sessions.demo.server import Address, Plan, serve  # needs gunicorn
+
+    address = None if bind is None else Address.parse(bind)
+    serve(Plan(store, worker_class, workers), address)
+
+
+@click.command()
+@app_option
+def refresh() -> None:
+    """Refresh sessions, until SIGTERM or SIGINT.
+
+    Calls the function that WSGI_SESSIONS_REFRESH names. Set WSGI_SESSIONS_REFRESH_IN=process, so
+    that the workers leave it to this process.
+    """
+    sys.path.insert(0, os.getcwd())  # where servers find the application too
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    config = read_config()
+    while True:
+        config = in_store(config)
+        _refresh(config)
+
+
+def _refresh(config: Config) -> None:
+    """Refresh the sessions of the application that is named; without a name, until there is one
+    in the store: this process may have been here before the first session of it."""
+    refresher, backend = open_refresher(config)
+    try:
+        backend.sessions.ping()  # a wrong address had better be told at the start
+        # In a thread, since a handler must not touch the locks that this thread waits on.
+        refresher.ensure_running()
+        # Not signal.pause(), which sleeps on if the signal came just before it.
+        time.sleep(_LOOK_SECONDS)
+        while config.application is not None or not has_come(config):
+            time.sleep(_LOOK_SECONDS if config.application is not None else _NAME_SECONDS)
+    finally:
+        refresher.close()
+        backend.close()
+
+
+def _exit(_number: int, _frame: object) -> None:
+    raise SystemExit(0)

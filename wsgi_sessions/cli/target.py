@@ -1,0 +1,120 @@
+"""The settings of an application that a command is told to look at, by ``--app`` or by Flask."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsgi_sessions.cli.output import say
+from wsgi_sessions.cli.owner import line_as, take_on_owner
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stack.build import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.stack.config import Config
+
+TARGET = "wsgi_sessions.app"
+"""Where a command's context has its application: an object, or where to import it from."""
+_INNER = ("app", "wsgi_app", "application")
+_URL = "WSGI_SESSIONS_URL"
+_OLD_URL = "WSGI_SESSIONS_MIGRATE_FROM"
+
+
+def _note(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.meta[TARGET] = value
+
+
+app_option: Callable[[Any], Any] = click.option(
+    "--app",
+    metavar="MODULE:APP",
+    expose_value=False,
+    callback=_note,
+    help="The application whose settings count, as a server is given it; APP() is called.",
+)
+
+
+def config_of_target(url: str | None) -> Config | None:
+    """The settings of the application that the command is about, with another store if `url` names
+    one; None if it is told of none. Goes on as the owner of the session folder, if root began:
+    before the application is imported, where the folder is known by then.
+
+    Raises ConfigurationError.
+    """
+    ctx = click.get_current_context(silent=True)
+    target = None if ctx is None else ctx.meta.get(TARGET)
+    if target is None:
+        return None
+    take_on_owner(_urls_told(url))
+    imported_by = os.geteuid()
+    config = _config_in(_loaded(target) if isinstance(target, str) else target, target)
+    if url is not None:
+        config = replace(config, url=url, sources={**config.sources, _URL: "--url"})
+    take_on_owner([*config.urls, config.migrate_from])
+    if os.geteuid() != imported_by:
+        _warn_of_import()
+    return config
+
+
+def _urls_told(url: str | None) -> list[str]:
+    """The stores that are named outside of the application."""
+    named = os.environ.get(_URL, "") if url is None else url
+    return [*named.split(), os.environ.get(_OLD_URL, "")]
+
+
+def _warn_of_import() -> None:
+    say(
+        "warning: the application was imported as root, since it alone knows its session folder: "
+        "what it wrote then, such as a log, is root's. Better run it as the folder's owner: "
+        f"{line_as(os.geteuid())}",
+        err=True,
+    )
+
+
+def _loaded(path: str) -> object:
+    module, _, name = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # where servers find the application too
+    try:
+        found: Any = importlib.import_module(module)
+        for part in (name.removesuffix("()") or "application").split("."):
+            found = getattr(found, part)
+        return found() if name.endswith("()") else found
+    except ConfigurationError:
+        raise
+    except Exception as error:  # an application's own code runs, which may raise anything
+        raise ConfigurationError(
+            f"--app {path}: {type(error).__name__}: {error}; name it as for a server, such as "
+            "wsgi:application or 'shop:create_app()', and run the command where it can be imported"
+        ) from error
+
+
+def _config_in(app: Any, target: object) -> Config:
+    for _ in range(10):
+        if isinstance(app, Stack):
+            return app.config
+        flask = sys.modules.get("flask")
+        if flask is not None and isinstance(app, flask.Flask):
+            return _config_of_flask(app)
+        app = next((getattr(app, name) for name in _INNER if hasattr(app, name)), None)
+    raise ConfigurationError(
+        f"--app {target}: it has no sessions of this package: name what from_env or build gave, or "
+        "a Flask application with WSGISessions"
+    )
+
+
+def _config_of_flask(app: Any) -> Config:
+    from wsgi_sessions.contrib.flask.interface import WSGISessions, config_of_app
+
+    if not isinstance(app.session_interface, WSGISessions):
+        raise ConfigurationError(
+            f"the Flask application {app.name} does not use WSGISessions of this package"
+        )
+    return config_of_app(app)

@@ -1,0 +1,73 @@
+"""Who selected, restored or lost which context, and why: for an audit log and a hook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from wsgi_sessions import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Action = Literal["restore", "select", "remember", "forget"]
+Outcome = Literal["allowed", "denied", "gone", "failed"]
+
+_log = texts.log(__name__)
+
+
+@texts.shows("at", "user", "action", "key", "outcome", "why")
+@dataclass(frozen=True)
+class AuditRecord:
+    """One decision. `at` is seconds since the epoch, `key` the session's key, `value` its context.
+
+    "select" is `select_context`, "remember" a value that the application put into the session
+    itself. Who and what are what the audit is about, so `principal` and `value` are here, and in no
+    other log; `user` is the principal's pseudonym, by which other logs name it.
+    """
+
+    at: float
+    principal: str | int | None = field(repr=False)
+    action: Action
+    key: str
+    value: Any = field(repr=False)
+    outcome: Outcome
+    why: str
+    user: str | None = None
+
+
+class Audit:
+    """Logs each record at INFO to ``wsgi_sessions.contexts.audit``, and passes it to a hook.
+
+    A log record bears the whole of it as a dictionary in its attribute ``audit`` (``extra=``); its
+    message tells all but the value, and the user by pseudonym. An exception in the hook is logged
+    and goes no further.
+    """
+
+    def __init__(
+        self,
+        *,
+        logged: bool = False,
+        hook: Callable[[AuditRecord], object] | None = None,
+    ) -> None:
+        self._logged = logged
+        self._hook = hook
+
+    def record(self, record: AuditRecord) -> None:
+        """Tell of a decision."""
+        if self._logged:
+            _log.info(
+                "%s of %s by %s: %s, %s",
+                record.action,
+                record.key,
+                record.user,
+                record.outcome,
+                record.why,
+                extra={"audit": {**vars(record)}},
+            )
+        if self._hook is None:
+            return
+        try:
+            self._hook(record)
+        except Exception:  # noqa: BLE001  # the application's own code; see the class docstring
+            _log.exception("the audit hook raised on the %s of %s", record.action, record.key)

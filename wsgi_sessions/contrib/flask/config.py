@@ -1,0 +1,227 @@
+"""A `Config` from a Flask application's configuration and the environment. Imports no Flask.
+
+For each setting the first of these counts:
+
+1. its own name (``WSGI_SESSIONS_…``) in ``app.config``;
+2. the same in the environment;
+3. Flask's name for it in ``app.config`` (``SECRET_KEY``, ``SESSION_COOKIE_…``,
+   ``PERMANENT_SESSION_LIFETIME``), where Flask's default says nothing;
+4. the familiar variable of the environment (``USE_REDIS_SESSIONS`` with ``REDIS_URL``), but never
+   ``SECRET_KEY`` and ``PERMANENT_SESSION_LIFETIME``: those are the application's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from wsgi_sessions import texts
+from wsgi_sessions.contrib.flask.leftovers import leftovers
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.identity import MIN_SECRET_BYTES
+from wsgi_sessions.stack.applications import config_named
+from wsgi_sessions.stack.config import SETTINGS, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from wsgi_sessions.stack.applications import Application
+
+    AppConfig = Mapping[str, Any]
+
+PRINCIPAL_KEY = "_user_id"
+"""Where Flask-Login keeps who is logged in."""
+LOGIN_KEYS = ("user_id", "_user_id", "username", "uid", "user", "account_id")
+"""Under which applications commonly keep who is logged in."""
+CONFIRMING_KEYS = ("_fresh",)
+"""What Flask-Login sets to True when a user has just given the password, once more too."""
+REMEMBER_COOKIE = "remember_token"
+"""Flask-Login's cookie by which it logs a user in again, if REMEMBER_COOKIE_NAME names no other."""
+_SECRETS = SETTINGS["secret_keys"].variables()
+_ABSOLUTE = SETTINGS["absolute_lifetime"]
+_OURS = re.compile(r"WSGI_?SESSION", re.IGNORECASE)  # the misspelt ones too, to be told of
+_NOT_FROM_ENVIRON = ("SECRET_KEY", "PERMANENT_SESSION_LIFETIME")
+_COOKIE: Mapping[str, tuple[str, Callable[[Any], object]]] = {
+    "SESSION_COOKIE_NAME": ("WSGI_SESSIONS_COOKIE_NAME", lambda name: name),
+    "SESSION_COOKIE_DOMAIN": ("WSGI_SESSIONS_COOKIE_DOMAIN", lambda domain: domain or None),
+    "SESSION_COOKIE_PATH": ("WSGI_SESSIONS_COOKIE_PATH", lambda path: path or None),
+    "SESSION_COOKIE_SAMESITE": ("WSGI_SESSIONS_COOKIE_SAMESITE", lambda value: value),
+    # Flask's default, False, never sets it; ours sets it on https.
+    "SESSION_COOKIE_SECURE": ("WSGI_SESSIONS_COOKIE_SECURE", lambda on: "always" if on else None),
+    "SESSION_COOKIE_PARTITIONED": ("WSGI_SESSIONS_COOKIE_PARTITIONED", lambda on: on or None),
+}
+_FORMER: Mapping[str, tuple[str, ...]] = {
+    "flask-session": ("cookie",),
+    "flask-cookie": ("cookie", "max_age"),
+}
+_MOST_SECONDS = 400 * 24 * 3600  # for which browsers keep a cookie
+_CHANGEABLE = (
+    *_COOKIE,
+    "APPLICATION_ROOT",
+    "SESSION_COOKIE_HTTPONLY",
+    "PERMANENT_SESSION_LIFETIME",
+    "SECRET_KEY",
+)
+
+
+def changeable(app_config: AppConfig) -> tuple[object, ...]:
+    """What a Flask application may change at any time; it is compared at each request."""
+    fallbacks = app_config.get("SECRET_KEY_FALLBACKS")
+    return (fallbacks and tuple(fallbacks), *map(app_config.get, _CHANGEABLE))
+
+
+def lifetime_of(app_config: AppConfig) -> float:
+    """PERMANENT_SESSION_LIFETIME in seconds. Raises ConfigurationError."""
+    value = app_config["PERMANENT_SESSION_LIFETIME"]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise ConfigurationError(
+        f"PERMANENT_SESSION_LIFETIME={value!a}: must be a timedelta, or seconds"
+    )
+
+
+def config_of(
+    app_config: AppConfig, environ: Mapping[str, str], application: Application | None = None
+) -> Config:
+    """The configuration, of an application that has this name if no setting gives it one; without
+    any secret its `secret_keys` are empty.
+
+    Raises ConfigurationError.
+    """
+    given = _own_settings(app_config, environ)
+    has_own_secret = any(name in given for name in _SECRETS)
+    try:
+        variables = {**_translated(app_config), **given}
+        config = (
+            config_named(variables, application) if application else Config.from_environ(variables)
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}{_hint(app_config, given)}") from None
+    config = replace(config, remarks=(*config.remarks, *leftovers(app_config, given)))
+    config = replace(config, import_from=_source(config.import_from, app_config))
+    if not config.import_secret_keys:
+        config = replace(config, import_secret_keys=_former_secrets(app_config))
+    remembered = app_config.get("REMEMBER_COOKIE_NAME", REMEMBER_COOKIE)
+    config = replace(config, confirming_keys=CONFIRMING_KEYS, login_cookies=(remembered,))
+    if app_config.get("SESSION_COOKIE_HTTPONLY") is False:
+        config = replace(config, cookie=replace(config.cookie, httponly=False))
+    if has_own_secret or not app_config.get("SECRET_KEY"):
+        return config
+    secrets = secrets_of(app_config["SECRET_KEY"], app_config.get("SECRET_KEY_FALLBACKS"))
+    sources = {**config.sources, _SECRETS[0]: "SECRET_KEY"}
+    return replace(config, secret_keys=secrets, sources=sources)
+
+
+def secrets_of(current: str | bytes, fallbacks: Iterable[str | bytes] | None) -> tuple[str, ...]:
+    """Flask's keys as this package lists them: the newest last. Raises ConfigurationError.
+
+    Flask lists fallbacks with the latest first. Those that are too short are left out: no cookie of
+    this package was ever signed with one, so that nobody is logged out by it.
+    """
+    if len(_as_bytes(current)) < MIN_SECRET_BYTES:
+        raise ConfigurationError(
+            f"SECRET_KEY: a session cookie needs a secret of {MIN_SECRET_BYTES} bytes or more. Set "
+            f"{_SECRETS[0]}, in app.config or the environment, to one that 'wsgi-sessions keygen' "
+            "makes: SECRET_KEY may then stay as it is, for all else that is signed with it"
+        )
+    if isinstance(fallbacks, (str, bytes)):
+        raise ConfigurationError("SECRET_KEY_FALLBACKS: must be a list of former keys")
+    former = [key for key in fallbacks or () if len(_as_bytes(key)) >= MIN_SECRET_BYTES]
+    newest_first = dict.fromkeys([_as_text(current), *map(_as_text, former)])
+    return tuple(reversed(newest_first))
+
+
+def _source(url: str | None, app_config: AppConfig) -> str | None:
+    """Where Flask's sessions, or Flask-Session's, are imported from: what the URL does not say of
+    their cookie is as the application has it. Flask takes none that is older than its lifetime."""
+    library = (url or "").partition("://")[0].partition("+")[0]
+    if url is None or library not in _FORMER:
+        return url
+    oldest = max(1, min(int(lifetime_of(app_config)), _MOST_SECONDS))
+    values = {"cookie": app_config["SESSION_COOKIE_NAME"], "max_age": str(oldest)}
+    base, _, query = url.partition("?")
+    parts = [part for part in query.split("&") if part]
+    named = {part.partition("=")[0] for part in parts}
+    missing = (name for name in _FORMER[library] if name not in named)
+    parts += [f"{name}={quote(values[name], safe='')}" for name in missing]
+    return f"{base}?{'&'.join(parts)}"
+
+
+def _former_secrets(app_config: AppConfig) -> tuple[str, ...]:
+    """What signed the application's sessions before: its keys, however short."""
+    keys = [*(app_config.get("SECRET_KEY_FALLBACKS") or ()), app_config.get("SECRET_KEY")]
+    return tuple(_as_bytes(key).decode("utf-8", "surrogateescape") for key in keys if key)
+
+
+def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str, str]:
+    """This package's own names, and other familiar ones of the environment."""
+    ours = {
+        name: _text(name, value)
+        for name, value in app_config.items()
+        if _OURS.match(name) and value is not None
+    }
+    hidden = {*_NOT_FROM_ENVIRON, *(_SECRETS if any(name in ours for name in _SECRETS) else ())}
+    return {**{name: environ[name] for name in environ if name not in hidden}, **ours}
+
+
+def _text(name: str, value: object) -> str:
+    """A setting as the environment would have it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return ",".join(_text(name, item) for item in value)
+    raise ConfigurationError(f"{name}: a {type(value).__name__} is no setting; give it as text")
+
+
+def _translated(app_config: AppConfig) -> dict[str, str]:
+    """What Flask's own names say, under this package's names."""
+    made = {
+        ours: _text(name, value)
+        for name, (ours, translate) in _COOKIE.items()
+        if (value := translate(app_config.get(name))) is not None
+    }
+    made.setdefault("WSGI_SESSIONS_COOKIE_PATH", app_config.get("APPLICATION_ROOT") or "/")
+    made["WSGI_SESSIONS_PRINCIPAL_KEY"] = PRINCIPAL_KEY
+    made["WSGI_SESSIONS_LOGIN_KEYS"] = ",".join(LOGIN_KEYS)
+    lifetime = lifetime_of(app_config)
+    made["PERMANENT_SESSION_LIFETIME"] = f"{lifetime:.3f}"
+    if lifetime > _ABSOLUTE.default:
+        made[_ABSOLUTE.env] = made["PERMANENT_SESSION_LIFETIME"]
+    return made
+
+
+def _hint(app_config: AppConfig, given: Mapping[str, str]) -> str:
+    """Whose names Flask's are in an error, if any is set."""
+    pairs = [
+        f"{ours} is {name} of the Flask application"
+        for name, (ours, translate) in _COOKIE.items()
+        if ours not in given and translate(app_config.get(name)) not in (None, "session")
+    ]
+    return f" ({'; '.join(pairs)})" if pairs else ""
+
+
+def _as_bytes(key: str | bytes) -> bytes:
+    return key if isinstance(key, bytes) else texts.as_bytes(key)
+
+
+def _as_text(key: str | bytes) -> str:
+    """Bytes that are no text are written as hex: the same key always gives the same secret."""
+    if isinstance(key, str):
+        return key
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key.hex()

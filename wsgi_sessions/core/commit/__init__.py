@@ -1,0 +1,1 @@
+"""The commit: how a request's changes become the stored session."""

@@ -1,0 +1,215 @@
+"""The commit loop: how a request's changes become the stored session. All consistency is here.
+
+Out of the store's `create`, `save` (compare-and-set) and `delete` it makes the guarantees:
+
+- a save that meets another version is merged onto it and tried again, so none is lost silently;
+- a save that meets no record is refused, so a destroyed session stays destroyed;
+- a save that meets the tombstone of a session that was given another id goes on there, unless that
+  was for a log-in or any other change of rights: then it is refused;
+- each commit leaves a random token in the record. When a reply was lost and the save is tried
+  again, a record that bears its token means that it had been done, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.commit.attempts import MAX_ATTEMPTS, contended, yield_to_others
+from wsgi_sessions.core.commit.creation import Creator
+from wsgi_sessions.core.commit.cycling import Cycler
+from wsgi_sessions.core.commit.pending import Pending as Pending
+from wsgi_sessions.core.commit.pending import require_certainty
+from wsgi_sessions.core.commit.succession import Succession
+from wsgi_sessions.core.draft import CHAIN, Snapshot
+from wsgi_sessions.core.limits.lifetimes import Lifetimes as Lifetimes  # noqa: TC001  # found here too
+from wsgi_sessions.core.limits.sizes import SizeRule, heaviest
+from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
+from wsgi_sessions.core.record.tombstones import (
+    Kind,
+    Tombstone,
+)
+from wsgi_sessions.errors import (
+    SessionConflict,
+    VersionConflict,
+)
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.contract import Record, SessionStore
+    from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.merge.conflict import Conflict
+
+OnConflict = Literal["last-wins", "raise"]
+Activity = Literal["user", "background"]
+
+
+class Committer:
+    """Stores what sessions changed. Knows no session object, only snapshots and deltas.
+
+    `announce` is told the key and envelope of a new record, to index it, before anybody is told its
+    id: if it raises, the record is deleted again.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        lifetimes: Lifetimes,
+        events: Events,
+        *,
+        on_conflict: OnConflict,
+        max_size: int,
+        clock: Callable[[], float],
+        announce: Callable[[str, Envelope], None],
+    ) -> None:
+        self._store = store
+        self._lifetimes = lifetimes
+        self._events = events
+        self._on_conflict = on_conflict
+        self._sizes = SizeRule(max_size, lifetimes.anonymous)
+        self._always_fine = self._sizes.always_fine
+        self._clock = clock
+        self._creator = Creator(store, self._sealed, announce, self._note_size)
+        self._succession = Succession(store, clock)
+        self._cycler = Cycler(
+            store,
+            self._succession,
+            self._creator,
+            sealed=self._sealed,
+            merged=self._merged,
+            report=self._report,
+        )
+
+    def create(self, pending: Pending, base: Snapshot | None = None) -> Snapshot:
+        """Store a new session under a new id: `pending` alone, or onto a copy of `base`."""
+        if base is None:
+            return self._creator.create(pending, pending.alone())
+        envelope, _ = self._merged(base, pending, base)
+        envelope.created_at = pending.commit.at
+        # `base` goes on elsewhere, under its own lock.
+        envelope.marks = {name: mark for name, mark in envelope.marks.items() if name != CHAIN}
+        return self._creator.create(pending, envelope)
+
+    def create_as(self, session_id: str, pending: Pending, expires_by: float) -> Snapshot:
+        """Store a new session under this id, which others may know too. It is not announced.
+
+        Raises SessionExists if there is one under this id already.
+        """
+        return self._creator.create_as(pending, pending.alone(), session_id, expires_by)
+
+    def recreate(self, base: Snapshot, pending: Pending, expires_by: float) -> Snapshot:
+        """Put a new session in the place of `base`, under its id.
+
+        Raises VersionConflict if that has changed, SessionGone if it was destroyed.
+        """
+        envelope = pending.alone()
+        payload, expires_at = self._sealed(envelope, base.key)
+        expires_at = min(expires_at, expires_by)
+        try:
+            version = self._store.save(base.key, payload, expires_at, expected_version=base.version)
+        except VersionConflict as conflict:
+            if not pending.is_in(open_sealed(conflict.current.payload, base.key)):
+                raise
+            version = conflict.current.version  # ours: the reply was lost
+        return Snapshot(base.session_id, base.key, version, expires_at, envelope)
+
+    def save(self, base: Snapshot, pending: Pending, activity: Activity = "user") -> Snapshot:
+        """Merge the changes made on `base` into the stored session.
+
+        What is done in the background leaves the expiry as it is (OWASP Session Management).
+        Raises SessionGone if it was destroyed, SessionSuperseded if it got another id by a log-in,
+        SessionConflict under `on_conflict="raise"`, LockLost.
+        """
+        if pending.may_repeat and pending.is_in(base.envelope):
+            self._events.emit("repeated", short_key(base.key), route=pending.commit.route)
+            return base
+        theirs = base
+        for attempt in range(MAX_ATTEMPTS):
+            envelope, conflicts = self._merged(base, pending, theirs)
+            key = theirs.key
+            payload, expires_at = self._sealed(envelope, key)
+            if activity == "background":
+                expires_at = theirs.expires_at
+            try:
+                version = self._store.save(
+                    key, payload, expires_at, expected_version=theirs.version, fence=pending.fence
+                )
+            except VersionConflict as conflict:
+                met, theirs = theirs, self._current(theirs, conflict.current)
+                require_certainty(conflict, met, theirs, pending)
+                if not pending.is_in(theirs.envelope):
+                    yield_to_others(attempt)
+                    continue
+                done = theirs
+            else:
+                done = Snapshot(theirs.session_id, key, version, expires_at, envelope)
+                if len(payload) > self._always_fine:
+                    self._note_size(theirs.envelope, done, payload, pending.commit.route)
+            if conflicts:
+                self._report(base, theirs, pending, conflicts)
+            return done
+        raise contended(base.key)
+
+    def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
+        """Report what would conflict if this were merged onto `theirs`. Raises SessionConflict."""
+        _, conflicts = self._merged(base, pending, theirs)
+        if conflicts:
+            self._report(base, theirs, pending, conflicts)
+
+    def cycle(self, base: Snapshot, pending: Pending, *, kind: Kind, created_at: float) -> Snapshot:
+        """See `Cycler.cycle`."""
+        return self._cycler.cycle(base, pending, kind=kind, created_at=created_at)
+
+    def _merged(
+        self, base: Snapshot, pending: Pending, theirs: Snapshot
+    ) -> tuple[Envelope, list[Conflict]]:
+        envelope, conflicts = pending.onto(base.envelope, theirs.envelope)
+        if conflicts and self._on_conflict == "raise":
+            self._report(base, theirs, pending, conflicts)
+            raise SessionConflict(conflicts)
+        return envelope, conflicts
+
+    def _sealed(self, envelope: Envelope, key: str) -> tuple[bytes, float]:
+        payload, lifetimes = seal(envelope, key), self._lifetimes
+        if len(payload) > self._always_fine:
+            self._sizes.check(envelope, len(payload))
+        asked = lifetimes.asked(envelope)
+        return payload, lifetimes.expiry(self._clock(), envelope.created_at, asked)
+
+    def _note_size(
+        self, before: Envelope | None, done: Snapshot, payload: bytes, route: str
+    ) -> None:
+        """Warn of a session that has just grown large, while it can still be stored."""
+        size, after = len(payload), done.envelope
+        if self._sizes.has_grown_large(before, after, size):
+            self._events.emit(
+                "large",
+                short_key(done.key),
+                size=size,
+                limit=self._sizes.limit(after),
+                keys=heaviest(after),
+                route=route,
+            )
+
+    def _current(self, known: Snapshot, record: Record) -> Snapshot:
+        """The live session that a save meets; perhaps under another id, which is not known."""
+        found = self._succession.opened(known, record)
+        return self._succession.heir(found) if isinstance(found, Tombstone) else found
+
+    def _report(
+        self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]
+    ) -> None:
+        known = {commit.token for commit in base.envelope.commits} | {pending.commit.token}
+        others = {c.route for c in theirs.envelope.commits if c.token not in known}
+        # Below a key are names that a client may have chosen, and as many as it likes.
+        for key, kind in dict.fromkeys((conflict.key, conflict.kind) for conflict in conflicts):
+            self._events.emit(
+                "conflict",
+                short_key(base.key),
+                path=texts.named(key),
+                kind=kind,
+                route=pending.commit.route,
+                others=sorted(others),
+            )

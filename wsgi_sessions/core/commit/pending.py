@@ -1,0 +1,111 @@
+"""Pending: one request's changes on their way into the store. Pure, but for its random token."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.core.draft import APPLICATION
+from wsgi_sessions.core.merge.delta import Assign, apply, merge
+from wsgi_sessions.core.merge.stamps import reassigned, stamped
+from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.core.record.envelope import Envelope
+from wsgi_sessions.core.record.history import Commit, history, with_commit
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.merge.conflict import Conflict
+    from wsgi_sessions.core.merge.delta import Delta
+    from wsgi_sessions.errors import VersionConflict
+    from wsgi_sessions.mutex import Fence
+
+
+class Pending:
+    """One request's changes on their way into the store: a delta, its base, and one token.
+
+    They are stored only as long as the mutex of the `fence` is held, if there is one. The token is
+    random, or that of a request that may be sent again (`may_repeat`; see `repeats`). Of what is
+    stored by then the `planted` keys are dropped, unless the changes assign them.
+    """
+
+    __slots__ = ("commit", "data", "fence", "marks", "may_repeat", "planted")
+
+    def __init__(
+        self,
+        data: Delta,
+        marks: Delta,
+        at: float,
+        route: str,
+        fence: Fence | None = None,
+        token: bytes | None = None,
+        planted: frozenset[str] = frozenset(),
+    ) -> None:
+        self.data = data
+        self.marks = marks
+        self.fence = fence
+        self.planted = planted
+        self.may_repeat = token is not None
+        self.commit = Commit(at, token or os.urandom(8), route)
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.marks)
+
+    def begin_for(self, application: str | None) -> None:
+        """Have a new record tell whose session it is."""
+        if application is not None:
+            self.marks = {**self.marks, APPLICATION: Assign(encode(application))}
+
+    def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
+        """`theirs` with the changes that were made on `base`."""
+        if theirs is base:
+            merged = apply(self.data, base.data)
+        else:
+            merged = merge(base.data, self.data, theirs.data, reassigned(base, theirs))
+        marks = theirs.marks
+        if self.marks:
+            marks = merge(base.marks, self.marks, theirs.marks).data
+        data, commit = merged.data, self.commit
+        if self.planted:
+            for key in self.planted & data.keys() - self.data.keys():
+                del data[key]
+        stamps = stamped(theirs.stamps, self.data, merged, commit.token)
+        commits = with_commit(theirs.history, commit)
+        return Envelope(theirs.created_at, commits, marks, data, stamps), merged.conflicts
+
+    def alone(self) -> Envelope:
+        """A new session of nothing but the changes."""
+        empty = Envelope(self.commit.at, history([]), {}, {})
+        return self.onto(empty, empty)[0]
+
+    def is_in(self, envelope: Envelope) -> bool:
+        """Whether these changes have been stored already."""
+        return any(commit.token == self.commit.token for commit in envelope.commits)
+
+    def kept_beside(self, envelope: Envelope) -> int:
+        """How many tokens of this kind are kept."""
+        return sum(len(each.token) == len(self.commit.token) for each in envelope.commits)
+
+
+def require_certainty(
+    conflict: VersionConflict, met: Snapshot, theirs: Snapshot, pending: Pending
+) -> None:
+    """After a lost reply, our token is in the record if the save was done, unless so many others
+    have saved since that it is no longer kept. Then nobody can tell: better to say so than to
+    apply the changes twice. `met` is what the save was tried on, `theirs` what is there now."""
+    others = conflict.current.version - met.version
+    if theirs.key != met.key:
+        others += theirs.version
+    if (
+        conflict.is_after_retry
+        and not pending.is_in(theirs.envelope)
+        and others > pending.kept_beside(theirs.envelope)
+    ):
+        error = StoreUnavailable(
+            "a reply of the store was lost, and it cannot be told whether the change was stored",
+            operation="save",
+            key=short_key(met.key),
+        )
+        error.in_doubt = True
+        raise error

@@ -1,0 +1,132 @@
+"""What happened to sessions, for logs, counters and an application's hook."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.pseudonyms import Pseudonyms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EventName = Literal[
+    "created",  # a record was made
+    "cookieless",  # a request of a script, without any cookie, began one: others beside it do too
+    "cookie-lost",  # of many new sessions no cookie came back; `reason` says why, if it shows
+    "cycled",  # the session has a new id, the old one is dead
+    "destroyed",  # logged out: the record was deleted
+    "imported",  # a session of another library was taken over
+    "import-refused",  # one could not be; `reason` says why
+    "conflict",  # two requests changed one key; the later commit stands
+    "dropped",  # changes could not be stored; `reason` says why
+    "gone",  # the record had been destroyed meanwhile: this request's changes were dropped
+    "superseded",  # the session had got another id by a log-in: this request's changes were dropped
+    "large",  # the session takes more than half of its size limit now; `keys` are the heaviest
+    "corrupt",  # a damaged record was set aside
+    "expired",  # the absolute lifetime is over
+    "ambiguous",  # two cookies of live sessions: the first counts; of two to be imported none does
+    "insecure",  # a cookie left over plain http without Secure
+    "unavailable",  # the store could not answer
+    "lost",  # what was changed after the headers left could not be stored; `error` says why
+    "full",  # the store holds as many sessions as it may: none was made for an anonymous visitor
+    "repeated",  # a request was sent again, with its retry token: its changes were there already
+    "busy",  # too many requests wait for one session: this one was refused at once
+    "lock-lost",  # an exclusive block's lock was lost before its end: others may have run meanwhile
+    "refreshed",  # a background refresh was committed
+    "refresh-skipped",  # a background refresh is due, but a request uses the session
+    "refresh-failed",  # the hook raised or hung, or its changes were lost; `reason`, `retry_in` (s)
+    "context-restored",  # a session without a context got its principal's last one back
+    "context-lost",  # it did not: the principal may not access it any more, so it was forgotten
+    "context-selected",  # a context was selected, and will be remembered
+    "context-refused",  # a context was not selected, or not remembered; `why` says the reason
+    "context-forgotten",  # the application asked that nothing be remembered
+    "context-failed",  # a hook raised, or the store did not answer: went on without
+    "version-refreshed",  # a session that was stale has been made anew
+    "version-refused",  # a request of a stale session that may not make it anew was answered 401
+    "version-ended",  # it could not be: the session was destroyed, `why` says the reason
+]
+_LEVELS: Mapping[EventName, int] = MappingProxyType(
+    {
+        "created": logging.DEBUG,
+        "cookieless": logging.DEBUG,
+        "cycled": logging.DEBUG,
+        "destroyed": logging.DEBUG,
+        "expired": logging.INFO,
+        "imported": logging.INFO,
+        "repeated": logging.INFO,
+        "unavailable": logging.ERROR,
+        "lost": logging.ERROR,
+        "refreshed": logging.INFO,
+        "refresh-skipped": logging.INFO,
+        "context-restored": logging.INFO,
+        "context-selected": logging.DEBUG,
+        "context-forgotten": logging.DEBUG,
+        "context-failed": logging.ERROR,
+        "version-refreshed": logging.DEBUG,
+        "version-refused": logging.INFO,
+        "corrupt": logging.ERROR,
+    }
+)  # all others: WARNING
+
+
+@dataclass(frozen=True)
+class Event:
+    """One occurrence. `key` is the short store key (never an id), `facts` hold no session value.
+
+    Of a session's own keys they name those at the top at most, and of a user the pseudonym that
+    `wsgi_sessions.core.pseudonyms` gives. As text it is on one line, escaped and cut.
+    """
+
+    name: EventName
+    key: str | None = None
+    facts: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __str__(self) -> str:
+        parts = [f"session {self.name}"]
+        if self.key is not None:
+            parts.append(f"session={self.key}")
+        facts = (f"{name}={texts.shown(repr(fact))}" for name, fact in self.facts.items())
+        return texts.shown(" ".join([*parts, *facts]), 2 * texts.LINE)
+
+
+class Events:
+    """Logs each event, counts it, and passes it to a hook.
+
+    The hook runs in the request. An exception in it is logged and goes no further: watching a
+    session must never change what happens to it. `pseudonyms` stand for users in events.
+    """
+
+    def __init__(
+        self,
+        hook: Callable[[Event], object] | None = None,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
+        self._hook = hook
+        self.pseudonyms = pseudonyms or Pseudonyms()
+        self._log = texts.log("wsgi_sessions")
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def emit(self, name: EventName, key: str | None = None, **facts: object) -> None:
+        """Report an event about the session with this short key."""
+        event = Event(name, key, MappingProxyType(facts))
+        self._log.log(_LEVELS.get(name, logging.WARNING), "%s", event, extra={"event": event})
+        with self._lock:
+            self._counts[name] += 1
+        if self._hook is None:
+            return
+        try:
+            self._hook(event)
+        except Exception:  # noqa: BLE001  # the application's own code; see the class docstring
+            self._log.exception("the on_event hook raised on %s", name)
+
+    def counts(self) -> dict[str, int]:
+        """How often each event happened in this process."""
+        with self._lock:
+            return dict(self._counts)

@@ -1,0 +1,70 @@
+"""Exclusive blocks: what a request does with its session while no other holder has a turn."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.core.interim import store_block
+from wsgi_sessions.core.turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.core.draft import Draft, Snapshot
+    from wsgi_sessions.core.transaction import Transaction
+
+
+@contextmanager
+def exclusive_block(transaction: Transaction, timeout: float | None) -> Iterator[None]:
+    """See `Session.exclusive`."""
+    draft = transaction.draft()
+    if draft.fault is not None:
+        raise draft.fault
+    if draft.snapshot is None:
+        yield
+        return
+    turn = turn_of(transaction)
+    with ExitStack() as lock:
+        turn.take(lock, draft.snapshot, timeout)
+        read_afresh(transaction, draft, draft.snapshot)
+        checkpoint = draft.checkpoint()
+        turn.blocks += 1
+        try:
+            yield
+            transaction.require_life("an exclusive block came too late")
+            is_stored = store_block(transaction, draft, checkpoint)
+        except BaseException:
+            draft.restore(checkpoint)
+            raise
+        finally:
+            turn.blocks -= 1
+        if not is_stored:
+            turn.keep(lock.pop_all())
+
+
+@contextmanager
+def taken(transaction: Transaction, session: Snapshot) -> Iterator[None]:
+    """Take the turn with this session, and keep it until the commit, unless the block raises."""
+    turn = turn_of(transaction)
+    with ExitStack() as lock:
+        turn.take(lock, session)
+        yield
+        turn.keep(lock.pop_all())
+
+
+def turn_of(transaction: Transaction) -> Turn:
+    """Return the request's turn with its session, which it may have had before."""
+    if transaction.turn is None:
+        transaction.turn = Turn(transaction.manager.hold)
+        transaction.when_closed(transaction.turn.end)  # where there is no commit
+    return transaction.turn
+
+
+def read_afresh(transaction: Transaction, draft: Draft, snapshot: Snapshot) -> None:
+    """Read the session again, and put what was changed on top."""
+    fresh = transaction.manager.loader.reload(snapshot)
+    if fresh is None:
+        draft.is_gone = True  # the commit will meet the same, and report it
+    else:
+        transaction.manager.rebase(draft, fresh, transaction.request.route())

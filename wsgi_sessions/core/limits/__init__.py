@@ -1,0 +1,1 @@
+"""Limits: how large, how long, how many, and how long one waits."""

@@ -1,0 +1,345 @@
+"""SessionManager: sessions on one backend, opened, committed and destroyed. It knows no WSGI."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.commit.loop import Activity, Committer, Lifetimes, OnConflict, Pending
+from wsgi_sessions.core.commit.prolonging import Prolonger
+from wsgi_sessions.core.commit.refreshing import RefreshSchedule
+from wsgi_sessions.core.commit.results import NO_COOKIE, STALE
+from wsgi_sessions.core.commit.succession import Succession
+from wsgi_sessions.core.draft import APPLICATION, LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.core.events import Events
+from wsgi_sessions.core.identity_rules import IdentityRules
+from wsgi_sessions.core.limits.census import Census
+from wsgi_sessions.core.limits.waiters import MOST_WAITERS, BoundedLocks
+from wsgi_sessions.core.loading import Loader
+from wsgi_sessions.core.principals import Principals
+from wsgi_sessions.errors import CorruptRecord, SessionGone, SessionSuperseded, UnsupportedFormat
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from wsgi_sessions.contract import Backend
+    from wsgi_sessions.core.commit.new_session import NewSession
+    from wsgi_sessions.core.commit.results import Result
+    from wsgi_sessions.core.draft import HeadersState
+    from wsgi_sessions.core.principals import StoredSession
+    from wsgi_sessions.core.record.tombstones import Tombstone
+    from wsgi_sessions.mutex import Held
+
+DEFAULT_MAX_SIZE = 1024 * 1024
+DEFAULT_WAIT = 5.0
+
+
+class SessionManager:
+    """Loads, commits and destroys sessions on one backend.
+
+    `identity`: the application's own keys that hold its user and rights; `principal_key` is short
+    for rules with that one alone. `max_size`: of a stored session, in bytes. `wait`: how many
+    seconds a request waits for a session that another one holds, if it does not say itself;
+    `waiters`: how many of this process may wait for one session at a time. `max_sessions`: no
+    session is made for an anonymous visitor while the store holds so many (see `Census`). `clock`:
+    seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        lifetimes: Lifetimes | None = None,
+        events: Events | None = None,
+        on_conflict: OnConflict = "last-wins",
+        principal_key: str | None = None,
+        identity: IdentityRules | None = None,
+        max_size: int = DEFAULT_MAX_SIZE,
+        wait: float = DEFAULT_WAIT,
+        waiters: int = MOST_WAITERS,
+        max_sessions: int | None = None,
+        clock: Callable[[], float] = wall_clock,
+    ) -> None:
+        self.backend = backend
+        self.events = events or Events()
+        self._locks = BoundedLocks(backend.locks, waiters, self.events)
+        self._wait = wait
+        self._lifetimes = lifetimes or Lifetimes()
+        self.identity = identity or IdentityRules(principal_key)
+        self._clock = clock
+        self.loader = Loader(backend, self._lifetimes, self.events, clock)
+        self._succession = Succession(backend.sessions, clock)
+        self._prolonger = Prolonger(backend.sessions)
+        self._schedule = RefreshSchedule(backend.refreshes, clock).follow
+        self._census = None if max_sessions is None else Census(backend.iteration, max_sessions)
+        self.principals = Principals(backend, self.loader, self._lifetimes, self.events)
+        self._committer = Committer(
+            backend.sessions,
+            self._lifetimes,
+            self.events,
+            on_conflict=on_conflict,
+            max_size=max_size,
+            clock=clock,
+            announce=self.principals.add,
+        )
+
+    # -- one session ---------------------------------------------------------------------------
+
+    def create(self, session_id: str, new: NewSession, *, expires_by: float = math.inf) -> Snapshot:
+        """Store a session under an id that the caller determined, and others may know too.
+
+        It expires at `expires_by` (seconds since the epoch) at the latest, if nobody uses it. It is
+        not indexed by its principal: see `Principals.add`.
+
+        Raises SessionExists if there is one already, StoreUnavailable, SessionTooLarge, and
+        UnserializableValue.
+        """
+        return self._committer.create_as(session_id, self._begun(new), expires_by)
+
+    def recreate(
+        self, snapshot: Snapshot, new: NewSession, *, expires_by: float = math.inf
+    ) -> Snapshot:
+        """As `create`, in the place of a session, if that is still as it was when it was read.
+
+        Raises VersionConflict or SessionGone if it is not, and what `create` raises.
+        """
+        return self._committer.recreate(snapshot, self._begun(new), expires_by)
+
+    def _begun(self, new: NewSession) -> Pending:
+        draft = new.draft()
+        self.identity.bind(draft)
+        pending = self._pending(draft, new.route)
+        pending.begin_for(self.backend.application)
+        return pending
+
+    def commit(
+        self,
+        draft: Draft,
+        route: Callable[[], str],
+        headers: HeadersState = "open",
+        activity: Activity = "user",
+    ) -> Result:
+        """Store what a draft holds; it is then at the new snapshot, with nothing pending.
+
+        With closed `headers` no cookie can be sent any more: changes that need one are dropped and
+        reported. "background" is no activity of the user: neither lifetime moves.
+
+        A request whose session got another id meanwhile is merged into that, if it was a rotation.
+        If it was a log-in, or any other change of rights, then what the request changed is dropped
+        ("superseded"), but for a log-in of its own: that gets a session of its own.
+
+        Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
+        session is then as it was. Without changes, it raises nothing: a store that takes no writes
+        does not prolong the session, and the request is served.
+        """
+        keys = self.identity.keys
+        if keys and draft.data.may_differ(keys):
+            self.identity.follow(draft, headers, activity)
+        if draft.withheld is not None and _logs_in(draft):
+            draft.give_up_withheld()
+        destroyed = draft.is_flushed and self.destroy_doomed(draft)
+        data, marks = draft.data.delta(), draft.marks_delta()
+        if data or marks or draft.cycling:
+            token = None if draft.repeats is None else draft.repeats.token
+            # Not by name: that costs a dictionary.
+            pending = Pending(
+                data, marks, self._clock(), route(), draft.fence, token, draft.planted
+            )
+            return self._commit(draft, pending, headers, activity)
+        if draft.snapshot is not None and activity == "user":
+            return self._touch(draft, draft.snapshot)
+        return "destroyed" if destroyed else "unchanged"
+
+    def _pending(self, draft: Draft, route: str) -> Pending:
+        data, marks = draft.data.delta(), draft.marks_delta()
+        token = None if draft.repeats is None else draft.repeats.token
+        return Pending(data, marks, self._clock(), route, draft.fence, token)
+
+    def rebase(self, draft: Draft, fresh: Snapshot, route: str) -> None:
+        """Put a draft's pending changes onto a fresher snapshot. Raises SessionConflict."""
+        pending = self._pending(draft, route)
+        if draft.snapshot is not None and pending:
+            self._committer.check(draft.snapshot, pending, fresh)
+        draft.rebase(fresh)
+
+    def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
+        """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
+
+        That is the data and the marks, but for the lifetime; see `IdentityRules.changed` for what
+        has to wait. Raises SessionGone, and what `commit` raises.
+        """
+        base, pending = draft.snapshot, self._pending(draft, route)
+        pending.marks.pop(LIFETIME, None)  # needs a cookie
+        if base is not None and pending:
+            saved = self._committer.save(base, pending, activity)
+            draft.settle(saved)
+            self._schedule(base, saved)
+
+    def drop(self, reason: str, draft: Draft, base: Snapshot | None, route: str) -> None:
+        """Forget what a draft has changed, and say so."""
+        self.events.emit("dropped", reason=reason, route=route)
+        draft.adopt(base)
+
+    def destroy_doomed(self, draft: Draft) -> bool:
+        """Destroy what the draft's log-out asked to. Done for failed requests too.
+
+        A session that got another id meanwhile ends all the same; but a log-out that is the first
+        step of a log-in spares another log-in that was faster. Whether there was a log-out; of a
+        session that was gone already, too.
+        """
+        self.destroy_at_once(draft)
+        flushed, draft.is_flushed = draft.is_flushed, False
+        return flushed
+
+    def destroy_at_once(self, draft: Draft) -> None:
+        """The same, while the request goes on: its log-out is still to be answered."""
+        logs_in = _logs_in(draft) or draft.mark(PRINCIPAL) is not None
+        while draft.doomed:
+            self._end(draft.doomed[-1], beyond_logins=not logs_in)
+            draft.doomed.pop()
+
+    def _end(self, doomed: Snapshot | Tombstone, *, beyond_logins: bool = True) -> None:
+        for ended in self._succession.end(doomed, beyond_logins=beyond_logins):
+            self.principals.unlist(ended)
+            self.events.emit("destroyed", short_key(ended.key))
+            if self._census is not None:
+                self._census.note(-1)
+
+    def now(self) -> float:
+        """The time by which sessions expire, in seconds since the epoch."""
+        return self._clock()
+
+    def hold(self, key: str, timeout: float | None = None) -> AbstractContextManager[Held]:
+        """The mutex of `Session.exclusive`. Raises LockTimeout, and TooManyWaiting at once."""
+        return self._locks.hold(key, self._wait if timeout is None else timeout)
+
+    def _commit(
+        self, draft: Draft, pending: Pending, headers: HeadersState, activity: Activity
+    ) -> Result:
+        base, route = draft.snapshot, pending.commit.route
+        if draft.withheld is not None or (headers == "closed" and (draft.cycling or base is None)):
+            self.drop(STALE if draft.withheld else NO_COOKIE, draft, base, route)
+            return "dropped"
+        if base is None:
+            barrier = draft.out_of_reach
+            if barrier is not None and not (barrier.unless_asked and draft.cycling):
+                self.drop(barrier.reason, draft, None, route)
+                return "dropped"
+            if draft.superseded is None or _logs_in(draft):
+                return self._create(draft, pending)
+            return self._supersede(draft, draft.superseded, route)
+        try:
+            if draft.cycling:
+                return self._cycle(draft, base, pending)
+            saved = self._committer.save(base, pending, activity)
+        except SessionSuperseded as error:
+            return self._overtaken(draft, base, pending, error.tombstone)
+        except SessionGone:
+            self.events.emit("gone", short_key(base.key), route=route)
+            draft.adopt(None)
+            return "gone"
+        draft.advance(saved)
+        self._schedule(base, saved)
+        if activity == "user" and PRINCIPAL in saved.envelope.marks:
+            asked = draft.mark(LIFETIME)
+            if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
+                self.principals.add_again(saved)
+        return "saved"
+
+    def _overtaken(
+        self, draft: Draft, base: Snapshot, pending: Pending, tombstone: Tombstone
+    ) -> Result:
+        """The session got another id before this request's changes were stored."""
+        if draft.cycling == "cycle" and tombstone.kind == "cycle":
+            draft.cycling = None  # one new id is enough
+            return self._commit(draft, pending, "open", "user")
+        if _logs_in(draft):
+            return self._create(draft, pending, base)
+        if PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is None:
+            draft.adopt(None)
+            self._end(tombstone)
+            return "destroyed"
+        return self._supersede(draft, tombstone, pending.commit.route)
+
+    def _supersede(self, draft: Draft, tombstone: Tombstone, route: str) -> Result:
+        self.events.emit("superseded", short_key(tombstone.key), route=route)
+        draft.adopt(None)
+        draft.superseded = tombstone
+        return "superseded"
+
+    def _create(self, draft: Draft, pending: Pending, base: Snapshot | None = None) -> Result:
+        if self._census is not None and not _logs_in(draft):
+            new = pending.alone()
+            if self._lifetimes.anonymous.hold_for(new.marks, new.data):
+                self._census.require_room()
+        pending.begin_for(self.backend.application)
+        snapshot = self._committer.create(pending, base)
+        draft.advance(snapshot)
+        self._schedule(None, snapshot)
+        self.events.emit("created", short_key(snapshot.key))
+        if self._census is not None:
+            self._census.note(1)
+        return "created"
+
+    def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
+        binds = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
+        created_at = pending.commit.at if binds or _logs_in(draft) else base.envelope.created_at
+        if APPLICATION not in base.envelope.marks:
+            pending.begin_for(self.backend.application)
+        snapshot = self._committer.cycle(
+            base,
+            pending,
+            kind="cycle" if draft.cycling == "cycle" else "login",
+            created_at=created_at,
+        )
+        self.principals.unlist(base)
+        draft.advance(snapshot)
+        self._schedule(base, snapshot)
+        self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
+        return "cycled"
+
+    def _touch(self, draft: Draft, base: Snapshot) -> Result:
+        asked, now = self._lifetimes.asked(base.envelope), self._clock()
+        if not self._lifetimes.is_touch_due(now, base, asked):
+            return "unchanged"
+        expires_at = self._lifetimes.expiry(now, base.envelope.created_at, asked)
+        if not self._prolonger.prolong(base, now, expires_at):
+            return "unchanged"
+        draft.snapshot = replace(base, expires_at=expires_at)
+        self.principals.add_again(base)
+        return "touched"
+
+    # -- principals ----------------------------------------------------------------------------
+
+    def sessions_of(self, principal: str | int) -> list[StoredSession]:
+        """See `Principals.sessions_of`."""
+        return self.principals.sessions_of(principal)
+
+    def destroy(self, key: str) -> None:
+        """End the session with this store key, whoever uses it now. Idempotent.
+
+        One that got another id within the last minute ends under that. Raises StoreUnavailable.
+        """
+        found = None
+        with suppress(UnsupportedFormat, CorruptRecord):
+            found = self.loader.look_up(key)
+        if found is None:  # or nobody can tell what it is: it ends
+            self.backend.sessions.delete(key)
+            self.events.emit("destroyed", short_key(key))
+        else:
+            self._end(found)
+
+    def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
+        """See `Principals.destroy_sessions_of`."""
+        return self.principals.destroy_sessions_of(principal, keep=keep)
+
+
+def _logs_in(draft: Draft) -> bool:
+    """Whether somebody logs in with this request."""
+    return draft.cycling == "login"

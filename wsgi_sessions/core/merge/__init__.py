@@ -1,0 +1,1 @@
+"""Merging: what a request changed, and how it goes together with what others changed. Pure."""

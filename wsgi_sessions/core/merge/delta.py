@@ -1,0 +1,229 @@
+"""What a request changed, and how it is merged with what others changed meanwhile. Pure.
+
+The merge is three-way, per top-level key: `base` (what the request read), mine (base plus the
+delta) and `theirs` (what is stored now). Values are encoded, and stay so: containers are opened
+only where both sides changed them.
+
+- changed by one side only: that side's value.
+- what both changed *in place* (`Mutate`) merges: two mappings per key, recursively; two lists that
+  both only appended keep both tails, theirs first; two sets by additions and removals.
+- what was assigned (`Assign`) is one value. If theirs is another, mine stands, whole; so it does
+  where theirs was assigned since (`reassigned`) and mine is a changed older one: two assigned
+  values are never mixed.
+- typed operations (`Increment`, `Append`) are applied to theirs: they never conflict, unless theirs
+  has become a value of another type.
+- anything else is a `Conflict`: mine stands, as the later commit, and the conflict is returned. So
+  are containers that would cost too much to merge (see `Merging`).
+
+A default (`Assign` of that basis) stands only where theirs has nothing, and never conflicts; one
+that was changed in place merges from the default, as if theirs had begun with it.
+
+Merging a value with itself gives that value. But where the request had *read* the key before it
+changed it, an equal change by both sides can still be a lost update (two requests that both count
+5 up to 6), so it is returned as a conflict too, of kind "identical". A blind write is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Raw, Struct
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.merge.three_way import Merging
+from wsgi_sessions.core.record.codec import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Set
+
+    from wsgi_sessions.core.merge.conflict import Conflict
+
+Basis = Literal["blind", "read", "default"]
+
+
+@texts.shows("basis")
+class Assign(Struct, frozen=True):
+    """A key was set to an encoded `value`, or deleted (None): a write, also of what was there.
+
+    `basis` is "read" if the request had looked at the key before, so that the new value may depend
+    on the old one; "default" if the value is only for a key that nobody has set.
+    """
+
+    value: bytes | None
+    basis: Basis = "blind"
+
+
+@texts.shows()
+class Mutate(Struct, frozen=True):
+    """The container under a key was changed in place, to this encoded `value`.
+
+    It was the base's, or, where that has none, the encoded `default` that the request began with.
+    """
+
+    value: bytes
+    default: bytes | None = None
+
+
+@texts.shows()
+@dataclass(frozen=True)
+class Increment:
+    """Add `by` to a number; an absent one counts as 0."""
+
+    by: int | float | Decimal
+
+    def apply(self, value: Any) -> Any:
+        """The sum. Raises TypeError if `value` is no number."""
+        value = 0 if value is ABSENT else value
+        if type(value) not in (int, float, Decimal):
+            raise TypeError(f"cannot increment a {type(value).__qualname__}")
+        return value + self.by
+
+
+@texts.shows()
+@dataclass(frozen=True)
+class Append:
+    """Append the encoded `item` to a list; an absent one counts as empty."""
+
+    item: bytes
+
+    def apply(self, value: Any) -> Any:
+        """The longer list. Raises TypeError if `value` is no list."""
+        value = [] if value is ABSENT else value
+        if type(value) is not list:
+            raise TypeError(f"cannot append to a {type(value).__qualname__}")
+        return [*value, decode(self.item)]
+
+
+Operation = Increment | Append
+
+
+@texts.shows()
+class Operate(Struct, frozen=True):
+    """Typed operations on a key, in order, and the `value` that they give on the request's base."""
+
+    operations: tuple[Operation, ...]
+    value: bytes
+
+
+Change = Assign | Mutate | Operate
+Delta = dict[str, Change]
+
+
+@texts.shows("conflicts")
+class Merged(Struct, frozen=True):
+    """The outcome of a merge: encoded values by key, and what could not be reconciled.
+
+    `wholes` are the keys whose value is mine alone: nothing that was stored before is in it.
+    """
+
+    data: dict[str, Raw]
+    conflicts: list[Conflict]
+    wholes: Set[str]
+
+
+class _Absent:
+    """No value: distinct from None, which is one."""
+
+
+ABSENT: Any = _Absent()
+
+
+def merge(
+    base: Mapping[str, Raw],
+    delta: Delta,
+    theirs: Mapping[str, Raw],
+    reassigned: Set[str] = frozenset(),
+) -> Merged:
+    """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord if a value is.
+
+    `reassigned` are keys whose container in `theirs` was assigned since `base`.
+    """
+    data = dict(theirs)
+    merging = Merging()
+    for key, change in delta.items():
+        before, now = base.get(key), data.get(key)
+        if isinstance(change, Operate):
+            value = _operate(key, change, now, merging)
+        elif isinstance(change, Assign):
+            value = _assign(key, change, before, now, merging)
+        else:
+            is_another = key in reassigned and change.default is None
+            value = _mutate(key, change, before, now, merging, is_another=is_another)
+        if value is None:
+            data.pop(key, None)
+        else:
+            data[key] = value
+    return Merged(data, merging.conflicts, merging.wholes)
+
+
+def apply(delta: Delta, base: Mapping[str, Raw]) -> Merged:
+    """`base` with the changes that were made on it: what `merge` gives if nobody else changed it,
+    for less."""
+    data = dict(base)
+    wholes = set()
+    for key, change in delta.items():
+        value = change.value
+        if value is None:
+            data.pop(key, None)
+            continue
+        data[key] = Raw(value)
+        if type(change) is Assign or key not in base:  # isinstance is slow with these classes
+            wholes.add(key)
+    return Merged(data, [], wholes)
+
+
+def operated(operations: Iterable[Operation], value: Any) -> Any:
+    """What operations make of a value, or of ABSENT. Raises TypeError, ArithmeticError."""
+    for operation in operations:
+        value = operation.apply(value)
+    return value
+
+
+def is_done(change: Change, stored: Raw | None) -> bool:
+    """Whether what is stored is what the change makes of its own base."""
+    return change.value == (None if stored is None else bytes(stored))
+
+
+def _operate(key: str, change: Operate, theirs: Raw | None, merging: Merging) -> Raw | None:
+    try:
+        value = operated(change.operations, ABSENT if theirs is None else decode(theirs))
+    except (TypeError, ArithmeticError):
+        return merging.overwritten(key, Raw(change.value))
+    result = Raw(encode(value, key))
+    return result if theirs is not None else merging.whole(key, result)
+
+
+def _assign(
+    key: str, change: Assign, base: Raw | None, theirs: Raw | None, merging: Merging
+) -> Raw | None:
+    mine = None if change.value is None else Raw(change.value)
+    if base == theirs:
+        return merging.whole(key, mine)
+    if change.basis == "default" and theirs is not None:
+        return theirs
+    if mine != theirs:
+        return merging.overwritten(key, mine)
+    merging.merged(key, base, mine, theirs, after_read=change.basis == "read")
+    return merging.whole(key, mine)
+
+
+def _mutate(
+    key: str,
+    change: Mutate,
+    base: Raw | None,
+    theirs: Raw | None,
+    merging: Merging,
+    *,
+    is_another: bool,
+) -> Raw | None:
+    """`is_another`: theirs is not what mine was before, but was assigned since."""
+    mine = Raw(change.value)
+    if change.default is not None:
+        if theirs is None:
+            return merging.whole(key, mine)
+        base = Raw(change.default)
+    if is_another and theirs not in (base, mine):
+        return merging.overwritten(key, mine)
+    return merging.merged(key, base, mine, theirs, after_read=True)

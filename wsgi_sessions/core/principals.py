@@ -1,0 +1,147 @@
+"""Principals: whose sessions are which, and ending them. Over a store's index; no WSGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.draft import REFRESHED, mark_of, principal_of
+from wsgi_sessions.core.record.tombstones import UNTOLD
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wsgi_sessions.contract import Backend
+    from wsgi_sessions.core.commit.loop import Lifetimes
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.loading import Loader
+    from wsgi_sessions.core.record.envelope import Envelope
+
+_MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
+
+_log = texts.log(__name__)
+
+
+@texts.shows("short_key", "created_at", "expires_at", "last_used_at")
+class StoredSession(NamedTuple):
+    """What a listing shows of a session: nothing that would let somebody use it.
+
+    Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`.
+    """
+
+    key: str
+    created_at: float
+    expires_at: float
+    last_used_at: float
+    refreshed_at: float | None = None
+
+    @property
+    def short_key(self) -> str:
+        """How `key` begins: what may stand in a log."""
+        return short_key(self.key)
+
+    @classmethod
+    def of(
+        cls, key: str, expires_at: float, envelope: Envelope, lifetimes: Lifetimes
+    ) -> StoredSession:
+        """A session as it is stored. Raises CorruptRecord."""
+        created_at, asked = envelope.created_at, lifetimes.asked(envelope)
+        last_used_at = lifetimes.last_used(expires_at, created_at, asked)
+        return cls(key, created_at, expires_at, last_used_at, mark_of(envelope, REFRESHED))
+
+
+class Principals:
+    """The sessions of each principal on one backend: kept listed, found, and ended."""
+
+    def __init__(
+        self, backend: Backend, loader: Loader, lifetimes: Lifetimes, events: Events
+    ) -> None:
+        self._backend = backend
+        self._loader = loader
+        self._lifetimes = lifetimes
+        self._events = events
+
+    # -- for those who ask ---------------------------------------------------------------------
+
+    def sessions_of(self, principal: str | int) -> list[StoredSession]:
+        """The live sessions of a principal, oldest first. One look-up, and a load for each.
+
+        Index entries without a session are removed; one that was lost is put back by the session's
+        next use, within 5 % of its idle lifetime. Raises StoreUnavailable.
+        """
+        found = [
+            StoredSession.of(live.key, live.expires_at, live.envelope, self._lifetimes)
+            for live in self._live(principal, self._backend.index.keys_of(str(principal)))
+            if UNTOLD not in live.envelope.marks
+        ]
+        return sorted(found, key=lambda session: session.created_at)
+
+    def _live(self, principal: str | int, listed: Iterable[str]) -> Iterator[Snapshot]:
+        """Those of the `listed` keys; also what is just getting a new id, under that one too. Dead
+        entries are removed."""
+        for key in listed:
+            snapshot = self._loader.find(key)
+            if snapshot is None or principal_of(snapshot.envelope) != str(principal):
+                self._backend.index.remove(str(principal), key)
+            else:
+                yield snapshot
+
+    def principal_of(self, key: str) -> str | None:
+        """Whom the session with this store key is bound to, as text; None also if there is none.
+
+        Raises StoreUnavailable, and CorruptRecord if that cannot be told.
+        """
+        snapshot = self._loader.find(key)
+        return None if snapshot is None else principal_of(snapshot.envelope)
+
+    def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
+        """End all sessions of a principal, but the one with the store key `keep`. How many.
+
+        One that gets another id meanwhile ends too. Not promised: the end of those that begin
+        meanwhile by a log-in; lock the account first. Raises StoreUnavailable.
+        """
+        count = 0
+        for _ in range(_MAX_LISTINGS):
+            # Until nothing is listed: a dead entry may be of one that got another id since.
+            listed = [key for key in self._backend.index.keys_of(str(principal)) if key != keep]
+            if not listed:
+                break
+            for live in self._live(principal, listed):
+                self._backend.sessions.delete(live.key)
+                self._backend.index.remove(str(principal), live.key)
+                self._events.emit("destroyed", short_key(live.key))
+                count += 1
+        return count
+
+    # -- kept listed ---------------------------------------------------------------------------
+
+    def add(self, key: str, envelope: Envelope) -> None:
+        """Let a session be found by its principal, if it has one. Idempotent.
+
+        Raises StoreUnavailable.
+        """
+        principal = principal_of(envelope)
+        if principal is not None:
+            # Until the last moment at which the session can live: touching needs no index call.
+            until = envelope.created_at + self._lifetimes.absolute
+            self._backend.index.add(principal, key, until)
+
+    def add_again(self, snapshot: Snapshot) -> None:
+        """Put the entry of a session in use back, should it have been lost; once in 5 % of the idle
+        lifetime. It serves no request, so a fault is only logged."""
+        try:
+            self.add(snapshot.key, snapshot.envelope)
+        except StoreUnavailable as error:
+            _log.warning("session %s is not indexed anew: %s", short_key(snapshot.key), error)
+
+    def unlist(self, snapshot: Snapshot) -> None:
+        """Remove the entry of a dead session. It is dead already, so a fault is only logged."""
+        try:
+            principal = principal_of(snapshot.envelope)
+            if principal is not None:
+                self._backend.index.remove(principal, snapshot.key)
+        except StoreUnavailable as error:
+            _log.warning("the entry of a dead session stays until it is met: %s", error)

@@ -1,0 +1,67 @@
+"""Tombstones: what a session that ended, or got another id, leaves under its old key. Pure.
+
+A tombstone is a record without data. One of a session that got another id *leads on*: it names the
+key of the record in which the session goes on (never an id), and whether there was a log-in, or
+any change of rights, on the way. It counts for `TOMBSTONE_SECONDS`, however long it is stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Raw, Struct
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.record.codec import decode, encode
+from wsgi_sessions.core.record.envelope import Envelope
+from wsgi_sessions.core.record.history import history
+
+if TYPE_CHECKING:
+    from wsgi_sessions.core.record.history import Commit
+
+ENDED = "ended"
+"""The mark of every record that is no session (any more), with the reason."""
+TOMBSTONE_SECONDS = 60.0
+UNTOLD = "untold"
+"""The mark of a session under a new id that is not told to anybody before the old one is dead."""
+_KIND = "kind"
+_SUCCESSOR = "successor"
+
+Kind = Literal["cycle", "login"]
+"""Why a session got another id: "login" also for a log-out and for any other change of rights."""
+
+
+@texts.shows("kind")
+class Tombstone(Struct, frozen=True):
+    """The tombstone under `key`: the session goes on under the key `successor`."""
+
+    key: str
+    kind: Kind
+    successor: str
+
+
+def tombstone(commit: Commit, kind: Kind, successor: str) -> Envelope:
+    """What is stored in place of a session that goes on under another key."""
+    marks = {
+        ENDED: Raw(encode("replaced")),
+        _KIND: Raw(encode(kind)),
+        _SUCCESSOR: Raw(encode(successor)),
+    }
+    return Envelope(commit.at, history([commit]), marks, {})
+
+
+def grave(reason: str, at: float) -> Envelope:
+    """What is stored in place of a session that is over."""
+    return Envelope(at, history([]), {ENDED: Raw(encode(reason))}, {})
+
+
+def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
+    """The tombstone that an envelope is, if it leads on, and still counts.
+
+    Raises CorruptRecord.
+    """
+    marks = envelope.marks
+    if _SUCCESSOR not in marks or envelope.created_at + TOMBSTONE_SECONDS <= now:
+        return None
+    kind: Kind = "cycle" if decode(marks[_KIND]) == "cycle" else "login"
+    return Tombstone(key, kind, decode(marks[_SUCCESSOR]))

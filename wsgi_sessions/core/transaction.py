@@ -1,0 +1,350 @@
+"""One request's transaction on one session: load lazily, change freely, commit once. No WSGI."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Literal
+
+from wsgi_sessions.core.draft import Draft, Snapshot
+from wsgi_sessions.core.exclusive import exclusive_block, read_afresh, taken, turn_of
+from wsgi_sessions.core.interim import store_what_needs_no_cookie
+from wsgi_sessions.core.record.tombstones import Tombstone
+from wsgi_sessions.core.session import Session
+from wsgi_sessions.core.source import Phase
+from wsgi_sessions.errors import (
+    CorruptRecord,
+    HeadersAlreadySent,
+    SessionError,
+    SessionSuperseded,
+    StoreUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from wsgi_sessions.core.commit.loop import Activity
+    from wsgi_sessions.core.commit.results import Result
+    from wsgi_sessions.core.draft import HeadersState
+    from wsgi_sessions.core.loading import Reader
+    from wsgi_sessions.core.manager import SessionManager
+    from wsgi_sessions.core.source import Request
+    from wsgi_sessions.core.turn import Turn
+
+Renewal = Literal["due", "always", "on change"]
+
+_OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
+
+
+class Transaction:
+    """A request's `session`, and the means to end it.
+
+    An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
+    the transaction is one `exclusive` block from the first access to the commit that goes with the
+    headers (or to `close`); what a response changes later is merged, as with "shared" access.
+    `is_accessed` tells whether anybody has read the session, `found_none` that the store had none,
+    `fault` is what kept it from being read, if anything did.
+
+    `turn` is the request's, once it asked; `before_commit` is what `when_committing` was given.
+
+    `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
+    of the idle lifetime), "always" (the cookie in each response) or "on change".
+
+    Other middlewares of the request join in before the first access: `reader` reads the record,
+    and may be replaced by one that does more in the same round trip; `when_loaded`,
+    `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_after_commit",
+        "_after_load",
+        "_draft",
+        "_exits",
+        "_reader",
+        "activity",
+        "before_commit",
+        "fault",
+        "found_none",
+        "is_accessed",
+        "manager",
+        "phase",
+        "renewal",
+        "request",
+        "turn",
+    )
+
+    def __init__(self, manager: SessionManager, request: Request) -> None:
+        self.manager = manager
+        self.request = request
+        self._reader: Reader | None = None
+        self._draft: Draft | None = None
+        self.activity: Activity = "user"
+        self.turn: Turn | None = None
+        self._exits: ExitStack | None = None
+        self._after_load: tuple[Callable[[], object], ...] = ()
+        self.before_commit: tuple[Callable[[], object], ...] = ()
+        self._after_commit: tuple[Callable[[], object], ...] = ()
+        self.is_accessed = False
+        self.found_none = False
+        self.phase = _OPEN
+        self.renewal: Renewal = "due"
+        self.fault: StoreUnavailable | CorruptRecord | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session, as an application sees it. One is like another: all is kept here."""
+        return Session(self)
+
+    @classmethod
+    def in_background(
+        cls, manager: SessionManager, request: Request, snapshot: Snapshot
+    ) -> Transaction:
+        """A transaction without a response, on a session that has been loaded.
+
+        No lifetime moves at its commit, and what would need a cookie raises `HeadersAlreadySent`.
+        """
+        transaction = cls(manager, request)
+        transaction._draft = Draft(snapshot)
+        transaction.activity = "background"
+        transaction.phase = Phase.HEADERS_SENT
+        return transaction
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the record: the store's own `load`, unless another was put in its place."""
+        return self._reader or self.manager.backend.sessions.load
+
+    @reader.setter
+    def reader(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def draft(self) -> Draft:
+        """What the session stands on; read from the store at the first call."""
+        try:
+            draft = self.peek()
+        except (StoreUnavailable, CorruptRecord) as error:
+            self.give_up(error)
+            raise
+        if not self.is_accessed and draft.fault is None:
+            self.is_accessed = True
+            for callback in self._after_load:
+                callback()
+        return draft
+
+    def peek(self) -> Draft:
+        """The same, but to look at the stored session is no access: nothing is set off by it."""
+        if self._draft is None:
+            try:
+                found = self._load()
+            except (StoreUnavailable, CorruptRecord) as error:
+                self.fault = error
+                raise
+            self.found_none = found is None
+            if found is not None and type(found) is Tombstone:  # isinstance is slow with these
+                self._draft = Draft(None, found)
+            else:
+                self._draft = Draft(found)  # type: ignore[arg-type]
+        return self._draft
+
+    def give_up(self, error: SessionError) -> None:
+        """Read as empty from now on, and raise `error` at what would have to be stored."""
+        if self._draft is None:
+            self._draft = Draft(None)
+        self._draft.give_up(error)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it gave up."""
+        return self._draft is not None and self._draft.fault is not None
+
+    def when_loaded(self, callback: Callable[[], object]) -> None:
+        """Run `callback` once, at the first access; it may use the session, changes too.
+
+        At once, if that is over.
+        """
+        if self.is_accessed:
+            callback()
+        else:
+            self._after_load += (callback,)
+
+    def when_committing(self, callback: Callable[[], object]) -> None:
+        """Run `callback` before each commit, also of an exclusive block: to see what changed."""
+        self.before_commit += (callback,)
+
+    def when_committed(self, callback: Callable[[], object]) -> None:
+        """Run `callback` after each commit that did not raise; `snapshot` is then up to date."""
+        self._after_commit += (callback,)
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        """Run `callback` at the end, however the request went; the last one given runs first."""
+        if self._exits is None:
+            self._exits = ExitStack()
+        self._exits.callback(callback)
+
+    def commit(self, headers: HeadersState = "open") -> Result:
+        """Store what was changed. Raises what `SessionManager.commit` raises.
+
+        May be called again, for what was changed since.
+        """
+        if self._draft is None:
+            return "unchanged"
+        for callback in self.before_commit:
+            callback()
+        activity = self.activity
+        if self.renewal == "on change" and not self._draft.is_changed():
+            activity = "background"
+        turn = self.turn
+        if turn is not None:
+            self._draft.fence = turn.fence
+        try:
+            result = self.manager.commit(self._draft, self.request.route, headers, activity)
+        finally:
+            if turn is not None:
+                turn.end()
+        for callback in self._after_commit:
+            callback()
+        return result
+
+    def catch_up(self) -> None:
+        """Read the session afresh; what was changed is put on top. Raises as `exclusive` does."""
+        draft = self.draft()
+        if draft.snapshot is not None:
+            read_afresh(self, draft, draft.snapshot)
+
+    def drop_planted(self, keep: Iterable[str]) -> None:
+        """See `IdentityRules.drop_planted`."""
+        self.manager.identity.drop_planted(self.draft(), keep)
+
+    def owner(self) -> str | int | None:
+        """See `IdentityRules.owner`."""
+        return self.manager.identity.owner(self.draft())
+
+    def damaged(self, error: CorruptRecord) -> None:
+        """A value of the session does not decode: the next request begins without it."""
+        self.fault = error
+        if self.snapshot is not None:
+            self.manager.loader.set_aside(self.snapshot, error.reason)
+
+    def roll_back(self, reason: str | None = None) -> bool:
+        """Store nothing, but let a log-out take place: whether there was one.
+
+        With a `reason`, what had been changed is reported as dropped.
+        """
+        if self._draft is None:
+            return False
+        if reason is not None and not self._draft.is_flushed and _has_changes(self._draft):
+            self.manager.drop(reason, self._draft, self.snapshot, self.request.route())
+        self._draft.adopt(self._draft.snapshot)
+        try:
+            return self.manager.destroy_doomed(self._draft)
+        finally:
+            if self.turn is not None:
+                self.turn.end()
+
+    def is_alive(self) -> bool:
+        """Whether the session is stored under this very id, by a look at the store."""
+        snapshot = self.snapshot
+        return snapshot is not None and self.manager.loader.is_alive(snapshot)
+
+    def is_overtaken(self) -> bool:
+        """Whether a log-in has replaced the session since it was read, by a look at the store.
+
+        It has not where the session was merely ended.
+        """
+        snapshot = self.snapshot
+        found = None if snapshot is None else self.manager.loader.look_up(snapshot.key)
+        return isinstance(found, Tombstone) and found.kind == "login"
+
+    def close(self) -> None:
+        """End the transaction: nothing is committed any more, and what was held is free."""
+        self.phase = _ENDED
+        try:
+            if self._exits is not None:
+                self._exits.close()
+        finally:
+            # Those who joined in lead back here. Objects in a circle stay until the garbage
+            # collector comes, which costs each request a tenth of its time.
+            if self.before_commit or self._after_load or self._after_commit or self._reader:
+                self.before_commit = self._after_load = self._after_commit = ()
+                self._exits = self._reader = None
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The stored session that the transaction stands on now."""
+        return None if self._draft is None else self._draft.snapshot
+
+    def withhold(self) -> None:
+        """Have the request go on as an anonymous one, which may log somebody in or out, but stores
+        nothing else: to be called at the first access, by what `when_loaded` runs."""
+        self.draft().withhold()
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether it did so, and logged nobody in or out."""
+        draft = self._draft
+        return draft is not None and draft.withheld is not None
+
+    @property
+    def knows_one(self) -> bool:
+        """Whether the store had a session for the request: the present one, or what it ended."""
+        draft = self._draft
+        return draft is not None and (draft.snapshot is not None or bool(draft.doomed))
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether a log-in has replaced the request's session, and it has none of its own."""
+        draft = self._draft
+        return draft is not None and draft.superseded is not None and draft.snapshot is None
+
+    def exclusive(self, timeout: float | None) -> AbstractContextManager[None]:
+        """See `Session.exclusive`."""
+        return exclusive_block(self, timeout)
+
+    def hold(self) -> None:
+        """Keep other holders out until the commit, and read afresh: `wsgi_sessions.exclusive`."""
+        if self.phase is not _OPEN:
+            raise HeadersAlreadySent("the response has begun: too late to hold the session")
+        draft = self.peek()
+        if draft.fault is not None:
+            raise draft.fault
+        if draft.snapshot is not None and not turn_of(self).is_on:
+            with taken(self, draft.snapshot):
+                read_afresh(self, draft, draft.snapshot)
+
+    def store(self) -> None:
+        """See `Session.commit`."""
+        self.require_life("there is nothing left to commit")
+        if self.turn is not None and self.turn.blocks:
+            raise RuntimeError("commit() in an exclusive block: leaving the block commits")
+        draft = self.draft()
+        if draft.fault is not None:
+            raise draft.fault
+        store_what_needs_no_cookie(self, draft)
+
+    def require_life(self, otherwise: str) -> None:
+        """Raise HeadersAlreadySent at the end of the request, by which a thread was given up."""
+        if self.phase is _ENDED:
+            raise HeadersAlreadySent(f"the request has ended: {otherwise}")
+
+    def _load(self) -> Snapshot | Tombstone | None:
+        try:
+            session_id = self.request.session_id()
+        except SessionSuperseded as error:
+            return error.tombstone
+        if session_id is None:
+            return None
+        found = self.manager.loader.open(session_id, self._reader)
+        # Once the headers have left, nothing tells how long the client takes to read: no turn.
+        is_alone = self.phase is _OPEN and self.request.access() == "exclusive"
+        if not (is_alone and isinstance(found, Snapshot)):
+            return found
+        with taken(self, found):  # only the record tells what to lock
+            return self.manager.loader.open(session_id)
+
+
+def _has_changes(draft: Draft) -> bool:
+    try:
+        return draft.is_changed()
+    except SessionError:  # one that cannot be stored, which may be why the request failed
+        return True

@@ -1,0 +1,165 @@
+"""References: values that an application may still hold though the session has others by now. Pure.
+
+``cart = session["cart"]``, then a block that reads afresh, or the first chunk, whose commit merges
+what others did. The session updates the object that it gave out. One that the application made, and
+what lies in either, it leaves alone: other requests may use it too. What is done to these later is
+found, and merged as if another request had done it.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Raw
+
+from wsgi_sessions.core.merge.three_way import Merging
+from wsgi_sessions.core.record.codec import IMMUTABLE, decode
+from wsgi_sessions.errors import StaleValue, UnserializableValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Encode = Callable[[object, str], bytes]
+
+
+MOST_REFERENCES = 100
+"""So many objects of one request are watched: a socket that lives for hours holds no more."""
+
+
+def encoding(encode: Encode, key: str, value: object) -> bytes | None:
+    """How an object is encoded; None if it cannot be, as after a block that failed."""
+    try:
+        return encode(value, key)
+    except UnserializableValue:
+        return None
+
+
+class Reference:
+    """An object that was under `key`, and its `encoding` then."""
+
+    __slots__ = ("_has_changed", "_value", "encoded", "key")
+
+    def __init__(self, key: str, value: object, encoded: bytes | None) -> None:
+        self.key = key
+        self._value = value
+        self._has_changed = False
+        self.encoded = encoded
+
+    def merged(self, encode: Encode, current: bytes | None) -> bytes | None:
+        """What was done to the object since, merged onto the `current` value; None if nothing was.
+
+        Raises StaleValue if that is not possible.
+        """
+        before, now = self.encoded, encoding(encode, self.key, self._value)
+        if now == before:
+            return None
+        if before is None or now is None:
+            raise StaleValue(self.key)
+        merging = Merging()
+        theirs = None if current is None else Raw(current)
+        value = merging.merged(self.key, Raw(before), Raw(now), theirs, after_read=False)
+        if value is None or merging.conflicts:
+            raise StaleValue(self.key)
+        self.encoded, self._has_changed = now, True
+        return bytes(value)
+
+    def update(self, value: Any) -> bool:
+        """Give the object the contents of another; False, with nothing done, if that cannot be.
+
+        From then on, this is a reference to what lay in it before.
+        """
+        held: Any = self._value
+        if type(held) is not type(value) or not isinstance(held, (list, dict, set)):
+            return False
+        self._value = copy(held)
+        held.clear()
+        if isinstance(held, list):
+            held.extend(value)
+        else:
+            held.update(value)
+        return True
+
+    def has_parts(self) -> bool:
+        """Whether there are objects in it that may be held by themselves."""
+        held: Any = self._value
+        parts = held.values() if isinstance(held, dict) else held
+        return any(type(part) not in IMMUTABLE for part in parts)
+
+    def is_to(self, key: str, value: object, encode: Encode) -> bool:
+        """Whether it is to this very object, changed since."""
+        if self.key != key or self._value is not value:
+            return False
+        return self._has_changed or encoding(encode, self.key, self._value) != self.encoded
+
+
+class Present(Protocol):
+    """The values that a session has now."""
+
+    encode: Encode
+
+    def encoded(self, key: str) -> bytes | None:
+        """The value as it is encoded now, or None."""
+
+    def put(self, key: str, value: object) -> Any:
+        """Have a value. Return the one before, or None."""
+
+    def is_assigned(self, key: str) -> bool:
+        """Whether the request assigned the key."""
+
+
+class Former:
+    """What an application knows of a session from before its present values.
+
+    `keys` were stored in a base that it saw. `given` are those whose object it made itself.
+    `references` are to objects that the session has no longer, or that lay in such.
+    """
+
+    __slots__ = ("given", "keys", "references")
+
+    def __init__(self) -> None:
+        self.keys: frozenset[str] = frozenset()
+        self.given: frozenset[str] = frozenset()
+        self.references: tuple[Reference, ...] = ()
+
+    def keep(self, present: Present, key: str, value: object, *, is_given: bool) -> None:
+        """Go on with an object that the application may hold, and may have given."""
+        encoded, current = encoding(present.encode, key, value), present.encoded(key)
+        if encoded is None or encoded != current:
+            reference = Reference(key, value, encoded)
+            is_updated = not is_given and current is not None and reference.update(decode(current))
+            if not is_updated or reference.has_parts():
+                self.references = (*self.references, reference)[-MOST_REFERENCES:]
+            if not is_updated:
+                return
+        present.put(key, value)
+        if is_given:
+            self.given |= {key}
+
+    def catch_up(self, present: Present, *keys: str) -> None:
+        """Take over what was done to objects that the session has no longer; of all keys, if none
+        is given. Raises StaleValue, and UnserializableValue."""
+        for reference in self.references:
+            key = reference.key
+            merged = None
+            if not keys or key in keys:
+                merged = reference.merged(present.encode, present.encoded(key))
+            if merged is not None:
+                held = present.put(key, decode(merged))
+                if held is not None:
+                    is_given = present.is_assigned(key) or key in self.given
+                    self.keep(present, key, held, is_given=is_given)
+
+    def is_put_back(self, present: Present, key: str, value: object) -> bool:
+        """Whether an object is assigned that the session had, and that was changed in place since.
+
+        That is found anyhow; any other assignment is the end of such objects.
+        """
+        if any(reference.is_to(key, value, present.encode) for reference in self.references):
+            return True
+        self.let_go(key)
+        return False
+
+    def let_go(self, key: str) -> None:
+        """Objects that were under a key have nothing to do with it any more."""
+        self.references = tuple(r for r in self.references if r.key != key)

@@ -1,0 +1,113 @@
+"""psycopg 3 connections that wait no longer than they may, also for a server that is stopped.
+
+`statement_timeout` is kept by the server, so not by one that hangs, and poolers such as PgBouncer
+refuse it in the start-up packet. libpq's ``tcp_user_timeout`` ends when the kernel at the other end
+has acknowledged; and its ``connect_timeout`` is two seconds at least.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from wsgi_sessions.clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+_GRACE = 0.3
+"""Seconds that a server has to say that it gave up a statement, before it is hung up on."""
+
+
+class DeadlineConnection(psycopg.Connection[Any]):
+    """A connection that gives a statement up at its deadline.
+
+    `deadline` is by `time.monotonic`, or None. It is looked at as often as psycopg wakes up, every
+    0.1 seconds. Then the server is asked to cancel the statement, so that it does not go on, and
+    perhaps take effect, for nobody. If it does not answer that within a moment, the connection is
+    closed, and nobody knows what the server has done.
+
+    `is_cancelled`: the server was asked. The connection must not be used again: the request may
+    come late, and meet the next statement.
+    """
+
+    deadline: float | None = None
+    is_cancelled = False
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `psycopg.Connection.wait`, through which every exchange with the server goes."""
+        return super().wait(self._until_deadline(gen), *args, **kwargs)
+
+    def _until_deadline(self, gen: Any) -> Generator[Any, Any, Any]:
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and self.deadline is not None and monotonic() > self.deadline:
+                    self._give_up()
+                state = gen.send(ready)
+        except StopIteration as stop:
+            return stop.value
+
+    def _give_up(self) -> None:
+        """Ask the server to cancel the statement; the second time, hang up."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_GRACE)
+                self.deadline = monotonic() + _GRACE
+                return
+        self.pgconn.finish()
+        raise psycopg.OperationalError("no answer within the deadline")
+
+
+def connect(timeout: float, args: Any, kwargs: Any) -> DeadlineConnection:
+    """Connect within `timeout` seconds, in a thread that may be left behind.
+
+    Raises what psycopg raises. A thread that comes too late closes what it opened.
+    """
+    attempt = _Attempt(args, kwargs)
+    threading.Thread(target=attempt.run, name="wsgi_sessions-connect", daemon=True).start()
+    return attempt.result(timeout)
+
+
+class _Attempt:
+    """One attempt to connect, and who gets the connection: the caller, or nobody any more."""
+
+    def __init__(self, args: Any, kwargs: Any) -> None:
+        self._args = args
+        self._kwargs = kwargs
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._connection: DeadlineConnection | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            connection = DeadlineConnection.connect(*self._args, **self._kwargs)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+        else:
+            with self._lock:
+                self._connection = connection
+                if self._is_abandoned:
+                    connection.close()
+        finally:
+            self._done.set()
+
+    def result(self, timeout: float) -> DeadlineConnection:
+        try:
+            self._done.wait(timeout)
+        finally:  # also when the waiting was interrupted, by gevent.Timeout
+            with self._lock:
+                self._is_abandoned = True
+        if self._error is not None:
+            raise self._error
+        if self._connection is None:
+            raise psycopg.OperationalError("no connection within the deadline")
+        return self._connection

@@ -1,0 +1,81 @@
+"""SQLite's file: made without being opened, connected to, and the journal that it keeps.
+
+SQLite holds its locks by ``fcntl``. The kernel drops all of those that a process has on a file as
+soon as the process closes any descriptor of it, so nothing but SQLite itself ever opens the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import suppress
+from tempfile import mkstemp
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from wsgi_sessions.linking import name_new_file
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# How long SQLite itself waits for a lock. It waits inside of C, which stops all of gevent's
+# greenlets: the engine does the rest of the waiting.
+_WAIT_MS = 5
+_PRIVATE = 0o600
+
+
+def make_file(path: str) -> None:
+    """Make an empty database file for its owner alone, unless something is there under its name.
+
+    The file is never opened under that name, neither a new one nor one that is there (see above).
+    Raises nothing: what keeps the file from being made keeps SQLite from opening it, which says so.
+    """
+    with suppress(OSError):
+        target = os.path.realpath(path)
+        try:
+            os.mknod(target, stat.S_IFREG | _PRIVATE)
+        except PermissionError:
+            _link(target)  # on some systems only root may call mknod
+
+
+def _link(target: str) -> None:
+    descriptor, temporary = mkstemp(dir=os.path.dirname(target))
+    try:
+        os.close(descriptor)  # before anybody could connect to it
+        name_new_file(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Connect to the database in a file that is there. Changes nothing in it.
+
+    Raises sqlite3.OperationalError if there is none.
+    """
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=rw", uri=True, timeout=0, check_same_thread=False
+    )
+    try:
+        connection.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            # Safe for the file with a write-ahead log, and only with that.
+            connection.execute("PRAGMA synchronous=NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def use_wal_if_empty(connection: Connection) -> None:
+    """Give a SQLite database that holds nothing yet a write-ahead log, outside of a transaction.
+
+    A database that holds something keeps its journal: the mode is written into the file, for all
+    programs that use it, such as a backup that copies the one file. Other databases are left alone.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        connection.exec_driver_sql("PRAGMA synchronous=NORMAL")

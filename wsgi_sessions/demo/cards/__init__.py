@@ -1,0 +1,1 @@
+"""The three cards under the race: version stamps, contexts, leases."""

@@ -1,0 +1,41 @@
+"""The three cards under the race: version stamps, contexts, leases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wsgi_sessions.demo.cards.deals import LOST_COOKIE, DealCard, render_lost
+from wsgi_sessions.demo.cards.freshness import FreshnessCard
+from wsgi_sessions.demo.cards.use import UseCard
+from wsgi_sessions.demo.keepalive import INTERVAL
+from wsgi_sessions.demo.template import template
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from wsgi_sessions.demo.request import DemoRequest
+
+RULES = (*FreshnessCard.rules(), *DealCard.rules(), *UseCard.rules())
+"""Their endpoints begin with ``cards.``, and go on with the name of a field of `Cards`."""
+
+
+class Cards(NamedTuple):
+    """Each field is a card, and its name that of its place on the page."""
+
+    freshness: FreshnessCard
+    deals: DealCard
+    use: UseCard
+
+    def render(self, request: DemoRequest) -> Markup:
+        """What they show to a visitor."""
+        if request.session.principal is None:
+            contents = _for_nobody(request.cookies.get(LOST_COOKIE))
+        else:
+            contents = {name: card.render(request) for name, card in self._asdict().items()}
+        return template("cards.html").format(interval=INTERVAL, **contents)
+
+
+def _for_nobody(lost: str | None) -> dict[str, Markup]:
+    log_in = template("log_in_first.html")
+    deals = render_lost(lost) if lost else log_in
+    return {"freshness": log_in, "deals": deals, "use": log_in}

@@ -1,0 +1,1 @@
+"""Health: is the session store fit to serve?"""

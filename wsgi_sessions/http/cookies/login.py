@@ -1,0 +1,39 @@
+"""Cookies of the application by which it remembers who logged in, such as Flask-Login's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
+from wsgi_sessions.http.headers import without_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsgi_sessions.core.commit.results import Result
+    from wsgi_sessions.core.transaction import Transaction
+    from wsgi_sessions.http.headers import Headers
+
+
+def without_login_cookies(
+    headers: Headers, names: Sequence[str], transaction: Transaction, result: Result
+) -> Headers:
+    """Return the headers without these cookies, if a log-in has superseded the request."""
+    for name in names:
+        kept = without_cookie(headers, name)
+        if len(kept) < len(headers) and _is_superseded(transaction, result):
+            headers = kept
+    return headers
+
+
+def _is_superseded(transaction: Transaction, result: Result) -> bool:
+    """Whether a log-in has replaced the session. A request that stored nothing has to ask: if
+    there is no answer, its log-out counts."""
+    if transaction.is_superseded:
+        return True
+    if result not in ("unchanged", "touched"):
+        return False
+    try:
+        return transaction.is_overtaken()
+    except (StoreUnavailable, CorruptRecord):
+        return False

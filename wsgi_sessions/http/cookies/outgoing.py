@@ -1,0 +1,169 @@
+"""What a response tells the browser about the session's cookie."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.core.draft import LIFETIME
+from wsgi_sessions.core.record.codec import decode
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.http.cookies.session_cookie import MAX_AGE_LIMIT
+from wsgi_sessions.http.cookies.twins import deletions_above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from wsgi_sessions.core.commit.results import Result
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.transaction import Transaction
+    from wsgi_sessions.http.cookies.session_cookie import Presented, SessionCookie
+    from wsgi_sessions.http.cookies.twins import Twins
+
+_ENDING = ("created", "cycled", "destroyed")  # for a session that was there, it ended its id
+
+
+def cookie_is_due(
+    transaction: Transaction,
+    presented: Presented | None,
+    result: Result,
+    before: Snapshot | None,
+) -> bool:
+    """Whether the session is new, renewed or deleted, or its cookie to be written anew."""
+    if transaction.renewal == "always":
+        return True
+    if presented is not None and presented.state in ("renew", "foreign"):
+        return True  # signed by an older secret, or another library's
+    if result == "unchanged":
+        return is_dead(transaction, presented)
+    if result in ("created", "cycled", "destroyed"):
+        return True
+    return may_move(before, transaction.snapshot)
+
+
+def may_move(before: Snapshot | None, after: Snapshot | None) -> bool:
+    """Whether the cookie of a session has a lifetime of its own, or had one: it moves with use."""
+    return (before is not None and LIFETIME in before.envelope.marks) or (
+        after is not None and LIFETIME in after.envelope.marks
+    )
+
+
+def is_dead(transaction: Transaction, presented: Presented | None) -> bool:
+    """Whether the request came with a cookie of ours whose session was over before: it was looked
+    for, and there was none. Not one that a log-in has replaced, and not one that ended meanwhile:
+    the browser may have another cookie by now."""
+    return (
+        presented is not None
+        and presented.state in ("valid", "renew")
+        and transaction.is_accessed
+        and transaction.found_none
+        and transaction.snapshot is None
+        and not (transaction.is_superseded or transaction.is_withheld or transaction.has_failed)
+    )
+
+
+class OutgoingCookie:
+    """The cookie of a session after its commit. `warn_of_http` is called before it goes out without
+    Secure."""
+
+    __slots__ = ("_cookie", "_environ", "_presented", "_transaction", "_twins", "_warn_of_http")
+
+    def __init__(
+        self,
+        cookie: SessionCookie,
+        transaction: Transaction,
+        presented: Presented | None,
+        twins: Twins | None,
+        environ: WSGIEnvironment,
+        warn_of_http: Callable[[], object],
+    ) -> None:
+        self._cookie = cookie
+        self._transaction = transaction
+        self._presented = presented
+        self._twins = twins
+        self._environ = environ
+        self._warn_of_http = warn_of_http
+
+    def values(self, result: Result, *, is_due: bool, lies_deep: bool) -> list[str]:
+        """The Set-Cookie values: dead twins go first, so that no deletion removes the session's.
+
+        `is_due` is what `cookie_is_due` says, `lies_deep` that there was a session, whose cookie
+        may have come from a path above the policy's.
+        """
+        twins = self._twins
+        if twins is not None:
+            if not twins.is_settled and result not in _ENDING:
+                return []
+            deletions = self._deletions(twins, result)
+        elif lies_deep and result in _ENDING:
+            scheme = self._environ.get("wsgi.url_scheme", "http")
+            deletions = deletions_above(self._cookie.policy, scheme=scheme)
+        else:
+            deletions = []
+        if not deletions and not is_due:
+            return []
+        snapshot = self._transaction.snapshot
+        if snapshot is not None and not self._may_renew(result):
+            return []
+        cookie = self._own(result)
+        if cookie is not None:
+            return [*deletions, cookie]
+        return deletions if snapshot is None else []
+
+    def _deletions(self, twins: Twins, result: Result) -> list[str]:
+        if self._transaction.is_superseded or result == "gone" or not twins.is_settled:
+            return []  # the browser has got, or is about to get, other cookies
+        environ = self._environ
+        return twins.deletions(
+            self._cookie.policy,
+            scheme=environ.get("wsgi.url_scheme", "http"),
+            host=environ.get("HTTP_HOST") or environ.get("SERVER_NAME", ""),
+            path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+            all_of_them=result == "destroyed",
+        )
+
+    def _may_renew(self, result: Result) -> bool:
+        """Whether a cookie may be written for what the commit came to.
+
+        A request that only read does not know whether its session is still there. It must not
+        write back an id that a log-in has replaced meanwhile: so it looks, and if in doubt does not
+        renew.
+        """
+        if result not in ("unchanged", "touched"):
+            return True
+        try:
+            return self._transaction.is_alive()
+        except StoreUnavailable:
+            return False
+
+    def _own(self, result: Result) -> str | None:
+        """The Set-Cookie value for what the session is now; None: there is nothing to tell."""
+        # What it is now: a ProxyFix may stand between this middleware and the application.
+        scheme = self._environ.get("wsgi.url_scheme", "http")
+        cookie, snapshot = self._cookie, self._transaction.snapshot
+        if result == "unchanged" and is_dead(self._transaction, self._presented):
+            return cookie.delete(scheme=scheme)
+        if result == "destroyed":
+            presented = self._presented
+            sent_one = presented is not None and presented.state != "absent"
+            return cookie.delete(scheme=scheme) if sent_one else None
+        if snapshot is None or not snapshot.session_id:
+            return None  # nothing, or a session that another request has given its new id to
+        if not cookie.policy.is_secure(scheme):
+            self._warn_of_http()
+        asked = _asked_lifetime(snapshot)
+        if asked is None:
+            return cookie.write(snapshot.session_id, scheme=scheme, max_age=None)
+        now = self._transaction.manager.now()
+        until = min(snapshot.expires_at, now + MAX_AGE_LIMIT)
+        # Rounded up by less than a second, so that what was asked for is what is said.
+        max_age = max(ceil(min(until - now, asked)), 0)
+        return cookie.write(snapshot.session_id, scheme=scheme, max_age=max_age, expires=until)
+
+
+def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
+    """What `Session.remember` was told, as it is stored."""
+    mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
+    return None if mark is None else float(decode(mark))

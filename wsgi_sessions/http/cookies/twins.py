@@ -1,0 +1,201 @@
+"""Twins: several cookies of our name in one request, each well signed, with different ids.
+
+Browsers send them after a deploy that changed the cookie's Domain, Path or Partitioned, since to a
+browser that is another cookie; where two applications set one each at ``/`` and ``/admin``; and
+where another host of the domain has planted one. The signatures do not tell which one counts, but
+the store does: the one whose session is alive.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from msgspec import Struct
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.draft import Snapshot
+from wsgi_sessions.core.record.tombstones import Tombstone
+from wsgi_sessions.errors import CorruptRecord
+from wsgi_sessions.http.cookies.session_cookie import RULES, Place, Presented
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wsgi_sessions.core.loading import Loader
+    from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
+
+MOST_LOOK_UPS = 3
+"""Cookies of one request whose sessions are looked up; those behind them do not count."""
+MOST_DELETIONS = 6
+"""Set-Cookie headers of one response that delete twins: proxies take 4 KB of headers in all."""
+_LONGEST_PATH = 100
+_MOST_PREFIXES = 8
+_MOST_DOMAINS = 3
+_PORT = re.compile(r":\d*\Z")
+
+Side = Literal["before", "behind", "either"]
+
+
+@texts.shows("side", "is_alive", "is_ours")
+class Other(NamedTuple):
+    """A cookie that does not count: on which side of the one that does it stands (which is the
+    order of their paths, longest first: RFC 6265, section 5.4), whether its session is alive, and
+    whether this store knows that it has got another id.
+
+    One that the store does not know at all may be that of another application.
+    """
+
+    side: Side
+    is_alive: bool
+    is_ours: bool
+
+    def may_be_deleted_at(self, longer: int) -> bool:
+        """Whether it may stand at a path, and be deleted there, that is by so much `longer` than
+        the policy's, or shorter.
+
+        A twin has at least as long a path as the living one if it stands before that, and no longer
+        one if it stands behind: so no deletion takes another application's living cookie from
+        ``/``, where this one was merely sent it along.
+        """
+        if (longer > 0 and self.side == "behind") or (longer < 0 and self.side == "before"):
+            return False
+        return self.is_ours or longer >= 0
+
+
+@texts.shows("alive")
+class Twins(Struct, frozen=True):
+    """What the twins of a request lead to: `alive` says how many to a session.
+
+    `chosen` is the first of those; if there is none, one whose session has got another id, so that
+    the request counts as superseded; else None: the request is anonymous.
+
+    `is_settled` is False if another one has got a new id, and the session that has it is not the
+    chosen one: the browser is about to get that id, or has it by now, and no answer may write
+    another living cookie over it.
+    """
+
+    chosen: Presented | None
+    alive: int
+    others: tuple[Other, ...]
+    is_settled: bool = True
+
+    def deletions(
+        self, policy: CookiePolicy, *, scheme: str, host: str, path: str, all_of_them: bool
+    ) -> list[str]:
+        """The Set-Cookie values that delete the dead twins, wherever the browser may hold them.
+
+        `host` (with a port or not) and `path` are those of the request's URL. The place where the
+        policy has the session's own cookie is left out, so a log-in that happens at the same time
+        is not undone. With `all_of_them`, at a log-out, the living twins go too.
+
+        Not promised: that all are reached. There are `MOST_DELETIONS` at most, and one that may
+        be the log-in of another application stays: on a path above the policy's, only what this
+        store knows to be replaced is deleted.
+        """
+        doomed = [other for other in self.others if all_of_them or not other.is_alive]
+        if not doomed:
+            return []
+        hosts = _hosts(host)
+        places = _places(policy, hosts, path, is_secure=policy.is_secure(scheme))
+        fitting = (
+            place
+            for place in places
+            if any(other.may_be_deleted_at(len(place.path) - len(policy.path)) for other in doomed)
+        )
+        return [
+            policy.delete_header(scheme=scheme, place=place)
+            for place in islice(fitting, MOST_DELETIONS)
+        ]
+
+
+def deletions_above(policy: CookiePolicy, *, scheme: str) -> list[str]:
+    """The Set-Cookie values that delete a cookie of ours from the paths above the policy's.
+
+    It may come from there, where the Path was another one before, and the session's own deletion,
+    or its new cookie, does not reach it.
+    """
+    own = policy.place
+    paths = [path for path in _prefixes(own.path) if len(path) < len(own.path)]
+    return [
+        policy.delete_header(scheme=scheme, place=own._replace(path=path))
+        for path in paths[:MOST_DELETIONS]
+    ]
+
+
+def look_up(candidates: Sequence[Presented], loader: Loader) -> Twins:
+    """Ask the store about the cookies of one request, in the order of its header.
+
+    A store call each. Raises StoreUnavailable.
+    """
+    looked = [(c, _found(c, loader)) for c in candidates[:MOST_LOOK_UPS]]
+    alive = [i for i, (_, found) in enumerate(looked) if isinstance(found, Snapshot)]
+    replaced = [i for i, (_, found) in enumerate(looked) if isinstance(found, Tombstone)]
+    first = next(iter(alive + replaced), None)
+    others = [
+        Other(_side(i, alive), isinstance(found, Snapshot), isinstance(found, Tombstone))
+        for i, (_, found) in enumerate(looked)
+        if i not in alive[:1]
+    ]
+    return Twins(
+        None if first is None else looked[first][0],
+        len(alive),
+        tuple(others),
+        _is_settled([found for _, found in looked]),
+    )
+
+
+def _is_settled(found: Sequence[Snapshot | Tombstone | None]) -> bool:
+    chosen = next((each for each in found if isinstance(each, Snapshot)), None)
+    heirs = {each.successor for each in found if isinstance(each, Tombstone)}
+    return chosen is None or heirs <= {chosen.key}
+
+
+def _found(candidate: Presented, loader: Loader) -> Snapshot | Tombstone | None:
+    try:
+        return loader.open(candidate.session_id or "")
+    except CorruptRecord:
+        return None
+
+
+def _side(place: int, alive: list[int]) -> Side:
+    if not alive:
+        return "either"
+    return "before" if place < alive[0] else "behind"
+
+
+def _places(
+    policy: CookiePolicy, hosts: list[str], path: str, *, is_secure: bool
+) -> Iterator[Place]:
+    """Where a browser may hold a cookie that it sent to this URL, the likeliest places first, but
+    for the place where the policy has its own."""
+    own = policy.place
+    if own.partitioned or is_secure:  # Partitioned needs Secure
+        yield own._replace(partitioned=not own.partitioned)
+    if policy.is_host_only:
+        return  # the prefix of its name admits no other
+    domains, paths = [None, *hosts], [own.path, *_prefixes(path)]
+    places = [own._replace(domain=domain, path=path) for path in paths for domain in domains]
+    # Deploys change one attribute at a time, mostly: with both changed, they come last.
+    places.sort(key=lambda place: (place.domain != own.domain) + (place.path != own.path))
+    yield from (place for place in dict.fromkeys(places) if place != own)
+
+
+def _hosts(host: str) -> list[str]:
+    """The Domains by which a cookie comes back to a Host header: its name, and those above it."""
+    name = _PORT.sub("", host).lower().rstrip(".")
+    if not RULES["domain"].pattern.fullmatch(name) or name.rpartition(".")[2].isdigit():
+        return []  # an address, or no name at all
+    labels = name.split(".")
+    # No browser takes a cookie for a whole top-level domain.
+    above = (".".join(labels[i:]) for i in range(1, len(labels) - 1))
+    return [name, *islice(above, _MOST_DOMAINS)]
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    """The Paths by which a cookie comes back to a URL's path, shortest first."""
+    cuts = (i for i, sign in enumerate(path) if sign == "/")
+    ends = sorted({end for cut in cuts for end in (cut, cut + 1)} | {len(path)})
+    prefixes = (path[:end] for end in ends if 0 < end <= _LONGEST_PATH)
+    return (p for p in islice(prefixes, _MOST_PREFIXES) if RULES["path"].pattern.fullmatch(p))

@@ -1,0 +1,135 @@
+"""SessionMiddleware: gives every request a session, and commits it before the headers leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.http.cookies.comebacks import Comebacks
+from wsgi_sessions.http.exchange import Exchange
+from wsgi_sessions.http.path_patterns import PathPatterns
+from wsgi_sessions.http.response import LateResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from wsgi_sessions.core.manager import SessionManager
+    from wsgi_sessions.core.source import Access
+    from wsgi_sessions.core.transaction import Transaction
+    from wsgi_sessions.http.answers import OnUnavailable
+    from wsgi_sessions.http.cookies.session_cookie import SessionCookie
+    from wsgi_sessions.importers.adoption import Adoption
+    from wsgi_sessions.stack.declared.requests import BusyStatus
+
+
+class SessionMiddleware:
+    """Puts a `Session` into ``environ["wsgi_sessions.session"]`` of every request::
+
+        backend = open_backend("file:///var/lib/app/sessions")
+        cookie = SessionCookie(CookiePolicy(), IdSigner([secret]))
+        application = SessionMiddleware(application, SessionManager(backend), cookie)
+
+    A request that does not touch its session costs no store call and no cookie parsing; one that
+    reads it, one store call; one that changes it, one more. The commit takes place just before the
+    headers leave, so that a generator may still change the session before its first chunk. What is
+    changed later is committed when the body's iterator ends, before the server learns of that, or
+    when the body is closed before its end, unless it would need a cookie. If that fails, the server
+    gets the error, and event ``lost`` says what happened: the status had left.
+
+    A request that ends without a response, as a WebSocket does (StopIteration, or an empty body
+    without start_response), commits what needs no cookie. A response of status 500 or more, and an
+    exception, commit nothing, which is event ``dropped``; a log-out takes place all the same. If
+    the store does not answer, a request that needs its session gets 503 with Retry-After, and one
+    that does not is not affected. `SessionConflict` is answered with 409.
+
+    `exclusive_paths` are `PathPatterns` (``/cart/*``) of paths whose requests run one at a time per
+    session, from their first access of the session to their commit, which comes with the headers:
+    a client that reads slowly keeps nobody waiting. `busy_status` answers a request that finds too
+    many others waiting for its session.
+
+    `on_unavailable` is a WSGI application that answers in place of this middleware where a session
+    could not be reached or stored (503, 409): with its own status, headers and body. Its environ
+    has the error as ``wsgi_sessions.error``, and no request body; the session reads as empty. Where
+    it fails, or there is none, the answer is text, or JSON where ``Accept`` asks for that. What an
+    application answers itself, having caught the error, goes before both, unless it is a 500.
+
+    `adoption` is asked about requests without a valid cookie of ours: theirs may be another
+    library's, whose session it takes over. `login_cookies` are cookies by which an application
+    remembers who logged in: a request that a log-in has superseded neither sets nor deletes them.
+
+    `early_cookie` makes an empty session for a visitor who loads a page without one; see
+    `http.cookies.early`. If the store does not answer then, the page goes out all the same.
+
+    `retry_token_header`, such as ``Idempotency-Key``, brings the token of a request that a client
+    may send again, for want of an answer: see `Session.is_repeated`. Method, path, query and body
+    have to be the same too. That is read before the application runs; a request with a body of more
+    than 64 KB, or without its length, is never known again.
+
+    `when_opened` is called with each request that comes by `open`, and so past the middlewares that
+    stand inside of this one.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        manager: SessionManager,
+        cookie: SessionCookie,
+        *,
+        exclusive_paths: Sequence[str] = (),
+        adoption: Adoption | None = None,
+        busy_status: BusyStatus = "503",
+        on_unavailable: OnUnavailable | None = None,
+        login_cookies: Sequence[str] = (),
+        early_cookie: bool = False,
+        retry_token_header: str | None = None,
+        when_opened: Callable[[WSGIEnvironment, Transaction], object] | None = None,
+    ) -> None:
+        self._app = app
+        self._when_opened = when_opened
+        self.manager = manager
+        self.cookie = cookie
+        self.adoption = adoption
+        self.busy_status: BusyStatus = busy_status
+        self.on_unavailable = on_unavailable
+        self.login_cookies = login_cookies
+        self.gives_early = early_cookie
+        self.retry_token_key = _key_of(retry_token_header)
+        self.exclusive_paths = PathPatterns(exclusive_paths) if exclusive_paths else None
+        self.comebacks = Comebacks()
+        self._told_of_http = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """PEP 3333."""
+        return LateResponse(environ, start_response, Exchange(self, environ)).run(self._app)
+
+    def open(self, environ: WSGIEnvironment) -> Exchange:
+        """Begin a request: its session is in the environ. Nothing is parsed or read yet.
+
+        For adapters whose framework has no WSGI response at hand; they call the `Handler` methods.
+        """
+        exchange = Exchange(self, environ)
+        if self._when_opened is not None:
+            self._when_opened(environ, exchange.transaction)
+        return exchange
+
+    def access(self, *paths: str) -> Access:
+        """Whether a request on this path, by any of its names, shares its session with others."""
+        if self.exclusive_paths is None or not self.exclusive_paths.match(*paths):
+            return "shared"
+        return "exclusive"
+
+    def warn_of_http(self) -> None:
+        """Say once per process that a cookie goes out without Secure, if nobody asked for that."""
+        if not self._told_of_http and self.cookie.policy.secure != "never":
+            self._told_of_http = True
+            self.manager.events.emit(
+                "insecure",
+                advice="the session cookie goes out over plain http without Secure: behind a proxy "
+                "that ends TLS, pass its scheme on (werkzeug's ProxyFix), or set "
+                "WSGI_SESSIONS_COOKIE_SECURE=always",
+            )
+
+
+def _key_of(header: str | None) -> str | None:
+    return None if header is None else f"HTTP_{header.upper().replace('-', '_')}"

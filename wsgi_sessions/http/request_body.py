@@ -1,0 +1,54 @@
+"""What a request's body is, read before the application reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.core.record.repeats import repeats_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from wsgi_sessions.core.record.repeats import Repeats
+
+LONGEST = 64 * 1024
+_KNOWN = "wsgi_sessions.body"
+
+
+def digest_of_body(environ: WSGIEnvironment) -> str | None:
+    """A digest of the body, which stays to be read. None where that is longer than `LONGEST`, or
+    does not say how long it is.
+
+    Once per request, before anybody has read of it. Raises what the server's stream does.
+    """
+    if _KNOWN not in environ:
+        environ[_KNOWN] = _digest(environ)
+    known: str | None = environ[_KNOWN]
+    return known
+
+
+def repeats_of_request(
+    token: str | None, environ: WSGIEnvironment, method: str, path: str
+) -> Repeats | None:
+    """See `repeats_of`: of a request whose client chose this token for it."""
+    query, body = environ.get("QUERY_STRING", ""), digest_of_body(environ) or ""
+    return repeats_of(token, method, path, query, body)
+
+
+def _digest(environ: WSGIEnvironment) -> str | None:
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    given = environ.get("CONTENT_LENGTH") or "0"
+    if not (given.isascii() and given.isdigit()) or len(given) > len(str(LONGEST)):
+        return None
+    length = int(given)
+    if length > LONGEST:
+        return None
+    if length:
+        body = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = io.BytesIO(body)
+    else:
+        body = b""
+    return f"{length} {hashlib.sha256(body).hexdigest()}"

@@ -1,0 +1,1 @@
+"""Leases: which sessions are in use now."""

@@ -1,0 +1,89 @@
+"""The thread that renews the leases of long requests, and releases those of ended ones."""
+
+from __future__ import annotations
+
+import queue
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from wsgi_sessions import texts
+from wsgi_sessions.background import Background, Trouble
+from wsgi_sessions.clock import monotonic
+
+Job = Callable[[], object]
+_log = texts.log(__name__)
+
+
+class Renewable(Protocol):
+    """What can be kept."""
+
+    def renew(self) -> None:
+        """Called every period, from the keeper's thread."""
+
+
+class Keeper:
+    """Renews and releases leases in a thread of its own, one in each process.
+
+    It starts with the first lease. What a request asks for is done in order, between renewals of
+    all that are kept, every `period` seconds. A lease that nobody refers to any more (a server that
+    never closed the body) is not kept.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._background = Background("wsgi_sessions leases", lambda: _Kept(period))
+
+    def keep(self, lease: Renewable) -> None:
+        """Renew this lease from now on."""
+        self._background.start().leases[id(lease)] = weakref.ref(lease)
+
+    def forget(self, lease: Renewable) -> None:
+        """Do not renew it any more."""
+        kept = self._background.known()
+        if kept is not None:
+            kept.leases.pop(id(lease), None)
+
+    def do(self, job: Job) -> None:
+        """Run a job soon."""
+        self._background.start().jobs.put(job)
+
+    def close(self) -> None:
+        """End the thread once it has done what was asked for, or after two seconds."""
+        self._background.close()
+
+
+class _Kept:
+    """The leases and jobs of one process."""
+
+    def __init__(self, period: float) -> None:
+        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.leases: dict[int, weakref.ref[Renewable]] = {}
+        self._period = period
+        self._trouble = Trouble(_log, "a lease could not be kept")
+
+    def run(self) -> None:
+        due = monotonic() + self._period
+        while True:
+            now = monotonic()
+            if now >= due:
+                due = now + self._period
+                for lease in list(self.leases.values()):
+                    self._renew(lease)
+            try:
+                job = self.jobs.get(timeout=max(0.0, due - now))
+            except queue.Empty:
+                continue
+            if job is None:
+                return
+            self._trouble.attempt(job)
+
+    def stop(self) -> None:
+        self.jobs.put(None)
+
+    def _renew(self, reference: weakref.ref[Renewable]) -> None:
+        lease = reference()
+        if lease is not None:
+            self._trouble.attempt(lease.renew)
+            return
+        for number in [n for n, kept in self.leases.items() if kept is reference]:
+            self.leases.pop(number, None)

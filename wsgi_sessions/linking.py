@@ -1,0 +1,54 @@
+"""Giving a finished file its name, unless something has it, also where there are no hard links."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+from wsgi_sessions.clock import monotonic
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_PAUSE = 0.002
+
+
+def name_new_file(temporary: str, path: str, timeout: float = 1.0) -> None:
+    """Name the file `temporary`, of the same folder, `path` if nothing is there.
+
+    The caller removes `temporary` in any case: it may be there still, or not.
+
+    A link never replaces anything. Where there are none (vfat, some FUSE and SMB mounts, a kernel
+    that protects them) it is a rename, which would: so those who rename take turns, by a lock on
+    the folder, and look before. Raises FileExistsError, and the OSError of the system;
+    EAGAIN is among them, if the turn does not come within `timeout` seconds.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename(temporary, path, monotonic() + timeout)
+
+
+def _rename(temporary: str, path: str, deadline: float) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(folder, deadline)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        os.rename(temporary, path)
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE)  # polling leaves a gevent hub running
+        else:
+            return

@@ -1,1 +1,0 @@
-"""The middlewares: one file, one class, one concern each; every one works alone."""

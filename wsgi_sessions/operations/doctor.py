@@ -1,0 +1,130 @@
+"""Is everything set up well? What is wrong with the store, the settings and the clocks, and what to
+do about each. For an operator at a prompt; servers answer `wsgi_sessions.health.checker` alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.health.checker import HealthReport, check, fingerprint
+from wsgi_sessions.operations.server_check import Expected, Finding, compare
+from wsgi_sessions.stack.config_help import advice
+from wsgi_sessions.stack.places import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wsgi_sessions.contract import Backend
+    from wsgi_sessions.stack.config import Config
+
+MAX_SKEW = 2.0
+
+
+class Examination(NamedTuple):
+    """A health report and what was found beside it. `skew`: by how many seconds the store's clock
+    is ahead of this host's, or None if it has none of its own or does not answer. `advice` is what
+    would be better still, and no warning."""
+
+    health: HealthReport
+    skew: float | None
+    findings: tuple[Finding, ...]
+    advice: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is no fault; there may be warnings."""
+        return all(finding.level != "fault" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the health report, and more."""
+        findings = [finding._asdict() for finding in self.findings]
+        return {
+            **self.health.as_dict(),
+            "clock_skew": self.skew,
+            "findings": findings,
+            "advice": [*self.advice],
+        }
+
+
+def examine(
+    backend: Backend,
+    config: Config,
+    *,
+    unknown: Mapping[str, str],
+    servers: Sequence[str] = (),
+    clock: Callable[[], float] = wall_clock,
+) -> Examination:
+    """Look at the store, at the settings (of which `unknown` names those that are none, each with
+    what to do), and at running servers, by the URL of each or of its health path: have all workers
+    the same store, the same keys and the same time?
+
+    Changes nothing but what a health check does. Never raises for what is wrong; ConfigurationError
+    for one of `servers` that is no http or https URL.
+    """
+    fingerprints = [fingerprint(secret) for secret in config.secret_keys]
+    here = place_of(config)
+    health = check(backend, timeout=config.health_timeout, fingerprints=fingerprints, place=here)
+    findings = [*_of_health(health), *_of_rights(backend), *_of_keys(backend, config)]
+    skew = None
+    if health.healthy:
+        skew, found = _of_clock(backend, clock)
+        findings += found
+    findings += [Finding("warning", "settings", remark) for remark in config.remarks]
+    findings += [
+        Finding("warning", "settings", f"{name} is no setting and is ignored: {hint}")
+        for name, hint in unknown.items()
+    ]
+    if servers:
+        findings += compare(servers, Expected(health.backend, here, tuple(fingerprints)), config)
+    return Examination(health, skew, tuple(findings), tuple(advice(config)))
+
+
+def _of_health(health: HealthReport) -> list[Finding]:
+    error = health.details.get("error")
+    faults = [] if error is None else [Finding("fault", "store", str(error))]
+    return faults + [
+        Finding("warning", "store", text) for text in health.details.get("warnings", ())
+    ]
+
+
+def _of_rights(backend: Backend) -> list[Finding]:
+    """What a user may not do: also with a server that is not healthy for that very reason."""
+    try:
+        refused = [] if backend.rights is None else backend.rights.warnings()
+    except StoreUnavailable:
+        return []  # the same fault as health reports
+    return [Finding("fault", "rights", text) for text in refused]
+
+
+def _of_keys(backend: Backend, config: Config) -> list[Finding]:
+    found = []
+    if not config.secret_keys and backend.secret is None:
+        text = (
+            "WSGI_SESSIONS_SECRET_KEYS is not set: the application will not start; make one with "
+            "'wsgi-sessions keygen', the same for all workers"
+        )
+        found.append(Finding("fault", "keys", text))
+    if backend.name == "memory":
+        text = "memory:// is for tests and a single worker process: name a store that all share"
+        found.append(Finding("warning", "store", text))
+    return found
+
+
+def _of_clock(backend: Backend, clock: Callable[[], float]) -> tuple[float | None, list[Finding]]:
+    if backend.clock is None:
+        return None, []
+    before = clock()
+    try:
+        there = backend.clock.now()
+    except StoreUnavailable as error:
+        return None, [Finding("fault", "clock", str(error))]
+    # Anything between the two moments is no skew.
+    skew = there - min(max(there, before), clock())
+    if abs(skew) <= MAX_SKEW:
+        return skew, []
+    text = (
+        f"the store's clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this "
+        "host's: sessions end too early or too late; keep all hosts in step, as by NTP"
+    )
+    return skew, [Finding("warning", "clock", text)]

@@ -1,0 +1,144 @@
+"""Looking at stored sessions, without changing them: no lifetime moves, nothing is set aside here.
+
+What a store itself does at each load (an expired record is None, one that is no record at all is
+put in quarantine) it does here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of, mark_of
+from wsgi_sessions.core.principals import StoredSession
+from wsgi_sessions.core.record.codec import decode
+from wsgi_sessions.core.record.envelope import Envelope, open_sealed
+from wsgi_sessions.core.record.tombstones import ENDED, UNTOLD
+from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
+from wsgi_sessions.refresh.rule import Refreshing
+from wsgi_sessions.versions.policy import STAMPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wsgi_sessions.contract import Backend, Record
+    from wsgi_sessions.core.commit.loop import Lifetimes
+    from wsgi_sessions.core.record.history import Commit
+
+
+@texts.shows()
+class LiveSession(NamedTuple):
+    """A session as it was found."""
+
+    key: str
+    record: Record
+    envelope: Envelope
+
+
+@texts.shows("type", "size")
+class StoredValue(NamedTuple):
+    """One of the application's keys: the type of its value, and its size in bytes as stored.
+
+    A value that does not decode has the type ``damaged``.
+    """
+
+    key: str
+    type: str
+    size: int
+    value: Any
+
+
+@texts.shows("version", "size")
+class SessionDetails(NamedTuple):
+    """All that is stored about a session. Times are seconds since the epoch, sizes are in bytes.
+
+    `lifetime` is what `Session.remember` asked for, in seconds. `holders` is how many requests use
+    it now, or None where the store has no leases. `commits` are the latest ones, newest last: those
+    within some seconds of the latest. `stamps` are the versions that its data was made from.
+    """
+
+    summary: StoredSession
+    version: int
+    size: int
+    principal: str | int | None
+    lifetime: float | None
+    refreshing: Refreshing
+    holders: int | None
+    stamps: dict[str, int]
+    values: list[StoredValue]
+    commits: list[Commit]
+
+
+def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]:
+    """Up to `limit` store keys of live sessions that begin so. A whole key is looked up, anything
+    less costs a scan. Raises StoreUnavailable."""
+    if len(beginning) == 64:
+        return [beginning] if backend.sessions.load(beginning) is not None else []
+    found: dict[str, None] = {}
+    for key in backend.iteration.keys():  # noqa: SIM118  # a method of the store, no dictionary
+        if key.startswith(beginning):
+            found[key] = None
+            if len(found) == limit:
+                break
+    return list(found)
+
+
+def live_sessions(backend: Backend, keys: Iterable[str] | None = None) -> Iterator[LiveSession]:
+    """Every session, in no order, with its store key. Not a snapshot; costs a scan, unless `keys`
+    says which to look up.
+
+    Left out are records that are damaged or of a newer release, what a session leaves for a minute
+    that was given another id, what a worker leaves that was killed while it gave one, and, where
+    this is one application's part of a store, what is told to be another's. Raises
+    StoreUnavailable.
+    """
+    for key in backend.iteration.keys() if keys is None else keys:
+        try:
+            record = backend.sessions.load(key)
+            envelope = None if record is None else open_sealed(record.payload, key)
+            is_wanted = (
+                envelope is not None
+                and _is_known(envelope)
+                and is_of(envelope, backend.application)
+            )
+        except (CorruptRecord, UnsupportedFormat):
+            continue
+        if record is not None and envelope is not None and is_wanted:
+            yield LiveSession(key, record, envelope)
+
+
+def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails | None:
+    """The session with this store key, or None if there is none (any more).
+
+    Raises StoreUnavailable, and CorruptRecord if it is damaged.
+    """
+    record = backend.sessions.load(key)
+    if record is None:
+        return None
+    envelope = open_sealed(record.payload, key)
+    if not _is_known(envelope):
+        return None
+    return SessionDetails(
+        summary=StoredSession.of(key, record.expires_at, envelope, lifetimes),
+        version=record.version,
+        size=len(record.payload),
+        principal=mark_of(envelope, PRINCIPAL),
+        lifetime=mark_of(envelope, LIFETIME),
+        refreshing=Refreshing.of(envelope.marks),
+        holders=None if backend.leases is None else backend.leases.holders(key),
+        stamps=mark_of(envelope, STAMPS) or {},
+        values=[_value(name, bytes(raw)) for name, raw in sorted(envelope.data.items())],
+        commits=envelope.commits,
+    )
+
+
+def _is_known(envelope: Envelope) -> bool:
+    return ENDED not in envelope.marks and UNTOLD not in envelope.marks
+
+
+def _value(name: str, data: bytes) -> StoredValue:
+    try:
+        value = decode(data)
+    except (CorruptRecord, UnsupportedFormat):
+        return StoredValue(name, "damaged", len(data), None)
+    return StoredValue(name, type(value).__name__, len(data), value)

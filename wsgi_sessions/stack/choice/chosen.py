@@ -1,0 +1,236 @@
+"""One of several session stores, the same for all processes that could share sessions.
+
+Where `Config.url` names several, the first healthy one is used. That is found out once, by the
+first process; all others that name the same stores (see `agreement`) use the same one
+while any of them lives, whatever became of the stores meanwhile: workers that are restarted, a new
+server beside an old one, a command. Nobody switches while he runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from wsgi_sessions import texts
+from wsgi_sessions.errors import ConfigurationError, SessionError
+from wsgi_sessions.health import checker as health
+from wsgi_sessions.settings.kinds import hide_credentials
+from wsgi_sessions.stack.choice.acceptance import not_before
+from wsgi_sessions.stack.choice.agreement import agree, standing
+from wsgi_sessions.stack.choice.history import History
+from wsgi_sessions.stores.named import of_application
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from wsgi_sessions.contract import Backend, Purpose
+    from wsgi_sessions.stack.config import Config
+
+_URL = "WSGI_SESSIONS_URL"
+_USER = re.compile(r"(?<=://)[^/?#]*@")
+_DECIDING = 10.0  # seconds beside the checks
+logger = texts.log(__name__)
+
+
+class Chosen(NamedTuple):
+    """The store in use: the configuration with its URL alone, and its backend."""
+
+    config: Config
+    backend: Backend
+
+
+@texts.shows("place")
+class Choice(msgspec.Struct, frozen=True, tag="choice.v1"):
+    """Which of the URLs is used, by its place in the list, and what was wrong with others.
+
+    `faults` are in the order of the list: of those before the chosen one, or of all.
+    """
+
+    place: int
+    faults: list[str]
+
+
+def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
+    """Open the store that a configuration names, or the one to be used of several.
+
+    One store is not asked anything. Of several, the first that passes `health.check` within
+    `config.health_timeout` is used; if none does the first, which may come back. A log line says
+    which, and why not the others. Who only looks (`purpose`) takes the one that others agreed on,
+    or the first that answers, and agrees to nothing.
+
+    Who opens it to "change" sessions, and so to end some, thereby leaves the other stores: what
+    they hold by then is not accepted any more when they are used again (see `history`). To "use"
+    it for anything else, or to "look" at sessions, leaves no store.
+
+    Raises ConfigurationError: for a URL that cannot be meant (a familiar variable's is passed
+    over), and where processes cannot agree. LockTimeout if another process is stuck at it.
+    """
+    if len(config.urls) == 1:
+        return Chosen(config, _open(config, purpose))
+    _refuse_memory(config)
+    if purpose == "look":
+        return _looked_up(config)
+    agreed = agree(
+        config.choice_folder or _default_folder(),
+        _name(config),
+        lambda: msgspec.json.encode(_decide(config)).decode(),
+        timeout=_DECIDING + len(config.urls) * config.health_timeout,
+    )
+    choice = _read(agreed.text, len(config.urls))
+    _report(choice, config.urls, is_new=agreed.is_new)
+    chosen = replace(config, url=config.urls[choice.place])
+    backend = not_before(_open(chosen, purpose), _left_at(config, chosen, purpose))
+    return Chosen(chosen, replace(backend, hold=agreed.hold))
+
+
+def _left_at(config: Config, chosen: Config, purpose: Purpose) -> float:
+    """When the chosen store was last left for one of the others; these are left now."""
+    history = History(_folders_of(config), timeout=_DECIDING)
+    if purpose == "change":
+        others = (url for url in config.urls if url != chosen.url)
+        history.leave(_store(config, url) for url in others)
+    moment = history.left_at(_store(config, chosen.url))
+    if moment:
+        logger.info(
+            "sessions in %s that began before %s are not accepted: another store was in use then, "
+            "in which they could not be ended",
+            hide_credentials(chosen.url),
+            f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+        )
+    return moment
+
+
+def _store(config: Config, url: str) -> str:
+    """What names a store: by whomever it is logged in to, it is the same one."""
+    place = _USER.sub("", url)
+    return f"{config.store_prefix}\0{config.application}\0{place}"
+
+
+def _folders_of(config: Config) -> list[str]:
+    if config.choice_folder is not None:
+        return [config.choice_folder]
+    return [*_state_folder(), _default_folder()]
+
+
+def _state_folder() -> list[str]:
+    """A folder that outlives a restart of the host, if this user has a place for it."""
+    home = os.path.expanduser("~")
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+    return [os.path.join(state, "wsgi_sessions", "choices")] if os.path.isabs(state) else []
+
+
+def _looked_up(config: Config) -> Chosen:
+    text = standing(config.choice_folder or _default_folder(), _name(config))
+    if text is not None:
+        chosen = replace(config, url=config.urls[_read(text, len(config.urls)).place])
+        return Chosen(chosen, not_before(_open(chosen, "look"), _left_at(config, chosen, "look")))
+    faults = []
+    for candidate in (replace(config, url=url) for url in config.urls):
+        try:
+            backend = _open(candidate, "look")
+            backend.sessions.ping()
+        except SessionError as error:
+            faults.append(f"{hide_credentials(candidate.url)}: {error}")
+        else:
+            return Chosen(candidate, not_before(backend, _left_at(config, candidate, "look")))
+    raise ConfigurationError(f"no session store answers: {'; '.join(faults)}")
+
+
+def _open(config: Config, purpose: Purpose = "use") -> Backend:
+    backend = open_backend(
+        config.url,
+        key_prefix=config.store_prefix,
+        timeout=config.timeout,
+        fsync=config.fsync,
+        folder_group=config.folder_group,
+        sql_schema=config.sql_schema,
+        purpose=purpose,
+    )
+    return of_application(backend, config.application)
+
+
+def _refuse_memory(config: Config) -> None:
+    if "memory://" in config.urls:
+        raise ConfigurationError(
+            f"{_URL}: memory:// is another store in each process, so it cannot be one of "
+            "several: name it alone, or leave it out"
+        )
+
+
+def _default_folder() -> str:
+    return os.path.join(tempfile.gettempdir(), f"wsgi_sessions-{os.geteuid()}")
+
+
+def _name(config: Config) -> str:
+    """Of the decision. A hash, since a URL may hold a password."""
+    return hashlib.sha256(msgspec.json.encode([config.urls, config.key_prefix])).hexdigest()
+
+
+def _decide(config: Config) -> Choice:
+    faults: list[str] = []
+    candidates = [replace(config, url=url) for url in config.urls]
+    backends = [_open_or_fault(candidate) for candidate in candidates]
+    for place, backend in enumerate(backends):
+        fault = backend if isinstance(backend, str) else _fault(backend, config.health_timeout)
+        if fault is None:
+            return Choice(place, faults)
+        faults.append(fault)
+    return Choice(0, faults)
+
+
+def _open_or_fault(config: Config) -> Backend | str:
+    try:
+        return _open(config)
+    except ConfigurationError as error:
+        # A DATABASE_URL may be there for another purpose, and name what is no store.
+        if config.sources.get(_URL, _URL) != _URL:
+            return str(error)
+        raise
+
+
+def _fault(backend: Backend, timeout: float) -> str | None:
+    """Why the backend is not healthy."""
+    report = health.check(backend, timeout=timeout)
+    backend.close()
+    return None if report.healthy else str(report.details["error"])
+
+
+def _read(text: str, count: int) -> Choice:
+    try:
+        choice = msgspec.json.decode(text, type=Choice)
+    except msgspec.DecodeError:
+        choice = Choice(-1, [])
+    if not 0 <= choice.place < count:
+        raise ConfigurationError(
+            "the processes that run already have chosen one of several session stores in a way "
+            "that this release cannot read: stop all of them, then start this one"
+        )
+    return choice
+
+
+def _report(choice: Choice, urls: tuple[str, ...], *, is_new: bool) -> None:
+    shown = [hide_credentials(url) for url in urls]
+    faults = "; ".join(f"{url}: {fault}" for url, fault in zip(shown, choice.faults, strict=False))
+    who = "found now" if is_new else "as the processes agreed that run already"
+    if len(choice.faults) == len(urls):
+        logger.error(
+            "no session store is healthy, and the first, %s, is used (%s): %s",
+            shown[0],
+            who,
+            faults,
+        )
+    elif faults:
+        logger.warning(
+            "sessions are kept in %s (%s), since others are not healthy: %s",
+            shown[choice.place],
+            who,
+            faults,
+        )
+    else:
+        logger.info("sessions are kept in %s, the first choice (%s)", shown[0], who)

@@ -1,0 +1,297 @@
+"""The configuration: one frozen value, read from a mapping such as `os.environ`.
+
+Each setting is declared once. Parsing, errors, the table of the documentation and
+``wsgi-sessions config`` (`wsgi_sessions.stack.config_help`) are made from that. To add one, declare
+it in the settings of its feature, or in `wsgi_sessions.stack.declared`, and its field in `Config`.
+"""
+
+# ruff: noqa: RUF009 - `setting` and `group` return a dataclasses.field, which is what belongs there
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_args
+
+from wsgi_sessions import texts
+from wsgi_sessions.contexts.settings import SETTINGS as CONTEXT_SETTINGS
+from wsgi_sessions.contexts.settings import ContextConfig
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.health import settings as health
+from wsgi_sessions.http.cookies.session_cookie import (
+    RULES,
+    CookiePolicy,
+    SameSite,
+    Secure,
+)
+from wsgi_sessions.importers import settings as imports
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import (
+    PART,
+    Fallback,
+    Part,
+    SecretFile,
+    Setting,
+    filled_by,
+    group,
+    nearest,
+    setting,
+)
+from wsgi_sessions.stack.declared import background, familiar, identity, limits, requests, store
+from wsgi_sessions.versions.settings import LOGIN_URL, VersionConfig
+from wsgi_sessions.versions.settings import SETTINGS as VERSION_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date
+
+    from wsgi_sessions.core.commit.loop import OnConflict
+    from wsgi_sessions.health.settings import HealthDetails
+    from wsgi_sessions.settings.kinds import Kind
+    from wsgi_sessions.stack.declared.background import RefreshIn
+    from wsgi_sessions.stack.declared.requests import BusyStatus
+    from wsgi_sessions.stack.declared.store import Fsync
+    from wsgi_sessions.stores.urls import SqlSchema
+
+logger = texts.log(__name__)
+_ATTRIBUTE = re.compile(
+    r"(?<!['\w.])cookie\.(name|secure|samesite|domain|path|partitioned)\b(=True\b)?"
+)
+_PREFIX = re.compile(r"WSGI_?SESSION", re.IGNORECASE)
+NAME_OF_COOKIE = "name of the cookie; `__Host-session` keeps other hosts from setting one"
+
+
+def variable(attribute: str) -> str:
+    """The environment variable of an attribute of `CookiePolicy`."""
+    return f"WSGI_SESSIONS_COOKIE_{attribute.upper()}"
+
+
+def _cookie(attribute: str, kind: Kind[Any], about: str) -> Setting[Any]:
+    return Setting(variable(attribute), kind, about, getattr(CookiePolicy(), attribute))
+
+
+@dataclass(frozen=True, repr=False)
+class Config:
+    """Every setting. Times are in seconds, sizes in bytes.
+
+    `sources` tells for each setting's variable where its value came from: the name of a variable,
+    or ``default``; `remarks` what may not be meant, a sentence each. Neither `repr` nor an error
+    shows a secret or a URL's credentials.
+
+    `url` is one URL, or several in order of priority, separated by blanks. `confirming_keys` and
+    `login_cookies` come from adapters alone: see `IdentityRules` and `SessionMiddleware`.
+
+    Raises `ConfigurationError`.
+    """
+
+    url: str = field(metadata={PART: Part({"": store.URL})})
+    secret_keys: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_SECRET_KEYS",
+        kinds.SECRETS,
+        "secrets that sign the cookie: the newest signs, all verify; or name a file of them",
+        (),
+        file=SecretFile("WSGI_SESSIONS_SECRET_KEYS_FILE", kinds.SECRET_LINES),
+        fallbacks=(Fallback("SECRET_KEY", kinds.ONE_SECRET),),
+        default_text="made and kept by the file store; required by every other",
+    )
+    idle_lifetime: float = filled_by(limits.IDLE_LIFETIME)
+    absolute_lifetime: float = filled_by(limits.ABSOLUTE_LIFETIME)
+    cookie: CookiePolicy = group(
+        CookiePolicy,
+        name=_cookie("name", kinds.matching(*RULES["name"]), NAME_OF_COOKIE),
+        secure=_cookie(
+            "secure", kinds.choice(get_args(Secure)), "whether it bears Secure; auto: on https"
+        ),
+        samesite=_cookie(
+            "samesite", kinds.choice(get_args(SameSite)), "its SameSite; None needs Secure always"
+        ),
+        domain=_cookie(
+            "domain", kinds.matching(*RULES["domain"]), "its Domain; not set: this host alone"
+        ),
+        path=_cookie("path", kinds.matching(*RULES["path"]), "its Path"),
+        partitioned=_cookie(
+            "partitioned", kinds.SWITCH, "whether it is Partitioned (CHIPS); needs Secure always"
+        ),
+    )
+    early_cookie: bool = filled_by(requests.EARLY_COOKIE)
+    retry_token_header: str | None = filled_by(requests.RETRY_TOKEN_HEADER)
+    principal_key: str | None = filled_by(identity.PRINCIPAL_KEY)
+    privilege_keys: tuple[str, ...] = filled_by(identity.PRIVILEGE_KEYS)
+    login_keys: tuple[str, ...] | None = filled_by(identity.LOGIN_KEYS)
+    login_drops: tuple[str, ...] | None = filled_by(identity.LOGIN_DROPS)
+    migrate_from: str | None = filled_by(store.MIGRATE_FROM)
+    key_prefix: str = filled_by(store.KEY_PREFIX)
+    fsync: Fsync = filled_by(store.FSYNC)
+    folder_group: str | None = filled_by(store.FOLDER_GROUP)
+    sql_schema: SqlSchema = filled_by(store.SQL_SCHEMA)
+    exclusive_paths: tuple[str, ...] = filled_by(requests.EXCLUSIVE_PATHS)
+    exclusive_wait: float = filled_by(requests.EXCLUSIVE_WAIT)
+    exclusive_waiters: int = filled_by(requests.EXCLUSIVE_WAITERS)
+    busy_status: BusyStatus = filled_by(requests.BUSY_STATUS)
+    on_unavailable: str | None = filled_by(requests.ON_UNAVAILABLE)
+    on_conflict: OnConflict = filled_by(requests.ON_CONFLICT)
+    timeout: float = filled_by(store.TIMEOUT)
+    max_size: int = filled_by(limits.MAX_SIZE)
+    anonymous_max_size: int = filled_by(limits.ANONYMOUS_MAX_SIZE)
+    anonymous_idle_lifetime: float | None = filled_by(limits.ANONYMOUS_IDLE_LIFETIME)
+    max_sessions: int | None = filled_by(limits.MAX_SESSIONS)
+    sweep_interval: float | None = filled_by(limits.SWEEP_INTERVAL)
+    refresh: str | None = filled_by(background.REFRESH)
+    refresh_interval: float = filled_by(background.REFRESH_INTERVAL)
+    refresh_in: RefreshIn = filled_by(background.REFRESH_IN)
+    lease_ttl: float = filled_by(background.LEASE_TTL)
+    version: VersionConfig = group(VersionConfig, **VERSION_SETTINGS)
+    login_url: str | None = setting(
+        "WSGI_SESSIONS_LOGIN_URL",
+        LOGIN_URL,
+        "where a user logs in whose session could not be made anew; not set: such a one gets 401",
+        None,
+    )
+    context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
+    import_from: str | None = filled_by(imports.FROM)
+    import_until: date | None = filled_by(imports.UNTIL)
+    import_secret_keys: tuple[str, ...] = filled_by(imports.SECRET_KEYS)
+    health_path: str | None = filled_by(health.PATH)
+    liveness_path: str | None = filled_by(health.LIVENESS_PATH)
+    health_timeout: float = filled_by(health.TIMEOUT)
+    health_details: HealthDetails = filled_by(health.DETAILS)
+    health_token: str | None = filled_by(health.TOKEN)
+    choice_folder: str | None = filled_by(store.CHOICE_FOLDER)
+    application: str | None = filled_by(store.APPLICATION_NAME)
+    confirming_keys: tuple[str, ...] = ()
+    login_cookies: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
+        faults = _lifetime_faults(self.idle_lifetime, self.absolute_lifetime, self.sources)
+        if self.migrate_from in self.urls:
+            faults.append(
+                "WSGI_SESSIONS_MIGRATE_FROM and WSGI_SESSIONS_URL name the same store: unset the "
+                "first, or name the store that was used before"
+            )
+        faults += imports.faults_of(self.import_from, self.import_until)
+        _raise_all(faults + health.faults_of(self.health_details, self.health_token))
+
+    @property
+    def has_derived_name(self) -> bool:
+        """Whether the application's name was derived from its code."""
+        return self.sources.get(store.APPLICATION, "").startswith(store.DERIVED)
+
+    @property
+    def store_prefix(self) -> str:
+        """What the application's own keys in a shared store begin with."""
+        return f"{self.key_prefix}@{self.application}:" if self.application else self.key_prefix
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Each URL of `url`, in order of priority."""
+        return kinds.separate(self.url)
+
+    def __repr__(self) -> str:
+        shown = (f"{path}={shown_value(self, path)!r}" for path in SETTINGS)
+        return f"Config({', '.join(shown)})"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Config:
+        """The configuration in a mapping. Nothing else is read but a file of secrets it names.
+
+        Raises one `ConfigurationError` for all that is wrong. Warns in the log of a variable that
+        begins like this project's own and is none.
+        """
+        _warn_of_unknown(environ)
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        faults: list[str] = []
+        for name, part in PARTS.items():
+            try:
+                values[name] = _read_part(part, environ, sources)
+            except ConfigurationError as error:
+                faults += str(error).splitlines()
+        if values.keys() >= {"idle_lifetime", "absolute_lifetime"}:
+            faults += _lifetime_faults(
+                values["idle_lifetime"], values["absolute_lifetime"], sources
+            )
+        if values.keys() >= {"import_from", "import_until"}:
+            faults += imports.faults_of(values["import_from"], values["import_until"])
+        if values.keys() >= {"health_details", "health_token"}:
+            faults += health.faults_of(values["health_details"], values["health_token"])
+        _raise_all(faults)
+        remarks = familiar.remarks_on(environ, sources[store.URL.env])
+        return cls(**values, sources=sources, remarks=remarks)
+
+
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {f.name: f.metadata[PART] for f in fields(Config) if PART in f.metadata}
+)
+"""What fills each field of `Config`."""
+SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
+    {path: declared for name, part in PARTS.items() for path, declared in part.paths(name).items()}
+)
+"""Every setting, by the dotted attribute of `Config` that it fills."""
+
+
+def shown_value(config: Config, path: str) -> str:
+    """The text of a value, without secrets."""
+    return SETTINGS[path].kind.show(attrgetter(path)(config))
+
+
+def _read_part(part: Part, environ: Mapping[str, str], sources: dict[str, str]) -> Any:
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for member, declared in part.settings.items():
+        try:
+            values[member], sources[declared.env] = declared.read(environ)
+        except ConfigurationError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    if part.factory is None:
+        return values[""]
+    try:
+        return part.factory(**values)
+    except ConfigurationError as error:  # which names the attributes of a policy
+        raise ConfigurationError(_ATTRIBUTE.sub(_as_variable, str(error))) from None
+
+
+def _as_variable(named: re.Match[str]) -> str:
+    return variable(named[1]) + ("=on" if named[2] else "")
+
+
+def _lifetime_faults(idle: float, absolute: float, sources: Mapping[str, str]) -> list[str]:
+    if absolute >= idle:
+        return []
+    names = ("WSGI_SESSIONS_ABSOLUTE_LIFETIME", "WSGI_SESSIONS_IDLE_LIFETIME")
+    whole, idling = (
+        f"{kinds.show_duration(seconds)} ({sources.get(name, 'argument')})"
+        for name, seconds in zip(names, (absolute, idle), strict=True)
+    )
+    return [f"{names[0]}={whole}: must not be shorter than the idle lifetime, {idling}"]
+
+
+def _raise_all(faults: list[str]) -> None:
+    if len(faults) == 1:
+        raise ConfigurationError(faults[0])
+    if faults:
+        lines = "\n".join(f"- {fault}" for fault in faults)
+        raise ConfigurationError(f"{len(faults)} settings are wrong:\n{lines}")
+
+
+def unknown_variables(environ: Iterable[str]) -> dict[str, str]:
+    """The variables that begin like this project's own and are none, each with what to do."""
+    known = [name for declared in SETTINGS.values() for name in declared.variables()]
+    found = {}
+    for name in environ:
+        if _PREFIX.match(name) and name not in known:
+            meant = nearest(name, known)
+            hint = f"did you mean {meant}?" if meant else "see 'wsgi-sessions config'"
+            found[ascii(name)[1:-1]] = hint
+    return found
+
+
+def _warn_of_unknown(environ: Iterable[str]) -> None:
+    for name, hint in unknown_variables(environ).items():
+        logger.warning("%s is no setting and is ignored: %s", name, hint)

@@ -1,0 +1,87 @@
+"""The configuration explained: as it stands (`describe`), and for the documentation."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_sessions.settings.declaration import DEFAULT
+from wsgi_sessions.settings.kinds import UNSET
+from wsgi_sessions.stack.config import SETTINGS, shown_value, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wsgi_sessions.settings.declaration import Setting
+    from wsgi_sessions.stack.config import Config
+
+
+class Row(NamedTuple):
+    """One setting as it stands: its variable, its value without secrets, where that came from."""
+
+    env: str
+    value: str
+    source: str
+
+
+def describe(config: Config) -> list[Row]:
+    """A row for each setting. A value that was passed in Python has the source ``argument``."""
+    return [
+        Row(declared.env, shown_value(config, path), _source(config, path))
+        for path, declared in SETTINGS.items()
+    ]
+
+
+def advice(config: Config) -> list[str]:
+    """What would make the set-up safer, and why it is not done by itself."""
+    policy = config.cookie
+    if policy.is_host_only or policy.secure == "never":
+        return []
+    more = [
+        f"unset {variable('domain')}" if policy.domain is not None else "",
+        f"set {variable('path')} to /" if policy.path != "/" else "",
+    ]
+    and_more = "".join(f" and {each}" for each in more if each)
+    text = (
+        f"set {variable('name')}=__Host-session{and_more}, if all pages are https: from another "
+        f"host of the domain browsers take a cookie named {policy.name}, by which an attacker can "
+        "have visitors use a session of the attacker's own (all users log in anew once)"
+    )
+    return [text]
+
+
+def markdown_table() -> str:
+    """The table of settings for the documentation."""
+    lines = ["| variable | falls back to | default | meaning | allowed |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(_cells(declared))} |" for declared in SETTINGS.values()]
+    return "\n".join(lines) + "\n"
+
+
+def _source(config: Config, path: str) -> str:
+    declared = SETTINGS[path]
+    unchanged = attrgetter(path)(config) == declared.default
+    return config.sources.get(declared.env, DEFAULT if unchanged else "argument")
+
+
+def _cells(declared: Setting[Any]) -> list[str]:
+    familiar = [name for f in declared.fallbacks for name in (f.when, f.unless, f.env) if name]
+    return [
+        _code(declared.variables()),
+        _code(familiar),
+        _default(declared),
+        _plain(declared.about),
+        _plain(declared.kind.allowed),
+    ]
+
+
+def _default(declared: Setting[Any]) -> str:
+    shown = declared.kind.show(declared.default)
+    return declared.default_text or (UNSET if shown == UNSET else _code([shown]))
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _plain(text: str) -> str:
+    return text.replace("*", r"\*")

@@ -1,0 +1,1 @@
+"""The settings that are not those of a single feature."""

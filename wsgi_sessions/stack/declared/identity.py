@@ -1,0 +1,38 @@
+"""The settings of an application's own keys that hold its user and rights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from wsgi_sessions.core.identity_rules import CSRF_TOKENS
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import Setting
+
+_KEYS = kinds.several(replace(kinds.PRINTABLE, allowed="session keys in printable ASCII"))
+
+PRINCIPAL_KEY = Setting[Any](
+    "WSGI_SESSIONS_PRINCIPAL_KEY",
+    kinds.PRINTABLE,
+    "the session key under which the application keeps who is logged in",
+    None,
+)
+PRIVILEGE_KEYS = Setting[Any](
+    "WSGI_SESSIONS_PRIVILEGE_KEYS",
+    _KEYS,
+    "session keys that hold rights, such as role,is_admin: the id changes with their values",
+    (),
+)
+LOGIN_KEYS = Setting[Any](
+    "WSGI_SESSIONS_LOGIN_KEYS",
+    kinds.or_off(_KEYS),
+    "session keys that name a user: the id changes when one appears; or off",
+    None,
+    default_text="off; with Flask `user_id,_user_id,username,uid,user,account_id`",
+)
+LOGIN_DROPS = Setting[Any](
+    "WSGI_SESSIONS_LOGIN_DROPS",
+    kinds.or_off(_KEYS),
+    "session keys that are dropped when an anonymous visitor logs in: CSRF tokens may be planted",
+    CSRF_TOKENS,
+)

@@ -1,0 +1,62 @@
+"""The settings of how long sessions live, how large they get, and how many there may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsgi_sessions.settings import kinds
+from wsgi_sessions.settings.declaration import Fallback, Setting
+from wsgi_sessions.settings.kinds import DAY, HOUR, KIB, MIB, MINUTE, Kind
+
+_LIFETIME = kinds.duration(1, 3650 * DAY, "1800 (seconds), 90s, 30m, 24h or 30d")
+
+
+def _show_lifetime(seconds: float | None) -> str:
+    return kinds.UNSET if seconds is None else kinds.show_duration(seconds)
+
+
+IDLE_LIFETIME = Setting[Any](
+    "WSGI_SESSIONS_IDLE_LIFETIME",
+    _LIFETIME,
+    "a session that nobody uses ends after this time",
+    float(24 * HOUR),
+    fallbacks=(Fallback("PERMANENT_SESSION_LIFETIME", _LIFETIME),),
+)
+ABSOLUTE_LIFETIME = Setting[Any](
+    "WSGI_SESSIONS_ABSOLUTE_LIFETIME",
+    _LIFETIME,
+    "every session ends this time after it began; not shorter than the idle lifetime",
+    float(30 * DAY),
+)
+MAX_SIZE = Setting[Any](
+    "WSGI_SESSIONS_MAX_SIZE",
+    kinds.size(KIB, 64 * MIB),
+    "what one session may take in the store",
+    MIB,
+)
+ANONYMOUS_MAX_SIZE = Setting[Any](
+    "WSGI_SESSIONS_ANONYMOUS_MAX_SIZE",
+    kinds.size(KIB, 64 * MIB),
+    "the same for a session of nobody: without a user by login, principal key or login keys",
+    256 * KIB,
+)
+ANONYMOUS_IDLE_LIFETIME = Setting[Any](
+    "WSGI_SESSIONS_ANONYMOUS_IDLE_LIFETIME",
+    Kind[Any](_LIFETIME.parse, _LIFETIME.allowed, _show_lifetime),
+    "such a session ends after this time without a request, at the latest",
+    None,
+    default_text="as for all",
+)
+MAX_SESSIONS = Setting[Any](
+    "WSGI_SESSIONS_MAX_SESSIONS",
+    kinds.or_off(kinds.whole_number(1, 10**12)),
+    "with so many sessions, no new one is made for nobody (503), and expired ones are swept at "
+    "once; live ones are never evicted",
+    None,
+)
+SWEEP_INTERVAL = Setting[Any](
+    "WSGI_SESSIONS_SWEEP_INTERVAL",
+    kinds.or_off(kinds.duration(1, 7 * DAY, "600 (seconds), 10m or 1h")),
+    "how often one worker removes expired sessions and leftovers",
+    float(10 * MINUTE),
+)

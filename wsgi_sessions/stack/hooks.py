@@ -1,0 +1,84 @@
+"""The application's functions that this package calls: given as arguments, or by their names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from wsgi_sessions.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from wsgi_sessions.contexts.audit import AuditRecord
+    from wsgi_sessions.contexts.permissions import MayAccess
+    from wsgi_sessions.contexts.policy import Load, Store
+    from wsgi_sessions.core.events import Event
+    from wsgi_sessions.core.session import Session
+    from wsgi_sessions.http.answers import OnUnavailable
+    from wsgi_sessions.versions.policy import ScopeFunction, StampSource
+    from wsgi_sessions.versions.visit import Refresh, Validate
+
+
+class Hooks(TypedDict, total=False):
+    """The keyword arguments of `build` and `from_env`; each goes before what a setting names.
+
+    `on_event`: see `Events`. `on_unavailable`: see `SessionMiddleware`. `refresh`: see `Refresher`.
+    `may_access`, for several keys a mapping of them: see `ContextPolicy`. `in_tenant`: see
+    `TenantPermission`. `load_context` and `store_context`: see `ApplicationContexts`. `on_audit`:
+    see `Audit`. `version_refresh`, `version_validate`, `version_scopes`, `version_applies` and
+    `versions` (where stamps come from): see `VersionMiddleware`.
+    """
+
+    on_event: Callable[[Event], object] | None
+    on_unavailable: OnUnavailable | None
+    refresh: Callable[[Session], object] | None
+    may_access: MayAccess | Mapping[str, MayAccess] | None
+    in_tenant: MayAccess | None
+    load_context: Load | None
+    store_context: Store | None
+    on_audit: Callable[[AuditRecord], object] | None
+    version_refresh: Refresh | None
+    version_validate: Validate | None
+    version_scopes: tuple[str, ...] | ScopeFunction | None
+    version_applies: Callable[[WSGIEnvironment], bool] | None
+    versions: StampSource | None
+
+
+def require_known(hooks: Hooks) -> None:
+    """Raises TypeError for an argument that is no hook, as a function's signature would."""
+    unknown = hooks.keys() - Hooks.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Hooks.__annotations__)
+        raise TypeError(f"{min(unknown)} is no hook: there are {known}")
+
+
+def load_hook(path: str, variable: str) -> Any:
+    """The callable that a dotted path leads to; `variable` is where the path was given.
+
+    Imports the module. Raises ConfigurationError if it cannot be found or is nothing to call. What
+    else the module raises while it is imported is the application's own, and goes on as it is.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise _refusal(path, variable, f"there is no module {error.name}") from error
+        raise  # something that the module itself imports
+    try:
+        hook = attrgetter(attribute)(module)
+    except AttributeError as error:
+        raise _refusal(path, variable, f"{module_name} has no {attribute}") from error
+    if not callable(hook):
+        raise _refusal(path, variable, "that is nothing to call")
+    return hook
+
+
+def _refusal(path: str, variable: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{variable}={path}: {why}; it must be a function, as package.module:function"
+    )

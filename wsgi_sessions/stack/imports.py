@@ -1,0 +1,48 @@
+"""From the settings of an import to what takes sessions over: a part of `stack`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
+from wsgi_sessions.importers.urls import Terms, library_of, open_importer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.core.manager import SessionManager
+    from wsgi_sessions.importers.base import Importer
+    from wsgi_sessions.stack.config import Config
+
+
+def adoption_of(
+    config: Config, manager: SessionManager, clock: Callable[[], float] = wall_clock
+) -> Adoption | None:
+    """What takes over the sessions that the configuration names; None once that is over.
+
+    Raises ConfigurationError.
+    """
+    url, until = config.import_from, config.import_until
+    if url is None or until is None:
+        return None
+    if clock() >= end_of(until):  # what the URL names may well be gone
+        log_end(library_of(url))
+        return None
+    return Adoption(manager, importer_at(url, config, clock=clock), until=until, clock=clock)
+
+
+def importer_at(
+    url: str,
+    config: Config,
+    *,
+    clock: Callable[[], float] = wall_clock,
+    unpickle: Callable[[bytes], object] | None = None,
+) -> Importer:
+    """The importer at a URL, with the secrets and times of a configuration.
+
+    Raises ConfigurationError.
+    """
+    secrets = [s.encode("utf-8", "surrogateescape") for s in config.import_secret_keys]
+    terms = Terms(secrets, config.idle_lifetime, config.timeout, clock, unpickle)
+    return open_importer(url, terms)

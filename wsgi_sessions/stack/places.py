@@ -1,0 +1,54 @@
+"""Where sessions are, as a fingerprint: workers that show the same one use the same store."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from wsgi_sessions import texts
+
+if TYPE_CHECKING:
+    from wsgi_sessions.stack.config import Config
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
+
+
+def place_of(config: Config) -> str:
+    """8 hex characters that tell the store of a configuration, and the application's part of it.
+
+    No user, password or option goes into it. A folder or file is told by its inode, a server by its
+    address; a loopback address and a socket file also by the name of this host.
+
+    Not promised: the same for a server that is addressed by two names.
+    """
+    told = "\0".join([*_told(config.url), config.store_prefix, config.application or ""])
+    return texts.hashed(told)[:8]
+
+
+def _told(url: str) -> list[str]:
+    parts = urlsplit(url)
+    family = parts.scheme.partition("+")[0]
+    family = {"rediss": "redis", "unix": "redis", "postgres": "postgresql", "mysql": "mariadb"}.get(
+        family, family
+    )
+    if family in ("file", "sqlite") or parts.scheme == "unix":
+        return [family, *_told_of_file(unquote(parts.path))]
+    hosts = parts.netloc.rpartition("@")[2].lower()
+    host, _, port = hosts.rpartition(":") if re.search(r":[0-9]+$", hosts) else (hosts, "", "")
+    if host.strip("[]") in _LOOPBACK:
+        hosts = f"{socket.gethostname()} {port}"
+    return [family, hosts, parts.path.rstrip("/") or "/0"]
+
+
+def _told_of_file(path: str) -> list[str]:
+    """By its inode, which is one on a shared file system too, wherever that is mounted."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return [socket.gethostname(), os.path.abspath(path)]
+    marker = os.path.join(path, "FORMAT")
+    inner = os.stat(marker).st_ino if os.path.exists(marker) else 0
+    return [str(found.st_ino), str(inner)]

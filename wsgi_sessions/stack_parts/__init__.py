@@ -1,1 +1,0 @@
-"""The parts of `wsgi_sessions.stack`: from the settings to one middleware, or to the store."""

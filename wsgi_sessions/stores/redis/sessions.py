@@ -1,0 +1,182 @@
+"""Session records on Redis, each changed by one command or script."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.errors import (
+    CorruptRecord,
+    SessionExists,
+    SessionGone,
+    VersionConflict,
+)
+from wsgi_sessions.mutex import lock_lost
+from wsgi_sessions.stores.redis.records import FORMAT, Keys, decode, encode, stamp, ttl
+from wsgi_sessions.stores.redis.wire.connection import Script, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.contract import Record
+    from wsgi_sessions.mutex import Fence
+    from wsgi_sessions.stores.redis.quarantine import RedisQuarantine
+    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.link import Command
+
+
+_AT_VERSION = """
+local head = redis.call('GETRANGE', KEYS[1], 0, 16)
+if string.sub(head, 1, 9) ~= ARGV[1] then
+  return redis.call('GET', KEYS[1])
+end
+"""
+# An expiry that stays as it is may be by another host's clock, and so is no time from now.
+_REPLACE = """
+if string.sub(head, 10) == string.sub(ARGV[2], 10, 17) and redis.call('PTTL', KEYS[1]) > 0 then
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+elseif tonumber(ARGV[3]) > 0 then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+else
+  redis.call('DEL', KEYS[1])
+end
+return 1
+"""
+_SAVE = Script(_AT_VERSION + _REPLACE)
+
+# KEYS[2]: the lock; ARGV[4]: its holder. The version goes first: a save that was sent again after a
+# lost reply is to find that it was done.
+_SAVE_FENCED = Script(
+    f"{_AT_VERSION} if redis.call('GET', KEYS[2]) ~= ARGV[4] then return 0 end {_REPLACE}"
+)
+
+# Compares what is left to live, not the stored expiry: that one is by the clock of whoever wrote
+# it. PEXPIRE goes first because a script that has written once may go on when memory has run out.
+_TOUCH = Script("""
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left >= tonumber(ARGV[2]) then return 0 end
+if redis.call('GETRANGE', KEYS[1], 0, 0) ~= ARGV[3] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('SETRANGE', KEYS[1], 9, ARGV[1])
+return 1
+""")
+
+
+class RedisStore:
+    """`SessionStore` on Redis.
+
+    A write whose reply was lost is sent a second time. A `save` that had succeeded then meets its
+    own record, as a `VersionConflict` or, if that was destroyed meanwhile, `SessionGone`. A
+    `create` is never sent a second time, unless the server said that it did nothing.
+    """
+
+    def __init__(
+        self, executor: Executor, keys: Keys, quarantine: RedisQuarantine, topology: str = "server"
+    ) -> None:
+        self._executor = executor
+        self._keys = keys
+        self._quarantine = quarantine
+        self._topology = topology
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        if not self._put(key, encode(1, payload, expires_at), ttl(expires_at)):
+            raise SessionExists("a record is there already; create it under a fresh id")
+
+    def load(self, key: str) -> Record | None:
+        value = self._executor.execute("load", key, "GET", self._keys.record(key))
+        return None if value is None else self._read(key, value)
+
+    def save(
+        self,
+        key: str,
+        payload: bytes,
+        expires_at: float,
+        *,
+        expected_version: int,
+        fence: Fence | None = None,
+    ) -> int:
+        retries = self._executor.retries
+        script = _SAVE
+        names: Command = (self._keys.record(key),)
+        args: Command = (
+            stamp(expected_version),
+            encode(expected_version + 1, payload, expires_at),
+            ttl(expires_at),
+        )
+        if fence is not None and self._shares_a_node(key, fence.key):
+            script, names = _SAVE_FENCED, (*names, self._keys.lock(fence.key))
+            args = (*args, fence.number)
+        elif fence is not None:
+            self._require(fence, key)
+        reply = script.run(self._executor, "save", key, names, *args)
+        if reply == 1:
+            return expected_version + 1
+        if reply == 0:
+            raise lock_lost(key)
+        current = None if reply is None else self._read(key, reply)
+        if current is None:
+            raise SessionGone("the record was destroyed or has expired")
+        raise VersionConflict(current, is_after_retry=self._executor.retries != retries)
+
+    def touch(self, key: str, expires_at: float) -> None:
+        _TOUCH.run(
+            self._executor,
+            "touch",
+            key,
+            (self._keys.record(key),),
+            struct.pack(">d", expires_at),
+            ttl(expires_at),
+            bytes([FORMAT]),
+        )
+
+    def delete(self, key: str) -> None:
+        self._executor.execute("delete", key, "DEL", self._keys.record(key))
+
+    def ping(self) -> None:
+        for node in self._executor.nodes("ping"):
+            node.execute("ping", None, "PING")
+
+    def close(self) -> None:
+        self._executor.close()
+
+    def _shares_a_node(self, key: str, other: str) -> bool:
+        return key == other or self._topology != "cluster"
+
+    def _require(self, fence: Fence, key: str) -> None:
+        """Raise LockLost if the mutex is not held, as it lies in another slot of a cluster."""
+        holder = self._executor.execute("save", key, "GET", self._keys.lock(fence.key))
+        if holder != fence.number.encode():
+            raise lock_lost(key)
+
+    def _put(self, key: str, value: bytes, left: int) -> bool:
+        name = self._keys.record(key)
+        if left > 0:
+            command = ("SET", name, value, "PX", left, "NX")
+            return self._executor.execute_once("create", key, *command) is not None
+        # Born expired: Redis refuses such a time to live, and there is nothing to keep.
+        return not self._executor.execute("create", key, "EXISTS", name)
+
+    def _read(self, key: str, value: bytes) -> Record | None:
+        try:
+            return decode(key, value)
+        except CorruptRecord as error:
+            self._quarantine.set_aside_value(key, value, error.reason)
+            return None
+
+
+class RedisIteration:
+    """`SessionIteration` by SCAN. A key may come twice while the server resizes its table."""
+
+    def __init__(self, executor: Executor, keys: Keys) -> None:
+        self._executor = executor
+        self._keys = keys
+
+    def keys(self) -> Iterator[str]:
+        for batch in self._batches("iterate"):
+            yield from map(self._keys.in_braces, batch)
+
+    def count(self) -> int:
+        return sum(map(len, self._batches("count")))
+
+    def _batches(self, operation: str) -> Iterator[list[bytes]]:
+        return scan(self._executor, operation, self._keys.records_pattern)

@@ -1,0 +1,1 @@
+"""The wire to Redis servers: URLs, connections, commands, and their faults."""

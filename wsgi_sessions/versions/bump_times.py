@@ -1,0 +1,78 @@
+"""When was the first bump that a session has missed? By what stores and processes know. No WSGI."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.contract import Bump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    AskHistory = Callable[[str, int], Sequence[Bump] | None]
+
+_HISTORY = 100  # bumps of a scope, as the stores keep them
+_MAX_SCOPES = 10_000
+_LONGEST_LOADER = 600.0
+
+
+class BumpTimes:
+    """Times of bumps, in seconds since the epoch, from two sources, of which the earlier counts.
+
+    The store's history (`ask(scope, limit)`, None if it cannot tell) is asked once for each
+    version, when a session turns out to be stale. In SQL it holds the latest bump alone, and by the
+    database's clock. So each process notes when it learned of a version, too: bumps that follow one
+    another, or a clock that is ahead, prolong nothing.
+    """
+
+    def __init__(self, ask: AskHistory, wall: Callable[[], float] = wall_clock) -> None:
+        self._ask = ask
+        self.wall = wall
+        self._seen: dict[str, tuple[Bump, ...]] = {}
+        self._told: dict[str, tuple[int, Sequence[Bump]]] = {}
+        self._lock = threading.Lock()
+
+    def saw(self, scope: str, version: int) -> None:
+        """Note that a version is current, and was not when it was asked for before."""
+        with self._lock:
+            if len(self._seen) > _MAX_SCOPES:
+                self._seen.clear()
+            seen = (*self._seen.get(scope, ()), Bump(version, self.wall()))
+            # Of too many every other one goes: the next one stands for it. So the span stays, also
+            # where bumps are frequent.
+            self._seen[scope] = seen if len(seen) <= _HISTORY else (*seen[:-1:2], seen[-1])
+
+    def missed_since(self, scope: str, stamp: int, version: int) -> float:
+        """When the first bump after `stamp` was; `version` is current."""
+        bumps = (*self._seen.get(scope, ()), *(self._history(scope, version) or ()))
+        return min((bump.at for bump in bumps if bump.version > stamp), default=self.wall())
+
+    def came_after(self, begun: float, scope: str, version: int) -> bool:
+        """Whether a bump is known to have come after a moment."""
+        return any(bump.at > begun for bump in self._history(scope, version) or ())
+
+    def may_overlap(self, begun: float, scope: str, version: int) -> bool:
+        """Whether the latest bump may have come while somebody logged in, who was in at `begun`.
+
+        In SQL its time is that of the beginning of a transaction, which may be committed long
+        after: so if it was within ten minutes before, or if the history cannot tell.
+        """
+        history = self._history(scope, version)
+        return history is None or any(bump.at > begun - _LONGEST_LOADER for bump in history)
+
+    def _history(self, scope: str, version: int) -> Sequence[Bump] | None:
+        told = self._told.get(scope)
+        if told is not None and told[0] == version:
+            return told[1]
+        bumps = self._ask(scope, _HISTORY)
+        if not bumps:  # not to be told: there is a version
+            return None
+        if len(bumps) == _HISTORY:  # there may be earlier ones: of any time
+            bumps = [*bumps[:-1], bumps[-1]._replace(at=0.0)]
+        with self._lock:
+            if len(self._told) > _MAX_SCOPES:
+                self._told.clear()
+            self._told[scope] = version, bumps
+        return bumps

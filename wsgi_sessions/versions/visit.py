@@ -1,0 +1,281 @@
+"""One request's session and its versions: is it stale, and if so, make it anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from wsgi_sessions import texts
+from wsgi_sessions.core.draft import PRINCIPAL
+from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.errors import CorruptRecord, SessionTooLarge, StoreUnavailable
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.versions.policy import AT_LOGIN, STAMPS, Staleness, StoredValues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from wsgi_sessions.core.draft import Draft, Snapshot
+    from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.session import Session
+    from wsgi_sessions.core.transaction import Transaction
+    from wsgi_sessions.http.exchange import Exchange
+    from wsgi_sessions.http.response import Answer
+    from wsgi_sessions.versions.policy import CachedStamps, Reading, VersionPolicy
+
+    Refresh = Callable[[Session, WSGIEnvironment], "Mapping[str, Any] | None"]
+    Validate = Callable[[Session, WSGIEnvironment], object]
+
+Outcome = Literal["fresh", "refreshed", "ended", "unread"]
+
+_log = texts.log(__name__)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is current, what is stale, and what to do about it; `wait` and `grace` in seconds."""
+
+    policy: VersionPolicy
+    versions: CachedStamps
+    refresh: Refresh | None
+    validate: Validate | None
+    wait: float
+    grace: float
+    events: Events
+
+
+class RefreshFailed(Exception):
+    """The hook gave nothing that the session can be made of; why, without any value."""
+
+
+class Visit:
+    """A request, from before the application runs to the commit of its session."""
+
+    __slots__ = ("_began", "_environ", "_rules", "_session", "_transaction")
+
+    def __init__(self, rules: Rules, environ: WSGIEnvironment, transaction: Transaction) -> None:
+        self._rules = rules
+        self._environ = environ
+        self._transaction = transaction
+        self._session = self._transaction.session
+        self._began = rules.versions.now()
+        self._transaction.when_committing(self._stamp_login)
+
+    def refresh(self) -> Outcome:
+        """Have the session fresh, or at its end, before the application sees it.
+
+        Raises StoreUnavailable if a refresh is needed that cannot be made now.
+        """
+        try:
+            # No access: a page that does not use its session does not depend on the cookie.
+            draft = self._transaction.peek()
+        except StoreUnavailable:
+            return "unread"  # the application meets the same, if it needs its session, or not
+        try:
+            return self._check(draft)
+        except CorruptRecord as error:
+            self._transaction.damaged(error)
+            raise
+
+    def judge(self, stale: Answer) -> None:
+        """Withhold the session from the application, and answer in its place, if by its first
+        access the session has been stale for too long: this request cannot make it anew."""
+
+        def look() -> None:
+            draft = self._transaction.peek()
+            if self._is_somebodys(draft.snapshot) and self._is_overdue(draft):
+                exchange: Exchange = self._transaction.request  # type: ignore[assignment]
+                exchange.withheld = stale
+                self._transaction.withhold()
+
+        self._transaction.when_loaded(look)
+
+    def _is_overdue(self, draft: Draft) -> bool:
+        """Whether a bump of rights was missed, or any other one for longer than the grace time."""
+        versions = self._rules.versions.current(self._scopes(draft)).versions
+        stamps: dict[str, int] = draft.mark(STAMPS) or {}
+        behind = [scope for scope, version in versions.items() if version > stamps.get(scope, 0)]
+        if not behind:
+            return False
+        known = {**(draft.mark(AT_LOGIN) or {}), **stamps}
+        rights = self._rules.policy.rights_of(draft.mark(PRINCIPAL), _stored(draft))
+        begun = draft.snapshot.envelope.created_at if draft.snapshot else 0.0
+        times = self._rules.versions.times
+        for scope in behind:
+            stamp, version = known.get(scope), versions[scope]
+            if stamp is not None and version > stamp:
+                if scope in rights:
+                    return True
+                since = times.missed_since(scope, stamp, version)
+            elif scope in rights and times.came_after(begun, scope, version):
+                return True
+            elif times.may_overlap(begun, scope, version):
+                since = begun
+            else:
+                continue
+            if times.wall() - since >= self._rules.grace:
+                return True
+        return False
+
+    def _check(self, draft: Draft) -> Outcome:
+        if not self._is_somebodys(draft.snapshot):
+            self._prepare_login(draft)
+            return "fresh"
+        reading = self._rules.versions.current(self._scopes(draft))
+        return "fresh" if self._staleness(draft, reading) is None else self._renew(draft)
+
+    # -- is it stale? --------------------------------------------------------------------------
+
+    def _is_somebodys(self, snapshot: Snapshot | None) -> bool:
+        if snapshot is None:
+            return False
+        policy, data = self._rules.policy, StoredValues(snapshot.envelope.data)
+        return PRINCIPAL in snapshot.envelope.marks or policy.is_logged_in(None, data)
+
+    def _scopes(self, draft: Draft) -> tuple[str, ...]:
+        policy = self._rules.policy
+        if policy.is_fixed:  # nothing has to be decoded
+            return policy.fixed_scopes
+        return policy.scopes_of(self._session, draft.mark(PRINCIPAL), _stored(draft))
+
+    def _staleness(self, draft: Draft, reading: Reading) -> Staleness | None:
+        keys = draft.snapshot.envelope.data if draft.snapshot else ()
+        found = self._rules.policy.staleness(keys, draft.mark(STAMPS), reading)
+        return Staleness("invalid") if found is None and not self._is_valid() else found
+
+    def _is_valid(self) -> bool:
+        validate = self._rules.validate
+        if validate is None:
+            return True
+        try:
+            return bool(validate(self._session, self._environ))
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  # the application's own: unconfirmed is not valid
+            _log.exception("the validate hook raised, so the session is taken to be stale")
+            return False
+
+    # -- refreshing ----------------------------------------------------------------------------
+
+    def _renew(self, draft: Draft) -> Outcome:
+        try:
+            with self._session.exclusive(self._rules.wait):
+                outcome = self._renew_alone(draft)
+        except SessionTooLarge as error:  # which shows at the commit only
+            return self._end(draft, error)
+        if outcome == "refreshed":
+            key = _short_key(draft)
+            _log.info("refreshed session %s", key)
+            self._rules.events.emit("version-refreshed", key)
+        return outcome
+
+    def _renew_alone(self, draft: Draft) -> Outcome:
+        """With the session's mutex held, and the session read afresh."""
+        if draft.is_gone:
+            # Ended, or given another id, by a request before this one. Its cookie may be a new one
+            # by now, so it is left alone.
+            draft.adopt(None)
+            return "ended"
+        versions = self._rules.versions
+        reading = versions.fresh(self._scopes(draft))  # before the hook reads the data
+        before = versions.now()
+        stale = self._staleness(draft, reading)
+        if stale is None:
+            return "fresh"  # another request has refreshed it
+        _log.info("refreshing stale session for %s (%s)", _short_key(draft), stale)
+        try:
+            self._rebuild(draft)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the hook raised: no refresh, no session
+            return self._end(draft, error)
+        draft.set_mark(STAMPS, {**self._known_before(before), **self._of_now(reading)})
+        draft.set_mark(AT_LOGIN, None)
+        return "refreshed"
+
+    def _rebuild(self, draft: Draft) -> None:
+        """Let the hook give new values in place of all others. Raises what it raises, too."""
+        refresh, session, owner = self._rules.refresh, self._session, self._session.principal
+        if refresh is None:
+            raise RefreshFailed("there is no refresh hook")
+        old = _stored(draft)
+        new = refresh(session, self._environ)
+        if new is None:
+            raise RefreshFailed("the refresh hook found nobody")
+        values = dict(new)
+        self._require(values)
+        if session.new or session.principal != owner or self._changes_owner(old, values):
+            raise RefreshFailed("the refresh hook changed who the session belongs to")
+        _replace(session, values)
+        if not self._is_valid():
+            raise RefreshFailed("the new values do not validate")
+
+    def _require(self, values: Mapping[str, Any]) -> None:
+        missing = [key for key in self._rules.policy.required if key not in values]
+        if missing:  # the session would be stale at once, and refreshed for ever
+            raise RefreshFailed(f"the refresh hook left out {', '.join(missing)}")
+
+    def _changes_owner(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        key = self._rules.policy.principal_key
+        return key is not None and old.get(key) != new.get(key)
+
+    def _end(self, draft: Draft, error: Exception) -> Outcome:
+        """Destroy the session: it would be served with stale rights otherwise."""
+        key, is_ours = _short_key(draft), isinstance(error, (RefreshFailed, SessionTooLarge))
+        why = str(error) if is_ours else f"the refresh raised {type(error).__name__}"
+        _log.error("session %s ends: %s", key, why, exc_info=None if is_ours else error)
+        self._rules.events.emit("version-ended", key, why=why)
+        self._session.flush()
+        return "ended"
+
+    # -- stamps --------------------------------------------------------------------------------
+
+    def _prepare_login(self, draft: Draft) -> None:
+        """Ask for the versions of every session, where a log-in may come: the session of one can be
+        stamped only with what was known before."""
+        if draft.snapshot is not None or self._environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            self._rules.versions.current(self._rules.policy.fixed_scopes)
+            self._began = self._rules.versions.now()
+
+    def _stamp_login(self) -> None:
+        """At the commit of a request that logged somebody in."""
+        draft, policy = self._transaction.draft(), self._rules.policy
+        if self._is_somebodys(draft.snapshot):
+            return
+        if policy.is_logged_in(self._transaction.owner(), self._session):
+            stamps, scopes = self._known_before(self._began), self._scopes_now()
+            others = [scope for scope in scopes if scope not in stamps]
+            draft.set_mark(STAMPS, stamps)
+            draft.set_mark(AT_LOGIN, self._rules.versions.current(others).versions or None)
+
+    def _known_before(self, moment: float) -> dict[str, int]:
+        """What was current at some time before this moment, for the session as it is now."""
+        return self._rules.versions.known_before(self._scopes_now(), moment)
+
+    def _of_now(self, reading: Reading) -> dict[str, int]:
+        """The part of a reading that is about the session as it is now."""
+        return {s: reading.versions[s] for s in self._scopes_now() if s in reading.versions}
+
+    def _scopes_now(self) -> tuple[str, ...]:
+        session = self._session
+        return self._rules.policy.scopes_of(session, self._transaction.owner(), session)
+
+
+def _replace(session: Session, values: Mapping[str, Any]) -> None:
+    """Leave a session with these values alone. What it has already is not written, so that what
+    another request makes of it meanwhile stays."""
+    for key in [key for key in session if key not in values]:
+        del session[key]
+    for key, value in values.items():
+        if key not in session or encode(session[key]) != encode(value, key):
+            session[key] = value
+
+
+def _stored(draft: Draft) -> StoredValues:
+    return StoredValues({} if draft.snapshot is None else draft.snapshot.envelope.data)
+
+
+def _short_key(draft: Draft) -> str | None:
+    return None if draft.snapshot is None else short_key(draft.snapshot.key)
