@@ -78,9 +78,9 @@ class Background(Generic[W]):
 
     def __init__(self, name: str, make: Callable[[], W]) -> None:
         self._name = name
-        self._here = PerProcess(lambda: _Process(make()))
+        self._here = PerProcess(lambda: _ProcessThread(make()))
         self._runs_in: int | None = None  # the process id
-        self._trouble = Trouble(_log, f"the thread {name!r} could not be started")
+        self._trouble = FaultLog(_log, f"the thread {name!r} could not be started")
 
     def worker(self) -> W:
         """This process's, which may not run yet."""
@@ -117,7 +117,7 @@ class Background(Generic[W]):
             if process.thread is not threading.current_thread():
                 process.thread.join(EXIT_SECONDS)
 
-    def _start(self, process: _Process[W]) -> None:
+    def _start(self, process: _ProcessThread[W]) -> None:
         with process.starting:
             if process.thread is not None:
                 return
@@ -131,7 +131,7 @@ class Background(Generic[W]):
             atexit.register(self.close)
 
 
-class _Process(Generic[W]):
+class _ProcessThread(Generic[W]):
     """What belongs to one process."""
 
     def __init__(self, worker: W) -> None:
@@ -140,7 +140,7 @@ class _Process(Generic[W]):
         self.starting = threading.Lock()
 
 
-class Trouble:
+class FaultLog:
     """Logs the first of several faults in a row, and that they are over.
 
     An error of this package is one WARNING; anything else is an ERROR with its traceback, because

@@ -249,7 +249,7 @@ Role = Literal["holder", "claim"]
 
 
 @texts.shows("role", "seconds")
-class Lease(NamedTuple):
+class LeaseInfo(NamedTuple):
     """Somebody who uses a session now: holder or claimant, and for how many seconds at most, unless
     they renew."""
 
@@ -262,7 +262,7 @@ class Lease(NamedTuple):
 class LeaseListing(Protocol):
     """Going through all leases, to look at them: nothing is decided by it."""
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[LeaseInfo]:
         """Every lease whose time is not up, in no order. Not a snapshot. Costs a scan."""
 
 

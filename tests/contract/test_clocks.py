@@ -14,8 +14,8 @@ from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from store_urls import STORES, place_of
 
-from wsgi_sessions.core.commit.lately import Lately
 from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.commit.throttle import Throttle
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.errors import LockTimeout
 from wsgi_sessions.identity import store_key
@@ -233,10 +233,10 @@ def test_more_time_by_the_settings_of_former_days_costs_a_touch_now_and_then() -
 
 
 def test_a_key_comes_again_after_its_time_and_the_last_ones_are_known() -> None:
-    lately = Lately(2)
-    assert [lately.may_come("a", now, 10) for now in (100, 109, 110, 119)] == [1, 0, 1, 0]
-    assert [lately.may_come("a", now, 10) for now in (50, 59)] == [1, 0], "the clock was set back"
-    assert [lately.may_come(key, 59, 10) for key in "bccbaa"] == [1, 1, 0, 0, 1, 0]
+    throttle = Throttle(2)
+    assert [throttle.is_due("a", now, 10) for now in (100, 109, 110, 119)] == [1, 0, 1, 0]
+    assert [throttle.is_due("a", now, 10) for now in (50, 59)] == [1, 0], "the clock was set back"
+    assert [throttle.is_due(key, 59, 10) for key in "bccbaa"] == [1, 1, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(("moved", "lifetime"), [(-3600.0, "not begun"), (5400.0, "idle")])

@@ -12,7 +12,7 @@ from schedules import Process, open_yielding, run
 from wsgi_sessions.errors import SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.migration.copying import copy
-from wsgi_sessions.migration.mover import Sight
+from wsgi_sessions.migration.mover import Observed
 from wsgi_sessions.migration.takeover import read_through
 from wsgi_sessions.migration.transfer import is_transfer
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -48,7 +48,7 @@ class World:
 
     def states(self) -> tuple[str, str]:
         """What lies in the new and the old store."""
-        found = (Sight(store.sessions.load(KEY)).state for store in (self.new, self.old))
+        found = (Observed(store.sessions.load(KEY)).state for store in (self.new, self.old))
         new, old = found
         return new, old
 

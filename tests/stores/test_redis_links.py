@@ -25,7 +25,7 @@ from wsgi_sessions.stores.redis import resp
 from wsgi_sessions.stores.redis.backend import open_executor
 from wsgi_sessions.stores.redis.wire import link
 from wsgi_sessions.stores.redis.wire.cluster import ClusterExecutor
-from wsgi_sessions.stores.redis.wire.url import Address
+from wsgi_sessions.stores.redis.wire.url import NodeAddress
 
 if TYPE_CHECKING:
     import socket
@@ -160,7 +160,7 @@ def test_what_another_thread_sent_again_puts_nothing_in_doubt(scheme: str) -> No
     ):
         node = executor
         if isinstance(executor, ClusterExecutor):
-            node = executor._executor(Address("127.0.0.1", peer.port))
+            node = executor._executor(NodeAddress("127.0.0.1", peer.port))
         thread.submit(node.execute, "load", None, "GET", "k").result()
         assert thread.submit(lambda: executor.retries).result() == 1
         assert executor.retries == 0

@@ -22,7 +22,7 @@ from redis_servers import SLOTS, RedisServer, available, free_port, wait_until
 from requirements_of_tests import require
 
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.importers.urls import Terms, open_importer
+from wsgi_sessions.importers.urls import ImportOptions, open_importer
 from wsgi_sessions.stores.redis.wire import endpoints
 from wsgi_sessions.stores.redis.wire.url import parse_url
 from wsgi_sessions.stores.urls import open_backend
@@ -200,4 +200,4 @@ def test_urls_over_tls_take_the_options_of_tls_and_say_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("place", ["rediss+sentinel://h1/main", "rediss+cluster://h1"])
 def test_sessions_are_imported_over_tls(place: str) -> None:
-    open_importer(f"flask-session+{place}", Terms()).records.close()
+    open_importer(f"flask-session+{place}", ImportOptions()).records.close()

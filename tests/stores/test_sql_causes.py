@@ -23,7 +23,7 @@ from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt
 from wsgi_sessions.health.checker import check
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.sql.backend import migrate_schema, open_sql
-from wsgi_sessions.stores.sql.engine.causes import Reaction
+from wsgi_sessions.stores.sql.engine.causes import SqlReaction
 from wsgi_sessions.stores.sql.engine.faults import fault_of
 
 if TYPE_CHECKING:
@@ -210,13 +210,13 @@ def test_known_faults_have_a_sentence_with_the_remedy(error: Exception, remedy: 
 def test_a_server_that_answers_is_not_asked_after_as_if_it_were_down(error: Exception) -> None:
     fault = fault_of(of_driver(error))
     assert "running" not in fault.sentence
-    assert fault.reaction is Reaction.REPORT
+    assert fault.reaction is SqlReaction.REPORT
 
 
 @pytest.mark.parametrize("number", [1053, 1927, 2006, 2013, 4031])
 def test_a_server_that_hung_up_is_asked_again(number: int) -> None:
     error = pymysql.err.OperationalError(number, "x")
-    assert fault_of(of_driver(error)).reaction is Reaction.RECONNECT
+    assert fault_of(of_driver(error)).reaction is SqlReaction.RECONNECT
 
 
 @pytest.mark.parametrize(

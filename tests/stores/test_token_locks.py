@@ -9,7 +9,7 @@ import pytest
 
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import new_id, short_key, store_key
-from wsgi_sessions.stores.token_locks import Freeing, Taking, TokenLocks
+from wsgi_sessions.stores.token_locks import Freeing, LockAttempt, TokenLocks
 
 KEY = store_key(new_id())
 
@@ -38,15 +38,15 @@ class Holds:
         self.clock_asked += 1
         return self.now
 
-    def take(self, key: str, token: str, latest: float) -> Taking:
+    def take(self, key: str, token: str, latest: float) -> LockAttempt:
         self.tried += 1
         self.tokens.append(token)
         if self.now > latest and self.holders.get(key) != token:
-            return Taking("late", self.now)
+            return LockAttempt("late", self.now)
         taken = self.holders.setdefault(key, token) == token
         if self.in_take is not None:  # the server did it, and its answer is lost
             raise self.in_take
-        return Taking("taken" if taken else "held", self.now)
+        return LockAttempt("taken" if taken else "held", self.now)
 
     def free(self, key: str, token: str) -> Freeing:
         if self.in_free is not None:

@@ -13,7 +13,7 @@ from redis_servers import wait_until
 
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable
 from wsgi_sessions.identity import new_id, short_key, store_key
-from wsgi_sessions.stores.token_locks import Freeing, Taking, TokenLocks
+from wsgi_sessions.stores.token_locks import Freeing, LockAttempt, TokenLocks
 from wsgi_sessions.stores.turns import Turns
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Busy:
     def clock(self, key: str) -> float:
         return 0.0
 
-    def take(self, key: str, token: str, latest: float) -> Taking:
+    def take(self, key: str, token: str, latest: float) -> LockAttempt:
         with self._guard:
             self.at_once += 1
             self.most = max(self.most, self.at_once)
@@ -166,7 +166,7 @@ class Busy:
             self.at_once -= 1
             if taken:
                 self.holder = token
-        return Taking("taken" if taken else "held")
+        return LockAttempt("taken" if taken else "held")
 
     def free(self, key: str, token: str) -> Freeing:
         was, self.holder = self.holder, None

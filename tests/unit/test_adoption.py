@@ -23,7 +23,7 @@ from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import derived_id, store_key
 from wsgi_sessions.importers.adoption import Adoption
 from wsgi_sessions.importers.conversion import convert, count
-from wsgi_sessions.importers.urls import Terms, open_importer
+from wsgi_sessions.importers.urls import ImportOptions, open_importer
 from wsgi_sessions.migration.copying import copy
 from wsgi_sessions.stores.urls import open_backend
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from redis_servers import RedisServer
 
     from wsgi_sessions.importers.base import ForeignRecords
-    from wsgi_sessions.importers.conversion import Outcome
+    from wsgi_sessions.importers.conversion import ConversionOutcome
 
 DAY = date(2030, 6, 30)
 NOON = 1909051200.0  # of that day
@@ -76,7 +76,7 @@ class Worker:
         self.now = NOON
         self.backend = open_backend(ours, timeout=5.0)
         self.manager = SessionManager(self.backend, events=Events(events.append))
-        importer = open_importer(theirs, Terms((b"dev",), 1800.0, 5.0, self._clock))
+        importer = open_importer(theirs, ImportOptions((b"dev",), 1800.0, 5.0, self._clock))
         self.records = Interrupted(importer.records)
         self.importer = replace(importer, records=self.records)
         self.adoption = Adoption(self.manager, self.importer, until=DAY, clock=self._clock)
@@ -330,7 +330,7 @@ def test_what_is_dead_stays_dead_in_another_store(
 # -- converted beforehand --------------------------------------------------------------------------
 
 
-def outcomes(worker: Worker) -> Mapping[Outcome, int]:
+def outcomes(worker: Worker) -> Mapping[ConversionOutcome, int]:
     found, _ = count(convert(worker.manager, worker.importer, clock=worker._clock))
     return found
 
@@ -381,7 +381,7 @@ def test_a_converted_pickle_in_files_is_taken_over(tmp_path: Path) -> None:
     cookie, other = theirs.login(), theirs.login()
     url = flask_sites.import_url(tmp_path / "theirs")
     worker = Worker(f"file://{tmp_path}/ours", url, [])
-    offline = open_importer(url, Terms(unpickle=unpickle))
+    offline = open_importer(url, ImportOptions(unpickle=unpickle))
     found, _ = count(convert(worker.manager, offline, clock=worker._clock))
     assert found == {"imported": 2}
     session_id = worker.take(cookie)

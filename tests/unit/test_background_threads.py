@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_sessions.background import Trouble
+from wsgi_sessions.background import FaultLog
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.leases.keeper import Keeper
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -82,7 +82,7 @@ def test_the_keeper_of_leases_says_the_same_fault_once(caplog: pytest.LogCapture
 def test_only_what_nobody_expects_has_a_traceback(
     fault: Exception, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trouble = Trouble(logging.getLogger("wsgi_sessions.test"), "work is not done")
+    trouble = FaultLog(logging.getLogger("wsgi_sessions.test"), "work is not done")
     trouble.met(fault)
     (record,) = caplog.records
     assert record.levelname == level
@@ -92,7 +92,7 @@ def test_only_what_nobody_expects_has_a_traceback(
 def test_another_fault_is_said_too_and_the_same_one_after_a_success(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    trouble = Trouble(logging.getLogger("wsgi_sessions.test"), "work is not done")
+    trouble = FaultLog(logging.getLogger("wsgi_sessions.test"), "work is not done")
     steps: list[Callable[[], None]] = [
         lambda: trouble.met(FAULTS[0]),
         lambda: trouble.met(FAULTS[1]),

@@ -10,7 +10,7 @@ from test_middleware import SECRET, Watched, with_pages
 
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import IdSigner
-from wsgi_sessions.importers.urls import Terms, open_importer
+from wsgi_sessions.importers.urls import ImportOptions, open_importer
 
 NAMES = ("session", "__Host-session")
 SIGNER = IdSigner([SECRET])
@@ -141,7 +141,7 @@ def test_a_well_signed_text_that_is_no_id_is_anonymous(text: str) -> None:
     ],
 )
 def test_an_importers_cookie_is_not_smuggled_in_either(url: str, name: str) -> None:
-    importer = open_importer(url, Terms((flask_sites.SECRET.encode(),)))
+    importer = open_importer(url, ImportOptions((flask_sites.SECRET.encode(),)))
     value = flask_sites.in_cookie().login() if "cookie" in url else "k" * 32
     assert importer.names(f"{name}={value}"), "the cookie is one of theirs"
     assert importer.names(f'{name}="{value}"') == importer.names(f"{name}={value}")

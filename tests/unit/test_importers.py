@@ -25,7 +25,7 @@ from wsgi_sessions.errors import ImportRefused, StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.flask_cookie import untag
-from wsgi_sessions.importers.urls import Terms, open_importer
+from wsgi_sessions.importers.urls import ImportOptions, open_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -453,7 +453,7 @@ def test_what_has_expired_there_is_not_imported(tmp_path: Path) -> None:
     ):
         for day, is_there in ((days - 1, True), (days + 1, False)):
             now = time.time() + day * 86400
-            terms = Terms((django_site.SECRET.encode(),), clock=lambda now=now: now)  # type: ignore[misc]
+            terms = ImportOptions((django_site.SECRET.encode(),), clock=lambda now=now: now)  # type: ignore[misc]
             importer = open_importer(url, terms)
             (name,) = importer.names(header)
             assert (importer.records.load(name) is not None) is is_there
@@ -534,7 +534,7 @@ def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:
     for (url, *_), options in ((row, codes(row[2])) for row in found):
         here = codes(url)[0].replace("/srv", str(tmp_path))
         given = "&".join(option for option in options if "=" in option)
-        open_importer(f"{here}?{given}", Terms((b"x",))).records.close()
+        open_importer(f"{here}?{given}", ImportOptions((b"x",))).records.close()
     assert {codes(row[0])[0].partition("+")[0].partition(":")[0] for row in found} == {
         "flask-session",
         "django",

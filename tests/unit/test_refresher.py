@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.core.session import Session
     from wsgi_sessions.core.source import Access
-    from wsgi_sessions.refresh.visit import Outcome
+    from wsgi_sessions.refresh.visit import RefreshOutcome
 
 START = 3_000_000_000.0  # in the future: a database compares with its own clock
 INTERVAL = 60.0
@@ -100,7 +100,7 @@ class World:
                 visitor.key, record.payload, time.time() - 1, expected_version=record.version
             )
 
-    def look(self) -> dict[Outcome, int]:
+    def look(self) -> dict[RefreshOutcome, int]:
         """What came of one look at what is due."""
         return dict(self.refresher.refresh_due())
 
@@ -339,7 +339,7 @@ def test_requests_are_kept_out_while_the_hook_runs_and_not_after(world: World) -
 
 def test_two_refreshers_never_meet_in_one_session(world: World) -> None:
     world.new(name="a")
-    outcomes: list[dict[Outcome, int]] = []
+    outcomes: list[dict[RefreshOutcome, int]] = []
     other = world.make()
     world.hook = lambda session: outcomes.append(dict(other.refresh_due()))
     assert world.look() == {"refreshed": 1}

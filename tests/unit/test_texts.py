@@ -121,9 +121,10 @@ SHOWN_ON_PURPOSE = {
         "RefreshPolicy",
         "VersionPolicy",
         "VersionTable",
-        "Address",
+        "NodeAddress",
     ),
-    *("Fault", "Deletion", "ContextClearing", "BackendStatus", "Sweep", "Finding", "Examination"),
+    *("RedisFault", "SqlFault"),
+    *("Deletion", "ContextClearing", "BackendStatus", "Sweep", "Finding", "Examination"),
     *(
         "HealthReport",
         "Agreed",
@@ -174,10 +175,10 @@ def filled_with(cls: Any, value: object) -> Any:
 
 
 NAMED = [
-    *("Snapshot", "Presented", "Record", "Envelope", "Verified", "StoredSession", "Terms"),
-    *("Checkpoint", "Context", "Lease", "Transfer", "Imported", "Given", "Assign", "Append"),
+    *("Snapshot", "Presented", "Record", "Envelope", "Verified", "StoredSession", "ImportOptions"),
+    *("Checkpoint", "Context", "LeaseInfo", "Transfer", "Imported", "Given", "Assign", "Append"),
     "Mutate",
-    *("NewSession", "Remembered", "StoredValue", "SessionDetails", "LiveSession", "Outcome"),
+    *("NewSession", "Remembered", "StoredValue", "SessionDetails", "LiveSession", "ExecuteResult"),
 ]
 
 

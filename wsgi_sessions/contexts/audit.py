@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Action = Literal["restore", "select", "remember", "forget"]
-Outcome = Literal["allowed", "denied", "gone", "failed"]
+AuditOutcome = Literal["allowed", "denied", "gone", "failed"]
 
 _log = texts.log(__name__)
 
@@ -31,7 +31,7 @@ class AuditRecord:
     action: Action
     key: str
     value: Any = field(repr=False)
-    outcome: Outcome
+    outcome: AuditOutcome
     why: str
     user: str | None = None
 

@@ -110,13 +110,13 @@ class ContextMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        use = ContextUse(self.policy, environ)
+        use = ContextBinding(self.policy, environ)
         # Weak, since it leads back here. The transaction keeps it, until its end.
         environ.setdefault(ENVIRON_KEY, {})[self.policy.key] = ref(use)
         return self._app(environ, start_response)
 
 
-class ContextUse:
+class ContextBinding:
     """One key's context in one request, from the first access of the session to its commits."""
 
     __slots__ = (
@@ -237,8 +237,8 @@ def _mark(snapshot: Snapshot | None) -> bytes | None:
     return None if mark is None else bytes(mark)
 
 
-def _use(environ: WSGIEnvironment, key: str | None) -> ContextUse:
-    uses: dict[str, ref[ContextUse]] = environ.get(ENVIRON_KEY, {})
+def _use(environ: WSGIEnvironment, key: str | None) -> ContextBinding:
+    uses: dict[str, ref[ContextBinding]] = environ.get(ENVIRON_KEY, {})
     if not uses:
         raise LookupError(
             "this request has no contexts: set WSGI_SESSIONS_CONTEXT_KEY, or wrap the application "

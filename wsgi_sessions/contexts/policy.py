@@ -22,7 +22,7 @@ from wsgi_sessions.errors import CorruptRecord, SessionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.contexts.audit import Action, Outcome
+    from wsgi_sessions.contexts.audit import Action, AuditOutcome
     from wsgi_sessions.contexts.permissions import Environ, MayAccess, Principal, Verdict
     from wsgi_sessions.contexts.settings import Remembering
     from wsgi_sessions.contract import ContextStore
@@ -246,7 +246,7 @@ class ContextPolicy:
         action: Action,
         principal: Principal | None,
         value: Any,
-        outcome: Outcome,
+        outcome: AuditOutcome,
         why: str = "",
     ) -> None:
         why = why or _WHY[outcome]
@@ -277,7 +277,7 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, SessionError) else type(error).__name__
 
 
-def _event_of(action: Action, outcome: Outcome) -> EventName:
+def _event_of(action: Action, outcome: AuditOutcome) -> EventName:
     if outcome == "failed":
         return "context-failed"
     if action == "restore":

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.background import Trouble
+from wsgi_sessions.background import FaultLog
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.draft import Snapshot
@@ -48,7 +48,7 @@ class Loader:
         self._events = events
         self._clock = clock
         self._succession = Succession(backend.sessions, clock)
-        self._trouble = Trouble(_log, "what is over or damaged stays, and is not served")
+        self._trouble = FaultLog(_log, "what is over or damaged stays, and is not served")
         self._key_of = lru_cache(maxsize=1024)(store_key)
 
     def open(self, session_id: str, reader: Reader | None = None) -> Snapshot | Tombstone | None:

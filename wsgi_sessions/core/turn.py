@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.mutex import Fence, Held
 
 
-class Hold(Protocol):
+class HoldMutex(Protocol):
     """See `SessionManager.hold`."""
 
     def __call__(self, key: str, timeout: float | None) -> AbstractContextManager[Held]: ...
@@ -28,7 +28,7 @@ class Turn:
 
     __slots__ = ("_held", "_hold", "_kept", "blocks")
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: HoldMutex) -> None:
         self._hold = hold
         self._held: Held | None = None
         self._kept: ExitStack | None = None

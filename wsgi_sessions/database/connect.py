@@ -150,11 +150,11 @@ def connect_by_deadline(
 
     Raises ConfigurationError for a threshold that is no whole number.
     """
-    from wsgi_sessions.database.psycopg import DeadlineConnection, connect
+    from wsgi_sessions.database.psycopg import PsycopgConnection, connect
 
     preparing = _prepare_threshold(engine.url)
 
-    def connected(_dialect: object, _record: object, args: Any, kwargs: Any) -> DeadlineConnection:
+    def connected(_dialect: object, _record: object, args: Any, kwargs: Any) -> PsycopgConnection:
         kwargs.setdefault("connect_timeout", max(2, round(connecting)))
         kwargs["prepare_threshold"] = preparing
         connection = connect(connecting, args, kwargs)

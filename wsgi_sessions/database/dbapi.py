@@ -22,14 +22,14 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 @texts.shows("affected")
-class Outcome(NamedTuple):
+class ExecuteResult(NamedTuple):
     """What a statement returned, and how many rows it was about."""
 
     rows: list[tuple[Any, ...]]
     affected: int
 
 
-Execute = Callable[[str, Parameters], Outcome]
+Execute = Callable[[str, Parameters], ExecuteResult]
 
 
 def executor(connection: Any, paramstyle: ParamStyle | None = None) -> Execute:
@@ -116,12 +116,12 @@ def _modules(kind: type) -> Iterator[str]:
 
 
 def _of_dbapi(connection: Any, style: ParamStyle) -> Execute:
-    def execute(statement: str, parameters: Parameters) -> Outcome:
+    def execute(statement: str, parameters: Parameters) -> ExecuteResult:
         with closing(connection.cursor()) as cursor:
             cursor.execute(*render(statement, parameters, style))
             # No description: not a statement that returns rows.
             rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
-            return Outcome(rows, cursor.rowcount)
+            return ExecuteResult(rows, cursor.rowcount)
 
     return execute
 
@@ -129,9 +129,9 @@ def _of_dbapi(connection: Any, style: ParamStyle) -> Execute:
 def _of_sqlalchemy(connection: Any) -> Execute:
     from sqlalchemy import text  # on use: an optional dependency
 
-    def execute(statement: str, parameters: Parameters) -> Outcome:
+    def execute(statement: str, parameters: Parameters) -> ExecuteResult:
         result = connection.execute(text(statement), dict(parameters))
         rows = [tuple(row) for row in result] if result.returns_rows else []
-        return Outcome(rows, result.rowcount)
+        return ExecuteResult(rows, result.rowcount)
 
     return execute

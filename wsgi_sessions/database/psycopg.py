@@ -23,7 +23,7 @@ _GRACE = 0.3
 """Seconds that a server has to say that it gave up a statement, before it is hung up on."""
 
 
-class DeadlineConnection(psycopg.Connection[Any]):
+class PsycopgConnection(psycopg.Connection[Any]):
     """A connection that gives a statement up at its deadline.
 
     `deadline` is by `time.monotonic`, or None. It is looked at as often as psycopg wakes up, every
@@ -65,7 +65,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         raise psycopg.OperationalError("no answer within the deadline")
 
 
-def connect(timeout: float, args: Any, kwargs: Any) -> DeadlineConnection:
+def connect(timeout: float, args: Any, kwargs: Any) -> PsycopgConnection:
     """Connect within `timeout` seconds, in a thread that may be left behind.
 
     Raises what psycopg raises. A thread that comes too late closes what it opened.
@@ -84,12 +84,12 @@ class _Attempt:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._is_abandoned = False
-        self._connection: DeadlineConnection | None = None
+        self._connection: PsycopgConnection | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            connection = DeadlineConnection.connect(*self._args, **self._kwargs)
+            connection = PsycopgConnection.connect(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
         else:
@@ -100,7 +100,7 @@ class _Attempt:
         finally:
             self._done.set()
 
-    def result(self, timeout: float) -> DeadlineConnection:
+    def result(self, timeout: float) -> PsycopgConnection:
         try:
             self._done.wait(timeout)
         finally:  # also when the waiting was interrupted, by gevent.Timeout

@@ -22,7 +22,7 @@ _STEP = 0.1
 _MOST_BYTES = 4  # of a character
 
 
-class DeadlineConnection(Connection):  # type: ignore[misc]  # PyMySQL has no types
+class PyMySQLConnection(Connection):  # type: ignore[misc]  # PyMySQL has no types
     """A connection that hangs up when its deadline is past; nobody knows what the server has done.
 
     `deadline` is by `time.monotonic`. Without one, the time-outs that it was made with hold, each
@@ -73,6 +73,6 @@ class DeadlineConnection(Connection):  # type: ignore[misc]  # PyMySQL has no ty
         return max(_STEP, math.ceil(left / _STEP) * _STEP)
 
 
-def connect(kwargs: dict[str, Any]) -> DeadlineConnection:
+def connect(kwargs: dict[str, Any]) -> PyMySQLConnection:
     """As ``pymysql.connect``."""
-    return DeadlineConnection(**kwargs)
+    return PyMySQLConnection(**kwargs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wsgi_sessions.contexts.audit import Action, AuditRecord, Outcome
+    from wsgi_sessions.contexts.audit import Action, AuditOutcome, AuditRecord
     from wsgi_sessions.contexts.permissions import Environ, Principal, Verdict
     from wsgi_sessions.demo.database import Database
 
@@ -23,7 +23,7 @@ class News(NamedTuple):
 
     action: Action
     deal: str
-    outcome: Outcome
+    outcome: AuditOutcome
     worker: int
     at: float
 

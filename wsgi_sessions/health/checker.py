@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Backend, SessionStore
 
-Effect = Literal["probe", "look"]
+CheckEffect = Literal["probe", "look"]
 DEFAULT_TIMEOUT = 2.0
 SHARED_SECONDS = 1.0
 """How long `HealthChecker` gives one report to all who ask."""
@@ -95,13 +95,13 @@ class HealthChecker:
         timeout: float = DEFAULT_TIMEOUT,
         fingerprints: Sequence[str] = (),
         place: str = "",
-        effect: Effect = "probe",
+        effect: CheckEffect = "probe",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._place = place
         self._backend = backend
         self._timeout = timeout
-        self._effect: Effect = effect
+        self._effect: CheckEffect = effect
         self._fingerprints = tuple(fingerprints)
         self._clock = clock
         self._checks = PerProcess(_Checks)
@@ -173,7 +173,7 @@ class _Run:
 def examine(
     backend: Backend,
     fingerprints: Sequence[str] = (),
-    effect: Effect = "probe",
+    effect: CheckEffect = "probe",
     place: str = "",
 ) -> HealthReport:
     """`check` without a time limit of its own; or, with `effect` "look", `look`."""

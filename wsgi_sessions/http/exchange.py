@@ -39,7 +39,7 @@ _HEADERS_SENT = Phase.HEADERS_SENT  # see `session._ENDED`
 _log = texts.log(__name__)
 
 
-class Exchange:
+class SessionExchange:
     """One request and its response: the `Handler` that commits the session.
 
     `refusal` is the error that was answered in place of the application's response. `withheld` is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.http.cookies.comebacks import Comebacks
-from wsgi_sessions.http.exchange import Exchange
+from wsgi_sessions.http.exchange import SessionExchange
 from wsgi_sessions.http.path_patterns import PathPatterns
 from wsgi_sessions.http.response import LateResponse
 
@@ -101,14 +101,14 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        return LateResponse(environ, start_response, Exchange(self, environ)).run(self._app)
+        return LateResponse(environ, start_response, SessionExchange(self, environ)).run(self._app)
 
-    def open(self, environ: WSGIEnvironment) -> Exchange:
+    def open(self, environ: WSGIEnvironment) -> SessionExchange:
         """Begin a request: its session is in the environ. Nothing is parsed or read yet.
 
         For adapters whose framework has no WSGI response at hand; they call the `Handler` methods.
         """
-        exchange = Exchange(self, environ)
+        exchange = SessionExchange(self, environ)
         if self._when_opened is not None:
             self._when_opened(environ, exchange.transaction)
         return exchange

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.importers.base import Imported, Importer
 
-Outcome = Literal["imported", "updated", "in use", "expired", "refused"]
+ConversionOutcome = Literal["imported", "updated", "in use", "expired", "refused"]
 _ROUTE = "wsgi-sessions import"
 
 
@@ -39,7 +39,7 @@ _ROUTE = "wsgi-sessions import"
 class Converted(NamedTuple):
     """What became of one foreign session; `reason` why it was refused."""
 
-    outcome: Outcome
+    outcome: ConversionOutcome
     reason: str = ""
 
 
@@ -74,9 +74,9 @@ def convert(
             )
 
 
-def count(converted: Iterator[Converted]) -> tuple[Counter[Outcome], Counter[str]]:
+def count(converted: Iterator[Converted]) -> tuple[Counter[ConversionOutcome], Counter[str]]:
     """How many had each outcome, and how many were refused for each reason."""
-    outcomes: Counter[Outcome] = Counter()
+    outcomes: Counter[ConversionOutcome] = Counter()
     reasons: Counter[str] = Counter()
     for outcome, reason in converted:
         outcomes[outcome] += 1
@@ -98,7 +98,7 @@ def _stored(
     imported: Imported,
     expires_by: float,
     clock: Callable[[], float],
-) -> Outcome:
+) -> ConversionOutcome:
     session_id = derived_id("import", kind, name)
     receipt = Receipt(manager.backend.sessions, kind, name, clock())
     if receipt.birth() is not None:

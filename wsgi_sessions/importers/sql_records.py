@@ -15,7 +15,7 @@ from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.database.dbapi import Execute, Outcome
+    from wsgi_sessions.database.dbapi import Execute, ExecuteResult
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class SqlRecords:
 
     def names(self) -> Iterator[str]:
         select = f"SELECT session_key FROM {self._table}"
-        outcome: Outcome = self._run("import", lambda execute: execute(select, {}))
+        outcome: ExecuteResult = self._run("import", lambda execute: execute(select, {}))
         return (str(name) for (name,) in outcome.rows)
 
     def expires_at(self, name: str) -> float | None:
@@ -56,7 +56,9 @@ class SqlRecords:
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
         select = f"SELECT session_data, expire_date FROM {self._table} WHERE session_key = :name"
-        outcome: Outcome = self._run("import", lambda execute: execute(select, {"name": name}))
+        outcome: ExecuteResult = self._run(
+            "import", lambda execute: execute(select, {"name": name})
+        )
         return outcome.rows[0] if outcome.rows else None
 
     def _run(self, operation: str, work: Callable[[Execute], T]) -> T:

@@ -33,7 +33,7 @@ _MAX_AGE = duration(1, 400 * DAY, "31d")
 
 
 @texts.shows("idle", "timeout")
-class Terms(NamedTuple):
+class ImportOptions(NamedTuple):
     """What applies to every library. `secrets`: those of the application that wrote the sessions.
     `idle`: seconds for which a session lasts whose cookie was to last. `unpickle` reads pickles, in
     the offline command alone."""
@@ -61,7 +61,7 @@ class _Source(NamedTuple):
         return value == "on"
 
 
-def open_importer(url: str, terms: Terms) -> Importer:
+def open_importer(url: str, options: ImportOptions) -> Importer:
     """The importer that a URL names. Servers are not asked before the first use.
 
     ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
@@ -81,7 +81,7 @@ def open_importer(url: str, terms: Terms) -> Importer:
     cookie = source.options.get("cookie", plan.cookie)
     if not RULES["name"].pattern.fullmatch(cookie):
         raise _fault(f"cookie must be {RULES['name'].allowed}")
-    return plan.open(source, CookiePolicy(name=cookie), terms)
+    return plan.open(source, CookiePolicy(name=cookie), options)
 
 
 def library_of(url: str) -> str:
@@ -92,52 +92,52 @@ def library_of(url: str) -> str:
 # -- libraries -------------------------------------------------------------------------------------
 
 
-def _open_flask_session(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
+def _open_flask_session(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
     prefix = source.options.get("prefix", "session:")
     verify: Callable[[str], str | None] = flask_session.plain_name
     if source.switch("signer"):
-        verify = flask_session.signed_name(_required(terms.secrets))
+        verify = flask_session.signed_name(_required(options.secrets))
     records: ForeignRecords
     if source.where == "file":
         algorithm = source.options.get("hash", "sha256")
         if algorithm not in HASHES:
             raise _fault("hash must be sha256 or md5, as cachelib's files are named")
         verify = flask_session.file_name(verify, prefix, algorithm)
-        records = _files(source, terms)
+        records = _files(source, options)
     else:
-        records = _redis(source, prefix, flask_session.NAME, terms)
-    read = flask_session.reader(terms.idle, terms.unpickle)
+        records = _redis(source, prefix, flask_session.NAME, options)
+    read = flask_session.reader(options.idle, options.unpickle)
     return Importer(flask_session.KIND, cookie, verify, records, read)
 
 
-def _open_django(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
-    default = None if source.switch("browser_close") else terms.idle
-    lifetime = django.lifetime(terms.idle, terms.clock, default)
+def _open_django(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
+    default = None if source.switch("browser_close") else options.idle
+    lifetime = django.lifetime(options.idle, options.clock, default)
     records: ForeignRecords
     if source.where.partition("+")[0] in _SQL:
-        records = _table(source, terms)
-        read = django.database_reader(_required(terms.secrets), lifetime)
+        records = _table(source, options)
+        read = django.database_reader(_required(options.secrets), lifetime)
     else:
-        records = _redis(source, source.options.get("prefix", _CACHE_PREFIX), django.NAME, terms)
-        read = django.cache_reader(lifetime, terms.unpickle)
+        records = _redis(source, source.options.get("prefix", _CACHE_PREFIX), django.NAME, options)
+        read = django.cache_reader(lifetime, options.unpickle)
     return Importer(django.KIND, cookie, django.plain_name, records, read)
 
 
-def _open_flask_cookie(source: _Source, cookie: CookiePolicy, terms: Terms) -> Importer:
+def _open_flask_cookie(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
     if source.rest:
         raise _fault("nothing of Flask's own sessions is on a server: write flask-cookie://")
     try:
         max_age = _MAX_AGE.parse(source.options.get("max_age", "31d"))
     except ValueError:
         raise _fault(f"max_age must be {_MAX_AGE.allowed}") from None
-    verify = flask_cookie.signed_part(_required(terms.secrets), max_age, terms.clock)
+    verify = flask_cookie.signed_part(_required(options.secrets), max_age, options.clock)
     records = flask_cookie.CookieRecords()
-    read = flask_cookie.reader(terms.idle)
+    read = flask_cookie.reader(options.idle)
     return Importer(flask_cookie.KIND, cookie, verify, records, read, memory=max_age)
 
 
 class _Plan(NamedTuple):
-    open: Callable[[_Source, CookiePolicy, Terms], Importer]
+    open: Callable[[_Source, CookiePolicy, ImportOptions], Importer]
     cookie: str
     options: tuple[str, ...]
 
@@ -158,26 +158,28 @@ _LIBRARIES: Mapping[str, _Plan] = MappingProxyType(
 # -- places ----------------------------------------------------------------------------------------
 
 
-def _redis(source: _Source, prefix: str, names: re.Pattern[str], terms: Terms) -> ForeignRecords:
+def _redis(
+    source: _Source, prefix: str, names: re.Pattern[str], options: ImportOptions
+) -> ForeignRecords:
     if source.where not in _REDIS:
         raise _fault(f"no sessions can be read from {source.where[:40]!a}")
     from wsgi_sessions.importers.redis_records import open_redis_records  # a driver: on use
 
-    return open_redis_records(source.url, prefix=prefix, pattern=names, timeout=terms.timeout)
+    return open_redis_records(source.url, prefix=prefix, pattern=names, timeout=options.timeout)
 
 
-def _table(source: _Source, terms: Terms) -> ForeignRecords:
+def _table(source: _Source, options: ImportOptions) -> ForeignRecords:
     from wsgi_sessions.importers.sql_records import open_sql_records  # a driver: on use
 
     table = source.options.get("table", "django_session")
-    return open_sql_records(source.url, table=table, timeout=terms.timeout, clock=terms.clock)
+    return open_sql_records(source.url, table=table, timeout=options.timeout, clock=options.clock)
 
 
-def _files(source: _Source, terms: Terms) -> ForeignRecords:
+def _files(source: _Source, options: ImportOptions) -> ForeignRecords:
     path = unquote(source.rest)
     if not path.startswith("/") or "\0" in path:
         raise _fault("a folder is named by an absolute path: flask-session+file:///srv/sessions")
-    return open_file_records(path, terms.clock)
+    return open_file_records(path, options.clock)
 
 
 def _required(secrets: Sequence[bytes]) -> Sequence[bytes]:

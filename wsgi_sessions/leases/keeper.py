@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from wsgi_sessions import texts
-from wsgi_sessions.background import Background, Trouble
+from wsgi_sessions.background import Background, FaultLog
 from wsgi_sessions.clock import monotonic
 
 Job = Callable[[], object]
@@ -59,7 +59,7 @@ class _Kept:
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.leases: dict[int, weakref.ref[Renewable]] = {}
         self._period = period
-        self._trouble = Trouble(_log, "a lease could not be kept")
+        self._trouble = FaultLog(_log, "a lease could not be kept")
 
     def run(self) -> None:
         due = monotonic() + self._period

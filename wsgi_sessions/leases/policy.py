@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend, LeasedLoading, LeaseStore, Record
 
 OnClaim = Literal["proceed", "refuse"]
-State = Literal["held", "claimed", "absent"]
+LeaseState = Literal["held", "claimed", "absent"]
 _log = texts.log(__name__)
 
 
@@ -87,7 +87,7 @@ class Leases:
 
     def take(
         self, key: str, holder: str, read: Callable[[str], Record | None]
-    ) -> tuple[Record | None, State]:
+    ) -> tuple[Record | None, LeaseState]:
         """Acquire and load, in one round trip where the store can. Raises StoreUnavailable."""
         if self._loading is not None:
             record, acquired = self._loading.load_and_acquire(key, holder, self.policy.ttl)
@@ -191,7 +191,7 @@ class Lease:
         self._leases.keeper.forget(self)
         self._let_go(key)
 
-    def _take(self, key: str) -> tuple[Record | None, State]:
+    def _take(self, key: str) -> tuple[Record | None, LeaseState]:
         found = self._leases.take(key, self._holder, self._read)
         if found[1] != "claimed":
             return found

@@ -54,7 +54,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.importers.receipts import is_receipt
-from wsgi_sessions.migration.mover import COPIED, Mover, Sight
+from wsgi_sessions.migration.mover import COPIED, Mover, Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 Leave = Literal["untouched", "moved"]
 Effect = Literal["write", "count"]
-Outcome = Literal["copied", "refreshed", "moved", "kept", "destroyed", "gone", "others"]
+CopyOutcome = Literal["copied", "refreshed", "moved", "kept", "destroyed", "gone", "others"]
 _MAX_ATTEMPTS = 50
 
 
@@ -140,7 +140,7 @@ class _Copier:
         self._effect = effect
         self._copied_before = frozenset(mover.new.index.keys_of(COPIED))
 
-    def session(self, key: str) -> Outcome:
+    def session(self, key: str) -> CopyOutcome:
         """One session. Raises StoreUnavailable."""
         for _ in range(_MAX_ATTEMPTS):
             try:
@@ -154,9 +154,9 @@ class _Copier:
             attempts=_MAX_ATTEMPTS,
         )
 
-    def _session(self, key: str) -> Outcome:
-        old = Sight(self._source.sessions.load(key))
-        new = Sight(self._target.sessions.load(key))
+    def _session(self, key: str) -> CopyOutcome:
+        old = Observed(self._source.sessions.load(key))
+        new = Observed(self._target.sessions.load(key))
         outcome = self._judge(key, old, new)
         if self._effect == "count" or outcome in ("gone", "destroyed", "others"):
             return outcome
@@ -170,7 +170,7 @@ class _Copier:
             return "moved" if self._mover.take(key) is not None else "gone"
         return self._put(key, old, new, outcome)
 
-    def _judge(self, key: str, old: Sight, new: Sight) -> Outcome:
+    def _judge(self, key: str, old: Observed, new: Observed) -> CopyOutcome:
         """What is to be done with a session."""
         if _is_over(key, old):
             return "gone"
@@ -186,7 +186,7 @@ class _Copier:
             return "moved"
         return "copied"
 
-    def _put(self, key: str, old: Sight, new: Sight, outcome: Outcome) -> Outcome:
+    def _put(self, key: str, old: Observed, new: Observed, outcome: CopyOutcome) -> CopyOutcome:
         """Make the session in the target, once it is sure that it was not destroyed meanwhile.
 
         As a move, but for the source's confirmation: a second look takes its place. A log-out
@@ -196,7 +196,7 @@ class _Copier:
         new = self._mover.pend(key, new, old)
         assert old.record is not None
         self._target.index.add(COPIED, key, old.record.expires_at)
-        old = Sight(self._source.sessions.load(key))
+        old = Observed(self._source.sessions.load(key))
         if old.state == "absent":
             self._mover.discard(key, new)
             return "gone"
@@ -209,7 +209,7 @@ class _Copier:
             return "gone"
         return outcome
 
-    def _write(self, key: str, old: Sight, new: Sight) -> None:
+    def _write(self, key: str, old: Observed, new: Observed) -> None:
         assert old.record is not None
         assert new.record is not None
         payload, version = old.record.payload, new.record.version
@@ -241,7 +241,7 @@ class _Copier:
             yield int(added)
 
 
-def _is_over(key: str, old: Sight) -> bool:
+def _is_over(key: str, old: Observed) -> bool:
     """Whether there is nothing to copy any more."""
     if old.record is None:
         return True
@@ -254,7 +254,7 @@ def _is_over(key: str, old: Sight) -> bool:
         return False  # it is copied as it is: whoever opens it deals with that
 
 
-def _is_anothers(key: str, old: Sight, source: Backend) -> bool:
+def _is_anothers(key: str, old: Observed, source: Backend) -> bool:
     """Whether a record is of another application than that whose part of the store this is."""
     assert old.record is not None
     try:
@@ -263,13 +263,13 @@ def _is_anothers(key: str, old: Sight, source: Backend) -> bool:
         return False
 
 
-def _changed_at(key: str, sight: Sight) -> float:
+def _changed_at(key: str, observed: Observed) -> float:
     """When a session was last changed, in seconds since the epoch; 0 if that cannot be told."""
     payload = None
-    if sight.transfer is not None:
-        payload = sight.transfer.payload
-    elif sight.record is not None:
-        payload = sight.record.payload
+    if observed.transfer is not None:
+        payload = observed.transfer.payload
+    elif observed.record is not None:
+        payload = observed.record.payload
     try:
         envelope = open_sealed(payload or b"", key)
         commits = envelope.commits

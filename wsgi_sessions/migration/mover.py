@@ -58,7 +58,7 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.migration.transfer import State, Transfer, is_transfer, unpack
+from wsgi_sessions.migration.transfer import Transfer, TransferState, is_transfer, unpack
 from wsgi_sessions.versions.policy import STAMPS
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0
 _log = texts.log(__name__)
 
-Found = Literal["absent", "live"] | State
+Found = Literal["absent", "live"] | TransferState
 
 
 @texts.shows()
-class Sight(NamedTuple):
+class Observed(NamedTuple):
     """One store's record under a key, as it was last seen or written."""
 
     record: Record | None
@@ -131,8 +131,8 @@ class Mover:
         Finishes what anybody has begun. Raises StoreUnavailable.
         """
         for _ in range(_MAX_ATTEMPTS):
-            new = Sight(self.new.sessions.load(key))
-            old = Sight(None if new.state == "live" else self.old.sessions.load(key))
+            new = Observed(self.new.sessions.load(key))
+            old = Observed(None if new.state == "live" else self.old.sessions.load(key))
             try:
                 return self._advance(key, new, old)
             except (SessionExists, SessionGone, VersionConflict):
@@ -144,7 +144,7 @@ class Mover:
             attempts=_MAX_ATTEMPTS,
         )
 
-    def _advance(self, key: str, new: Sight, old: Sight) -> Record | None:
+    def _advance(self, key: str, new: Observed, old: Observed) -> Record | None:
         """One step after the other, until the session is in the new store, or is dead."""
         while new.state != "live":
             match new.state, old.state:
@@ -167,7 +167,7 @@ class Mover:
                     return None
         return new.record
 
-    def _require_same(self, key: str, new: Sight) -> None:
+    def _require_same(self, key: str, new: Observed) -> None:
         """The old store was looked at between two equal looks at the new one: so this is what both
         had at one moment, and not a session that slipped through between two looks."""
         found = self.new.sessions.load(key)
@@ -176,12 +176,12 @@ class Mover:
 
     # -- the steps -----------------------------------------------------------------------------
 
-    def _claim(self, key: str, old: Sight) -> Sight:
+    def _claim(self, key: str, old: Observed) -> Observed:
         assert old.record is not None
         claimed = Transfer("claimed", os.urandom(8), old.record.payload)
         return _write(self.old.sessions, key, old, claimed)
 
-    def pend(self, key: str, new: Sight, old: Sight) -> Sight:
+    def pend(self, key: str, new: Observed, old: Observed) -> Observed:
         """Put what the old store has into the new one, as no session yet: under the token of the
         claim, so that it cannot be taken for what another move left."""
         assert old.record is not None
@@ -193,9 +193,9 @@ class Mover:
             return _write(self.new.sessions, key, new, transfer, old.record.expires_at)
         packed = transfer.pack()
         self.new.sessions.create(key, packed, old.record.expires_at)
-        return Sight(Record(1, packed, old.record.expires_at))
+        return Observed(Record(1, packed, old.record.expires_at))
 
-    def _arrive(self, key: str, new: Sight, old: Sight) -> Record | None:
+    def _arrive(self, key: str, new: Observed, old: Observed) -> Record | None:
         assert new.transfer is not None
         envelope = self.carry(key, new.transfer.payload)
         new = self._settle(self.new.sessions, key, new)
@@ -209,15 +209,15 @@ class Mover:
         return new.record
 
     @staticmethod
-    def _settle(store: SessionStore, key: str, sight: Sight) -> Sight:
+    def _settle(store: SessionStore, key: str, observed: Observed) -> Observed:
         """Make a record in transit the session that it holds."""
-        assert sight.record is not None
-        assert sight.transfer is not None
-        payload, expires_at = sight.transfer.payload, sight.record.expires_at
-        version = store.save(key, payload, expires_at, expected_version=sight.record.version)
-        return Sight(Record(version, payload, expires_at))
+        assert observed.record is not None
+        assert observed.transfer is not None
+        payload, expires_at = observed.transfer.payload, observed.record.expires_at
+        version = store.save(key, payload, expires_at, expected_version=observed.record.version)
+        return Observed(Record(version, payload, expires_at))
 
-    def discard(self, key: str, new: Sight) -> None:
+    def discard(self, key: str, new: Observed) -> None:
         """Delete a pending record, by compare-and-set: it expires as it is written."""
         assert new.record is not None
         past = self._clock() - 3600.0
@@ -251,7 +251,7 @@ class Mover:
             if here[scope] < there[scope]:
                 new.bump(scope, least=there[scope])
 
-    def sign_off(self, key: str, old: Sight) -> None:
+    def sign_off(self, key: str, old: Observed) -> None:
         """Let the old store say for a while that the session, which the new one has, has moved:
         under no move's token, so that this confirms nothing any more.
 
@@ -261,7 +261,7 @@ class Mover:
         until = min(old.record.expires_at, self._clock() + SIGN_SECONDS)
         _write(self.old.sessions, key, old, Transfer("moved", _NO_MOVE), until)
 
-    def _leave(self, key: str, old: Sight, envelope: Envelope | None) -> bool:
+    def _leave(self, key: str, old: Observed, envelope: Envelope | None) -> bool:
         """Tidy up in the old store; False if the session turns out to have been logged out there.
 
         Only who made it a session comes here, so nobody else has signed it off.
@@ -288,15 +288,15 @@ class Mover:
 def _write(
     store: SessionStore,
     key: str,
-    sight: Sight,
+    observed: Observed,
     transfer: Transfer,
     expires_at: float | None = None,
-) -> Sight:
-    assert sight.record is not None
-    until = sight.record.expires_at if expires_at is None else expires_at
+) -> Observed:
+    assert observed.record is not None
+    until = observed.record.expires_at if expires_at is None else expires_at
     packed = transfer.pack()
-    version = store.save(key, packed, until, expected_version=sight.record.version)
-    return Sight(Record(version, packed, until))
+    version = store.save(key, packed, until, expected_version=observed.record.version)
+    return Observed(Record(version, packed, until))
 
 
 def _scopes(envelope: Envelope) -> list[str]:

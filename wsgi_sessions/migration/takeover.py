@@ -136,14 +136,14 @@ def look_through(new: Backend, old: Backend) -> Backend:
     """Both stores, to look at: nothing is moved by it."""
     return replace(
         new,
-        sessions=BothSights(new.sessions, old.sessions),
+        sessions=BothSessions(new.sessions, old.sessions),
         iteration=BothIteration(new, old),
         index=BothIndexes(new.index, old.index),
         secret=None,
     )
 
 
-class BothSights:
+class BothSessions:
     """`SessionStore` that loads from the new store, else from the old one, for `looking`."""
 
     def __init__(self, new: SessionStore, old: SessionStore) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.migration.mover import Sight
+from wsgi_sessions.migration.mover import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class BothIteration:
 def remaining(old: Backend) -> Iterator[str]:
     """The keys of what a store has not handed over yet. Costs a scan and a look at each."""
     for key in old.iteration.keys():  # noqa: SIM118  # no dictionary
-        if Sight(old.sessions.load(key)).state in ("live", "claimed"):
+        if Observed(old.sessions.load(key)).state in ("live", "claimed"):
             yield key
 
 

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 
 from wsgi_sessions import texts
 
-State = Literal["claimed", "pending", "moved"]
+TransferState = Literal["claimed", "pending", "moved"]
 
 _MAGIC = b"\xffmoving\n"
-_STATES: tuple[State, ...] = ("claimed", "pending", "moved")
+_STATES: tuple[TransferState, ...] = ("claimed", "pending", "moved")
 _TOKEN_BYTES = 8
 _HEADER_BYTES = len(_MAGIC) + 1 + _TOKEN_BYTES
 
@@ -27,7 +27,7 @@ class Transfer(NamedTuple):
     - ``moved``, in the old store: confirms the pending record with the same `token`; no payload.
     """
 
-    state: State
+    state: TransferState
     token: bytes
     payload: bytes = b""
 

@@ -46,7 +46,7 @@ class Expected(NamedTuple):
 
 
 @texts.shows("skew")
-class Answer(NamedTuple):
+class WorkerReply(NamedTuple):
     """A worker's health report, and by how many seconds its host's clock is ahead, if told."""
 
     server: str
@@ -71,7 +71,7 @@ def compare(
     A URL without a path is a server's; its health path is that of the configuration. Raises
     ConfigurationError for what is no http or https URL.
     """
-    answers: list[Answer] = []
+    answers: list[WorkerReply] = []
     urls = [_health_url(server, config) for server in servers]
     found = [finding for url in urls for finding in _of_cookie(url, config)]
     for url in urls:
@@ -122,7 +122,7 @@ def _is_local(host: str) -> bool:
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
-def _compared(answers: Sequence[Answer], expected: Expected) -> Iterator[Finding]:
+def _compared(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[Finding]:
     if not all("details" in answer.report for answer in answers):
         text = (
             "the server shows this host no details, so that its store and keys could not be "
@@ -137,7 +137,7 @@ def _compared(answers: Sequence[Answer], expected: Expected) -> Iterator[Finding
     yield from _of_clocks(answers)
 
 
-def _of_stores(answers: Sequence[Answer], expected: Expected) -> Iterator[Finding]:
+def _of_stores(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[Finding]:
     kinds = {str(answer.report["backend"]) for answer in answers}
     if kinds != {expected.backend}:
         text = (
@@ -163,7 +163,7 @@ def _of_stores(answers: Sequence[Answer], expected: Expected) -> Iterator[Findin
         yield Finding("warning", "server", text)
 
 
-def _of_keys(answers: Sequence[Answer], expected: Expected) -> Iterator[Finding]:
+def _of_keys(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[Finding]:
     healthy = [a for a in answers if a.report["healthy"] and "details" in a.report]
     keys = {tuple(answer.details.get("keys", ())) for answer in healthy}
     if len(keys) > 1:
@@ -178,7 +178,7 @@ def _of_keys(answers: Sequence[Answer], expected: Expected) -> Iterator[Finding]
         yield Finding("warning", "keys", text)
 
 
-def _of_clocks(answers: Sequence[Answer]) -> Iterator[Finding]:
+def _of_clocks(answers: Sequence[WorkerReply]) -> Iterator[Finding]:
     for server in dict.fromkeys(answer.server for answer in answers):
         skews = [a.skew for a in answers if a.server == server and a.skew is not None]
         skew = min(skews, key=abs, default=0.0)
@@ -191,17 +191,17 @@ def _of_clocks(answers: Sequence[Answer]) -> Iterator[Finding]:
             yield Finding("warning", "clock", text)
 
 
-def _of_servers(answers: Iterable[Answer], name: str) -> str:
+def _of_servers(answers: Iterable[WorkerReply], name: str) -> str:
     pairs = {f"{a.server}: {a.details[name]}" for a in answers if name in a.details}
     return ", ".join(sorted(pairs))
 
 
-def _error_of(answer: Answer) -> str:
+def _error_of(answer: WorkerReply) -> str:
     unknown = "it is not healthy, and shows this host no details"
     return str(answer.report.get("details", {"error": unknown}).get("error"))
 
 
-def _ask(url: str, config: Config, clock: Callable[[], float]) -> Answer:
+def _ask(url: str, config: Config, clock: Callable[[], float]) -> WorkerReply:
     """A worker's health report. Raises OSError, and ValueError for what is none."""
     request = Request(url, headers={"Connection": "close"})  # noqa: S310  # checked by the caller
     if config.health_token is not None:
@@ -222,7 +222,7 @@ def _ask(url: str, config: Config, clock: Callable[[], float]) -> Answer:
         or not {"backend", "healthy"} <= answer.keys()
     ):
         raise ValueError("what it answers is no health report")  # of a stranger
-    return Answer(
+    return WorkerReply(
         hide_credentials(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"), answer, skew
     )
 

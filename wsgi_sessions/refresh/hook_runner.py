@@ -18,7 +18,7 @@ _log = texts.log(__name__)
 
 
 @texts.shows("kind")
-class Ending(NamedTuple):
+class HookResult(NamedTuple):
     """How a call ended. "late", "lost" and "stopped" ones are still running, left behind."""
 
     kind: Literal["done", "raised", "late", "lost", "stopped"]
@@ -36,12 +36,12 @@ class HookRunner:
         self._current: _Call | None = None
         self._abandoned: list[_Call] = []
 
-    def call(self, session: Session, beat: Callable[[], bool], period: float) -> Ending:
+    def call(self, session: Session, beat: Callable[[], bool], period: float) -> HookResult:
         """Call the hook and wait for it. `beat` is called every `period` seconds, and at its end:
         when it returns False, the call is "lost"; what it raises goes on."""
         call = self._current = _Call(self._hook, session)
         if self._stopped.is_set():  # looked at only now: `stop` may not have seen this call
-            return Ending("stopped")
+            return HookResult("stopped")
         call.start()
         try:
             return self._wait(call, beat, period)
@@ -67,20 +67,20 @@ class HookRunner:
             return False
         return not self._stopped.is_set()
 
-    def _wait(self, call: _Call, beat: Callable[[], bool], period: float) -> Ending:
+    def _wait(self, call: _Call, beat: Callable[[], bool], period: float) -> HookResult:
         deadline = monotonic() + self._deadline
         while True:
             left = deadline - monotonic()
             call.wake.wait(max(0.0, min(left, period)))
             if self._stopped.is_set():
-                return Ending("stopped")
+                return HookResult("stopped")
             is_ours = beat()
             if not is_ours:
-                return Ending("lost")
+                return HookResult("lost")
             if call.is_done:
-                return Ending("raised" if call.error else "done", call.error)
+                return HookResult("raised" if call.error else "done", call.error)
             if left <= 0:
-                return Ending("late")
+                return HookResult("late")
 
 
 class _Call:

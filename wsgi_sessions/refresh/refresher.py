@@ -22,10 +22,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.background import Background, Trouble
+from wsgi_sessions.background import Background, FaultLog
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.refresh.hook_runner import HookRunner
-from wsgi_sessions.refresh.visit import Outcome, RefreshPolicy, Visits
+from wsgi_sessions.refresh.visit import RefreshJob, RefreshOutcome, RefreshPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Refresher:
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.policy = RefreshPolicy(interval, deadline, ttl)
-        self._visits = Visits(manager, self.policy, clock)
+        self._job = RefreshJob(manager, self.policy, clock)
         self._refresh = refresh
         self._background = Background("wsgi_sessions refresher", self._looks)
         self.ensure_running = self._background.ensure_running
@@ -85,27 +85,27 @@ class Refresher:
         """Stop, and wait until the thread has ended, or for two seconds. May be used again."""
         self._background.close()
 
-    def refresh_due(self) -> Counter[Outcome]:
+    def refresh_due(self) -> Counter[RefreshOutcome]:
         """Refresh what is due now, up to a hundred sessions; what came of each.
 
         Raises StoreUnavailable.
         """
         return self._background.worker().refresh_due()
 
-    def _looks(self) -> _Looks:
+    def _looks(self) -> _Poller:
         runner = HookRunner(self._refresh, self.policy.deadline)
-        return _Looks(self._visits, runner, min(self.policy.interval / 5, _MAX_POLL))
+        return _Poller(self._job, runner, min(self.policy.interval / 5, _MAX_POLL))
 
 
-class _Looks:
+class _Poller:
     """One process looking, every `poll` seconds, at what is due."""
 
-    def __init__(self, visits: Visits, runner: HookRunner, poll: float) -> None:
-        self._visits = visits
+    def __init__(self, visits: RefreshJob, runner: HookRunner, poll: float) -> None:
+        self._job = visits
         self._runner = runner
         self._poll = poll
         self._has_more = False
-        self._trouble = Trouble(_log, _NOT_REFRESHED)
+        self._trouble = FaultLog(_log, _NOT_REFRESHED)
 
     def run(self) -> None:
         pause = self._poll
@@ -116,13 +116,13 @@ class _Looks:
     def stop(self) -> None:
         self._runner.stop()
 
-    def refresh_due(self) -> Counter[Outcome]:
-        keys = self._visits.queue.due(self._visits.clock(), BATCH)
+    def refresh_due(self) -> Counter[RefreshOutcome]:
+        keys = self._job.queue.due(self._job.clock(), BATCH)
         random.shuffle(keys)  # several refreshers had better not all begin with the same one
-        outcomes: Counter[Outcome] = Counter()
+        outcomes: Counter[RefreshOutcome] = Counter()
         for key in keys:
             if self._runner.is_free():
-                outcomes[self._visits.visit(key, self._runner)] += 1
+                outcomes[self._job.visit(key, self._runner)] += 1
         return outcomes
 
     def _look(self) -> None:

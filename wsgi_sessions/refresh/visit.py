@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.core.source import Access
-    from wsgi_sessions.refresh.hook_runner import Ending, HookRunner
+    from wsgi_sessions.refresh.hook_runner import HookResult, HookRunner
 
-Outcome = Literal[
+RefreshOutcome = Literal[
     "refreshed",
     "in use",  # a request holds a lease: later
     "claimed",  # another refresher is at it
@@ -58,7 +58,7 @@ class RefreshPolicy:
             raise ConfigurationError(f"the times of {self} must be above 0 seconds")
 
 
-class _Told:
+class _ReportThrottle:
     """Of which sessions it was told that they are in use: of each once in `interval` seconds."""
 
     def __init__(self, interval: float) -> None:
@@ -78,7 +78,7 @@ class _Told:
         return next(iter(self._again.values()))
 
 
-class Visits:
+class RefreshJob:
     """What visits to sessions have in common. All may raise StoreUnavailable."""
 
     def __init__(
@@ -92,9 +92,9 @@ class Visits:
         self.clock = clock
         self._manager = manager
         self._leases = require_leases(manager.backend)
-        self._told = _Told(policy.interval)
+        self._told = _ReportThrottle(policy.interval)
 
-    def visit(self, key: str, runner: HookRunner) -> Outcome:
+    def visit(self, key: str, runner: HookRunner) -> RefreshOutcome:
         """Refresh a session, if it is its turn."""
         claim = _Claim(self._leases, key, self.policy.ttl)
         if not claim.take():
@@ -104,7 +104,7 @@ class Visits:
         finally:
             claim.release()
 
-    def _skip(self, key: str) -> Outcome:
+    def _skip(self, key: str) -> RefreshOutcome:
         """Somebody has it: a request, or another refresher."""
         if not self._leases.holders(key):
             return "claimed"
@@ -114,7 +114,7 @@ class Visits:
         self.queue.schedule(key, self.clock())
         return "in use"
 
-    def _examine(self, claim: _Claim, runner: HookRunner) -> Outcome:
+    def _examine(self, claim: _Claim, runner: HookRunner) -> RefreshOutcome:
         snapshot = self._manager.loader.find(claim.key)
         state = _NEVER if snapshot is None else self._state(snapshot)
         if snapshot is None or not state.is_kept_alive:
@@ -132,7 +132,7 @@ class Visits:
             self._manager.loader.set_aside(snapshot, error.reason)
             return _NEVER
 
-    def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> Outcome:
+    def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> RefreshOutcome:
         transaction = self._transaction(snapshot)
         # First of all, lest a hook be called twice that has run when the store stops to answer.
         note_attempt(transaction.draft(), self.clock())
@@ -156,13 +156,13 @@ class Visits:
         except SessionError as error:  # what the hook has put into the session cannot be stored
             return self._fail(snapshot, str(error))
 
-    def _reason(self, ending: Ending) -> str:
+    def _reason(self, ending: HookResult) -> str:
         if ending.error is not None:
             _log.warning("the refresh hook raised", exc_info=ending.error)
             return type(ending.error).__name__
         return f"it took over {self.policy.deadline:g} s"
 
-    def _commit(self, transaction: Transaction, key: str) -> Outcome:
+    def _commit(self, transaction: Transaction, key: str) -> RefreshOutcome:
         # Read again first: what a request has moved meanwhile (the expiry) must stay.
         transaction.catch_up()
         draft = transaction.draft()
@@ -176,7 +176,7 @@ class Visits:
         self._schedule(key, self._state(transaction.snapshot))
         return "refreshed"
 
-    def _fail(self, snapshot: Snapshot, reason: str) -> Outcome:
+    def _fail(self, snapshot: Snapshot, reason: str) -> RefreshOutcome:
         """Keep count with the session, so that every refresher waits as long."""
         transaction, now = self._transaction(snapshot), self.clock()
         transaction.catch_up()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
-from wsgi_sessions.importers.urls import Terms, library_of, open_importer
+from wsgi_sessions.importers.urls import ImportOptions, library_of, open_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,5 +44,5 @@ def importer_at(
     Raises ConfigurationError.
     """
     secrets = [s.encode("utf-8", "surrogateescape") for s in config.import_secret_keys]
-    terms = Terms(secrets, config.idle_lifetime, config.timeout, clock, unpickle)
-    return open_importer(url, terms)
+    options = ImportOptions(secrets, config.idle_lifetime, config.timeout, clock, unpickle)
+    return open_importer(url, options)

@@ -22,7 +22,7 @@ def looking(backend: Backend) -> Backend:
     return replace(
         backend,
         sessions=Loading(backend.sessions),
-        index=Finding(backend.index),
+        index=ReadOnlyIndex(backend.index),
         quarantine=backend.quarantine and Counting(backend.quarantine),
     )
 
@@ -52,7 +52,7 @@ class Loading:
     create = save = touch = delete = refuse
 
 
-class Finding:
+class ReadOnlyIndex:
     """`PrincipalIndex` that finds, and keeps dead entries."""
 
     def __init__(self, index: PrincipalIndex) -> None:

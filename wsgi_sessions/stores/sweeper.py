@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
-from wsgi_sessions.background import Background, Trouble
+from wsgi_sessions.background import Background, FaultLog
 from wsgi_sessions.clock import monotonic
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Sweeper:
         self._backend = backend
         self._counts_live = max_sessions is not None
         self._background = Background(
-            "wsgi_sessions sweeper", lambda: Rounds(self, backend, interval, max_sessions)
+            "wsgi_sessions sweeper", lambda: SweepSchedule(self, backend, interval, max_sessions)
         )
         self.ensure_running = self._background.ensure_running
         """Start the thread, once in each process. Bound here: every request calls it."""
@@ -58,7 +58,7 @@ class Sweeper:
         self._background.close()
 
     @property
-    def rounds(self) -> Rounds:
+    def rounds(self) -> SweepSchedule:
         """This process's."""
         return self._background.worker()
 
@@ -77,7 +77,7 @@ class Sweeper:
         return Sweep(expired, leftovers, live)
 
 
-class Rounds:
+class SweepSchedule:
     """When one process sweeps."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Rounds:
         self._live = 0
         self._is_full = False
         self._woken_at = float("-inf")
-        self._trouble = Trouble(_log, "a sweep of the session store failed, the next one will do")
+        self._trouble = FaultLog(_log, "a sweep of the session store failed, the next one will do")
 
     @property
     def is_due(self) -> bool:
@@ -137,7 +137,7 @@ class Rounds:
     def advise(self) -> None:
         """Log what endangers sessions."""
         name = self._backend.name
-        Trouble(_log, f"the {name} store could not be examined").attempt(self._say_advice)
+        FaultLog(_log, f"the {name} store could not be examined").attempt(self._say_advice)
 
     def sweep(self) -> None:
         """Sweep unless another process does, or did shortly before."""

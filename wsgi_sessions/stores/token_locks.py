@@ -30,7 +30,7 @@ _log = texts.log(__name__)
 
 
 @texts.shows("outcome", "now")
-class Taking(NamedTuple):
+class LockAttempt(NamedTuple):
     """What came of an attempt to take a lock, and the server's clock then, if it said so: seconds
     since the epoch.
 
@@ -58,7 +58,7 @@ class TokenHolds(Protocol):
         """The clock of the server that has the lock of this key: seconds since the epoch."""
         ...
 
-    def take(self, key: str, token: str, latest: float) -> Taking:
+    def take(self, key: str, token: str, latest: float) -> LockAttempt:
         """Take it unless another token has it, or it is later than `latest` (the server's clock).
 
         Taking what one has already is a success, also when it is late: the answer to a first

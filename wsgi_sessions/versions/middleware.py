@@ -15,7 +15,7 @@ from wsgi_sessions.versions.login import (
     unauthorized_answer,
 )
 from wsgi_sessions.versions.policy import CachedStamps, VersionPolicy
-from wsgi_sessions.versions.visit import Rules, Visit
+from wsgi_sessions.versions.visit import Rules, VersionCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,7 +120,7 @@ class VersionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        visit = Visit(self._rules, environ, get_transaction(environ))
+        visit = VersionCheck(self._rules, environ, get_transaction(environ))
         outcome = visit.refresh() if self._applies(environ) else "unread"
         if outcome == "unread":
             visit.judge(self._stale)
@@ -133,7 +133,7 @@ class VersionMiddleware:
     def judge(self, environ: WSGIEnvironment, transaction: Transaction) -> None:
         """Let a transaction that was opened past this middleware, as for an event of a socket, see
         a stale session no longer than a script's request does."""
-        Visit(self._rules, environ, transaction).judge(self._stale)
+        VersionCheck(self._rules, environ, transaction).judge(self._stale)
 
     def _answer(self, environ: WSGIEnvironment) -> Answer | None:
         """Log in again. None: this is the log-in page, which shows itself."""

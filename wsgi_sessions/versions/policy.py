@@ -31,7 +31,7 @@ AT_LOGIN = "versions at log-in"
 """The mark that holds, for scopes that could not be stamped, the version when the log-in ended."""
 
 Reason = Literal["missing-field", "unstamped", "behind", "ahead", "invalid"]
-Principal = str | int | None
+OptionalPrincipal = str | int | None
 ScopeFunction = Callable[["Session"], Iterable[str]]
 
 _RETRY_SECONDS = 1.0
@@ -63,7 +63,7 @@ class _Template(NamedTuple):
     text: str
     keys: tuple[str, ...]
 
-    def filled(self, principal: Principal, data: Mapping[str, Any]) -> str | None:
+    def filled(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> str | None:
         """The scope, or None while one of the keys has no value."""
         if not self.keys:
             return self.text
@@ -126,17 +126,17 @@ class VersionPolicy:
         return not callable(self.scopes) and len(self.fixed_scopes) == len(self._templates)
 
     def scopes_of(
-        self, session: Session, principal: Principal, data: Mapping[str, Any]
+        self, session: Session, principal: OptionalPrincipal, data: Mapping[str, Any]
     ) -> tuple[str, ...]:
         """The scopes of a session that belongs to `principal`, and whose values are `data`."""
         named = self.scopes(session) if callable(self.scopes) else ()
         return tuple(dict.fromkeys((*named, *_filled(self._templates, principal, data))))
 
-    def rights_of(self, principal: Principal, data: Mapping[str, Any]) -> tuple[str, ...]:
+    def rights_of(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> tuple[str, ...]:
         """Those of them that say what the user may do."""
         return _filled(self._rights, principal, data)
 
-    def is_logged_in(self, principal: Principal, data: Mapping[str, Any]) -> bool:
+    def is_logged_in(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> bool:
         """Whether the session is somebody's: only then can it be stale."""
         if principal is not None:
             return True
@@ -168,7 +168,7 @@ class VersionPolicy:
 
 
 def _filled(
-    templates: Iterable[_Template], principal: Principal, data: Mapping[str, Any]
+    templates: Iterable[_Template], principal: OptionalPrincipal, data: Mapping[str, Any]
 ) -> tuple[str, ...]:
     found = (template.filled(principal, data) for template in templates)
     return tuple(scope for scope in found if scope is not None)
@@ -209,7 +209,7 @@ class StampSource(Protocol):
         """The current version of each scope."""
 
 
-class _Known(NamedTuple):
+class _CachedVersion(NamedTuple):
     version: int
     asked_at: float  # when the latest asking began
     since: float  # when the first asking that gave this version had ended
@@ -234,7 +234,7 @@ class CachedStamps:
         self._source = source
         self._max_age = max_age
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _CachedVersion] = {}
         self.times = BumpTimes(self._ask_history, wall)
         self._failed_at: float | None = None
         self._lock = threading.Lock()
@@ -303,7 +303,7 @@ class CachedStamps:
                 if before is None or before.asked_at <= asked_at:  # else a late, older answer
                     is_same = before is not None and before.version == version
                     since = before.since if before and is_same else ended_at
-                    self._known[scope] = _Known(version, asked_at, since)
+                    self._known[scope] = _CachedVersion(version, asked_at, since)
                     if not is_same and version:
                         self.times.saw(scope, version)
             is_back, self._failed_at = self._failed_at is not None, None

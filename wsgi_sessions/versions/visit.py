@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.session import Session
     from wsgi_sessions.core.transaction import Transaction
-    from wsgi_sessions.http.exchange import Exchange
+    from wsgi_sessions.http.exchange import SessionExchange
     from wsgi_sessions.http.response import Answer
     from wsgi_sessions.versions.policy import CachedStamps, Reading, VersionPolicy
 
     Refresh = Callable[[Session, WSGIEnvironment], "Mapping[str, Any] | None"]
     Validate = Callable[[Session, WSGIEnvironment], object]
 
-Outcome = Literal["fresh", "refreshed", "ended", "unread"]
+CheckOutcome = Literal["fresh", "refreshed", "ended", "unread"]
 
 _log = texts.log(__name__)
 
@@ -50,7 +50,7 @@ class RefreshFailed(Exception):
     """The hook gave nothing that the session can be made of; why, without any value."""
 
 
-class Visit:
+class VersionCheck:
     """A request, from before the application runs to the commit of its session."""
 
     __slots__ = ("_began", "_environ", "_rules", "_session", "_transaction")
@@ -63,7 +63,7 @@ class Visit:
         self._began = rules.versions.now()
         self._transaction.when_committing(self._stamp_login)
 
-    def refresh(self) -> Outcome:
+    def refresh(self) -> CheckOutcome:
         """Have the session fresh, or at its end, before the application sees it.
 
         Raises StoreUnavailable if a refresh is needed that cannot be made now.
@@ -86,7 +86,7 @@ class Visit:
         def look() -> None:
             draft = self._transaction.peek()
             if self._is_somebodys(draft.snapshot) and self._is_overdue(draft):
-                exchange: Exchange = self._transaction.request  # type: ignore[assignment]
+                exchange: SessionExchange = self._transaction.request  # type: ignore[assignment]
                 exchange.withheld = stale
                 self._transaction.withhold()
 
@@ -119,7 +119,7 @@ class Visit:
                 return True
         return False
 
-    def _check(self, draft: Draft) -> Outcome:
+    def _check(self, draft: Draft) -> CheckOutcome:
         if not self._is_somebodys(draft.snapshot):
             self._prepare_login(draft)
             return "fresh"
@@ -159,7 +159,7 @@ class Visit:
 
     # -- refreshing ----------------------------------------------------------------------------
 
-    def _renew(self, draft: Draft) -> Outcome:
+    def _renew(self, draft: Draft) -> CheckOutcome:
         try:
             with self._session.exclusive(self._rules.wait):
                 outcome = self._renew_alone(draft)
@@ -171,7 +171,7 @@ class Visit:
             self._rules.events.emit("version-refreshed", key)
         return outcome
 
-    def _renew_alone(self, draft: Draft) -> Outcome:
+    def _renew_alone(self, draft: Draft) -> CheckOutcome:
         """With the session's mutex held, and the session read afresh."""
         if draft.is_gone:
             # Ended, or given another id, by a request before this one. Its cookie may be a new one
@@ -221,7 +221,7 @@ class Visit:
         key = self._rules.policy.principal_key
         return key is not None and old.get(key) != new.get(key)
 
-    def _end(self, draft: Draft, error: Exception) -> Outcome:
+    def _end(self, draft: Draft, error: Exception) -> CheckOutcome:
         """Destroy the session: it would be served with stale rights otherwise."""
         key, is_ours = _short_key(draft), isinstance(error, (RefreshFailed, SessionTooLarge))
         why = str(error) if is_ours else f"the refresh raised {type(error).__name__}"

@@ -14,7 +14,7 @@ from wsgi_sessions.stores.redis.wire.endpoints import FixedEndpoint, SentinelEnd
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from wsgi_sessions.stores.redis.wire.url import Address
+    from wsgi_sessions.stores.redis.wire.url import NodeAddress
 
 
 def without_fences() -> WSGIApplication:
@@ -28,11 +28,11 @@ def without_sentinels() -> WSGIApplication:
     """The primary that was named first is asked until it says itself that it is none."""
     ask: Any = SentinelEndpoint._discover
 
-    def stay(endpoint: SentinelEndpoint, latest: float) -> Address:
+    def stay(endpoint: SentinelEndpoint, latest: float) -> NodeAddress:
         known = endpoint._known
         if known is not None and not _follows(endpoint, known):
             return known
-        address: Address = ask(endpoint, latest)
+        address: NodeAddress = ask(endpoint, latest)
         return address
 
     planted: Any = SentinelEndpoint
@@ -40,7 +40,7 @@ def without_sentinels() -> WSGIApplication:
     return application.create()
 
 
-def _follows(endpoint: SentinelEndpoint, address: Address) -> bool:
+def _follows(endpoint: SentinelEndpoint, address: NodeAddress) -> bool:
     """Whether a server says that it is a replica."""
     server = FixedEndpoint(endpoint._url, endpoint._timeout, address)
     with suppress(RedisError, OSError), closing(server.connect()) as link:

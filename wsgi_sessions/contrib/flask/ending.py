@@ -13,7 +13,7 @@ from wsgi_sessions.core.source import Phase
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 
 if TYPE_CHECKING:
-    from wsgi_sessions.http.exchange import Exchange
+    from wsgi_sessions.http.exchange import SessionExchange
 
 _FLASKS_KEY = "_permanent"
 _SAME_LIFETIME = 0.05
@@ -36,7 +36,7 @@ class Ending:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: SessionExchange,
         origin: Origin,
         lifetime: float,
         *,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.core.session import Session
-    from wsgi_sessions.http.exchange import Exchange
+    from wsgi_sessions.http.exchange import SessionExchange
     from wsgi_sessions.stack.config import Config
     from wsgi_sessions.stack.hooks import Hooks
 
@@ -169,7 +169,7 @@ class WSGISessions(SessionInterface):
             if stack is None:
                 return None
             transaction = stack.sessions.open(request.environ).transaction
-        exchange: Exchange = transaction.request
+        exchange: SessionExchange = transaction.request
         exchange.cookie = self._overrides.cookie_for(app, exchange.cookie)
         if self._overrides.saving:
             exchange.keeping = "nothing"  # until it is saved
@@ -230,7 +230,7 @@ class WSGISessions(SessionInterface):
         return served  # Flask's registry of extensions is untyped
 
 
-def _commit(exchange: Exchange, opened: FlaskSession, response: Response) -> None:
+def _commit(exchange: SessionExchange, opened: FlaskSession, response: Response) -> None:
     """Commit a session that came without the stack, into the response's headers."""
     answer = exchange.finish(response.status, response.headers.to_wsgi_list())
     current = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # public in Werkzeug's LocalProxy

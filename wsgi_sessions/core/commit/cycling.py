@@ -14,8 +14,8 @@ from wsgi_sessions.core.record.envelope import open_sealed, seal
 from wsgi_sessions.core.record.tombstones import (
     TOMBSTONE_SECONDS,
     UNTOLD,
-    Kind,
     Tombstone,
+    TombstoneKind,
     tombstone,
 )
 from wsgi_sessions.errors import (
@@ -66,7 +66,9 @@ class Cycler:
         self._merged = merged
         self._report = report
 
-    def cycle(self, base: Snapshot, pending: Pending, *, kind: Kind, created_at: float) -> Snapshot:
+    def cycle(
+        self, base: Snapshot, pending: Pending, *, kind: TombstoneKind, created_at: float
+    ) -> Snapshot:
         """Move the session, with its changes, to a new id; the old one is dead at once.
 
         The new record is stored first, unlisted and for a minute: a crash between the steps leaves
@@ -85,7 +87,9 @@ class Cycler:
             self._store.delete(new.key)  # refused: nobody has its id
             raise
 
-    def _bury(self, base: Snapshot, pending: Pending, new: Snapshot, kind: Kind) -> Snapshot:
+    def _bury(
+        self, base: Snapshot, pending: Pending, new: Snapshot, kind: TombstoneKind
+    ) -> Snapshot:
         """Put a tombstone in the place of the old record, once all that it holds is in `new`."""
         theirs = base
         conflicts: list[Conflict] = []
@@ -150,7 +154,7 @@ class Cycler:
                 return replace(new, version=version, expires_at=expires_at, envelope=envelope)
         raise contended(new.key)
 
-    def _overtaker(self, known: Snapshot, record: Record, kind: Kind) -> Snapshot:
+    def _overtaker(self, known: Snapshot, record: Record, kind: TombstoneKind) -> Snapshot:
         """What a new id meets in place of the session that it was for.
 
         Of two rotations, one is enough: the second would take the first one's cookie its worth.

@@ -26,8 +26,8 @@ from wsgi_sessions.core.limits.lifetimes import Lifetimes as Lifetimes  # noqa: 
 from wsgi_sessions.core.limits.sizes import SizeRule, heaviest
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
 from wsgi_sessions.core.record.tombstones import (
-    Kind,
     Tombstone,
+    TombstoneKind,
 )
 from wsgi_sessions.errors import (
     SessionConflict,
@@ -158,7 +158,9 @@ class Committer:
         if conflicts:
             self._report(base, theirs, pending, conflicts)
 
-    def cycle(self, base: Snapshot, pending: Pending, *, kind: Kind, created_at: float) -> Snapshot:
+    def cycle(
+        self, base: Snapshot, pending: Pending, *, kind: TombstoneKind, created_at: float
+    ) -> Snapshot:
         """See `Cycler.cycle`."""
         return self._cycler.cycle(base, pending, kind=kind, created_at=created_at)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.background import Trouble
+from wsgi_sessions.background import FaultLog
 from wsgi_sessions.clock import monotonic
-from wsgi_sessions.core.commit.lately import Lately
+from wsgi_sessions.core.commit.throttle import Throttle
 from wsgi_sessions.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Prolonger:
         self._store = store
         self._clock = clock
         self._resumes_at = float("-inf")
-        self._left_to_the_store = Lately()
-        self._trouble = Trouble(
+        self._left_to_the_store = Throttle()
+        self._trouble = FaultLog(
             _log,
             "sessions that are only read are not prolonged: the pages are served, and users who "
             "change nothing are logged out when the idle lifetime is over",
@@ -46,7 +46,7 @@ class Prolonger:
         """
         if base.expires_at > expires_at:
             often = (expires_at - now) / 20
-            if not self._left_to_the_store.may_come(base.key, now, often):
+            if not self._left_to_the_store.is_due(base.key, now, often):
                 return False
         if self._clock() < self._resumes_at:
             return False

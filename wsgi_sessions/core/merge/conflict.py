@@ -7,7 +7,7 @@ from typing import Literal
 
 from wsgi_sessions import texts
 
-Kind = Literal["overwritten", "identical"]
+ConflictKind = Literal["overwritten", "identical"]
 
 
 @texts.shows("kind")
@@ -21,5 +21,5 @@ class Conflict:
     """
 
     path: str
-    kind: Kind
+    kind: ConflictKind
     key: str = field(default="", compare=False)

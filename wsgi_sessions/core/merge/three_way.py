@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from wsgi_sessions.core.merge.conflict import Kind
+    from wsgi_sessions.core.merge.conflict import ConflictKind
 
 MAX_PLACES = 100_000
 """Keys of dictionaries, on both sides, that the merge of one session looks at."""
@@ -72,8 +72,8 @@ class Merging:
         """
         merge = _KeyMerge(key, self.places, after_read)
         try:
-            value = merge.value(base, mine, theirs, _Place(key))
-        except _TooMuch:
+            value = merge.value(base, mine, theirs, _ValuePath(key))
+        except _TooCostly:
             self.places = 0
             return self.overwritten(key, mine)
         self.places = merge.places
@@ -81,20 +81,20 @@ class Merging:
         return self.whole(key, value) if merge.is_whole else value
 
 
-class _TooMuch(Exception):
+class _TooCostly(Exception):
     """The merge would cost too much."""
 
 
 @texts.shows("depth")
-class _Place(NamedTuple):
+class _ValuePath(NamedTuple):
     """Where a value is. It becomes a path only where there is a conflict."""
 
     step: Any
-    outer: _Place | None = None
+    outer: _ValuePath | None = None
     depth: int = 0
 
-    def inside(self, step: object) -> _Place:
-        return _Place(step, self, self.depth + 1)
+    def inside(self, step: object) -> _ValuePath:
+        return _ValuePath(step, self, self.depth + 1)
 
     def path(self) -> str:
         steps, place = [], self
@@ -117,7 +117,7 @@ class _KeyMerge:
         self.conflicts: list[Conflict] = []
 
     def value(
-        self, base: Raw | None, mine: Raw | None, theirs: Raw | None, place: _Place
+        self, base: Raw | None, mine: Raw | None, theirs: Raw | None, place: _ValuePath
     ) -> Raw | None:
         if base == theirs:
             return mine
@@ -135,7 +135,7 @@ class _KeyMerge:
         return merged
 
     def _container(
-        self, base: Raw | None, mine: Raw | None, theirs: Raw | None, place: _Place
+        self, base: Raw | None, mine: Raw | None, theirs: Raw | None, place: _ValuePath
     ) -> Raw | None:
         """The merged container, or None if the three cannot be merged."""
         if mine is None or theirs is None:
@@ -151,7 +151,7 @@ class _KeyMerge:
             return _set(kind() if base is None else decode(base), decode(mine), decode(theirs))
         return None
 
-    def _mapping(self, base: Raw, mine: Raw, theirs: Raw, place: _Place) -> Raw:
+    def _mapping(self, base: Raw, mine: Raw, theirs: Raw, place: _ValuePath) -> Raw:
         before, ours, others = (self._opened(value, place) for value in (base, mine, theirs))
         merged = {}
         for key in [*others, *(key for key in ours if key not in others)]:
@@ -160,7 +160,7 @@ class _KeyMerge:
                 merged[key] = value
         return closed_mapping(merged)
 
-    def _opened(self, value: Raw, place: _Place) -> Mapping[Any, Raw]:
+    def _opened(self, value: Raw, place: _ValuePath) -> Mapping[Any, Raw]:
         if place.depth > MAX_DEPTH:
             raise CorruptRecord("a value is nested too deep")
         opened = opened_mapping(value)
@@ -170,13 +170,13 @@ class _KeyMerge:
     def _visit(self, places: int) -> None:
         self.places -= places
         if self.places < 0:
-            raise _TooMuch
+            raise _TooCostly
 
-    def _conflict(self, place: _Place, kind: Kind) -> None:
+    def _conflict(self, place: _ValuePath, kind: ConflictKind) -> None:
         self._visit(_CONFLICT)
         self.conflicts.append(Conflict(place.path(), kind, self._key))
 
-    def _note_identical(self, base: Raw | None, mine: Raw | None, place: _Place) -> None:
+    def _note_identical(self, base: Raw | None, mine: Raw | None, place: _ValuePath) -> None:
         """Note each place at which both sides made one equal change, which may be a lost update."""
         kind = None if mine is None else kind_of(mine)
         if base is not None and mine is not None and kind_of(base) is kind is dict:

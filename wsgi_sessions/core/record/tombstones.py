@@ -27,7 +27,7 @@ UNTOLD = "untold"
 _KIND = "kind"
 _SUCCESSOR = "successor"
 
-Kind = Literal["cycle", "login"]
+TombstoneKind = Literal["cycle", "login"]
 """Why a session got another id: "login" also for a log-out and for any other change of rights."""
 
 
@@ -36,11 +36,11 @@ class Tombstone(Struct, frozen=True):
     """The tombstone under `key`: the session goes on under the key `successor`."""
 
     key: str
-    kind: Kind
+    kind: TombstoneKind
     successor: str
 
 
-def tombstone(commit: Commit, kind: Kind, successor: str) -> Envelope:
+def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
     """What is stored in place of a session that goes on under another key."""
     marks = {
         ENDED: Raw(encode("replaced")),
@@ -63,5 +63,5 @@ def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
     marks = envelope.marks
     if _SUCCESSOR not in marks or envelope.created_at + TOMBSTONE_SECONDS <= now:
         return None
-    kind: Kind = "cycle" if decode(marks[_KIND]) == "cycle" else "login"
+    kind: TombstoneKind = "cycle" if decode(marks[_KIND]) == "cycle" else "login"
     return Tombstone(key, kind, decode(marks[_SUCCESSOR]))

@@ -93,7 +93,7 @@ class Reference:
         return self._has_changed or encoding(encode, self.key, self._value) != self.encoded
 
 
-class Present(Protocol):
+class PresentValues(Protocol):
     """The values that a session has now."""
 
     encode: Encode
@@ -108,7 +108,7 @@ class Present(Protocol):
         """Whether the request assigned the key."""
 
 
-class Former:
+class FormerValues:
     """What an application knows of a session from before its present values.
 
     `keys` were stored in a base that it saw. `given` are those whose object it made itself.
@@ -122,7 +122,7 @@ class Former:
         self.given: frozenset[str] = frozenset()
         self.references: tuple[Reference, ...] = ()
 
-    def keep(self, present: Present, key: str, value: object, *, is_given: bool) -> None:
+    def keep(self, present: PresentValues, key: str, value: object, *, is_given: bool) -> None:
         """Go on with an object that the application may hold, and may have given."""
         encoded, current = encoding(present.encode, key, value), present.encoded(key)
         if encoded is None or encoded != current:
@@ -136,7 +136,7 @@ class Former:
         if is_given:
             self.given |= {key}
 
-    def catch_up(self, present: Present, *keys: str) -> None:
+    def catch_up(self, present: PresentValues, *keys: str) -> None:
         """Take over what was done to objects that the session has no longer; of all keys, if none
         is given. Raises StaleValue, and UnserializableValue."""
         for reference in self.references:
@@ -150,7 +150,7 @@ class Former:
                     is_given = present.is_assigned(key) or key in self.given
                     self.keep(present, key, held, is_given=is_given)
 
-    def is_put_back(self, present: Present, key: str, value: object) -> bool:
+    def is_put_back(self, present: PresentValues, key: str, value: object) -> bool:
         """Whether an object is assigned that the session had, and that was changed in place since.
 
         That is found anyhow; any other assignment is the end of such objects.

@@ -18,7 +18,7 @@ from wsgi_sessions.core.merge.delta import (
     operated,
 )
 from wsgi_sessions.core.record.codec import IMMUTABLE, decode, encode
-from wsgi_sessions.core.values.references import Former
+from wsgi_sessions.core.values.references import FormerValues
 from wsgi_sessions.core.values.replay import redo
 from wsgi_sessions.errors import StaleValue, UnserializableValue
 
@@ -64,7 +64,7 @@ class Workspace:
         self._operations: dict[str, list[Operation]] = {}
         # Most requests need no set of these, so that nobody has one of his own before he does.
         self._defaults = self._deleted = _NO_KEYS
-        self.former: Former | None = None
+        self.former: FormerValues | None = None
 
     def get(self, key: str) -> Any:
         """The value, or ABSENT. What is set later may depend on it: the key counts as read, unless
@@ -264,10 +264,10 @@ class Workspace:
             if type(value) not in IMMUTABLE:
                 self._known().keep(self, key, value, is_given=key in given)
 
-    def _known(self) -> Former:
+    def _known(self) -> FormerValues:
         """What the application knows of before; most requests have no use for it."""
         if self.former is None:
-            self.former = Former()
+            self.former = FormerValues()
         return self.former
 
     def encoded(self, key: str) -> bytes | None:

@@ -39,7 +39,7 @@ Side = Literal["before", "behind", "either"]
 
 
 @texts.shows("side", "is_alive", "is_ours")
-class Other(NamedTuple):
+class OtherCookie(NamedTuple):
     """A cookie that does not count: on which side of the one that does it stands (which is the
     order of their paths, longest first: RFC 6265, section 5.4), whether its session is alive, and
     whether this store knows that it has got another id.
@@ -78,7 +78,7 @@ class Twins(Struct, frozen=True):
 
     chosen: Presented | None
     alive: int
-    others: tuple[Other, ...]
+    others: tuple[OtherCookie, ...]
     is_settled: bool = True
 
     def deletions(
@@ -134,7 +134,7 @@ def look_up(candidates: Sequence[Presented], loader: Loader) -> Twins:
     replaced = [i for i, (_, found) in enumerate(looked) if isinstance(found, Tombstone)]
     first = next(iter(alive + replaced), None)
     others = [
-        Other(_side(i, alive), isinstance(found, Snapshot), isinstance(found, Tombstone))
+        OtherCookie(_side(i, alive), isinstance(found, Snapshot), isinstance(found, Tombstone))
         for i, (_, found) in enumerate(looked)
         if i not in alive[:1]
     ]

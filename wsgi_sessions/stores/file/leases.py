@@ -4,9 +4,9 @@ A table lists holders and the claim, each with its expiry and the process it bel
 and rewritten under its lock, removed under it when the last one goes, and whoever waited for the
 lock of a removed table begins anew.
 
-Each process keeps one file locked while it lives (`Life`). The kernel frees that lock at its death,
-however it dies: its leases are then worth nothing, at once. A process that lives but hangs loses
-them when their time is up. So the number of sessions in use costs no file descriptors.
+Each process keeps one file locked while it lives (`LivenessFile`). The kernel frees that lock at
+its death, however it dies: its leases are then worth nothing, at once. A process that lives but
+hangs loses them when their time is up. So the number of sessions in use costs no file descriptors.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import msgspec
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic, wall_clock
-from wsgi_sessions.contract import Lease, Role
+from wsgi_sessions.contract import LeaseInfo, Role
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.file.disk.folders import make_private
-from wsgi_sessions.stores.file.disk.life import Life
+from wsgi_sessions.stores.file.disk.life import LivenessFile
 from wsgi_sessions.stores.file.disk.locking import LockedFile, lock_ours
 from wsgi_sessions.stores.file.disk.retries import folder_fault, retrying
 from wsgi_sessions.stores.file.disk.system import WRITE, swallow
@@ -36,7 +36,7 @@ _SPARE = 4096  # bytes of padding that a table may keep
 
 @texts.shows("role", "expires_at", "ttl")
 class Entry(msgspec.Struct, array_like=True):
-    """A holder or a claim. `expires_at`: seconds since the epoch; `process`: see `Life`."""
+    """A holder or a claim. `expires_at`: seconds since the epoch; `process`: see `LivenessFile`."""
 
     role: Role
     name: str
@@ -63,7 +63,7 @@ class FileLeases:
         self._folder = os.path.join(folder, "leases")
         self._timeout = timeout
         self._clock = clock
-        self._life = Life(folder)
+        self._life = LivenessFile(folder)
 
     def acquire(self, key: str, holder: str, ttl: float) -> bool:
         """See `LeaseStore.acquire`."""
@@ -120,7 +120,7 @@ class FileLeases:
 
         return retrying("claim", key, lambda key: self._change_or_create(key, change))
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[LeaseInfo]:
         """See `LeaseListing.leases`. Those of dead processes are left out."""
         for root, _, names in os.walk(self._folder):
             for key in names:
@@ -136,15 +136,15 @@ class FileLeases:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _found_in(self, path: str, key: str) -> list[Lease]:
+    def _found_in(self, path: str, key: str) -> list[LeaseInfo]:
         with folder_fault("leases"), suppress(FileNotFoundError):
             return self._leases_in(path, key)
         return []
 
-    def _leases_in(self, path: str, key: str) -> list[Lease]:
+    def _leases_in(self, path: str, key: str) -> list[LeaseInfo]:
         now = self._clock()
         return [
-            Lease(key, entry.role, entry.name, entry.expires_at - now)
+            LeaseInfo(key, entry.role, entry.name, entry.expires_at - now)
             for entry in self._entries_at(path, key)
             if self._lives(entry)
         ]

@@ -14,7 +14,7 @@ from wsgi_sessions.clock import system_clock
 from wsgi_sessions.stores.file.disk.diagnosis import PROBE
 from wsgi_sessions.stores.file.disk.locking import remove_if_unlocked
 from wsgi_sessions.stores.file.disk.retries import folder_fault
-from wsgi_sessions.stores.file.disk.room import Room
+from wsgi_sessions.stores.file.disk.room import FreeSpace
 from wsgi_sessions.stores.file.leases import FileLeases
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ class FileUpkeep:
                     "the secret in the session folder can be read by other users: delete it "
                     "(everybody then logs in again), or chmod 600 it if nobody else has been here"
                 )
-        self._short = Room.at(self._root).warnings()
+        self._short = FreeSpace.at(self._root).warnings()
         return [*found, *self._short]
 
     def _warn_of_shortage(self) -> None:
         """Once for each time that something becomes short, before it is used up."""
-        short = Room.at(self._root).warnings()
+        short = FreeSpace.at(self._root).warnings()
         for sentence in short:
             if sentence not in self._short:
                 _log.warning("session store file: %s", sentence)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.contract import Lease
+from wsgi_sessions.contract import LeaseInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 @texts.shows("expires_at")
-class _Claim(NamedTuple):
+class _HeldClaim(NamedTuple):
     holder: str
     expires_at: float
 
@@ -25,7 +25,7 @@ class MemoryLeases:
     def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock
         self._holders: dict[str, dict[str, float]] = {}
-        self._claims: dict[str, _Claim] = {}
+        self._claims: dict[str, _HeldClaim] = {}
         self._lock = threading.Lock()
 
     def acquire(self, key: str, holder: str, ttl: float) -> bool:
@@ -45,7 +45,7 @@ class MemoryLeases:
                 self._holders[key][holder] = self._clock() + ttl
                 return True
             if self._is_claimed_by(key, holder):
-                self._claims[key] = _Claim(holder, self._clock() + ttl)
+                self._claims[key] = _HeldClaim(holder, self._clock() + ttl)
                 return True
             return False
 
@@ -70,22 +70,22 @@ class MemoryLeases:
             is_taken = key in self._claims and not self._is_claimed_by(key, holder)
             if is_taken or key in self._holders:
                 return False
-            self._claims[key] = _Claim(holder, self._clock() + ttl)
+            self._claims[key] = _HeldClaim(holder, self._clock() + ttl)
             return True
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[LeaseInfo]:
         """See `LeaseListing.leases`."""
         with self._lock:
             for key in {*self._holders, *self._claims}:
                 self._purge(key)
             now = self._clock()
             found = [
-                Lease(key, "holder", holder, expires_at - now)
+                LeaseInfo(key, "holder", holder, expires_at - now)
                 for key, holders in self._holders.items()
                 for holder, expires_at in holders.items()
             ]
             found += [
-                Lease(key, "claim", claim.holder, claim.expires_at - now)
+                LeaseInfo(key, "claim", claim.holder, claim.expires_at - now)
                 for key, claim in self._claims.items()
             ]
         return iter(found)

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.contract import Lease
+from wsgi_sessions.contract import LeaseInfo
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.redis.records import decode
@@ -145,20 +145,22 @@ class RedisLeases:
     def claim(self, key: str, holder: str, ttl: float) -> bool:
         return bool(self._run(_CLAIM, "claim", key, holder, ttl))
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[LeaseInfo]:
         """See `LeaseListing.leases`. One may come twice while the server resizes its table."""
         return chain(
             self._listed("holder", self._keys.holders, _LIST_HOLDERS),
             self._listed("claim", self._keys.claim, _LIST_CLAIM),
         )
 
-    def _listed(self, role: Role, name_of: Callable[[str], str], look: Script) -> Iterator[Lease]:
+    def _listed(
+        self, role: Role, name_of: Callable[[str], str], look: Script
+    ) -> Iterator[LeaseInfo]:
         for batch in scan(self._executor, "leases", self._keys.pattern(name_of)):
             for name in batch:
                 key = self._keys.in_braces(name)
                 words = iter(look.run(self._executor, "leases", key, (name_of(key),)))
                 for holder, left in zip(words, words, strict=True):
-                    yield Lease(key, role, holder.decode("utf-8", "replace"), left / 1000)
+                    yield LeaseInfo(key, role, holder.decode("utf-8", "replace"), left / 1000)
 
     def _run(self, script: Script, operation: str, key: str, holder: str, ttl: float) -> int:
         names = self._names(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions.stores.redis.wire.connection import Script
 from wsgi_sessions.stores.redis.wire.endpoints import REPLY_SHARE
-from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, Taking
+from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, LockAttempt
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.records import Keys
@@ -53,11 +53,11 @@ class RedisHolds:
         now = _CLOCK.run(self._executor, "lock", key, (self._keys.lock(key),))
         return float(now) / 1000
 
-    def take(self, key: str, token: str, latest: float) -> Taking:
+    def take(self, key: str, token: str, latest: float) -> LockAttempt:
         names = (self._keys.lock(key),)
         times = (math.ceil(self.ttl * 1000), math.floor(latest * 1000))
         outcome, now = _TAKE.run(self._executor, "lock", key, names, token, *times)
-        return Taking(_OUTCOMES[outcome], now / 1000)
+        return LockAttempt(_OUTCOMES[outcome], now / 1000)
 
     def free(self, key: str, token: str) -> Freeing:
         retries = self._executor.retries

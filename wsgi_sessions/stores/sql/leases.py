@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, case, delete, exists, func, select, tuple_, update
 
-from wsgi_sessions.contract import Lease, Role
+from wsgi_sessions.contract import LeaseInfo, Role
 from wsgi_sessions.stores.sql.engine.inserts import counted, insert_into, or_update
 from wsgi_sessions.stores.sql.schema import claims, holders
 from wsgi_sessions.stores.sql.sessions import delete_chunk
@@ -167,12 +167,12 @@ class SqlLeaseListing:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def leases(self) -> Iterator[Lease]:
+    def leases(self) -> Iterator[LeaseInfo]:
         """See `LeaseListing.leases`."""
         for table, role in _ROLES:
             last = ("", "")
             while page := self._after(table, last):
-                yield from (Lease(key, role, holder, left) for key, holder, left in page)
+                yield from (LeaseInfo(key, role, holder, left) for key, holder, left in page)
                 last = page[-1][:2]
 
     def _after(self, table: Table, last: tuple[str, str]) -> list[tuple[str, str, float]]:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, literal, or_, select, update
 
 from wsgi_sessions.stores.sql.engine.inserts import insert_if_absent
 from wsgi_sessions.stores.sql.schema import locks
-from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, Taking
+from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, LockAttempt
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -40,7 +40,7 @@ class SqlHolds:
     def clock(self, key: str) -> float:
         return self._engine.single("lock", key, self._now)
 
-    def take(self, key: str, token: str, latest: float) -> Taking:
+    def take(self, key: str, token: str, latest: float) -> LockAttempt:
         now = self._engine.now
         expiry = now + self.ttl
         insert = insert_if_absent(
@@ -53,13 +53,13 @@ class SqlHolds:
         take_over = update(locks).where(_C.key == key, free)
         take_over = take_over.values(holder=token, expires_at=expiry)
 
-        def work(connection: Connection) -> Taking:
+        def work(connection: Connection) -> LockAttempt:
             if connection.execute(insert).rowcount > 0:
-                return Taking("taken")
+                return LockAttempt("taken")
             if connection.execute(take_over).rowcount > 0:
-                return Taking("taken")
+                return LockAttempt("taken")
             there = self._now(connection)
-            return Taking("held" if there <= latest else "late", there)
+            return LockAttempt("held" if there <= latest else "late", there)
 
         return self._engine.single("lock", key, work)
 

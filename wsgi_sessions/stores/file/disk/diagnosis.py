@@ -11,7 +11,7 @@ from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.file.disk.locking import try_lock
 from wsgi_sessions.stores.file.disk.mounts import MOUNTS, mount_of
 from wsgi_sessions.stores.file.disk.owners import refused_because
-from wsgi_sessions.stores.file.disk.room import Room
+from wsgi_sessions.stores.file.disk.room import FreeSpace
 from wsgi_sessions.stores.file.disk.system import CREATE, WRITE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class FileDiagnosis:
         """See `Diagnosis.facts`."""
         try:
             self._test_locks()
-            room = Room.at(self._folder)
+            room = FreeSpace.at(self._folder)
         except OSError as error:
             raise self._unusable(error) from error
         facts: dict[str, str | int | float] = {

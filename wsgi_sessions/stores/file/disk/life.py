@@ -23,7 +23,7 @@ from wsgi_sessions.stores.file.disk.system import CREATE, READ
 
 
 @texts.shows("fd")
-class Own(NamedTuple):
+class OwnFile(NamedTuple):
     """The file of this very process. `end` unlocks and removes it, once."""
 
     token: str
@@ -31,7 +31,7 @@ class Own(NamedTuple):
     end: weakref.finalize[..., Any]
 
 
-class Life:
+class LivenessFile:
     """A file that each process of a session folder keeps locked while it lives.
 
     It is made at the first use in each process, so that a fork has its own. Its name (the `token`)
@@ -40,7 +40,7 @@ class Life:
 
     def __init__(self, folder: str) -> None:
         self._folder = os.path.join(folder, "processes")
-        self._own: dict[int, Own] = {}  # by process id; one at most
+        self._own: dict[int, OwnFile] = {}  # by process id; one at most
 
     def token(self) -> str:
         """This process's."""
@@ -73,7 +73,7 @@ class Life:
             return 0
         return sum(remove_if_unlocked(os.path.join(self._folder, name)) for name in names)
 
-    def _begin(self) -> Own:
+    def _begin(self) -> OwnFile:
         make_private(self._folder)
         made = self._make()
         # setdefault: of two threads that race here, both use the same one.
@@ -85,14 +85,14 @@ class Life:
         os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
         return own
 
-    def _make(self) -> Own:
+    def _make(self) -> OwnFile:
         while True:
             token = secrets.token_hex(8)
             path = os.path.join(self._folder, token)
             fd = os.open(path, CREATE, 0o600)
             # Between the two calls a sweep may take it for a dead one's.
             if try_lock_at(path, fd):
-                return Own(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
+                return OwnFile(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
             os.close(fd)
 
     def _forget_parent(self) -> None:

@@ -12,7 +12,7 @@ _LOW = 50  # a fiftieth is left
 
 
 @texts.shows("free_bytes", "bytes", "free_inodes", "inodes")
-class Room(NamedTuple):
+class FreeSpace(NamedTuple):
     """What this user may still take, and what there is; 0 `inodes`: they are not counted there."""
 
     free_bytes: int
@@ -21,7 +21,7 @@ class Room(NamedTuple):
     inodes: int
 
     @classmethod
-    def at(cls, path: str) -> Room:
+    def at(cls, path: str) -> FreeSpace:
         """Of the file system that a path is on. Raises OSError."""
         found = os.statvfs(path)
         unit = found.f_frsize
@@ -47,7 +47,7 @@ def remedy_at(path: object) -> str:
         if not isinstance(path, str) or path in ("", "/"):
             break
         try:
-            room = Room.at(path)
+            room = FreeSpace.at(path)
         except OSError:
             path = os.path.dirname(path)  # not made any more
             continue

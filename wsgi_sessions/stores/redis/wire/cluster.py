@@ -15,7 +15,7 @@ from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
 from wsgi_sessions.stores.redis.wire.connection import Count, NodeExecutor
 from wsgi_sessions.stores.redis.wire.endpoints import FixedEndpoint
 from wsgi_sessions.stores.redis.wire.faults import fault_of
-from wsgi_sessions.stores.redis.wire.url import Address
+from wsgi_sessions.stores.redis.wire.url import NodeAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _LATEST_REDIRECT = 0.5
 class _Target(NamedTuple):
     """Where a command goes; a node that is taking over a slot wants to hear ASKING before."""
 
-    address: Address
+    address: NodeAddress
     prelude: tuple[Command, ...] = ()
 
 
@@ -40,21 +40,21 @@ class _Map(NamedTuple):
     """Which primary serves which range of slots, as one node told it."""
 
     starts: tuple[int, ...]
-    addresses: tuple[Address, ...]
+    addresses: tuple[NodeAddress, ...]
 
-    def owner(self, slot: int) -> Address:
+    def owner(self, slot: int) -> NodeAddress:
         return self.addresses[max(bisect_right(self.starts, slot) - 1, 0)]
 
 
 @dataclass
-class _Process:
+class _ClusterState:
     """What belongs to one process. Each node keeps a breaker of its own, so that a dead one does
     not hold up what the others serve."""
 
-    seeds: list[Address]
+    seeds: list[NodeAddress]
     pid: int = field(default_factory=os.getpid)
     map: _Map | None = None
-    executors: dict[Address, NodeExecutor] = field(default_factory=dict)
+    executors: dict[NodeAddress, NodeExecutor] = field(default_factory=dict)
 
 
 class ClusterExecutor:
@@ -72,7 +72,7 @@ class ClusterExecutor:
         self._timeout = timeout
         self._clock = clock
         self._redirects = Count()
-        self._process = _Process(list(url.addresses))
+        self._process = _ClusterState(list(url.addresses))
 
     @property
     def retries(self) -> int:
@@ -112,9 +112,9 @@ class ClusterExecutor:
         for executor in tuple(self._process.executors.values()):
             executor.close()
 
-    def _current(self) -> _Process:
+    def _current(self) -> _ClusterState:
         if self._process.pid != os.getpid():
-            self._process = _Process(list(self._url.addresses))
+            self._process = _ClusterState(list(self._url.addresses))
         return self._process
 
     def _send(
@@ -128,7 +128,7 @@ class ClusterExecutor:
         commands = (*target.prelude, command)
         return self._executor(target.address).run(commands, operation, key, sendings)
 
-    def _executor(self, address: Address) -> NodeExecutor:
+    def _executor(self, address: NodeAddress) -> NodeExecutor:
         executors = self._current().executors
         if address not in executors:
             endpoint = FixedEndpoint(self._url, self._timeout, address)
@@ -150,12 +150,12 @@ class ClusterExecutor:
         self._forget(target.address)
         return self._successor(error, target.address, slot)
 
-    def _successor(self, error: StoreUnavailable, lost: Address, slot: int) -> _Target | None:
+    def _successor(self, error: StoreUnavailable, lost: NodeAddress, slot: int) -> _Target | None:
         """The node that took over from one that is lost, if the others have elected one yet."""
         owner = self._slots(error.operation, None).owner(slot)
         return None if owner == lost else _Target(owner)
 
-    def _forget(self, address: Address) -> None:
+    def _forget(self, address: NodeAddress) -> None:
         """Fetch the map again before it is next needed, from `address` last of all."""
         process = self._current()
         process.map = None
@@ -169,7 +169,7 @@ class ClusterExecutor:
             process.seeds = list(dict.fromkeys((*known.addresses, *self._url.addresses)))
         return known
 
-    def _fetch_slots(self, seeds: Sequence[Address], operation: str, key: str | None) -> _Map:
+    def _fetch_slots(self, seeds: Sequence[NodeAddress], operation: str, key: str | None) -> _Map:
         latest = self._clock() + self._timeout * _LATEST_REDIRECT
         for seed in seeds:
             try:
@@ -184,7 +184,7 @@ class ClusterExecutor:
         fault = ClusterDownError("no node serves any slot")
         raise fault_of(fault).error(str(seeds[0]), operation, key, 1, fault) from bare(fault)
 
-    def _parsed(self, reply: Any, seed: Address, operation: str, key: str | None) -> _Map:
+    def _parsed(self, reply: Any, seed: NodeAddress, operation: str, key: str | None) -> _Map:
         try:
             return _parse_slots(reply, seed)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -197,16 +197,16 @@ def _slot(command: Command) -> int:
     return key_slot(str(redis_key).encode())
 
 
-def _named_node(error: BaseException | None, asked: Address) -> Address:
+def _named_node(error: BaseException | None, asked: NodeAddress) -> NodeAddress:
     """The node in ``MOVED 3999 127.0.0.1:6381``; no host means the one that was asked."""
     host, _, port = str(error).split()[-1].rpartition(":")
-    return Address(host or asked.host, int(port))
+    return NodeAddress(host or asked.host, int(port))
 
 
-def _parse_slots(reply: Sequence[Any], asked: Address) -> _Map:
+def _parse_slots(reply: Sequence[Any], asked: NodeAddress) -> _Map:
     """``[[first slot, last slot, [host, port, …] of the primary, replicas…], …]``."""
     ranges = sorted(
-        (first, Address(primary[0].decode() if primary[0] else asked.host, primary[1]))
+        (first, NodeAddress(primary[0].decode() if primary[0] else asked.host, primary[1]))
         for first, _last, primary, *_replicas in reply
     )
     return _Map(*zip(*ranges, strict=True))

@@ -22,8 +22,8 @@ from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
 from wsgi_sessions.stores.breaker import NOT_ASKED, Breaker, CircuitOpen
 from wsgi_sessions.stores.redis.wire.faults import (
-    Fault,
-    Reaction,
+    RedisFault,
+    RedisReaction,
     fault_of,
     hangs_up,
     without_arguments,
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _LATEST_RETRY = 0.5
 _LATEST_SEND = 0.7
 _MAX_IDLE = 64
-_NOT_ASKED = Fault("OPEN", NOT_ASKED)
+_NOT_ASKED = RedisFault("OPEN", NOT_ASKED)
 
 
 class Executor(Protocol):
@@ -118,7 +118,7 @@ def literally(name: str) -> str:
 
 
 @dataclass
-class _Process:
+class _Pool:
     """What belongs to one process: a forked child must not use its parent's connections, and has
     its own view of whether the server answers."""
 
@@ -218,12 +218,12 @@ class NodeExecutor:
         if self._process.pid == os.getpid():
             self._process.drop_idle()
 
-    def _new_process(self) -> _Process:
-        return _Process(Breaker(f"Redis at {self._endpoint.label}", clock=self._clock))
+    def _new_process(self) -> _Pool:
+        return _Pool(Breaker(f"Redis at {self._endpoint.label}", clock=self._clock))
 
     def _attempt(
         self,
-        process: _Process,
+        process: _Pool,
         commands: Sequence[Command],
         operation: str,
         key: str | None,
@@ -246,9 +246,9 @@ class NodeExecutor:
             except Exception as error:  # noqa: BLE001 - a driver raises what it likes: UnicodeError
                 fault = fault_of(error)
                 sent += link is not None
-                unanswered += fault.reaction is Reaction.RECONNECT and link is not None
+                unanswered += fault.reaction is RedisReaction.RECONNECT and link is not None
                 may_retry = self._may_retry(process, fault, started) and attempt == 1
-                in_doubt = fault.reaction is Reaction.RECONNECT and sent == sendings
+                in_doubt = fault.reaction is RedisReaction.RECONNECT and sent == sendings
                 if may_retry and not in_doubt:
                     self._again.number += 1
                     continue
@@ -259,22 +259,22 @@ class NodeExecutor:
                 raise raised from without_arguments(error)
         raise AssertionError("unreachable: the second attempt returns or raises")
 
-    def _may_retry(self, process: _Process, fault: Fault, started: float) -> bool:
-        if fault.reaction in (Reaction.REPORT, Reaction.GIVE_UP):
+    def _may_retry(self, process: _Pool, fault: RedisFault, started: float) -> bool:
+        if fault.reaction in (RedisReaction.REPORT, RedisReaction.GIVE_UP):
             return False
         # If one is dead or leads to the wrong server, so do those beside it.
         process.drop_idle()
         return self._clock() - started < self._latest_retry
 
-    def _count(self, process: _Process, fault: Fault, error: Exception) -> None:
-        if fault.reaction is Reaction.RECONNECT:
+    def _count(self, process: _Pool, fault: RedisFault, error: Exception) -> None:
+        if fault.reaction is RedisReaction.RECONNECT:
             process.breaker.unanswered(str(error))
-        elif fault.reaction is not Reaction.GIVE_UP:
+        elif fault.reaction is not RedisReaction.GIVE_UP:
             process.breaker.answered()
 
     def _exchange(
         self,
-        process: _Process,
+        process: _Pool,
         link: Link,
         idle: deque[Link],
         commands: Sequence[Command],
@@ -301,7 +301,7 @@ class NodeExecutor:
 
     def _exchange_last(
         self,
-        process: _Process,
+        process: _Pool,
         link: Link,
         _: deque[Link],
         commands: Sequence[Command],

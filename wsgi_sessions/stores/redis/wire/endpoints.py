@@ -17,7 +17,7 @@ from redis.exceptions import ReadOnlyError
 from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.stores.redis.wire.link import open_link
-from wsgi_sessions.stores.redis.wire.url import Address
+from wsgi_sessions.stores.redis.wire.url import NodeAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ class Endpoint(Protocol):
 class FixedEndpoint:
     """One server at a known address or socket file."""
 
-    def __init__(self, url: RedisURL, timeout: float, address: Address | None = None) -> None:
+    def __init__(self, url: RedisURL, timeout: float, address: NodeAddress | None = None) -> None:
         self.generation = 0
         self.look_at = math.inf
         self._url = url
@@ -109,7 +109,7 @@ class SentinelEndpoint:
         self._timeout = timeout
         self._timeouts = _timeouts(timeout, CONNECT_SHARE)
         self._sentinels = list(url.addresses)
-        self._known: Address | None = None
+        self._known: NodeAddress | None = None
         self._is_blind = False
         self.generation = 0
         self.look_at = math.inf
@@ -141,7 +141,7 @@ class SentinelEndpoint:
                 self._is_blind = True
                 _log.warning("no sentinel tells whether %s still is: %s", self.label, error)
 
-    def _take(self, address: Address) -> None:
+    def _take(self, address: NodeAddress) -> None:
         self._is_blind = False
         self.look_at = monotonic() + _LOOK_SECONDS
         if address == self._known:
@@ -152,7 +152,7 @@ class SentinelEndpoint:
         self._known = address
         self.label = f"{address} (primary of service {self._url.service!r})"
 
-    def _discover(self, latest: float) -> Address:
+    def _discover(self, latest: float) -> NodeAddress:
         last: Exception | None = None
         for sentinel in self._sentinels:
             try:
@@ -163,10 +163,10 @@ class SentinelEndpoint:
             if reply is not None:
                 # The next question goes first to the one that answered, not to a dead one.
                 self._sentinels = sorted(self._sentinels, key=sentinel.__ne__)
-                return Address(reply[0].decode(), int(reply[1]))
+                return NodeAddress(reply[0].decode(), int(reply[1]))
         raise last or RedisConnectionError(f"no sentinel knows service {self._url.service!r}")
 
-    def _ask(self, sentinel: Address, latest: float) -> Sequence[bytes] | None:
+    def _ask(self, sentinel: NodeAddress, latest: float) -> Sequence[bytes] | None:
         password = self._url.sentinel_password
         greeting: list[Command] = [] if password is None else [("AUTH", password)]
         link = open_link(_to(sentinel, self._url, **self._timeouts), greeting, latest)
@@ -179,7 +179,7 @@ class SentinelEndpoint:
             link.close()
 
 
-def _to(address: Address, url: RedisURL, **options: Any) -> Connection:
+def _to(address: NodeAddress, url: RedisURL, **options: Any) -> Connection:
     """A connection to one of the servers that a URL leads to, by TLS if the URL says so.
 
     What is verified is said outright: redis-py before 6 verifies no host name by default, and an

@@ -14,7 +14,7 @@ from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.breaker import CircuitOpen
 
 
-class Reaction(enum.Enum):
+class RedisReaction(enum.Enum):
     """What an executor does about a fault."""
 
     RECONNECT = "no answer: try once more on a fresh connection; counts at the breaker"
@@ -23,12 +23,12 @@ class Reaction(enum.Enum):
     GIVE_UP = "the client library failed by itself: fail at once"
 
 
-class Fault(NamedTuple):
+class RedisFault(NamedTuple):
     """One kind of fault: its code, the sentence about it, and the reaction to it."""
 
     code: str
     sentence: str
-    reaction: Reaction = Reaction.REPORT
+    reaction: RedisReaction = RedisReaction.REPORT
 
     def error(
         self,
@@ -54,71 +54,77 @@ _BAD_PASSWORD = "refused the user name or password: correct them in the store UR
 _FAULTS = {
     fault.code: fault
     for fault in (
-        Fault(
-            "TIMEOUT", "did not answer within the deadline: is it hung, or far?", Reaction.RECONNECT
+        RedisFault(
+            "TIMEOUT",
+            "did not answer within the deadline: is it hung, or far?",
+            RedisReaction.RECONNECT,
         ),
-        Fault("UNREACHABLE", "cannot be reached, or hung up: is it running?", Reaction.RECONNECT),
-        Fault(
+        RedisFault(
+            "UNREACHABLE", "cannot be reached, or hung up: is it running?", RedisReaction.RECONNECT
+        ),
+        RedisFault(
             "READONLY",
             "is a read-only replica: let the store URL name the primary, or use redis+sentinel://",
-            Reaction.LEAVE,
+            RedisReaction.LEAVE,
         ),
-        Fault("LOADING", "is still loading its data: it answers when that is done"),
-        Fault("MASTERDOWN", "is a replica that lost its primary: wait for the failover"),
-        Fault(
+        RedisFault("LOADING", "is still loading its data: it answers when that is done"),
+        RedisFault("MASTERDOWN", "is a replica that lost its primary: wait for the failover"),
+        RedisFault(
             "CLUSTERDOWN",
             "says that its cluster is down: look at CLUSTER INFO, and bring back the nodes that "
             "serve the missing slots",
         ),
-        Fault("TRYAGAIN", "is moving this key to another node: try again"),
-        Fault("BUSY", "is busy with a script: wait for it, or end it with SCRIPT KILL"),
-        Fault("MAXCLIENTS", "has no room for a client: raise its maxclients, or run fewer workers"),
-        Fault(
+        RedisFault("TRYAGAIN", "is moving this key to another node: try again"),
+        RedisFault("BUSY", "is busy with a script: wait for it, or end it with SCRIPT KILL"),
+        RedisFault(
+            "MAXCLIENTS", "has no room for a client: raise its maxclients, or run fewer workers"
+        ),
+        RedisFault(
             "OOM",
             "has reached its maxmemory and takes no writes (log-outs still work): "
             "raise maxmemory, or free some",
         ),
-        Fault(
+        RedisFault(
             "MISCONF",
             "cannot write to its disk and takes no writes: free some of the disk, and look at its "
             "log",
         ),
-        Fault(
+        RedisFault(
             "NOREPLICAS",
             "has too few replicas and takes no writes: bring them back, or lower "
             "min-replicas-to-write",
         ),
-        Fault(
+        RedisFault(
             "DENIED",
             "takes connections from its own host only (protected mode): set requirepass there and "
             "put the password into the store URL",
         ),
-        Fault("NOAUTH", "wants a password: add user:password@ to the store URL"),
-        Fault("WRONGPASS", _BAD_PASSWORD),
-        Fault(
+        RedisFault("NOAUTH", "wants a password: add user:password@ to the store URL"),
+        RedisFault("WRONGPASS", _BAD_PASSWORD),
+        RedisFault(
             "NOPERM",
             "forbids this user a command or a key that sessions need: 'wsgi-sessions check' tells "
             "which; allow them by ACL SETUSER",
         ),
-        Fault(
+        RedisFault(
             "WRONGTYPE",
             "holds another application's data under a session's key: "
             "give this application a WSGI_SESSIONS_KEY_PREFIX of its own",
         ),
-        Fault("MOVED", _CLUSTER_MEMBER),
-        Fault("ASK", _CLUSTER_MEMBER),
-        Fault("DATABASE", "does not have the database that the store URL names"),
-        Fault(
+        RedisFault("MOVED", _CLUSTER_MEMBER),
+        RedisFault("ASK", _CLUSTER_MEMBER),
+        RedisFault("DATABASE", "does not have the database that the store URL names"),
+        RedisFault(
             "TLS",
             "and this side cannot agree on TLS: look at ssl_ca_certs, whether its certificate "
             "names the host as the store URL does, and whether it speaks TLS",
         ),
-        Fault("PROTOCOL", "does not speak the Redis protocol: is it another service's port?"),
-        Fault("ERROR", "answered with an error"),
-        Fault(
+        RedisFault("PROTOCOL", "does not speak the Redis protocol: is it another service's port?"),
+        RedisFault("ERROR", "answered with an error"),
+        RedisFault(
             "DRIVER",
             "cannot be used: correct the store URL, or report it if that is right",
-            Reaction.GIVE_UP,
+            RedisReaction.GIVE_UP,
         ),
     )
 }
@@ -172,7 +178,7 @@ def hangs_up(error: Exception) -> bool:
     return fault_of(error).code in ("DENIED", "MAXCLIENTS")
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> RedisFault:
     """The fault behind an exception of redis-py, or whatever else came in place of a reply.
 
     Decides by class first, then by the text.

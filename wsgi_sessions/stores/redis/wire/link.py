@@ -45,7 +45,7 @@ except ImportError:
     _Reader, _pack = resp.Reader, resp.pack
 
 
-class _Call(Protocol):
+class _SendCommand(Protocol):
     def __call__(self, command: Command, latest: float = ...) -> Any: ...
 
 
@@ -192,7 +192,7 @@ class _Direct:
 # Made once per connection, so that a command need not look each method of socket and reader up.
 
 
-def _calling(opened: socket.socket, reader: Any, read: _Read) -> _Call:
+def _calling(opened: socket.socket, reader: Any, read: _Read) -> _SendCommand:
     """`Link.call` for this connection."""
     send, send_some, has_more = opened.sendall, opened.send, reader.has_data
 

@@ -64,7 +64,7 @@ _CERT_REQS = ("none", "optional", "required")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 
-class Address(NamedTuple):
+class NodeAddress(NamedTuple):
     """Where a server listens. An IPv6 host is without its brackets."""
 
     host: str
@@ -80,7 +80,7 @@ class RedisURL:
     """What a URL says. Passwords are left out of its repr."""
 
     scheme: Scheme
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[NodeAddress, ...] = ()
     path: str = ""
     db: int = 0
     service: str = ""
@@ -183,7 +183,7 @@ def _credentials(userinfo: str) -> tuple[str | None, str | None]:
     return unquote(username) or None, unquote(password) or None
 
 
-def _addresses(scheme: Scheme, hosts: str) -> tuple[Address, ...]:
+def _addresses(scheme: Scheme, hosts: str) -> tuple[NodeAddress, ...]:
     if scheme == "unix":
         if hosts:
             _fail(scheme, "a socket file has no host; write unix:///path/to/socket")
@@ -194,7 +194,7 @@ def _addresses(scheme: Scheme, hosts: str) -> tuple[Address, ...]:
     return tuple(_address(scheme, name) for name in names)
 
 
-def _address(scheme: Scheme, text: str) -> Address:
+def _address(scheme: Scheme, text: str) -> NodeAddress:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         before, colon, port = rest.partition(":")
@@ -206,7 +206,7 @@ def _address(scheme: Scheme, text: str) -> Address:
         _fail(scheme, f"the host is missing; write {scheme}://localhost to mean this machine")
     if not re.fullmatch(r"[\w.:-]+", host):
         _fail(scheme, "the host has a character that no host name has")
-    return Address(host, _port(scheme, port) if colon else _DEFAULT_PORTS[_topology(scheme)])
+    return NodeAddress(host, _port(scheme, port) if colon else _DEFAULT_PORTS[_topology(scheme)])
 
 
 def _is_ipv6(host: str) -> bool:

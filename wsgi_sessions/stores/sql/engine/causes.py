@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Known = tuple[str, "Reaction"]
+    Known = tuple[str, "SqlReaction"]
 
 MIGRATE = "wsgi-sessions migrate-schema"
 
 
-class Reaction(enum.Enum):
+class SqlReaction(enum.Enum):
     """What the engine does about a fault."""
 
     AGAIN = "the database undid the transaction: try again until the deadline"
@@ -71,18 +71,18 @@ _LOG_IN = (
 )
 _EXPIRED = "says that this user's password has expired: change it, and the store URL"
 
-AGAIN: Known = (_BUSY, Reaction.AGAIN)
-LOST: Known = (UNREACHABLE, Reaction.RECONNECT)
+AGAIN: Known = (_BUSY, SqlReaction.AGAIN)
+LOST: Known = (UNREACHABLE, SqlReaction.RECONNECT)
 
 
 def _report(sentence: str, *codes: str) -> dict[str, Known]:
-    return dict.fromkeys(codes, (sentence, Reaction.REPORT))
+    return dict.fromkeys(codes, (sentence, SqlReaction.REPORT))
 
 
 BY_STATE: Mapping[str, Known] = {
     **dict.fromkeys(("40001", "40P01", "55P03"), AGAIN),
     **dict.fromkeys(("57P01", "57P02", "57P05", "25P03"), LOST),
-    "08P01": (_POOLER, Reaction.RECONNECT),
+    "08P01": (_POOLER, SqlReaction.RECONNECT),
     **_report(SLOW, "57014"),
     **_report(_STARTING, "57P03"),
     **_report(_SCHEMA, "42P01", "42703", "3F000"),
@@ -120,51 +120,51 @@ BY_NUMBER: Mapping[str, Known] = {
 }
 """By MySQL's number of the error."""
 # SQLite's drivers give no codes before Python 3.11.
-_SQLITE: tuple[tuple[str, str, Reaction], ...] = (
+_SQLITE: tuple[tuple[str, str, SqlReaction], ...] = (
     ("database is locked", *AGAIN),
     ("database table is locked", *AGAIN),
     ("database schema is locked", *AGAIN),
     ("database schema has changed", *AGAIN),
-    ("no such table", _SCHEMA, Reaction.REPORT),
-    ("no such column", _SCHEMA, Reaction.REPORT),
-    ("has no column named", _SCHEMA, Reaction.REPORT),
-    ("readonly database", _READ_ONLY, Reaction.REPORT),
-    ("database or disk is full", _FULL, Reaction.REPORT),
+    ("no such table", _SCHEMA, SqlReaction.REPORT),
+    ("no such column", _SCHEMA, SqlReaction.REPORT),
+    ("has no column named", _SCHEMA, SqlReaction.REPORT),
+    ("readonly database", _READ_ONLY, SqlReaction.REPORT),
+    ("database or disk is full", _FULL, SqlReaction.REPORT),
     (
         "unable to open",
         f"cannot be opened: look at the folder and its permissions, or make the file: {MIGRATE}",
-        Reaction.REPORT,
+        SqlReaction.REPORT,
     ),
-    ("disk I/O error", "has a disk that fails, or lost its file", Reaction.REPORT),
-    ("malformed", _DAMAGED, Reaction.REPORT),
-    ("not a database", "is no SQLite database: name another file", Reaction.REPORT),
+    ("disk I/O error", "has a disk that fails, or lost its file", SqlReaction.REPORT),
+    ("malformed", _DAMAGED, SqlReaction.REPORT),
+    ("not a database", "is no SQLite database: name another file", SqlReaction.REPORT),
 )
-_CONNECTING: tuple[tuple[str, str, Reaction], ...] = (
-    ("unsupported startup parameter", _POOLER, Reaction.REPORT),
-    ("password authentication failed", _REFUSED, Reaction.REPORT),
-    ("no password supplied", _REFUSED, Reaction.REPORT),
-    ("no such user", _REFUSED, Reaction.REPORT),
-    ("no pg_hba.conf entry", _HOST, Reaction.REPORT),
-    ("no such database", _ABSENT, Reaction.REPORT),
-    ('FATAL:  database "', _ABSENT, Reaction.REPORT),
-    ('FATAL:  role "', _REFUSED, Reaction.REPORT),
-    ("starting up", _STARTING, Reaction.REPORT),
-    ("shutting down", _STARTING, Reaction.REPORT),
-    ("too many c", _CROWDED, Reaction.REPORT),  # clients, connections
-    ("connection slots", _CROWDED, Reaction.REPORT),
-    ("no more connections allowed", _CROWDED, Reaction.REPORT),
-    ("session is read-only", _READ_ONLY, Reaction.REPORT),
-    ("server is in hot standby", _READ_ONLY, Reaction.REPORT),
-    ("could not translate host name", _UNKNOWN_HOST, Reaction.REPORT),
-    ("failed to resolve host", _UNKNOWN_HOST, Reaction.REPORT),
-    ("Name or service not known", _UNKNOWN_HOST, Reaction.REPORT),
-    ("certificate", _TLS, Reaction.REPORT),
-    ("does not support SSL", _TLS, Reaction.REPORT),
-    ("invalid connection option", "has an option in its URL that is none", Reaction.REPORT),
-    ("within the deadline", SLOW, Reaction.RECONNECT),
-    ("timed out", SLOW, Reaction.RECONNECT),
-    ("timeout expired", SLOW, Reaction.RECONNECT),
-    ("'cryptography' package", _LOG_IN, Reaction.REPORT),
+_CONNECTING: tuple[tuple[str, str, SqlReaction], ...] = (
+    ("unsupported startup parameter", _POOLER, SqlReaction.REPORT),
+    ("password authentication failed", _REFUSED, SqlReaction.REPORT),
+    ("no password supplied", _REFUSED, SqlReaction.REPORT),
+    ("no such user", _REFUSED, SqlReaction.REPORT),
+    ("no pg_hba.conf entry", _HOST, SqlReaction.REPORT),
+    ("no such database", _ABSENT, SqlReaction.REPORT),
+    ('FATAL:  database "', _ABSENT, SqlReaction.REPORT),
+    ('FATAL:  role "', _REFUSED, SqlReaction.REPORT),
+    ("starting up", _STARTING, SqlReaction.REPORT),
+    ("shutting down", _STARTING, SqlReaction.REPORT),
+    ("too many c", _CROWDED, SqlReaction.REPORT),  # clients, connections
+    ("connection slots", _CROWDED, SqlReaction.REPORT),
+    ("no more connections allowed", _CROWDED, SqlReaction.REPORT),
+    ("session is read-only", _READ_ONLY, SqlReaction.REPORT),
+    ("server is in hot standby", _READ_ONLY, SqlReaction.REPORT),
+    ("could not translate host name", _UNKNOWN_HOST, SqlReaction.REPORT),
+    ("failed to resolve host", _UNKNOWN_HOST, SqlReaction.REPORT),
+    ("Name or service not known", _UNKNOWN_HOST, SqlReaction.REPORT),
+    ("certificate", _TLS, SqlReaction.REPORT),
+    ("does not support SSL", _TLS, SqlReaction.REPORT),
+    ("invalid connection option", "has an option in its URL that is none", SqlReaction.REPORT),
+    ("within the deadline", SLOW, SqlReaction.RECONNECT),
+    ("timed out", SLOW, SqlReaction.RECONNECT),
+    ("timeout expired", SLOW, SqlReaction.RECONNECT),
+    ("'cryptography' package", _LOG_IN, SqlReaction.REPORT),
 )
 BY_TEXT = _SQLITE + _CONNECTING
 """By a part of the text, where there is no code that says it."""

@@ -17,7 +17,7 @@ from wsgi_sessions.stores.sql.engine.causes import (
     BY_TEXT,
     LOST,
     TOO_LARGE_PERHAPS,
-    Reaction,
+    SqlReaction,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _HUNG_UP = ("2006", "2013", "2055")
 _MUCH = 20_000  # bytes
 
 
-class Fault(NamedTuple):
+class SqlFault(NamedTuple):
     """One kind of fault: the sentence about it, the reaction to it, and what may be said beside.
 
     `detail` is the class and the code of what the driver raised, `words` what the database said, on
@@ -36,7 +36,7 @@ class Fault(NamedTuple):
     """
 
     sentence: str
-    reaction: Reaction
+    reaction: SqlReaction
     detail: str = ""
     words: str = ""
 
@@ -75,21 +75,21 @@ class DatabaseFault(Exception):
     """What the driver raised: its class, code, and words that may be shown."""
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> SqlFault:
     """The fault behind whatever came instead of an answer: an exception of SQLAlchemy, of the
     driver (a pool and an isolation level let those through), or of what the driver uses."""
     if isinstance(error, exc.TimeoutError):
         sentence = "has no free connection in this process's pool: hand in an Engine with more"
-        return Fault(sentence, Reaction.REPORT, "the pool's time-out")
+        return SqlFault(sentence, SqlReaction.REPORT, "the pool's time-out")
     original = getattr(error, "orig", None) or error
     code = _code(original)
     sentence, reaction = _known(code, str(original)) or _unknown(original, code)
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        reaction = Reaction.RECONNECT
+        reaction = SqlReaction.RECONNECT
     if code in _HUNG_UP and _holds_much(error):
         sentence = TOO_LARGE_PERHAPS
     detail = f"{type(original).__name__} {code}".strip()
-    return Fault(sentence, reaction, detail, words_of(original))
+    return SqlFault(sentence, reaction, detail, words_of(original))
 
 
 def _holds_much(error: BaseException) -> bool:
@@ -136,12 +136,15 @@ def _unknown(original: BaseException, code: str) -> Known:
     """libpq and MySQL's drivers give no SQLSTATE of what they find themselves: no connection."""
     names = {cls.__name__ for cls in type(original).__mro__}
     if _is_of_server(code) or isinstance(original, sqlite3.Error):
-        return "answered with an error", Reaction.REPORT
+        return "answered with an error", SqlReaction.REPORT
     if isinstance(original, OSError) or names & {"OperationalError", "InterfaceError"}:
         return LOST
     if "DatabaseError" in names:
-        return "answered with an error", Reaction.REPORT
-    return "cannot be used: correct the store URL, or report it if that is right", Reaction.GIVE_UP
+        return "answered with an error", SqlReaction.REPORT
+    return (
+        "cannot be used: correct the store URL, or report it if that is right",
+        SqlReaction.GIVE_UP,
+    )
 
 
 def _is_of_server(code: str) -> bool:

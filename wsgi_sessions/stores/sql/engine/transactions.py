@@ -20,8 +20,8 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.stores.breaker import NOT_ASKED, Breaker, CircuitOpen
 from wsgi_sessions.stores.sql.engine.borrowing import connected, take_write_lock
-from wsgi_sessions.stores.sql.engine.causes import Reaction
-from wsgi_sessions.stores.sql.engine.faults import Fault, fault_of
+from wsgi_sessions.stores.sql.engine.causes import SqlReaction
+from wsgi_sessions.stores.sql.engine.faults import SqlFault, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ class SqlEngine:
             with breaker.probe():
                 return self._answered(operation, key, attempt, unanswered)
         except CircuitOpen as error:
-            fault = Fault(NOT_ASKED, Reaction.REPORT, str(error))
+            fault = SqlFault(NOT_ASKED, SqlReaction.REPORT, str(error))
         raise fault.error(self.label, operation, key, 0)
 
     def _answered(
@@ -199,7 +199,7 @@ class SqlEngine:
                 return result
             # Out of the handler: nothing that leaves here is chained to what SQLAlchemy raised,
             # whose text holds statements and their parameters.
-            unanswered += fault.reaction is Reaction.RECONNECT
+            unanswered += fault.reaction is SqlReaction.RECONNECT
             again = self._again(fault, tried, unanswered, deadline)
             if not again or (unanswered and kind is WriteInDoubt):
                 break
@@ -211,26 +211,26 @@ class SqlEngine:
 
     def _given_up(
         self,
-        fault: Fault,
+        fault: SqlFault,
         operation: str,
         key: str | None,
         tried: int,
         kind: type[StoreUnavailable],
     ) -> StoreUnavailable:
         """The error of the last attempt, noted at the breaker; a `kind` if it was not answered."""
-        if fault.reaction is Reaction.RECONNECT:
+        if fault.reaction is SqlReaction.RECONNECT:
             self._breaker.unanswered(fault.explained)
             return fault.error(self.label, operation, key, tried, kind)
-        if fault.reaction is not Reaction.GIVE_UP:
+        if fault.reaction is not SqlReaction.GIVE_UP:
             self._breaker.answered()
         return fault.error(self.label, operation, key, tried)
 
-    def _again(self, fault: Fault, tried: int, unanswered: int, deadline: float) -> bool:
+    def _again(self, fault: SqlFault, tried: int, unanswered: int, deadline: float) -> bool:
         left = deadline - self._clock()
-        if fault.reaction is Reaction.RECONNECT:
+        if fault.reaction is SqlReaction.RECONNECT:
             # What has taken half of the deadline is not tried again: connecting takes time too.
             return unanswered == 1 and left > self.timeout / 2
-        if fault.reaction is not Reaction.AGAIN or left <= 0:
+        if fault.reaction is not SqlReaction.AGAIN or left <= 0:
             return False
         # Jitter keeps those who wait from asking in step.
         pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret

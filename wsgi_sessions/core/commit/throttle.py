@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 
-class Lately:
+class Throttle:
     """When each key comes next, of the `most` that came last. Thread-safe as far as it matters: of
     two that race, both may come."""
 
@@ -13,7 +13,7 @@ class Lately:
         self._most = most
         self._next: dict[str, float] = {}
 
-    def may_come(self, key: str, now: float, seconds: float) -> bool:
+    def is_due(self, key: str, now: float, seconds: float) -> bool:
         """Whether the key's time has come; then not again for so many seconds, unless the clock
         that `now` is read from is set back."""
         if now < self._next.get(key, now) <= now + seconds:
