@@ -65,7 +65,7 @@ def begin(backend: Backend, **values: Any) -> str:
     if "user" in values:
         transaction.session.login(values["user"])
     if "stamps" in values:
-        transaction.draft().set_mark(STAMPS, values["stamps"])
+        transaction.draft().set_metadata(STAMPS, values["stamps"])
     if "keep_alive" in values:
         transaction.session.keep_alive()
     transaction.commit()

@@ -340,13 +340,13 @@ def test_any_payload_opens_or_is_corrupt(payload: bytes) -> None:
 class OlderEnvelope(msgspec.Struct, array_like=True):
     created_at: float
     history: msgspec.Raw
-    marks: dict[str, msgspec.Raw]
+    metadata: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
 
 
 def test_records_of_a_release_that_knows_no_stamps_open_and_ours_open_there() -> None:
     now = envelope({"cart": [1]})
-    older: Any = OlderEnvelope(now.created_at, now.history, now.marks, now.data)
+    older: Any = OlderEnvelope(now.created_at, now.history, now.metadata, now.data)
     opened = open_sealed(seal(older, KEY), KEY)
     assert (opened.data, opened.stamps) == (now.data, NO_STAMPS)
     body = seal(

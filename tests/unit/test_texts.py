@@ -199,7 +199,7 @@ def test_a_repr_is_short_and_on_one_line(cls: Any) -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_a_repr_has_no_secret_of_a_session(name: str) -> None:
     hidden = {
-        *("session_id", "key", "value", "payload", "secrets", "data", "marks", "envelope"),
+        *("session_id", "key", "value", "payload", "secrets", "data", "metadata", "envelope"),
         *("principal", "holder", "text", "token", "item", "rows"),
     }
     (cls,) = {c for c in classes_with_fields() if c.__name__ == name}

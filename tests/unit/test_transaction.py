@@ -1136,10 +1136,10 @@ def test_an_exclusive_block_commits_marks_with_the_data_but_for_those_with_a_coo
     transaction = world.begin(session_id)
     with transaction.session.exclusive():
         transaction.session["n"] = 2
-        transaction.draft().set_mark("stamps", {"global": 7})
+        transaction.draft().set_metadata("stamps", {"global": 7})
         transaction.session.remember(100)
     seen = world.begin(session_id).draft()
-    assert (seen.mark("stamps"), seen.mark("lifetime")) == ({"global": 7}, None)
+    assert (seen.get_metadata("stamps"), seen.get_metadata("lifetime")) == ({"global": 7}, None)
     assert seen.snapshot is not None
     assert seen.snapshot.version == 2  # one change
     assert transaction.commit() == "saved"
@@ -1150,9 +1150,9 @@ def test_a_mark_of_an_exclusive_block_that_raises_is_undone(world: World) -> Non
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     with suppress(ZeroDivisionError), transaction.session.exclusive():
-        transaction.draft().set_mark("stamps", {"global": 7})
+        transaction.draft().set_metadata("stamps", {"global": 7})
         _ = 1 / 0
-    assert transaction.draft().mark("stamps") is None
+    assert transaction.draft().get_metadata("stamps") is None
     assert transaction.commit() == "unchanged"
 
 

@@ -255,7 +255,7 @@ def _unstamp(site: Site, browser: Browser) -> None:
     def handler(environ: Any, start_response: Any) -> list[bytes]:
         session = get_session(environ)
         session["touched"] = True
-        environ["wsgi_sessions.transaction"].draft().set_mark("version stamps", None)
+        environ["wsgi_sessions.transaction"].draft().set_metadata("version stamps", None)
         start_response("200 OK", [*TEXT])
         return []
 

@@ -186,7 +186,7 @@ class ContextBinding:
         # it: what the application then sets blindly would be taken for a conflict.
         if draft.snapshot is None or draft.data.has(self._policy.key):
             return
-        principal = draft.mark(PRINCIPAL)
+        principal = draft.get_metadata(PRINCIPAL)
         if principal is not None and self._transaction.phase is not Phase.ENDED:
             self._policy.restore(principal, self._environ, self._put)
 
@@ -208,7 +208,7 @@ class ContextBinding:
         selected, forgotten = self._selected, self._forgotten
         self._before, self._selected = snapshot, None
         self._changed = self._forgotten = False
-        principal = self._transaction.peek().mark(PRINCIPAL)
+        principal = self._transaction.peek().get_metadata(PRINCIPAL)
         if principal is not None and (changed or selected or forgotten):
             self._remember(principal, snapshot, selected, forgotten=forgotten)
 
@@ -233,8 +233,8 @@ class ContextBinding:
 
 def _mark(snapshot: Snapshot | None) -> bytes | None:
     """Whose session it is, as it is stored."""
-    mark = None if snapshot is None else snapshot.envelope.marks.get(PRINCIPAL)
-    return None if mark is None else bytes(mark)
+    encoded = None if snapshot is None else snapshot.envelope.metadata.get(PRINCIPAL)
+    return None if encoded is None else bytes(encoded)
 
 
 def _use(environ: WSGIEnvironment, key: str | None) -> ContextBinding:

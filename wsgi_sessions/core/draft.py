@@ -68,12 +68,12 @@ class Checkpoint(NamedTuple):
     doomed: list[Snapshot | Tombstone]
     workspace: Workspace
     data: Delta
-    marks: Delta
+    metadata: Delta
 
 
 def principal_of(envelope: Envelope) -> str | None:
     """The text of the principal that a session is bound to. Raises CorruptRecord."""
-    principal = mark_of(envelope, PRINCIPAL)
+    principal = metadata_of(envelope, PRINCIPAL)
     return None if principal is None else str(principal)
 
 
@@ -82,7 +82,7 @@ def is_of(envelope: Envelope, application: str | None) -> bool:
 
     Raises CorruptRecord.
     """
-    return application is None or mark_of(envelope, APPLICATION) in (None, application)
+    return application is None or metadata_of(envelope, APPLICATION) in (None, application)
 
 
 def check_principal(principal: str | int, path: str) -> None:
@@ -93,15 +93,15 @@ def check_principal(principal: str | int, path: str) -> None:
         raise UnserializableValue(path, f"a principal has {_PRINCIPAL_BITS} bits at most")
 
 
-def mark_of(envelope: Envelope, name: str) -> Any:
-    """A mark of a session as it is stored, or None. Raises CorruptRecord."""
-    mark = envelope.marks.get(name)
-    return None if mark is None else decode(mark)
+def metadata_of(envelope: Envelope, name: str) -> Any:
+    """Return one stored metadata value of a session, or None. Raises CorruptRecord."""
+    encoded = envelope.metadata.get(name)
+    return None if encoded is None else decode(encoded)
 
 
 def chain_of(session: Snapshot) -> str:
     """What stays the same when the session gets another id: the store key of its first one."""
-    chain = session.envelope.marks.get(CHAIN)
+    chain = session.envelope.metadata.get(CHAIN)
     return session.key if chain is None else str(decode(chain))
 
 
@@ -123,9 +123,10 @@ class OutOfReach(NamedTuple):
 class Draft:
     """A snapshot (None: nothing is stored yet) with changes on top.
 
-    `data` are the application's keys, `marks` what this package keeps about the session, `cycling`
-    says why it shall get a new id, if it shall, `is_flushed` that there was a log-out, `doomed` is
-    what it shall destroy, `is_gone` that a later look at the store found the snapshot destroyed.
+    `data`: the application's keys. `metadata`: what this package keeps about the session.
+    `cycling`: why the session gets a new id, if it does. `is_flushed`: there was a log-out.
+    `doomed`: what the commit destroys. `is_gone`: a later look at the store found the snapshot
+    destroyed.
 
     `repeats` has the tokens of its commits, if the request may be sent again. `fence` goes with
     what it stores, while the session's mutex is held. `planted` are keys that go at its commit,
@@ -141,7 +142,7 @@ class Draft:
 
     __slots__ = (
         "_encode",
-        "_marks",
+        "_metadata",
         "cycling",
         "data",
         "doomed",
@@ -172,7 +173,7 @@ class Draft:
         self.planted: frozenset[str] = _NO_KEYS
         self.is_gone = False
         self.data = Workspace(_NOTHING if snapshot is None else snapshot.envelope.data)
-        self._marks: Workspace | None = None
+        self._metadata: Workspace | None = None
 
     def accept(self, encode: Encode) -> None:
         """Take values as this encodes them, from now on: frameworks flatten subclasses."""
@@ -188,14 +189,16 @@ class Draft:
         self.data = Workspace(
             _NOTHING if snapshot is None else snapshot.envelope.data, self._encode
         )
-        self._marks = None
+        self._metadata = None
 
     @property
-    def marks(self) -> Workspace:
-        """The marks, to change them; most requests only look at one with `mark`."""
-        if self._marks is None:
-            self._marks = Workspace({} if self.snapshot is None else self.snapshot.envelope.marks)
-        return self._marks
+    def metadata(self) -> Workspace:
+        """The metadata, for changes; most requests only read one value, with `get_metadata`."""
+        if self._metadata is None:
+            self._metadata = Workspace(
+                {} if self.snapshot is None else self.snapshot.envelope.metadata
+            )
+        return self._metadata
 
     def advance(self, snapshot: Snapshot) -> None:
         """All that was changed is committed: it is in this snapshot."""
@@ -205,20 +208,20 @@ class Draft:
         self.cycling = None
         self.planted = _NO_KEYS
         self.data.reset(snapshot.envelope.data)
-        self._marks = None
+        self._metadata = None
 
     def settle(self, snapshot: Snapshot) -> None:
-        """Data and some of the marks are committed, in this snapshot; the rest stays pending."""
+        """Go on from `snapshot`: data and some metadata are committed, the rest stays pending."""
         if self.repeats is not None:
             self.repeats.advance()
         self.snapshot = snapshot
         self.data.reset(snapshot.envelope.data)
-        if self._marks is not None:
-            self._marks.settle(snapshot.envelope.marks)
+        if self._metadata is not None:
+            self._metadata.settle(snapshot.envelope.metadata)
 
     def rebase(self, snapshot: Snapshot) -> None:
         """Put the pending changes onto a fresher snapshot."""
-        self.marks.rebase(snapshot.envelope.marks)
+        self.metadata.rebase(snapshot.envelope.metadata)
         envelope = snapshot.envelope
         others: Set[str] = (
             frozenset() if self.snapshot is None else reassigned(self.snapshot.envelope, envelope)
@@ -228,9 +231,11 @@ class Draft:
 
     def checkpoint(self) -> Checkpoint:
         """What is pending now, to go back to with `restore`."""
-        data, marks = self.data.delta(), self.marks_delta()
+        data, metadata = self.data.delta(), self.metadata_delta()
         doomed = [*self.doomed]
-        return Checkpoint(self.snapshot, self.cycling, self.planted, doomed, self.data, data, marks)
+        return Checkpoint(
+            self.snapshot, self.cycling, self.planted, doomed, self.data, data, metadata
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Undo what was changed since the checkpoint."""
@@ -241,7 +246,9 @@ class Draft:
         self.is_flushed = bool(self.doomed)
         self.data = checkpoint.workspace  # what it gave out before a log-out is still held
         self.data.restore({} if snapshot is None else snapshot.envelope.data, checkpoint.data)
-        self.marks.restore({} if snapshot is None else snapshot.envelope.marks, checkpoint.marks)
+        self.metadata.restore(
+            {} if snapshot is None else snapshot.envelope.metadata, checkpoint.metadata
+        )
 
     def flush(self) -> None:
         """Doom what is stored, and begin anew with nothing."""
@@ -293,29 +300,29 @@ class Draft:
             return change.value is not None
         return change.value is not None and not self.data.was_stored(key)
 
-    def mark(self, name: str) -> Any:
-        """A mark, or None."""
-        if self._marks is None:
-            data = None if self.snapshot is None else self.snapshot.envelope.marks.get(name)
+    def get_metadata(self, name: str) -> Any:
+        """Return one metadata value, or None."""
+        if self._metadata is None:
+            data = None if self.snapshot is None else self.snapshot.envelope.metadata.get(name)
             return None if data is None else decode(data)
-        value = self._marks.get(name)
+        value = self._metadata.get(name)
         return None if value is ABSENT else value
 
-    def set_mark(self, name: str, value: object) -> None:
-        """Set a mark, if it is another; None removes it."""
+    def set_metadata(self, name: str, value: object) -> None:
+        """Set one metadata value, unless it is equal already; None removes it."""
         if value is not None:
-            if not self.marks.has(name) or encode(self.marks.peek(name)) != encode(value):
-                self.marks.set(name, value)
-        elif self.marks.has(name):
-            self.marks.delete(name)
+            if not self.metadata.has(name) or encode(self.metadata.peek(name)) != encode(value):
+                self.metadata.set(name, value)
+        elif self.metadata.has(name):
+            self.metadata.delete(name)
 
-    def marks_delta(self) -> Delta:
-        """What has changed of the marks."""
-        return {} if self._marks is None else self._marks.delta()
+    def metadata_delta(self) -> Delta:
+        """Return the changes of the metadata."""
+        return {} if self._metadata is None else self._metadata.delta()
 
     def is_changed(self) -> bool:
         """Whether there is something to commit."""
-        return bool(self.is_flushed or self.cycling or self.data.delta() or self.marks_delta())
+        return bool(self.is_flushed or self.cycling or self.data.delta() or self.metadata_delta())
 
     def is_repeated(self) -> bool:
         """Whether the request was stored before: its client has sent it again."""
@@ -328,4 +335,4 @@ class Draft:
         if self.snapshot is None:
             return True
         envelope = self.snapshot.envelope
-        return not envelope.data and envelope.marks.keys() - {APPLICATION} == {EARLY}
+        return not envelope.data and envelope.metadata.keys() - {APPLICATION} == {EARLY}

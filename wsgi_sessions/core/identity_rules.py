@@ -68,7 +68,7 @@ class IdentityRules:
         """
         if draft.snapshot is None:
             return False
-        if draft.cycling or PRINCIPAL in draft.marks_delta():
+        if draft.cycling or PRINCIPAL in draft.metadata_delta():
             return True
         if not (self.keys and draft.data.may_differ(self.keys)):
             return False
@@ -89,14 +89,14 @@ class IdentityRules:
             if self.changed(draft, activity):
                 draft.cycling = draft.cycling or "rights"
             return
-        begun, anonymous = draft.cycling == "login", draft.mark(PRINCIPAL) is None
+        begun, anonymous = draft.cycling == "login", draft.get_metadata(PRINCIPAL) is None
         if self._names_user(draft):
             draft.cycling = "login"
         elif self._changes_rights(draft):
             draft.cycling = "login" if begun else "rights"
         self._hand_over(draft)
         self.bind(draft)
-        logs_in = draft.cycling == "login" or draft.mark(PRINCIPAL) is not None
+        logs_in = draft.cycling == "login" or draft.get_metadata(PRINCIPAL) is not None
         if logs_in and anonymous and not begun:
             self.drop_planted(draft)
 
@@ -119,7 +119,7 @@ class IdentityRules:
         """
         if self._sets_principal(draft):
             return self._named_principal(draft)
-        principal: str | int | None = draft.mark(PRINCIPAL)
+        principal: str | int | None = draft.get_metadata(PRINCIPAL)
         return principal
 
     def bind(self, draft: Draft) -> None:
@@ -130,14 +130,14 @@ class IdentityRules:
         """
         if self._sets_principal(draft):
             principal = self._named_principal(draft)
-            draft.set_mark(PRINCIPAL, principal)
+            draft.set_metadata(PRINCIPAL, principal)
             remembered = principal is None or self._is_only_remembered(draft)
             draft.cycling = "rights" if remembered else "login"
 
     def _sets_principal(self, draft: Draft) -> bool:
         if self.principal_key is None or not draft.data.is_set(self.principal_key):
             return False
-        return draft.mark(PRINCIPAL) is not None or self._named_principal(draft) is not None
+        return draft.get_metadata(PRINCIPAL) is not None or self._named_principal(draft) is not None
 
     def _changes_rights(self, draft: Draft) -> bool:
         """Whether a request changed rights of a stored session, or confirmed its user.
@@ -182,7 +182,7 @@ class IdentityRules:
         """Leave what belongs to the former principal behind, if there is another one now."""
         if not self._sets_principal(draft):
             return
-        before, principal = draft.mark(PRINCIPAL), self._named_principal(draft)
+        before, principal = draft.get_metadata(PRINCIPAL), self._named_principal(draft)
         if None not in (before, principal) and principal != before:
             key = str(self.principal_key)
             value = draft.data.peek(key)

@@ -109,7 +109,7 @@ class Loader:
         except CorruptRecord as error:
             self._set_aside(key, record.version, error.reason)
             return None
-        if ENDED in envelope.marks:
+        if ENDED in envelope.metadata:
             return tombstone_in(key, envelope, self._clock())
         now, expires_at = self._clock(), record.expires_at
         if (

@@ -144,12 +144,12 @@ class SessionManager:
         if draft.withheld is not None and _logs_in(draft):
             draft.give_up_withheld()
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
-        data, marks = draft.data.delta(), draft.marks_delta()
-        if data or marks or draft.cycling:
+        data, metadata = draft.data.delta(), draft.metadata_delta()
+        if data or metadata or draft.cycling:
             token = None if draft.repeats is None else draft.repeats.token
             # Not by name: that costs a dictionary.
             pending = Pending(
-                data, marks, self._clock(), route(), draft.fence, token, draft.planted
+                data, metadata, self._clock(), route(), draft.fence, token, draft.planted
             )
             return self._commit(draft, pending, headers, activity)
         if draft.snapshot is not None and activity == "user":
@@ -157,9 +157,9 @@ class SessionManager:
         return "destroyed" if destroyed else "unchanged"
 
     def _pending(self, draft: Draft, route: str) -> Pending:
-        data, marks = draft.data.delta(), draft.marks_delta()
+        data, metadata = draft.data.delta(), draft.metadata_delta()
         token = None if draft.repeats is None else draft.repeats.token
-        return Pending(data, marks, self._clock(), route, draft.fence, token)
+        return Pending(data, metadata, self._clock(), route, draft.fence, token)
 
     def rebase(self, draft: Draft, fresh: Snapshot, route: str) -> None:
         """Put a draft's pending changes onto a fresher snapshot. Raises SessionConflict."""
@@ -171,11 +171,11 @@ class SessionManager:
     def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
-        That is the data and the marks, but for the lifetime; see `IdentityRules.changed` for what
-        has to wait. Raises SessionGone, and what `commit` raises.
+        These are the data and the metadata, except the lifetime; see `IdentityRules.changed` for
+        what has to wait. Raises SessionGone, and what `commit` raises.
         """
         base, pending = draft.snapshot, self._pending(draft, route)
-        pending.marks.pop(LIFETIME, None)  # needs a cookie
+        pending.metadata.pop(LIFETIME, None)  # needs a cookie
         if base is not None and pending:
             saved = self._committer.save(base, pending, activity)
             draft.settle(saved)
@@ -199,7 +199,7 @@ class SessionManager:
 
     def destroy_at_once(self, draft: Draft) -> None:
         """The same, while the request goes on: its log-out is still to be answered."""
-        logs_in = _logs_in(draft) or draft.mark(PRINCIPAL) is not None
+        logs_in = _logs_in(draft) or draft.get_metadata(PRINCIPAL) is not None
         while draft.doomed:
             self._end(draft.doomed[-1], beyond_logins=not logs_in)
             draft.doomed.pop()
@@ -246,8 +246,8 @@ class SessionManager:
             return "gone"
         draft.advance(saved)
         self._schedule(base, saved)
-        if activity == "user" and PRINCIPAL in saved.envelope.marks:
-            asked = draft.mark(LIFETIME)
+        if activity == "user" and PRINCIPAL in saved.envelope.metadata:
+            asked = draft.get_metadata(LIFETIME)
             if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
                 self.principals.add_again(saved)
         return "saved"
@@ -261,7 +261,7 @@ class SessionManager:
             return self._commit(draft, pending, "open", "user")
         if _logs_in(draft):
             return self._create(draft, pending, base)
-        if PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is None:
+        if PRINCIPAL in pending.metadata and draft.get_metadata(PRINCIPAL) is None:
             draft.adopt(None)
             self._end(tombstone)
             return "destroyed"
@@ -276,7 +276,7 @@ class SessionManager:
     def _create(self, draft: Draft, pending: Pending, base: Snapshot | None = None) -> Result:
         if self._census is not None and not _logs_in(draft):
             new = pending.alone()
-            if self._lifetimes.anonymous.hold_for(new.marks, new.data):
+            if self._lifetimes.anonymous.hold_for(new.metadata, new.data):
                 self._census.require_room()
         pending.begin_for(self.backend.application)
         snapshot = self._committer.create(pending, base)
@@ -288,9 +288,9 @@ class SessionManager:
         return "created"
 
     def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
-        binds = PRINCIPAL in pending.marks and draft.mark(PRINCIPAL) is not None
+        binds = PRINCIPAL in pending.metadata and draft.get_metadata(PRINCIPAL) is not None
         created_at = pending.commit.at if binds or _logs_in(draft) else base.envelope.created_at
-        if APPLICATION not in base.envelope.marks:
+        if APPLICATION not in base.envelope.metadata:
             pending.begin_for(self.backend.application)
         snapshot = self._committer.cycle(
             base,

@@ -198,11 +198,11 @@ class Session(MutableMapping[str, Any]):
         check_principal(principal, "principal")
         draft = self._write()
         self._require_cookie("a log-in")
-        if draft.mark(PRINCIPAL) is None:
+        if draft.get_metadata(PRINCIPAL) is None:
             self._source.drop_planted(keep)
-        elif draft.mark(PRINCIPAL) != principal:
+        elif draft.get_metadata(PRINCIPAL) != principal:
             draft.flush()
-        draft.set_mark(PRINCIPAL, principal)
+        draft.set_metadata(PRINCIPAL, principal)
         draft.cycling = "login"
 
     def cycle_id(self) -> None:
@@ -231,7 +231,7 @@ class Session(MutableMapping[str, Any]):
         """
         draft = self._write()
         self._require_cookie("a longer cookie")
-        draft.set_mark(LIFETIME, None if lifetime is None else seconds(lifetime))
+        draft.set_metadata(LIFETIME, None if lifetime is None else seconds(lifetime))
 
     def keep_alive(self, wanted: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence
         """Have this session refreshed in the background, or no longer.
@@ -242,20 +242,20 @@ class Session(MutableMapping[str, Any]):
         """
         if not isinstance(wanted, bool):  # "off" would be true
             raise TypeError(f"keep_alive takes True or False, not {type(wanted).__name__}")
-        self._write().set_mark(KEEP_ALIVE, True if wanted else None)
+        self._write().set_metadata(KEEP_ALIVE, True if wanted else None)
 
     # -- facts ---------------------------------------------------------------------------------
 
     @property
     def principal(self) -> str | int | None:
         """Who the session is bound to, or None."""
-        value: str | int | None = self._read().mark(PRINCIPAL)
+        value: str | int | None = self._read().get_metadata(PRINCIPAL)
         return value
 
     @property
     def lifetime(self) -> float | None:
         """The idle lifetime asked for with `remember`, in seconds, or None."""
-        value: float | None = self._read().mark(LIFETIME)
+        value: float | None = self._read().get_metadata(LIFETIME)
         return value
 
     @property
@@ -296,12 +296,12 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_kept_alive(self) -> bool:
         """Whether `keep_alive` is on."""
-        return bool(self._read().mark(KEEP_ALIVE))
+        return bool(self._read().get_metadata(KEEP_ALIVE))
 
     @property
     def refreshed_at(self) -> float | None:
         """When it was last refreshed in the background, seconds since the epoch, or None."""
-        value: float | None = self._read().mark(REFRESHED)
+        value: float | None = self._read().get_metadata(REFRESHED)
         return value
 
     @property

@@ -246,8 +246,8 @@ class _Probe:
 
     def _payload(self, number: int) -> bytes:
         """An envelope, so that nobody takes it for damage; ended, so that it is no session."""
-        marks = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
-        return seal(Envelope(wall_clock(), history([]), marks, {}), self.key)
+        metadata = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
+        return seal(Envelope(wall_clock(), history([]), metadata, {}), self.key)
 
     def _expect(self, payload: bytes, version: int, found: Any) -> None:
         if found is None or (found.version, found.payload) != (version, payload):

@@ -115,10 +115,10 @@ class Adoption:
         Changes nothing of a session that was not imported, or not used so for the first time.
         """
         snapshot = draft.snapshot
-        if snapshot is None or BIRTH not in snapshot.envelope.marks or not self._is_open():
+        if snapshot is None or BIRTH not in snapshot.envelope.metadata or not self._is_open():
             return
         own = Draft(snapshot)
-        own.set_mark(BIRTH, None)
+        own.set_metadata(BIRTH, None)
         try:
             self._manager.commit_data(own, route, "background")
         except SessionError as error:  # the page does not depend on it
@@ -158,7 +158,7 @@ class Adoption:
             snapshot = self._create(session_id, imported, route)
         if snapshot is None:
             return None
-        if BIRTH not in snapshot.envelope.marks:
+        if BIRTH not in snapshot.envelope.metadata:
             raise SessionSuperseded(Tombstone(snapshot.key, "login", snapshot.key))
         if not receipt.claim(birth(snapshot.envelope), now):
             self._manager.destroy(snapshot.key)
@@ -199,5 +199,5 @@ class Adoption:
 
 def new_session(imported: Imported, route: str, token: bytes | None = None) -> NewSession:
     """What an imported session begins with; its birth token is a new one by default."""
-    marks = {BIRTH: token or os.urandom(16), LIFETIME: imported.lifetime}
-    return NewSession(imported.data, marks, route)
+    metadata = {BIRTH: token or os.urandom(16), LIFETIME: imported.lifetime}
+    return NewSession(imported.data, metadata, route)

@@ -1,8 +1,8 @@
 """Receipts: that a foreign session was imported, and as which of ours. They outlive it.
 
 A receipt is a record beside the sessions, under a key that follows from the foreign session's name.
-It bears the mark of a dead session, so that nothing takes it for a live one, and nobody has an id
-for it: it cannot be presented.
+Its metadata says that the session is dead, so that nothing takes it for a live one, and nobody has
+an id for it: it cannot be presented.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import SessionStore
 
 BIRTH = "imported"
-"""The mark of an imported session with its birth token; in a receipt, the session's it is for."""
+"""Metadata key of an imported session's birth token; in a receipt, of its session's token."""
 _UNREADABLE = b""
 
 
@@ -50,8 +50,8 @@ class Receipt:
 
     def claim(self, token: bytes, now: float) -> bool:
         """Whether the session with this birth token is the imported one. The first claim wins."""
-        marks = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
-        payload = seal(Envelope(now, history([]), marks, {}), self._key)
+        metadata = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
+        payload = seal(Envelope(now, history([]), metadata, {}), self._key)
         try:
             self._store.create(self._key, payload, self._expires_at)
         except SessionExists:  # another's, or our own whose reply was lost
@@ -62,11 +62,11 @@ class Receipt:
 
 def is_receipt(envelope: Envelope) -> bool:
     """Whether this is what is left of an import, and not of a session: it is to be kept."""
-    return ENDED in envelope.marks and BIRTH in envelope.marks
+    return ENDED in envelope.metadata and BIRTH in envelope.metadata
 
 
 def birth(envelope: Envelope) -> bytes:
     """The birth token in a session or a receipt; empty if there is none."""
-    mark = envelope.marks.get(BIRTH)
-    token = _UNREADABLE if mark is None else decode(bytes(mark))
+    encoded = envelope.metadata.get(BIRTH)
+    token = _UNREADABLE if encoded is None else decode(bytes(encoded))
     return token if isinstance(token, bytes) else _UNREADABLE

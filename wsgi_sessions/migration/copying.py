@@ -249,7 +249,7 @@ def _is_over(key: str, old: Observed) -> bool:
         return False
     try:
         envelope = open_sealed(old.record.payload, key)
-        return ENDED in envelope.marks and not is_receipt(envelope)
+        return ENDED in envelope.metadata and not is_receipt(envelope)
     except (CorruptRecord, UnsupportedFormat):
         return False  # it is copied as it is: whoever opens it deals with that
 

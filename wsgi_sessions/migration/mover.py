@@ -237,7 +237,7 @@ class Mover:
             self.carry_stamps(_scopes(envelope))
         except (CorruptRecord, UnsupportedFormat):
             return None  # whoever opens it deals with that
-        if KEEP_ALIVE in envelope.marks and self.new.refreshes is not None:
+        if KEEP_ALIVE in envelope.metadata and self.new.refreshes is not None:
             self.new.refreshes.schedule(key, self._clock())
         return envelope
 
@@ -277,7 +277,7 @@ class Mover:
         self.old.index.remove(COPIED, key)
         if envelope is None:
             return True
-        if self.old.refreshes is not None and KEEP_ALIVE in envelope.marks:
+        if self.old.refreshes is not None and KEEP_ALIVE in envelope.metadata:
             self.old.refreshes.remove(key)
         principal = principal_of(envelope)
         if principal is not None:
@@ -301,6 +301,6 @@ def _write(
 
 def _scopes(envelope: Envelope) -> list[str]:
     """The scopes whose versions a session holds. Raises CorruptRecord."""
-    mark = envelope.marks.get(STAMPS)
-    stamps = {} if mark is None else decode(bytes(mark))
+    encoded = envelope.metadata.get(STAMPS)
+    stamps = {} if encoded is None else decode(bytes(encoded))
     return list(stamps) if isinstance(stamps, dict) else []

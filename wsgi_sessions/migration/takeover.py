@@ -272,7 +272,7 @@ def _may_end_early(payload: bytes, key: str) -> bool:
     """Whether a session may end before a copy of it that `copying.copy` left in the old store:
     one that got another id, or has a lifetime of its own. That copy must not come to life then."""
     try:
-        marks = open_sealed(payload, key).marks
+        metadata = open_sealed(payload, key).metadata
     except (CorruptRecord, UnsupportedFormat):
         return False
-    return ENDED in marks or LIFETIME in marks
+    return ENDED in metadata or LIFETIME in metadata

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of, mark_of
+from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of, metadata_of
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
@@ -122,18 +122,18 @@ def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails 
         summary=StoredSession.of(key, record.expires_at, envelope, lifetimes),
         version=record.version,
         size=len(record.payload),
-        principal=mark_of(envelope, PRINCIPAL),
-        lifetime=mark_of(envelope, LIFETIME),
-        refreshing=Refreshing.of(envelope.marks),
+        principal=metadata_of(envelope, PRINCIPAL),
+        lifetime=metadata_of(envelope, LIFETIME),
+        refreshing=Refreshing.of(envelope.metadata),
         holders=None if backend.leases is None else backend.leases.holders(key),
-        stamps=mark_of(envelope, STAMPS) or {},
+        stamps=metadata_of(envelope, STAMPS) or {},
         values=[_value(name, bytes(raw)) for name, raw in sorted(envelope.data.items())],
         commits=envelope.commits,
     )
 
 
 def _is_known(envelope: Envelope) -> bool:
-    return ENDED not in envelope.marks and UNTOLD not in envelope.marks
+    return ENDED not in envelope.metadata and UNTOLD not in envelope.metadata
 
 
 def _value(name: str, data: bytes) -> StoredValue:

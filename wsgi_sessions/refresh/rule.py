@@ -37,11 +37,11 @@ class Refreshing(NamedTuple):
     tried_at: float | None = None
 
     @classmethod
-    def of(cls, marks: Mapping[str, Raw]) -> Refreshing:
-        """What these marks say. Raises CorruptRecord."""
-        refreshed_at, failures = _decoded(marks, REFRESHED), _decoded(marks, FAILURES)
+    def of(cls, metadata: Mapping[str, Raw]) -> Refreshing:
+        """Read the state from a session's metadata. Raises CorruptRecord."""
+        refreshed_at, failures = _decoded(metadata, REFRESHED), _decoded(metadata, FAILURES)
         known = failures and Failures(*failures)
-        return cls(KEEP_ALIVE in marks, refreshed_at, known, _decoded(marks, TRIED))
+        return cls(KEEP_ALIVE in metadata, refreshed_at, known, _decoded(metadata, TRIED))
 
     def due_at(self, interval: float) -> float:
         """When the next refresh is due; at once (0) for a session that was never refreshed.
@@ -62,26 +62,26 @@ class Refreshing(NamedTuple):
 
 def note_attempt(draft: Draft, now: float) -> None:
     """Mark a draft as one whose hook is about to be called."""
-    draft.set_mark(TRIED, now)
+    draft.set_metadata(TRIED, now)
 
 
 def note_success(draft: Draft, now: float) -> None:
     """Mark a draft as refreshed."""
-    draft.set_mark(REFRESHED, now)
-    draft.set_mark(TRIED, None)
-    draft.set_mark(FAILURES, None)
+    draft.set_metadata(REFRESHED, now)
+    draft.set_metadata(TRIED, None)
+    draft.set_metadata(FAILURES, None)
 
 
 def note_failure(draft: Draft, now: float) -> Refreshing:
     """Mark a draft as one that could not be refreshed, once more."""
-    marks = {} if draft.snapshot is None else draft.snapshot.envelope.marks
-    state = Refreshing.of(marks)
+    metadata = {} if draft.snapshot is None else draft.snapshot.envelope.metadata
+    state = Refreshing.of(metadata)
     failures = Failures(1 + (state.failures.number if state.failures else 0), now)
-    draft.set_mark(FAILURES, list(failures))
-    draft.set_mark(TRIED, None)
+    draft.set_metadata(FAILURES, list(failures))
+    draft.set_metadata(TRIED, None)
     return state._replace(failures=failures, tried_at=None)
 
 
-def _decoded(marks: Mapping[str, Raw], name: str) -> Any:
-    mark = marks.get(name)
-    return None if mark is None else decode(bytes(mark))
+def _decoded(metadata: Mapping[str, Raw], name: str) -> Any:
+    encoded = metadata.get(name)
+    return None if encoded is None else decode(bytes(encoded))

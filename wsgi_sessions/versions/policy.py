@@ -1,8 +1,8 @@
 """Version stamps: when is what a session holds older than what it was made from? No WSGI.
 
-A session keeps, as a mark, the version of each of its scopes from before its data was read. It is
-stale as soon as one of them differs from the current one. Versions are always read *before* the
-data, so a bump between the two leaves the session behind, and is never missed.
+A session keeps, in its metadata, the version of each of its scopes from before its data was read.
+It is stale as soon as one of them differs from the current one. Versions are always read *before*
+the data, so a bump between the two leaves the session behind, and is never missed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.session import Session
 
 STAMPS = "version stamps"
-"""The mark that holds the stamps of a session: a version for each scope."""
+"""Metadata key of the stamps of a session: a version for each scope."""
 AT_LOGIN = "versions at log-in"
-"""The mark that holds, for scopes that could not be stamped, the version when the log-in ended."""
+"""Metadata key of the versions when the log-in ended, for scopes that could not be stamped."""
 
 Reason = Literal["missing-field", "unstamped", "behind", "ahead", "invalid"]
 OptionalPrincipal = str | int | None

@@ -95,12 +95,12 @@ class VersionCheck:
     def _is_overdue(self, draft: Draft) -> bool:
         """Whether a bump of rights was missed, or any other one for longer than the grace time."""
         versions = self._rules.versions.current(self._scopes(draft)).versions
-        stamps: dict[str, int] = draft.mark(STAMPS) or {}
+        stamps: dict[str, int] = draft.get_metadata(STAMPS) or {}
         behind = [scope for scope, version in versions.items() if version > stamps.get(scope, 0)]
         if not behind:
             return False
-        known = {**(draft.mark(AT_LOGIN) or {}), **stamps}
-        rights = self._rules.policy.rights_of(draft.mark(PRINCIPAL), _stored(draft))
+        known = {**(draft.get_metadata(AT_LOGIN) or {}), **stamps}
+        rights = self._rules.policy.rights_of(draft.get_metadata(PRINCIPAL), _stored(draft))
         begun = draft.snapshot.envelope.created_at if draft.snapshot else 0.0
         times = self._rules.versions.times
         for scope in behind:
@@ -132,17 +132,17 @@ class VersionCheck:
         if snapshot is None:
             return False
         policy, data = self._rules.policy, StoredValues(snapshot.envelope.data)
-        return PRINCIPAL in snapshot.envelope.marks or policy.is_logged_in(None, data)
+        return PRINCIPAL in snapshot.envelope.metadata or policy.is_logged_in(None, data)
 
     def _scopes(self, draft: Draft) -> tuple[str, ...]:
         policy = self._rules.policy
         if policy.is_fixed:  # nothing has to be decoded
             return policy.fixed_scopes
-        return policy.scopes_of(self._session, draft.mark(PRINCIPAL), _stored(draft))
+        return policy.scopes_of(self._session, draft.get_metadata(PRINCIPAL), _stored(draft))
 
     def _staleness(self, draft: Draft, reading: Reading) -> Staleness | None:
         keys = draft.snapshot.envelope.data if draft.snapshot else ()
-        found = self._rules.policy.staleness(keys, draft.mark(STAMPS), reading)
+        found = self._rules.policy.staleness(keys, draft.get_metadata(STAMPS), reading)
         return Staleness("invalid") if found is None and not self._is_valid() else found
 
     def _is_valid(self) -> bool:
@@ -191,8 +191,8 @@ class VersionCheck:
             raise
         except Exception as error:  # noqa: BLE001  # whatever the hook raised: no refresh, no session
             return self._end(draft, error)
-        draft.set_mark(STAMPS, {**self._known_before(before), **self._of_now(reading)})
-        draft.set_mark(AT_LOGIN, None)
+        draft.set_metadata(STAMPS, {**self._known_before(before), **self._of_now(reading)})
+        draft.set_metadata(AT_LOGIN, None)
         return "refreshed"
 
     def _rebuild(self, draft: Draft) -> None:
@@ -247,8 +247,8 @@ class VersionCheck:
         if policy.is_logged_in(self._transaction.owner(), self._session):
             stamps, scopes = self._known_before(self._began), self._scopes_now()
             others = [scope for scope in scopes if scope not in stamps]
-            draft.set_mark(STAMPS, stamps)
-            draft.set_mark(AT_LOGIN, self._rules.versions.current(others).versions or None)
+            draft.set_metadata(STAMPS, stamps)
+            draft.set_metadata(AT_LOGIN, self._rules.versions.current(others).versions or None)
 
     def _known_before(self, moment: float) -> dict[str, int]:
         """What was current at some time before this moment, for the session as it is now."""

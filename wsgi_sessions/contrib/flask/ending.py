@@ -89,7 +89,7 @@ class Ending:
         if when == "on change" and not self._session.accessed:
             return
         try:
-            if self._transaction.peek().mark(LIFETIME) is None:
+            if self._transaction.peek().get_metadata(LIFETIME) is None:
                 return
         except (StoreUnavailable, CorruptRecord):
             return

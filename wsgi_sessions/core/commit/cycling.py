@@ -127,7 +127,7 @@ class Cycler:
         envelope.created_at = created_at
         more = {CHAIN: chain_of(base), UNTOLD: True}
         added = {name: msgspec.Raw(encode(value)) for name, value in more.items()}
-        envelope.marks = {**envelope.marks, **added}
+        envelope.metadata = {**envelope.metadata, **added}
         return envelope, conflicts
 
     def _tell(self, new: Snapshot) -> Snapshot:
@@ -136,8 +136,8 @@ class Cycler:
         Raises SessionGone if a log-out has reached it already.
         """
         for _ in range(MAX_ATTEMPTS):
-            marks = {name: mark for name, mark in new.envelope.marks.items() if name != UNTOLD}
-            envelope = replace(new.envelope, marks=marks)
+            metadata = {k: v for k, v in new.envelope.metadata.items() if k != UNTOLD}
+            envelope = replace(new.envelope, metadata=metadata)
             payload, expires_at = self._sealed(envelope, new.key)
             try:
                 version = self._store.save(
@@ -147,7 +147,7 @@ class Cycler:
                 found = self._succession.opened(new, conflict.current)
                 if isinstance(found, Tombstone):
                     return new  # it has got yet another id, by somebody who came by the old one
-                if UNTOLD not in found.envelope.marks:
+                if UNTOLD not in found.envelope.metadata:
                     return found  # ours: the reply was lost
                 new = found
             else:

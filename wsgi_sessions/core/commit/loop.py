@@ -89,7 +89,7 @@ class Committer:
         envelope, _ = self._merged(base, pending, base)
         envelope.created_at = pending.commit.at
         # `base` goes on elsewhere, under its own lock.
-        envelope.marks = {name: mark for name, mark in envelope.marks.items() if name != CHAIN}
+        envelope.metadata = {k: v for k, v in envelope.metadata.items() if k != CHAIN}
         return self._creator.create(pending, envelope)
 
     def create_as(self, session_id: str, pending: Pending, expires_by: float) -> Snapshot:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @texts.shows("route")
 class NewSession(NamedTuple):
-    """What a session begins with: the application's data, marks, and the route for reports."""
+    """The start of a session: the application's data, metadata, and the route for reports."""
 
     data: Mapping[str, object]
-    marks: Mapping[str, object]
+    metadata: Mapping[str, object]
     route: str
 
     def draft(self) -> Draft:
@@ -24,6 +24,6 @@ class NewSession(NamedTuple):
         draft = Draft(None)
         for name, value in self.data.items():
             draft.data.set(name, value)
-        for name, value in self.marks.items():
-            draft.set_mark(name, value)
+        for name, value in self.metadata.items():
+            draft.set_metadata(name, value)
         return draft

@@ -30,12 +30,12 @@ class Pending:
     stored by then the `planted` keys are dropped, unless the changes assign them.
     """
 
-    __slots__ = ("commit", "data", "fence", "marks", "may_repeat", "planted")
+    __slots__ = ("commit", "data", "fence", "may_repeat", "metadata", "planted")
 
     def __init__(
         self,
         data: Delta,
-        marks: Delta,
+        metadata: Delta,
         at: float,
         route: str,
         fence: Fence | None = None,
@@ -43,19 +43,19 @@ class Pending:
         planted: frozenset[str] = frozenset(),
     ) -> None:
         self.data = data
-        self.marks = marks
+        self.metadata = metadata
         self.fence = fence
         self.planted = planted
         self.may_repeat = token is not None
         self.commit = Commit(at, token or os.urandom(8), route)
 
     def __bool__(self) -> bool:
-        return bool(self.data or self.marks)
+        return bool(self.data or self.metadata)
 
     def begin_for(self, application: str | None) -> None:
         """Have a new record tell whose session it is."""
         if application is not None:
-            self.marks = {**self.marks, APPLICATION: Assign(encode(application))}
+            self.metadata = {**self.metadata, APPLICATION: Assign(encode(application))}
 
     def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
         """`theirs` with the changes that were made on `base`."""
@@ -63,16 +63,16 @@ class Pending:
             merged = apply(self.data, base.data)
         else:
             merged = merge(base.data, self.data, theirs.data, reassigned(base, theirs))
-        marks = theirs.marks
-        if self.marks:
-            marks = merge(base.marks, self.marks, theirs.marks).data
+        metadata = theirs.metadata
+        if self.metadata:
+            metadata = merge(base.metadata, self.metadata, theirs.metadata).data
         data, commit = merged.data, self.commit
         if self.planted:
             for key in self.planted & data.keys() - self.data.keys():
                 del data[key]
         stamps = stamped(theirs.stamps, self.data, merged, commit.token)
         commits = with_commit(theirs.history, commit)
-        return Envelope(theirs.created_at, commits, marks, data, stamps), merged.conflicts
+        return Envelope(theirs.created_at, commits, metadata, data, stamps), merged.conflicts
 
     def alone(self) -> Envelope:
         """A new session of nothing but the changes."""

@@ -34,8 +34,8 @@ class RefreshSchedule:
         The commit is done, so a fault is only logged; the session is then not refreshed before
         `Session.keep_alive` is called again, or its id changes.
         """
-        was = before is not None and KEEP_ALIVE in before.envelope.marks
-        is_now = KEEP_ALIVE in after.envelope.marks
+        was = before is not None and KEEP_ALIVE in before.envelope.metadata
+        is_now = KEEP_ALIVE in after.envelope.metadata
         if not was and not is_now:
             return
         queue, old_key = self._queue, None if before is None else before.key

@@ -54,7 +54,7 @@ class Succession:
         Raises SessionGone for one that leads nowhere, CorruptRecord and UnsupportedFormat.
         """
         envelope = open_sealed(record.payload, known.key)
-        if ENDED not in envelope.marks:
+        if ENDED not in envelope.metadata:
             return Snapshot(
                 known.session_id, known.key, record.version, record.expires_at, envelope
             )
@@ -148,7 +148,7 @@ class Succession:
     def _remove(self, session: Snapshot) -> None:
         """Remove what is dead already. Under a key that can be made again (see `derived_id`) it
         stays for a minute: a `create` that comes late must not find the place empty."""
-        if _BIRTH in session.envelope.marks:
+        if _BIRTH in session.envelope.metadata:
             return
         try:
             self._store.delete(session.key)

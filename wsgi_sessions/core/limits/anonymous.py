@@ -31,18 +31,18 @@ class AnonymousRules:
     max_size: int | None = None
     login_keys: tuple[str, ...] = ()
 
-    def hold_for(self, marks: Container[str], data: Mapping[str, Raw]) -> bool:
-        """Whether a session of these marks and values is nobody's.
+    def hold_for(self, metadata: Container[str], data: Mapping[str, Raw]) -> bool:
+        """Whether a session with this metadata and these values belongs to nobody.
 
         An empty value names nobody: applications keep one for visitors.
         """
-        return PRINCIPAL not in marks and not any(
+        return PRINCIPAL not in metadata and not any(
             key in data and _names_somebody(data[key]) for key in self.login_keys
         )
 
     def size_of(self, envelope: Envelope, max_size: int) -> int:
         """How many bytes a session may take: `max_size` is the limit of all."""
-        if self.max_size is None or not self.hold_for(envelope.marks, envelope.data):
+        if self.max_size is None or not self.hold_for(envelope.metadata, envelope.data):
             return max_size
         return min(self.max_size, max_size)
 

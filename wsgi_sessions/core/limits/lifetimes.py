@@ -30,9 +30,9 @@ class Lifetimes:
     def asked(self, envelope: Envelope) -> float | None:
         """The idle lifetime of a stored session's own, if it has one: by `Session.remember`, or
         because it is nobody's."""
-        marks, anonymous = envelope.marks, self.anonymous
-        asked: float | None = decode(marks[LIFETIME]) if LIFETIME in marks else None
-        if anonymous.idle is None or not anonymous.hold_for(marks, envelope.data):
+        metadata, anonymous = envelope.metadata, self.anonymous
+        asked: float | None = decode(metadata[LIFETIME]) if LIFETIME in metadata else None
+        if anonymous.idle is None or not anonymous.hold_for(metadata, envelope.data):
             return asked
         return min(anonymous.idle, asked or self.idle)
 

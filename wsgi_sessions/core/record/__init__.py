@@ -1,1 +1,1 @@
-"""Stored records: values as bytes, the envelope around them, and what marks it bears. Pure."""
+"""Stored records: values as bytes, the envelope around them, and its metadata. Pure."""

@@ -29,15 +29,15 @@ NO_STAMPS = msgspec.Raw(b"\x80")
 class Envelope(msgspec.Struct, array_like=True):
     """A whole session as it is stored; everything in it is still encoded.
 
-    `created_at`: seconds since the epoch. `history`: the latest commits (see `commits`). `marks`:
-    what this package keeps about the session (principal, lifetime). `data`: the application's own
-    keys. `stamps`: see `wsgi_sessions.core.merge.stamps`; releases that do not know them leave them
-    out.
+    `created_at`: seconds since the epoch. `history`: the latest commits (see `commits`).
+    `metadata`: what this package keeps about the session (principal, lifetime). `data`: the
+    application's own keys. `stamps`: see `wsgi_sessions.core.merge.stamps`; releases that do not
+    know them leave them out.
     """
 
     created_at: float
     history: msgspec.Raw
-    marks: dict[str, msgspec.Raw]
+    metadata: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
     stamps: msgspec.Raw = NO_STAMPS
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.record.history import Commit
 
 ENDED = "ended"
-"""The mark of every record that is no session (any more), with the reason."""
+"""Metadata key of every record that is not, or no longer, a session; its value is the reason."""
 TOMBSTONE_SECONDS = 60.0
 UNTOLD = "untold"
-"""The mark of a session under a new id that is not told to anybody before the old one is dead."""
+"""Metadata key of a session under a new id, which no client gets before the old record is dead."""
 _KIND = "kind"
 _SUCCESSOR = "successor"
 
@@ -42,12 +42,12 @@ class Tombstone(Struct, frozen=True):
 
 def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
     """What is stored in place of a session that goes on under another key."""
-    marks = {
+    metadata = {
         ENDED: Raw(encode("replaced")),
         _KIND: Raw(encode(kind)),
         _SUCCESSOR: Raw(encode(successor)),
     }
-    return Envelope(commit.at, history([commit]), marks, {})
+    return Envelope(commit.at, history([commit]), metadata, {})
 
 
 def grave(reason: str, at: float) -> Envelope:
@@ -60,8 +60,8 @@ def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
 
     Raises CorruptRecord.
     """
-    marks = envelope.marks
-    if _SUCCESSOR not in marks or envelope.created_at + TOMBSTONE_SECONDS <= now:
+    metadata = envelope.metadata
+    if _SUCCESSOR not in metadata or envelope.created_at + TOMBSTONE_SECONDS <= now:
         return None
-    kind: TombstoneKind = "cycle" if decode(marks[_KIND]) == "cycle" else "login"
-    return Tombstone(key, kind, decode(marks[_SUCCESSOR]))
+    kind: TombstoneKind = "cycle" if decode(metadata[_KIND]) == "cycle" else "login"
+    return Tombstone(key, kind, decode(metadata[_SUCCESSOR]))

@@ -86,7 +86,7 @@ def _versions(request: DemoRequest) -> VersionStamps:
 
 def _stamp(request: DemoRequest) -> int | None:
     """The version that the session was made from; 0 is that of what was never bumped."""
-    stamps = get_transaction(request.environ).draft().mark(STAMPS)
+    stamps = get_transaction(request.environ).draft().get_metadata(STAMPS)
     return None if stamps is None else stamps.get(SCOPE, 0)
 
 

@@ -37,7 +37,7 @@ def begin_early(
         return False
     if draft.snapshot is not None or draft.superseded or draft.is_changed():
         return False
-    draft.set_mark(EARLY, True)  # noqa: FBT003  # the value of a mark
+    draft.set_metadata(EARLY, True)  # noqa: FBT003  # a metadata value
     return True
 
 

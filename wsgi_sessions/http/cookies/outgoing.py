@@ -45,8 +45,8 @@ def cookie_is_due(
 
 def may_move(before: Snapshot | None, after: Snapshot | None) -> bool:
     """Whether the cookie of a session has a lifetime of its own, or had one: it moves with use."""
-    return (before is not None and LIFETIME in before.envelope.marks) or (
-        after is not None and LIFETIME in after.envelope.marks
+    return (before is not None and LIFETIME in before.envelope.metadata) or (
+        after is not None and LIFETIME in after.envelope.metadata
     )
 
 
@@ -165,5 +165,5 @@ class OutgoingCookie:
 
 def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
     """What `Session.remember` was told, as it is stored."""
-    mark = None if snapshot is None else snapshot.envelope.marks.get(LIFETIME)
-    return None if mark is None else float(decode(mark))
+    encoded = None if snapshot is None else snapshot.envelope.metadata.get(LIFETIME)
+    return None if encoded is None else float(decode(encoded))
