@@ -8,9 +8,9 @@ Wrap an application, and every request has one::
 
 See the README for the guarantees, and `Session` for what a session can do.
 
-Public are the names in ``__all__`` of this package and of the adapters in `wsgi_sessions.contrib`;
-REFERENCE.md lists them. Everything else, whatever module it is in, is private: it may change or
-move in any release.
+The names in ``__all__`` of this package and of the adapters in `wsgi_sessions.contrib` are public;
+REFERENCE.md lists them. Everything else, in any module, is private: it may change or move in any
+release.
 """
 
 from wsgi_sessions.contexts.audit import Audit, AuditRecord

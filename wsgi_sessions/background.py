@@ -1,10 +1,9 @@
-"""Work in the background: one thread of a kind per process, which neither a fork nor a fault ends.
+"""Background work: one thread of each kind per process, which survives forks and faults.
 
-The rule at a fork: what belongs to a process (a thread, and the locks, events and queues that it
-shares with those who ask) is made at its first use in that process, and no child looks at what its
-parent had. So a server may load the application, use it, and fork its workers from there; and a
-lock that another thread held at that moment, which nobody in the child will ever release, is a lock
-that nobody in the child asks for.
+The rule at a fork: whatever belongs to a process (a thread, and the locks, events and queues that
+it shares with its callers) is created at its first use in that process. A child never looks at its
+parent's. So a server may load the application, use it, and then fork its workers; and a child never
+asks for a lock that another thread held at the fork and that nothing in the child will release.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ class PerProcess(Generic[T]):
         self._made: dict[int, T] = {}  # by process id
 
     def get(self) -> T:
-        """This process's."""
+        """Return this process's value."""
         made = self._made.get(os.getpid())
         return self._begin() if made is None else made
 
     def known(self) -> T | None:
-        """This process's if it has one already."""
+        """Return this process's value, or None if it has none yet."""
         return self._made.get(os.getpid())
 
     def pop(self) -> T | None:
-        """This process's if it has one; the next use makes another one."""
+        """Remove and return this process's value, or None; the next use makes another one."""
         return self._made.pop(os.getpid(), None)
 
     def _begin(self) -> T:
@@ -51,13 +50,13 @@ class PerProcess(Generic[T]):
         for other in list(self._made):  # a copy at once: other threads begin too
             if other != pid:
                 self._made.pop(other, None)  # the parent's: its id may be used again
-        # setdefault: of two threads that race here, both use the same one. No lock, because a fork
-        # may find it locked.
+        # setdefault: two threads that race here use the same one. No lock: a fork may find it
+        # locked.
         return self._made.setdefault(pid, self._make())
 
 
 class Worker(Protocol):
-    """What the thread of one process does."""
+    """The work that the thread of one process does."""
 
     def run(self) -> None:
         """Work until `stop`; return at once if that was called before."""
@@ -72,8 +71,8 @@ W = TypeVar("W", bound=Worker)
 class Background(Generic[W]):
     """A daemon thread in each process that uses it, and the worker that it runs.
 
-    `make` makes the worker of a process. A thread that cannot be started is logged, and tried again
-    at the next use. At the end of the process, the worker is closed.
+    `make` makes the worker of a process. A thread that fails to start is logged, and is tried again
+    at the next use. The worker is stopped when the process ends.
     """
 
     def __init__(self, name: str, make: Callable[[], W]) -> None:
@@ -83,21 +82,22 @@ class Background(Generic[W]):
         self._trouble = FaultLog(_log, f"the thread {name!r} could not be started")
 
     def worker(self) -> W:
-        """This process's, which may not run yet."""
+        """This process's worker, which may not run yet."""
         return self._here.get().worker
 
     def known(self) -> W | None:
-        """This process's if it has one already."""
+        """This process's worker, or None if it has none yet."""
         process = self._here.known()
         return None if process is None else process.worker
 
     def ensure_running(self) -> None:
-        """Start this process's, if that was not done: for each request, so it costs one look."""
+        """Start this process's thread unless it was started: cheap enough for each request."""
         if self._runs_in != os.getpid():
             self.start()
 
     def start(self) -> W:
-        """This process's, running from now on. Costs nothing where it runs already."""
+        """Return this process's worker, running from now on. Costs nothing where it runs
+        already."""
         process = self._here.get()
         if process.thread is None:
             self._start(process)
@@ -124,7 +124,7 @@ class Background(Generic[W]):
             thread = threading.Thread(target=process.worker.run, name=self._name, daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # the system has no more, or the process ends
+            except RuntimeError as error:  # no thread is left, or the process ends
                 self._trouble.met(error)
                 return
             process.thread, self._runs_in = thread, os.getpid()
@@ -132,7 +132,7 @@ class Background(Generic[W]):
 
 
 class _ProcessThread(Generic[W]):
-    """What belongs to one process."""
+    """The worker and the thread of one process."""
 
     def __init__(self, worker: W) -> None:
         self.worker = worker
@@ -141,11 +141,11 @@ class _ProcessThread(Generic[W]):
 
 
 class FaultLog:
-    """Logs the first of several faults in a row, and that they are over.
+    """A log of the first of several faults in a row, and of their end.
 
-    An error of this package is one WARNING; anything else is an ERROR with its traceback, because
-    nobody else will tell. The same kind of fault again is for DEBUG alone, until `over`. `what` is
-    a clause such as "leases are not kept".
+    An error of this package is one WARNING. Anything else is an ERROR with its traceback, because
+    no caller reports it. A repeated fault of the same kind is logged at DEBUG only, until `over`.
+    `what` is a clause such as "leases are not kept".
     """
 
     def __init__(self, log: logging.Logger, what: str) -> None:
@@ -154,7 +154,7 @@ class FaultLog:
         self._known: type[Exception] | None = None
 
     def attempt(self, work: Callable[[], object]) -> None:
-        """Do a piece of work, of which no fault ends the thread."""
+        """Do a piece of work; no fault in it ends the thread."""
         try:
             work()
         except Exception as error:  # noqa: BLE001  # whatever it is, the next piece has its turn
@@ -163,7 +163,7 @@ class FaultLog:
             self.over()
 
     def met(self, error: Exception) -> None:
-        """Note a fault; the thread is to go on with its next piece of work."""
+        """Note a fault; the thread goes on with its next piece of work."""
         known, self._known = self._known, type(error)  # several threads may meet it at once
         if known is type(error):
             self._log.debug("%s: %s", self._what, error)
@@ -173,7 +173,7 @@ class FaultLog:
             self._log.error("%s: %s", self._what, error, exc_info=error)
 
     def over(self) -> None:
-        """Note a piece of work that was done."""
+        """Note that a piece of work succeeded."""
         if self._known is not None:
             self._known = None
             self._log.info("over since: %s", self._what)

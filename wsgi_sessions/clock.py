@@ -1,8 +1,8 @@
-"""The clock that expiry and lifetimes go by, and the one that deadlines do.
+"""The clock for expiry and lifetimes, and the clock for deadlines.
 
-`wall_clock` looks ``time.time`` up at each call: what replaces it in tests (freezegun,
-time-machine, ``monkeypatch``) counts everywhere. Deadlines go by the system's own monotonic clock,
-which nothing replaces: a wait under a clock that stands still would have no end.
+`wall_clock` looks up ``time.time`` at each call, so that its replacements in tests (freezegun,
+time-machine, ``monkeypatch``) count everywhere. Deadlines use the system's monotonic clock, which
+nothing replaces: a wait under a clock that stands still would never end.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _system_time, _system_monotonic = range(2)
 
 
 def wall_clock() -> float:
-    """Seconds since the epoch, as the application's code sees them."""
+    """Return the seconds since the epoch, as the application's code sees them."""
     return time.time()
 
 
 def system_clock() -> float:
-    """Seconds since the epoch as the system has them: to compare with times of files."""
+    """Return the seconds since the epoch by the system, for comparison with the times of files."""
     return _SYSTEM[_system_time]()
 
 
 def monotonic() -> float:
-    """Seconds for deadlines, from an arbitrary moment on."""
+    """Return seconds for deadlines, counted from an arbitrary moment."""
     return _SYSTEM[_system_monotonic]()

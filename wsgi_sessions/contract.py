@@ -1,10 +1,10 @@
-"""What a store promises, stated once.
+"""The promises of a store, stated once.
 
 A store keeps opaque payloads under opaque keys. It knows nothing of HTTP, cookies, Python values or
-merging: all consistency is made by one loop (`wsgi_sessions.core.commit.loop`) out of the five
-small operations of `SessionStore`. Every adapter passes one contract suite
-(``tests/contract/test_stores.py``). What a store offers for its upkeep is in
-`wsgi_sessions.upkeep`.
+merging: one commit loop (`wsgi_sessions.core.commit.loop`) makes all consistency out of the small
+operations of `SessionStore`. Every adapter passes one contract suite
+(``tests/contract/test_stores.py``). See `wsgi_sessions.upkeep` for a store's abilities of
+maintenance.
 
 Units: an `expires_at` is seconds since the epoch (float); a key is the SHA-256 of a session id, 64
 hex characters; a payload is bytes; a version is an int that starts at 1 and grows by 1.
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 
 Purpose = Literal["change", "use", "look"]
-"""What a store is opened for: to change or end sessions; for anything else that writes; or to look:
-then no folder, file or table is made, and nothing is repaired."""
+"""The purpose of opening a store: to change or end sessions; for any other writes; or to look only.
+
+With the last, no folder, file or table is made, and nothing is repaired.
+"""
 
 
 @texts.shows("version", "expires_at")
@@ -46,26 +48,27 @@ class Record(Struct, frozen=True):
 class SessionStore(Protocol):
     """Records under keys, each changed by compare-and-set on its version.
 
-    All operations are atomic with respect to each other, across threads and processes, and at
-    kill -9: a reader sees one whole record or none. After an operation has returned, every later
-    `load`, in whichever process, sees its effect.
+    All operations are atomic with respect to each other, across threads and processes, and at kill
+    -9: a reader sees one whole record or none. After an operation has returned, every later `load`,
+    in any process, sees its effect.
 
     When `StoreUnavailable` is raised, a write may or may not have happened (a reply can be lost);
-    calling again is safe, since the payload carries a token by which the caller knows its own. Not
-    so after `WriteInDoubt`: a `create` may be under way for as long as it likes.
+    calling again is safe, since the payload carries a token by which the caller knows its own. It
+    is not safe after `WriteInDoubt`: the `create` may still arrive at any time.
     """
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
         """Store a new record at version 1. Raises `SessionExists` if one is there: no upsert.
 
-        It is sent once at most: whatever may yet be carried out raises `WriteInDoubt`.
+        A store sends it once at most. If it may still be carried out later, `WriteInDoubt` is
+        raised.
         """
 
     def load(self, key: str) -> Record | None:
-        """The record, or None if there is none or it has expired.
+        """Return the record, or None if there is none or it has expired.
 
-        A damaged record is set aside (see `Quarantine`) and is None. One of a newer format raises
-        `UnsupportedFormat` and stays where it is.
+        A damaged record is set aside (see `Quarantine`) and counts as absent. A record of a newer
+        format raises `UnsupportedFormat` and stays where it is.
         """
 
     def save(
@@ -80,20 +83,20 @@ class SessionStore(Protocol):
         """Replace the record if it is still at `expected_version`; returns its new version.
 
         Raises `VersionConflict` with the current record if it is not, and `SessionGone` if there is
-        none or it has expired: a save never creates. `LockLost` if the mutex of the `fence` is no
-        longer held. (A cluster of Redis looks at one that lies on another node a moment before; if
-        it is lost just then, `Held.was_lost` tells.)
+        no record or it has expired: a save never creates. Raises `LockLost` if the mutex of the
+        `fence` is no longer held. (A Redis Cluster checks a mutex on another node a moment before
+        the save; if the mutex is lost in that moment, `Held.was_lost` says so.)
         """
 
     def touch(self, key: str, expires_at: float) -> None:
-        """Move the expiry to `expires_at` if that is later than it is. Data and version stay.
+        """Move the expiry to `expires_at` if that is later. Data and version stay.
 
-        Never creates, and never shortens: of two touches that race, the later expiry stands. To
-        shorten, save.
+        Never creates and never shortens: of two touches that race, the later expiry stands. Only a
+        save shortens.
         """
 
     def delete(self, key: str) -> None:
-        """Remove the record. Idempotent. No save begun before can bring it back."""
+        """Remove the record. Idempotent. A save that began earlier cannot bring it back."""
 
     def ping(self) -> None:
         """Return if the store answers, else raise `StoreUnavailable`."""
@@ -103,44 +106,45 @@ class SessionStore(Protocol):
 
 
 class SessionIteration(Protocol):
-    """Going through all live sessions. Not a snapshot: what changes meanwhile may be missed."""
+    """Iteration over all live sessions. Not a snapshot: it may miss concurrent changes."""
 
     def keys(self) -> Iterator[str]:
-        """The key of every record that is live when it is reached, in no order."""
+        """Yield the key of every record that is live when it is reached, in no order."""
 
     def count(self) -> int:
-        """How many live records there are. Costs a scan."""
+        """Return the number of live records. Costs a scan."""
 
 
 class ExpiredDeletion(Protocol):
-    """Deleting what has expired, for stores that do not do it by themselves."""
+    """Deletion of expired records, for stores that do not expire them on their own."""
 
     def delete_expired(self, limit: int) -> int:
-        """Delete up to `limit` expired records and return how many; fewer means no more are left.
+        """Delete up to `limit` expired records and return how many; fewer means that none is left.
 
-        Never deletes a live record, also when it is touched or saved meanwhile.
+        Never deletes a live record, even one that is touched or saved at the same time.
         """
 
     def count_expired(self) -> int:
-        """How many expired records still lie there. Costs a scan."""
+        """Return the number of expired records that are still stored. Costs a scan."""
 
 
 class Quarantine(Protocol):
-    """Setting damaged records aside: never served again, kept for a look, bounded in number."""
+    """A place for damaged records: never served again, kept for inspection, bounded in number."""
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
         """Move the record under `key` out of the way if it is still at `version`."""
 
     def quarantined(self) -> int:
-        """How many records are set aside now."""
+        """Return the number of records in quarantine."""
 
 
 class PrincipalIndex(Protocol):
-    """Which sessions belong to a principal (a user).
+    """The sessions of each principal (user).
 
-    An aid to find sessions, not the truth about them: an entry may outlive its session (a crash
-    between two steps). An entry that is found without a session is removed. It was dead then, since
-    entries are added after the record is there, and before anybody is told the session's id.
+    An aid for finding sessions, not the truth about them: an entry may outlive its session, after a
+    crash between two steps. An entry that is found without a session is removed. Its session is
+    dead by then: an entry is added once the record is there, and before any client learns the
+    session's id.
     """
 
     def add(self, principal: str, key: str, expires_at: float) -> None:
@@ -150,7 +154,7 @@ class PrincipalIndex(Protocol):
         """Remove an entry. Idempotent."""
 
     def keys_of(self, principal: str) -> list[str]:
-        """The keys of the principal's sessions, in no order."""
+        """Return the keys of the principal's sessions, in no order."""
 
 
 class Bump(NamedTuple):
@@ -168,7 +172,7 @@ class VersionStamps(Protocol):
     """
 
     def current(self, scopes: Sequence[str]) -> dict[str, int]:
-        """The current version of each scope. One round trip for all of them, where there is one."""
+        """Return the current version of each scope: one round trip for all of them."""
 
     def bump(self, scope: str, *, least: int = 0) -> int:
         """Add one, or go up to `least` if that is more, and return the new version.
@@ -177,12 +181,12 @@ class VersionStamps(Protocol):
         """
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
-        """The latest bumps, newest first; a bounded number of them is kept."""
+        """Return the latest bumps, newest first. A store keeps a bounded number of them."""
 
 
 @texts.shows("accessed_at")
 class Context(NamedTuple):
-    """What a principal last worked on: an encoded value, and when it was selected."""
+    """The last thing that a principal worked on: an encoded value, and when it was selected."""
 
     value: bytes
     accessed_at: float
@@ -195,63 +199,68 @@ class ContextStore(Protocol):
     """
 
     def get(self, principal: str, name: str) -> Context | None:
-        """The last context, or None. One round trip."""
+        """Return the last context, or None. One round trip."""
 
     def set(self, principal: str, name: str, context: Context) -> None:
         """Remember a context in place of the last one. One round trip."""
 
     def add(self, principal: str, name: str, context: Context) -> bool:
-        """Remember a context if none is remembered; whether it was so. One round trip."""
+        """Remember a context if there is none yet; return whether it did. One round trip."""
 
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
-        """Forget it; with `expected`, only if it is that one still. Idempotent. One round trip.
+        """Forget the context; with `expected`, only if it still is that one. Idempotent. One round
+        trip.
 
-        A context that turned out to be stale is cleared so, lest one be lost that was selected
-        meanwhile.
+        Pass `expected` to clear a stale context: one that is selected at the same time is then
+        kept.
         """
 
     def items(self) -> Iterator[tuple[str, str, Context]]:
-        """Every (principal, name, context), in no order: for maintenance. Not a snapshot."""
+        """Yield every (principal, name, context), in no order, for maintenance. Not a snapshot."""
 
 
 class LeaseStore(Protocol):
-    """Who uses a session right now: any number of holders, or one claim.
+    """The current users of each session: any number of holders, or one claim.
 
     A holder is a random text, new for each request. `ttl` is in seconds. While a holder renews in
-    time, a claim fails. A dead holder blocks for at most the ttl (at once, where the kernel knows
-    of its death). Releasing one never frees another; releasing after the expiry, or after somebody
-    else has acquired, changes nothing. All operations are idempotent for one holder, so that one
-    whose reply was lost may be sent again. Time is the store's own clock, not the host's.
+    time, a claim fails. A dead holder blocks for at most the ttl (not at all where the kernel
+    reports its death). Releasing one lease never frees another; releasing one after it expired, or
+    after another holder acquired, changes nothing. All operations are idempotent for one holder: a
+    caller that lost the reply may send them again. Time is by the store's own clock, not the
+    host's.
 
     Not promised: mutual exclusion between requests (that is `SessionLocks`), nor that a holder that
-    was paused past its ttl notices; what it saves then is merged or refused by the version compare.
+    was paused past its ttl notices. Its later save is merged, or refused by the version compare.
     """
 
     def acquire(self, key: str, holder: str, ttl: float) -> bool:
-        """Become a holder; False while somebody has claimed the session."""
+        """Become a holder; return False while another process claims the session."""
 
     def renew(self, key: str, holder: str, ttl: float) -> bool:
-        """Hold (or claim) for another `ttl`; False if the lease had been lost."""
+        """Hold (or claim) for another `ttl`; return False if the lease had been lost."""
 
     def release(self, key: str, holder: str) -> None:
         """Stop holding or claiming."""
 
     def holders(self, key: str) -> int:
-        """How many hold the session now."""
+        """Return the number of current holders."""
 
     def claim(self, key: str, holder: str, ttl: float) -> bool:
-        """Take the session if nobody holds or claims it, and keep new holders out until released,
-        or for at most `ttl`."""
+        """Take the session if it has no holder and no claim; return whether it did.
+
+        New holders are kept out until the release, or for at most `ttl`.
+        """
 
 
 Role = Literal["holder", "claim"]
-"""Of somebody with a lease: one of those who use the session, or the one who keeps them out."""
+"""The role of a lease: held by a request that uses the session, or a claim that keeps holders
+out."""
 
 
 @texts.shows("role", "seconds")
 class LeaseInfo(NamedTuple):
-    """Somebody who uses a session now: holder or claimant, and for how many seconds at most, unless
-    they renew."""
+    """One lease as listed: its holder or claimant, and its remaining `seconds` unless it is
+    renewed."""
 
     key: str
     role: Role
@@ -260,42 +269,61 @@ class LeaseInfo(NamedTuple):
 
 
 class LeaseListing(Protocol):
-    """Going through all leases, to look at them: nothing is decided by it."""
+    """Iteration over all leases, for inspection: nothing is decided by it."""
 
     def leases(self) -> Iterator[LeaseInfo]:
-        """Every lease whose time is not up, in no order. Not a snapshot. Costs a scan."""
+        """Yield every lease that has not expired, in no order. Not a snapshot. Costs a scan."""
 
 
 class LeasedLoading(Protocol):
-    """Loading a session and becoming a holder of it in one round trip."""
+    """Loading of a session that also acquires its lease, in one round trip."""
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
-        """What `SessionStore.load` and then `LeaseStore.acquire` give, as of one moment.
+        """Return the results of `SessionStore.load` and then `LeaseStore.acquire`, as of one
+        moment.
 
-        Where there is no record, nothing is acquired.
+        Without a record, nothing is acquired.
         """
 
 
 class RefreshQueue(Protocol):
-    """When each keep-alive session is due for a background refresh, found without a scan."""
+    """A queue of keep-alive sessions by when each is due for a background refresh; needs no
+    scan."""
 
     def schedule(self, key: str, due_at: float) -> None:
-        """Let the session be due at `due_at` (seconds since the epoch), in place of before."""
+        """Set the time when the session is due: `due_at`, in seconds since the epoch."""
 
     def due(self, now: float, limit: int) -> list[str]:
-        """Up to `limit` keys that are due, the longest due first. They stay scheduled."""
+        """Return up to `limit` keys that are due, longest overdue first. They stay scheduled."""
 
     def remove(self, key: str) -> None:
         """Forget a session. Idempotent."""
 
     def of(self, application: str) -> RefreshQueue:
-        """The schedule of one application, where several share the store: no other's hook is ever
-        called for its sessions."""
+        """Return the queue of one application, where several share the store.
+
+        An application's hook is called for its own sessions only.
+        """
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One store with all its abilities; an ability that it lacks is None."""
+    """One store with all its abilities; an ability that the store lacks is None.
+
+    Get one from `open_backend`, or build one by hand around a store of your own.
+
+    Attributes:
+        name: the kind of store, as health reports and logs show it.
+        sessions, iteration, index, locks: what every store has.
+        quarantine, expired, leftovers, advice, diagnosis: upkeep and health.
+        rights: like `advice`, about permissions that the server denies to its user.
+        secret: a signing secret that all workers share, if the store keeps one.
+        versions, contexts, leases, refreshes: the stores of the other middlewares.
+        leased_loading: loads a session and acquires its lease in one round trip.
+        lease_listing, tenants, clock: for commands.
+        application: the application that this part of the store belongs to.
+        hold: an object that lives as long as this backend.
+    """
 
     name: str
     sessions: SessionStore
@@ -306,7 +334,7 @@ class Backend:
     expired: ExpiredDeletion | None = None
     leftovers: Leftovers | None = None
     advice: Advice | None = None
-    rights: Advice | None = None  # about what the server keeps from its user
+    rights: Advice | None = None
     diagnosis: Diagnosis | None = None
     secret: SecretKeeper | None = None
     versions: VersionStamps | None = None
@@ -318,10 +346,8 @@ class Backend:
     tenants: Tenants | None = None
     clock: StoreClock | None = None
     application: str | None = None
-    """Whose part of the store this is: see `named.of_application`."""
     hold: object = None
-    """What has to live as long as this backend is used: see `stack.choice.chosen`."""
 
     def close(self) -> None:
-        """Close what the backend has open."""
+        """Close the store's connections and files. The store reopens them if it is used again."""
         self.sessions.close()

@@ -1,11 +1,11 @@
 """Every error of the package, in one shallow tree.
 
-An error says what happened, to what, and what to do. It carries the facts as attributes, so that a
-handler never has to parse a message. No message holds a session id, a whole store key or a value;
-what a client may have chosen, such as a key, is escaped and cut (see `wsgi_sessions.texts`).
+An error says what happened, to what, and what to do. Its attributes carry the facts: no handler has
+to parse a message. No message holds a session id, a whole store key or a value; a text that a
+client may have chosen, such as a key, is escaped and cut (see `wsgi_sessions.texts`).
 
-What a WSGI client sees: `StoreUnavailable` and `CorruptRecord` become 503, `SessionConflict`
-becomes 409; every other error is the application's own and is raised to it.
+A WSGI client sees `StoreUnavailable` and `CorruptRecord` as 503, and `SessionConflict` as 409.
+Every other error is raised to the application.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class SessionError(Exception):
-    """Anything that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(texts.shown(message))
 
 
 class ConfigurationError(SessionError, ValueError):
-    """A setting is wrong. The message names it, its value (secrets hidden) and what is allowed.
+    """A setting is wrong. The message names it, its value (secrets hidden) and the allowed values.
 
-    With several faults it has a line for each.
+    Several faults have one line each.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -42,10 +42,9 @@ class ConfigurationError(SessionError, ValueError):
 class StoreUnavailable(SessionError):
     """The store could not answer within its deadline. The session is neither lost nor empty.
 
-    `operation` is the store call, `key` the *short* form of the store key (or None), `attempts` how
-    often it was tried. The fault itself is the `__cause__`, without the frames of a driver.
-    `in_doubt`: an answer was lost, so that nobody can tell whether what was to be written was, or
-    yet will be.
+    `operation` is the store call, `key` the *short* form of the store key (or None), `attempts` the
+    number of attempts. `__cause__` is the fault itself, without the frames of a driver. `in_doubt`:
+    an answer was lost, so the write may have happened, or may still happen.
     """
 
     in_doubt = False
@@ -60,10 +59,10 @@ class StoreUnavailable(SessionError):
 
 
 class WriteInDoubt(StoreUnavailable):
-    """No answer came to a `create`: nobody can tell whether it was done, or will be, later.
+    """A `create` got no answer: it may have happened, or may still happen later.
 
-    It must not be tried again under the same key: what comes late would bring back a session that
-    was destroyed in between. `may_try_another`: there is time for another one, under another key.
+    The caller must not retry it under the same key: a late one would bring back a session that was
+    destroyed in between. `may_try_another`: there is time for a create under another key.
     """
 
     in_doubt = True
@@ -76,54 +75,55 @@ class LockTimeout(StoreUnavailable):
 
 
 class TooManyWaiting(LockTimeout):
-    """As many requests as may wait for this session already, in this process. Nothing was waited.
+    """The limit of requests that wait for one session in a process was reached; this one did not
+    wait.
 
-    So a client that sends one request after another to a session that is held keeps but a few
-    workers busy. Answered with 503, or 429 where ``WSGI_SESSIONS_BUSY_STATUS`` says so.
+    So a client that sends request after request to a held session occupies only a few workers.
+    Answered with 503, or with 429 where ``WSGI_SESSIONS_BUSY_STATUS`` says so.
     """
 
 
 class LockLost(StoreUnavailable):
-    """An `exclusive` block took so long, or a failover fell into it, that its lock was lost.
+    """An `exclusive` block lost its lock: it took too long, or the store failed over in it.
 
     Others may have run at the same time, so nothing of the block was stored. Try again.
     """
 
 
 class TooManySessions(StoreUnavailable):
-    """The store holds as many sessions as it may: none is made for a visitor without a user.
+    """The store holds as many sessions as it may; no new one is made for an anonymous visitor.
 
-    Those that are there stay, and users can log in. See ``WSGI_SESSIONS_MAX_SESSIONS``.
+    Existing sessions stay, and users can log in. See ``WSGI_SESSIONS_MAX_SESSIONS``.
     """
 
 
 class UnsupportedFormat(StoreUnavailable):
-    """A record of a newer format version, as in a rolling deploy. It is left as it is."""
+    """A record has a newer format version, as in a rolling deploy. It is left as it is."""
 
 
 class SessionExists(SessionError):
-    """`create` met a record under this key. Nothing was written."""
+    """`create` found a record under this key. Nothing was written."""
 
 
 class SessionGone(SessionError):
-    """`save` met no record: it was destroyed or has expired. A save never creates."""
+    """`save` found no record: it was destroyed or has expired. A save never creates."""
 
 
 class SessionSuperseded(SessionGone):
-    """The session was given another id by a log-in, or another change of rights, meanwhile.
+    """A concurrent log-in, or another change of rights, gave the session another id.
 
-    `tombstone` says where it goes on. What was changed under the old id never gets there.
+    `tombstone` says where the session goes on. Changes under the old id never get there.
     """
 
     def __init__(self, tombstone: Tombstone) -> None:
-        super().__init__("the session was given another id by a log-in meanwhile")
+        super().__init__("a concurrent log-in gave the session another id")
         self.tombstone = tombstone
 
 
 class VersionConflict(SessionError):
-    """`save` met another version. `current` is the record as it now stands; nothing was written.
+    """`save` found another version. `current` is the record as it now stands; nothing was written.
 
-    `is_after_retry`: a first try got no reply, so that `current` may be what that one had written.
+    `is_after_retry`: the first attempt got no reply, so `current` may be its own write.
     """
 
     def __init__(self, current: Record, *, is_after_retry: bool = False) -> None:
@@ -133,7 +133,7 @@ class VersionConflict(SessionError):
 
 
 class CorruptRecord(SessionError):
-    """Bytes that are no valid record of this session. `reason` says what is wrong with them."""
+    """Bytes that are not a valid record of this session; `reason` says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"corrupt session record: {reason}")
@@ -152,9 +152,9 @@ class UnserializableValue(SessionError, TypeError):
 
 
 class SessionTooLarge(SessionError, ValueError):
-    """The session would exceed its size limit, in bytes. The stored record is intact.
+    """The session would exceed its size limit. The stored record is intact.
 
-    `heaviest` are the keys whose values take most, each with its size in bytes, heaviest first.
+    `heaviest`: the keys with the largest values, each with its size in bytes, largest first.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class SessionTooLarge(SessionError, ValueError):
         keys = ", ".join(f"{texts.named(key)} ({weight} bytes)" for key, weight in heaviest)
         super().__init__(
             f"the session would take {size} bytes, over its limit of {limit}: keep large data "
-            f"elsewhere and a reference in the session, or raise {setting}"
+            f"elsewhere and a reference to it in the session, or raise {setting}"
             f"{keys and f'; heaviest are {keys}'}"
         )
         self.size = size
@@ -180,15 +180,15 @@ class SessionConflict(SessionError):
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         keys = ", ".join(sorted({texts.named(conflict.key) for conflict in conflicts}))
-        super().__init__(f"changed by another request meanwhile: {keys}; read again and retry")
+        super().__init__(f"another request changed {keys} at the same time: read again and retry")
         self.conflicts = tuple(conflicts)
 
 
 class StaleValue(SessionError, RuntimeError):
-    """An object was changed that the session has no longer, and the change could not be merged.
+    """The application changed an object that the session no longer has, and it could not be merged.
 
-    It had been read from the session, or put there, before an `exclusive` block, `commit()` or the
-    first chunk, and its place, or the key, has another value since. Nothing was written.
+    The object had been read from the session, or put there, before an `exclusive` block, `commit()`
+    or the first chunk; its place, or its key, has had another value since. Nothing was written.
     """
 
     def __init__(self, key: str) -> None:
@@ -202,7 +202,7 @@ class StaleValue(SessionError, RuntimeError):
 class ImportRefused(SessionError):
     """A session of another library cannot be taken over as a whole. It is left as it is.
 
-    `reason` says what is in the way, without a value of it.
+    `reason` says why, without any of its values.
     """
 
     def __init__(self, reason: str) -> None:
@@ -211,11 +211,14 @@ class ImportRefused(SessionError):
 
 
 class HeadersAlreadySent(SessionError, RuntimeError):
-    """The change needs a cookie, but the response's headers have left."""
+    """The change needs a cookie, but the response's headers have already left."""
 
 
 def bare(error: BaseException) -> BaseException:
-    """The error as a cause that takes one line of a log: without the frames that it came through,
-    which are a driver's, and without what that had caught before."""
+    """Return the error as a one-line cause for a log.
+
+    The frames that it came through, which are a driver's, are dropped, and so is the chain of
+    causes.
+    """
     error.__cause__ = error.__context__ = error.__traceback__ = None
     return error

@@ -1,4 +1,4 @@
-"""Session ids: generate, sign, verify, and the store key.
+"""Session ids: generation, signing, verification, and the store key.
 
 The id is 256 bits of `secrets` and means nothing. The browser holds ``<id>.<signature>``; the store
 holds the SHA-256 of the id, so that a leaked store gives no cookie (CVE-2019-16782).
@@ -29,16 +29,17 @@ _SIGNED_LENGTH = 43 + 1 + 43
 
 
 def new_id() -> str:
-    """A fresh session id: 43 URL-safe characters, 256 bits."""
+    """Return a fresh session id: 43 URL-safe characters, 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def derived_id(*parts: str) -> str:
-    """The session id that belongs to these texts: always the same one, and no other texts' id.
+    """Return the session id that belongs to these texts: always the same, and no other texts' id.
 
-    It has their entropy, no more. That is enough for a cookie, since it is signed: who knows the
-    texts still lacks the secret. No secret goes into it, so that workers agree on it while secrets
-    are rotated; it would add nothing, since one who has the secret and the texts has the id too.
+    Its entropy is that of the texts. That is enough for a cookie, since the cookie is signed: an
+    attacker who knows the texts still lacks the secret. No secret goes into the id, so that workers
+    agree on it while secrets are rotated; it would add nothing, since anyone with the secret and
+    the texts has the id.
     """
     digest = hashlib.sha256(b"".join(_framed(part) for part in ("derived id", *parts))).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
@@ -50,37 +51,43 @@ def _framed(part: str) -> bytes:
 
 
 def new_secret() -> str:
-    """A fresh signing secret, fit for WSGI_SESSIONS_SECRET_KEYS."""
+    """Return a fresh signing secret, fit for WSGI_SESSIONS_SECRET_KEYS."""
     return secrets.token_urlsafe(48)
 
 
 def store_key(session_id: str) -> str:
-    """The key of an id in the store: SHA-256 in hex, 64 characters."""
+    """Return the key of an id in the store: SHA-256 in hex, 64 characters."""
     return hashlib.sha256(session_id.encode("ascii")).hexdigest()
 
 
 def short_key(key: str) -> str:
-    """What may stand in a log: enough of a store key to find it, too little to use it."""
+    """Return the part of a store key for logs: enough to find it, too little to use it."""
     return key[:10]
 
 
 @texts.shows("is_current")
 class Verified(NamedTuple):
-    """An id whose signature was found good, and whether the newest secret made it."""
+    """An id whose signature is good, and whether the newest secret made the signature."""
 
     session_id: str
     is_current: bool
 
 
 class IdSigner:
-    """Signs and verifies session ids with itsdangerous; rotation by a list of secrets.
+    """Signs and verifies session ids with itsdangerous; rotation works by a list of secrets.
 
-    `secrets` has the newest last: that one signs, all of them verify, a retired one (left out) is
-    refused. Each must have 32 bytes or more. What is signed for one `application` is nothing to
-    another, though they have one secret; and what was signed for none is nothing to one with a
-    name, unless it `accepts_unnamed`: that verifies too, and is to be re-signed.
+    An id that is signed for one `application` does not verify for another, even with the same
+    secret.
 
-    Raises `ConfigurationError` for no secret, a short one, or one given twice.
+    Args:
+        secrets: at least one, newest last, each of 32 bytes or more. The newest signs; all verify;
+            an id that was signed with a retired one (left out of the list) is refused.
+        application: the name that ids are signed for; None for ids without a name.
+        accepts_unnamed: with a name, verify ids that were signed without one too; they are signed
+            again.
+
+    Raises:
+        ConfigurationError: no secret, a short one, or the same one twice.
     """
 
     def __init__(
@@ -106,16 +113,20 @@ class IdSigner:
         self._signers = [_CanonicalSigner(key, salt) for salt in salts for key in reversed(keys)]
 
     def sign(self, session_id: str) -> str:
-        """The cookie value of an id, signed with the newest secret."""
+        """Return the cookie value of an id, signed with the newest secret."""
         return f"{session_id}.{self._signers[0].signature(session_id)}"
 
     def verify(self, value: str) -> str | None:
-        """The id in a cookie value, or None. Never raises; length is checked before any HMAC."""
+        """Return the id in a cookie value, or None. Never raises.
+
+        The length is checked before any HMAC.
+        """
         found = self.examine(value)
         return found and found.session_id
 
     def examine(self, value: str) -> Verified | None:
-        """As `verify`, and whether the newest secret signed it: if not, it is to be re-signed."""
+        """Like `verify`, and whether the newest secret signed it; otherwise it is to be signed
+        again."""
         if len(value) != _SIGNED_LENGTH or value[43] != "." or not value.isascii():
             return None
         session_id, signature = value[:43], value[44:]
@@ -134,20 +145,23 @@ def _as_bytes(secret: str | bytes) -> bytes:
         return secret.encode()
     except UnicodeEncodeError:
         # Not chained: that error holds the secret.
-        raise ConfigurationError("a secret key is no valid text: make it printable") from None
+        raise ConfigurationError("a secret key is not valid text: make it printable") from None
 
 
 class _CanonicalSigner:
-    """One secret. Signing again and comparing accepts only the canonical spelling: base64 has
-    several for one signature, and `Signer.unsign` takes them all."""
+    """A signer with one secret that accepts only the canonical spelling of a signature.
+
+    Base64 has several spellings for one signature, and `Signer.unsign` takes them all. This one
+    signs again and compares.
+    """
 
     def __init__(self, secret: bytes, salt: bytes) -> None:
-        # itsdangerous derives the same key anew for every cookie: done once here.
+        # itsdangerous derives this key for every cookie: here it is done once.
         self._key = Signer(
             secret, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256
         ).derive_key()
 
     def signature(self, session_id: str) -> str:
-        """What `Signer.get_signature` gives, in half its time: it is paid by every request."""
+        """Same as `Signer.get_signature`, in half its time: every request pays for it."""
         digest = hmac.digest(self._key, session_id.encode("ascii"), "sha256")
         return base64_encode(digest).decode("ascii")

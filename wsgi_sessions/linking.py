@@ -1,4 +1,4 @@
-"""Giving a finished file its name, unless something has it, also where there are no hard links."""
+"""Naming of a finished file, unless the name is taken, also where there are no hard links."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PAUSE = 0.002
 
 
 def name_new_file(temporary: str, path: str, timeout: float = 1.0) -> None:
-    """Name the file `temporary`, of the same folder, `path` if nothing is there.
+    """Give the file `temporary`, in the same folder, the name `path` unless that exists.
 
-    The caller removes `temporary` in any case: it may be there still, or not.
+    The caller removes `temporary` afterwards: it may or may not still exist.
 
-    A link never replaces anything. Where there are none (vfat, some FUSE and SMB mounts, a kernel
-    that protects them) it is a rename, which would: so those who rename take turns, by a lock on
-    the folder, and look before. Raises FileExistsError, and the OSError of the system;
-    EAGAIN is among them, if the turn does not come within `timeout` seconds.
+    A link never replaces anything. Some file systems have none (vfat, some FUSE and SMB mounts, a
+    kernel that protects them), and a rename does replace. There, processes take turns by a lock on
+    the folder and look before they rename. Raises FileExistsError and the OSError of the system; it
+    raises EAGAIN if the turn does not come within `timeout` seconds.
     """
     try:
         os.link(temporary, path)

@@ -1,4 +1,4 @@
-"""What a store promises of the mutex of a session, and how a save proves that it still has it."""
+"""The mutex of a session, as stores promise it, and the proof that a save still holds it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @texts.shows()
 class Fence(NamedTuple):
-    """What a `SessionStore.save` bears that belongs to a block: whose mutex it is (a store key,
-    perhaps another session's), and which holding of it."""
+    """The part of a save that belongs to an exclusive block: the mutex and this holding of it.
+
+    The mutex is named by a store key, perhaps another session's.
+    """
 
     key: str
     number: str
@@ -24,7 +26,7 @@ class Fence(NamedTuple):
 class Held:
     """A mutex that is held; its `fence` is None where it cannot be lost.
 
-    `was_lost`: once it is freed, whether it was not held any more by then, as far as can be told.
+    `was_lost`: after the release, whether the mutex had been lost before it, as far as can be told.
     """
 
     __slots__ = ("fence", "was_lost")
@@ -35,7 +37,7 @@ class Held:
 
 
 def lock_lost(key: str) -> LockLost:
-    """What a save raises whose mutex is not held any more; `key` is the record's."""
+    """Return the error of a save whose mutex is no longer held; `key` is the record's."""
     return LockLost(
         f"the lock of session {short_key(key)} was lost before its block ended, and nothing of the "
         f"block was stored: it took too long, or the store failed over; try again",
@@ -50,7 +52,7 @@ class SessionLocks(Protocol):
     def hold(self, key: str, timeout: float) -> AbstractContextManager[Held]:
         """Hold the mutex while in the context. Raises `LockTimeout` after `timeout` seconds.
 
-        Not re-entrant. A dead holder frees it: at once where the kernel holds it, else when its
-        time is up. Not promised: fairness, and exclusion of a holder that was paused for longer
-        than the lock's time; what it then saves under its fence is refused.
+        Not re-entrant. A dead holder's mutex is freed: at once where the kernel holds it, elsewhere
+        when its time is up. Not promised: fairness, and exclusion of a holder that was paused for
+        longer than the lock's time; its later save under its fence is refused.
         """

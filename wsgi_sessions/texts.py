@@ -1,11 +1,10 @@
-"""Texts that leave the process: log lines, error messages, `repr`, what a terminal shows. Pure, but
-for `log`, which gives a logger.
+"""Texts that leave the process: log lines, error messages, `repr`, and terminal output.
 
-A key that a client chose, a path, a cookie's name or what a server answered may hold anything:
-escape sequences that a terminal obeys, line breaks that forge a log line, marks that turn the
-writing direction, or 200 KB of it. `shown` escapes and cuts, and all such texts go through it: the
+A key that a client chose, a path, a cookie's name or a server's answer may hold anything: escape
+sequences that a terminal obeys, line breaks that forge a log line, characters that reverse the
+writing direction, or 200 KB of text. `shown` escapes and cuts. All such texts go through it: the
 message of each error of this package, each argument of its log calls, the cells that its commands
-print. `hashed` is for those that must not be seen at all.
+print. `hashed` is for texts that must not be seen at all. Pure, except `log`, which gives a logger.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ _CHAINED = ("The above exception was the direct cause", "During handling of the 
 
 
 def shown(text: object, limit: int = LINE) -> str:
-    """A text on one line, of `limit` characters at most (and ``…`` where it was cut).
+    """Return a text on one line, of at most `limit` characters, with ``…`` where it was cut.
 
-    Escaped as in a string literal is what is not printable: control characters (C0, C1, DEL), line
-    breaks, marks of the writing direction, lone surrogates, unassigned characters. What is
-    printable stays, in any script. Never raises: what has no text is shown as its type.
+    Characters that are not printable are escaped as in a string literal: control characters (C0,
+    C1, DEL), line breaks, characters that set the writing direction, lone surrogates, unassigned
+    characters. Printable ones stay, in any script. Never raises: an object whose `str` fails is
+    shown as its type.
     """
     plain = text if isinstance(text, str) else _text_of(text)
     if plain.isprintable():
@@ -45,39 +45,41 @@ def shown(text: object, limit: int = LINE) -> str:
 
 
 def named(text: object) -> str:
-    """A name that a client may have chosen, such as a key: short."""
+    """Return a name that a client may have chosen, such as a key, cut short."""
     return shown(text, WORD)
 
 
 def quoted(value: object) -> str:
-    """The `repr` of a value that a client may have chosen, such as a key that is no text: short.
+    """Return the `repr` of a value that a client may have chosen, such as a key, cut short.
 
-    Never raises, where `repr` does for an integer of many digits.
+    Never raises, unlike `repr` of an integer with many digits.
     """
     return shown(represented(value), WORD)
 
 
 def as_bytes(text: str) -> bytes:
-    """Any text in UTF-8, lone surrogates too."""
+    """Return any text in UTF-8, including lone surrogates."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def hashed(text: str) -> str:
-    """SHA-256 of any text, 64 hex characters: in place of one that has no place in the name of a
-    key or a file, or in a message."""
+    """Return the SHA-256 of any text in hex, 64 characters.
+
+    It stands for a text that must not appear in the name of a key or a file, or in a message.
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def lines(text: object, limit: int = TEXT) -> str:
-    """As `shown`, for a text of this package's own that has several lines."""
+    """Like `shown`, for one of this package's own texts with several lines."""
     return _cut("\n".join(shown(line, limit) for line in _text_of(text).split("\n")), limit)
 
 
 def shows(*fields: str) -> Callable[[C], C]:
-    """Give a class a `repr` of these fields alone, each escaped and cut.
+    """Give a class a `repr` of only these fields, each escaped and cut.
 
     For classes whose other fields hold ids, store keys, cookies, secrets or values: a `repr` ends
-    in logs.
+    up in logs.
     """
 
     def decorate(cls: C) -> C:
@@ -92,7 +94,7 @@ def shows(*fields: str) -> Callable[[C], C]:
 
 
 def log(name: str) -> logging.Logger:
-    """The logger of this name, whose messages and tracebacks are escaped and cut.
+    """Return the logger of this name; its messages and tracebacks are escaped and cut.
 
     A handler still finds the exception itself in ``exc_info``.
     """
@@ -102,7 +104,7 @@ def log(name: str) -> logging.Logger:
 
 
 class _Escaping(logging.Filter):
-    """Escapes what a log call was given, before any handler sees it."""
+    """A filter that escapes the arguments of a log call before any handler sees them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -120,7 +122,7 @@ def _escaped(argument: object) -> object:
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback of an exception; its end is what is kept of a long one."""
+    """Return the traceback of an exception; a long one keeps its end."""
     text = "".join(_pieces(error)).rstrip("\n")
     return text if len(text) <= TEXT else "…" + text[1 - TEXT :]
 
@@ -129,7 +131,7 @@ def _pieces(error: BaseException) -> Iterator[str]:
     for piece in traceback.TracebackException.from_exception(error).format():
         stripped = piece.strip("\n")
         if stripped.lstrip(" |+").startswith(("File ", "Traceback ", *_CHAINED)):
-            yield piece  # of the interpreter's own making
+            yield piece  # made by the interpreter
         else:
             yield shown(stripped) + "\n"
 
@@ -146,7 +148,7 @@ def _text_of(value: object) -> str:
 
 
 def represented(value: object) -> str:
-    """The whole `repr` of a value, or its type where that raises, as for a number of 5000 digits.
+    """Return the whole `repr` of a value, or its type if `repr` raises (a number of 5000 digits).
 
     Neither escaped nor cut.
     """

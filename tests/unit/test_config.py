@@ -597,7 +597,7 @@ def test_secrets_are_separated_by_commas_or_blanks(separator: str) -> None:
         ("hunter2" * 5 + ",", "one of them is empty"),
         (f"{OLD},,{NEW}", "one of them is empty"),
         (",", "one of them is empty"),
-        ("hunter2" * 5 + "\udcff", "no valid text"),
+        ("hunter2" * 5 + "\udcff", "not valid text"),
     ],
 )
 def test_bad_secrets_are_refused_and_not_shown(secrets: str, says: str) -> None:
@@ -633,7 +633,7 @@ def test_a_file_holds_one_secret_a_line(tmp_path: Path, content: str) -> None:
         (b"\n \n", "FILE is empty"),
         (b"hunter2", "shorter than 32 bytes"),
         (b"hunter2" * 9 + b"\n" + b"hunter2" * 9, "given twice"),
-        (b"hunter2" * 9 + b"\xff", "no valid text"),
+        (b"hunter2" * 9 + b"\xff", "not valid text"),
         (b"hunter2" * 10000, "larger than 65536 bytes"),
     ],
 )

@@ -181,7 +181,7 @@ def test_secrets_in_the_wrong_order_sign_with_the_old_one() -> None:
         ([b"hunter2"], "shorter than 32"),
         ([NEW, OLD, NEW], "twice"),
         ([NEW, NEW.encode()], "twice"),
-        (["hunter2" * 9 + "\udcff"], "no valid text"),
+        (["hunter2" * 9 + "\udcff"], "not valid text"),
     ],
 )
 def test_a_bad_secret_is_refused_and_not_shown(secrets: list[str | bytes], says: str) -> None:
