@@ -49,11 +49,13 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.health.checker import HealthReport, check
 from wsgi_sessions.health.middleware import HealthMiddleware
+from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
 from wsgi_sessions.http.environ import get_session
 from wsgi_sessions.http.exclusive import exclusive
 from wsgi_sessions.http.middleware import SessionMiddleware
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.leases.middleware import LeaseMiddleware
 from wsgi_sessions.leases.policy import LeasePolicy, Leases
 from wsgi_sessions.operations.maintenance import (
@@ -66,6 +68,7 @@ from wsgi_sessions.operations.maintenance import (
     rebuild_index,
 )
 from wsgi_sessions.refresh.refresher import Refresher
+from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.stack.build import Stack, build, from_env
 from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stores.databases import migrate_schema, open_sql
@@ -98,10 +101,12 @@ __all__ = [
     "Events",
     "Explanation",
     "HeadersAlreadySent",
+    "HealthConfig",
     "HealthMiddleware",
     "HealthReport",
     "IdSigner",
     "IdentityRules",
+    "ImportConfig",
     "LeaseMiddleware",
     "LeasePolicy",
     "Leases",
@@ -109,6 +114,7 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "OwnerPermission",
+    "RefreshConfig",
     "Refresher",
     "Session",
     "SessionConflict",

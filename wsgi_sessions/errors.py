@@ -79,7 +79,7 @@ class TooManyWaiting(LockTimeout):
     wait.
 
     So a client that sends request after request to a held session occupies only a few workers.
-    Answered with 503, or with 429 where ``WSGI_SESSIONS_BUSY_STATUS`` says so.
+    Answered with 503, or with 429 where the setting `busy_status` says so.
     """
 
 
@@ -93,7 +93,7 @@ class LockLost(StoreUnavailable):
 class TooManySessions(StoreUnavailable):
     """The store holds as many sessions as it may; no new one is made for an anonymous visitor.
 
-    Existing sessions stay, and users can log in. See ``WSGI_SESSIONS_MAX_SESSIONS``.
+    Existing sessions stay, and users can log in. See the setting `max_sessions`.
     """
 
 
@@ -161,13 +161,13 @@ class SessionTooLarge(SessionError, ValueError):
         self,
         size: int,
         limit: int,
-        setting: str = "WSGI_SESSIONS_MAX_SIZE",
+        setting: str = "max_size",
         heaviest: Sequence[tuple[str, int]] = (),
     ) -> None:
         keys = ", ".join(f"{texts.named(key)} ({weight} bytes)" for key, weight in heaviest)
         super().__init__(
             f"the session would take {size} bytes, over its limit of {limit}: keep large data "
-            f"elsewhere and a reference to it in the session, or raise {setting}"
+            f"elsewhere and a reference to it in the session, or raise `{setting}`"
             f"{keys and f'; heaviest are {keys}'}"
         )
         self.size = size

@@ -51,7 +51,7 @@ def _framed(part: str) -> bytes:
 
 
 def new_secret() -> str:
-    """Return a fresh signing secret, fit for WSGI_SESSIONS_SECRET_KEYS."""
+    """Return a fresh signing secret: 64 characters, safe in an environment variable."""
     return secrets.token_urlsafe(48)
 
 
@@ -99,7 +99,7 @@ class IdSigner:
     ) -> None:
         keys = [_as_bytes(secret) for secret in secrets]
         if not keys:
-            raise ConfigurationError("no secret key: set WSGI_SESSIONS_SECRET_KEYS")
+            raise ConfigurationError("no secret key: set `secret_keys`")
         if any(len(key) < MIN_SECRET_BYTES for key in keys):
             raise ConfigurationError(
                 f"a secret key is shorter than {MIN_SECRET_BYTES} bytes: "

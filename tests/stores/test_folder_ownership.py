@@ -113,7 +113,7 @@ def test_a_folder_that_kubernetes_opened_to_the_pods_group_is_closed_again(
     closed = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(closed) == 2
     assert all("fsGroupChangePolicy" in text for text in closed)
-    assert all("WSGI_SESSIONS_SECRET_KEYS" in text for text in closed)
+    assert all("`secret_keys`" in text for text in closed)
 
 
 @needs_root
@@ -121,7 +121,7 @@ def test_a_group_may_write_only_if_a_setting_names_it(folder: Path) -> None:
     FileStore(str(folder))
     os.chown(folder, 0, STRANGER)
     folder.chmod(0o2770)
-    with pytest.raises(ConfigurationError, match=f"WSGI_SESSIONS_FOLDER_GROUP={STRANGER}"):
+    with pytest.raises(ConfigurationError, match=f"`folder_group`={STRANGER}"):
         FileStore(str(folder))
     with pytest.raises(ConfigurationError, match="may write"):
         FileStore(str(folder), group="54321")
@@ -132,7 +132,7 @@ def test_a_group_may_write_only_if_a_setting_names_it(folder: Path) -> None:
 
 
 def test_a_group_that_does_not_exist_stops_the_start(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="WSGI_SESSIONS_FOLDER_GROUP=no-such-group"):
+    with pytest.raises(ConfigurationError, match="`folder_group`=no-such-group"):
         FileStore(str(folder), group="no-such-group")
 
 
@@ -206,7 +206,7 @@ def test_what_is_no_secret_stops_the_start_with_a_clear_error(folder: Path, make
     make(folder / "secret")
     if not (folder / "secret").is_dir():
         (folder / "secret").chmod(0o600)
-    with pytest.raises(ConfigurationError, match=rf"{folder}/secret.*WSGI_SESSIONS_SECRET_KEYS"):
+    with pytest.raises(ConfigurationError, match=rf"{folder}/secret.*`secret_keys`"):
         secret_of(folder)
 
 

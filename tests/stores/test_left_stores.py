@@ -20,6 +20,7 @@ from wsgi_sessions.cli import main
 from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.core.record.history import history
 from wsgi_sessions.errors import SessionExists
+from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.stack.choice.acceptance import not_before
 from wsgi_sessions.stack.choice.chosen import open_chosen
@@ -63,7 +64,7 @@ def config(redis: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -
         url=f"{redis.url} {second}",
         secret_keys=(SECRET,),
         choice_folder=str(tmp_path / "choices"),
-        health_timeout=5,
+        health=HealthConfig(timeout=5),
         sweep_interval=None,
     )
 

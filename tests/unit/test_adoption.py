@@ -283,7 +283,7 @@ def test_the_last_day_is_whole_and_the_last(stage: Stage, caplog: pytest.LogCapt
     worker.now = NOON + 12 * 3600
     for _ in range(2):
         assert worker.take(stage.cookie) is None
-    assert caplog.text.count("remove WSGI_SESSIONS_IMPORT_FROM") == 1
+    assert caplog.text.count("remove `imports.source`") == 1
     assert stage.theirs.user(stage.cookie) == 7
     worker.now -= 1
     assert worker.take(stage.cookie) is not None

@@ -112,7 +112,7 @@ def assign(session: Any) -> None:
 def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> None:
     world = World()
     large = {"big": "x" * 2000}
-    with pytest.raises(SessionTooLarge, match="WSGI_SESSIONS_ANONYMOUS_MAX_SIZE"):
+    with pytest.raises(SessionTooLarge, match="`anonymous_max_size`"):
         world.do(lambda session: session.update(large))
     visitor = world.do(store)
     with pytest.raises(SessionTooLarge) as caught:
@@ -122,7 +122,7 @@ def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> No
     user = world.do(somebody, visitor)
     world.do(lambda session: session.update(large), user)
     small = World(max_size=1000)
-    with pytest.raises(SessionTooLarge, match="WSGI_SESSIONS_MAX_SIZE"):
+    with pytest.raises(SessionTooLarge, match="`max_size`"):
         small.do(lambda session: session.update(large))
 
 

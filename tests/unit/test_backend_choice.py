@@ -20,6 +20,7 @@ from requirements_of_tests import require
 from wsgi_sessions import Config, ConfigurationError, build, open_backend
 from wsgi_sessions.cli import main
 from wsgi_sessions.errors import LockTimeout
+from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.stack.build import open_refresher
 from wsgi_sessions.stack.choice.agreement import agree
 from wsgi_sessions.stack.choice.chosen import open_chosen
@@ -48,7 +49,7 @@ def config(redis: RedisServer, tmp_path: Path) -> Config:
         url=f"{redis.url.replace('//', f'//:{PASSWORD}@')} file://{tmp_path}/sessions",
         secret_keys=(SECRET,),
         choice_folder=str(tmp_path / "choices"),
-        health_timeout=5,
+        health=HealthConfig(timeout=5),
     )
 
 

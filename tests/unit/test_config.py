@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from wsgi_sessions.contexts.settings import ContextConfig
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
+from wsgi_sessions.importers.settings import ImportConfig
+from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.settings.kinds import duration, hide_credentials, show_duration, show_size, size
 from wsgi_sessions.stack.config import SETTINGS, Config
 from wsgi_sessions.stack.config_help import Row, describe, markdown_table
@@ -26,6 +29,17 @@ if TYPE_CHECKING:
 OLD, NEW = "old-secret-" + "o" * 32, "new-secret-" + "n" * 32
 HOME = {"HOME": "/home/ada"}
 ENV = "WSGI_SESSIONS_"
+# By their attributes, what the variables of a group end in where they are not called after it.
+IN_A_GROUP = {
+    "refresh.hook": "REFRESH",
+    "refresh.where": "REFRESH_IN",
+    "refresh.lease_ttl": "LEASE_TTL",
+    "version.login_url": "LOGIN_URL",
+    "imports.source": "IMPORT_FROM",
+    "imports.until": "IMPORT_UNTIL",
+    "imports.secret_keys": "IMPORT_SECRET_KEYS",
+    "health.liveness_path": "LIVENESS_PATH",
+}
 
 
 def read(**variables: str) -> Config:
@@ -59,17 +73,13 @@ def test_the_defaults() -> None:
     assert config.max_size == 1024**2
     assert config.max_sessions is None
     assert config.sweep_interval == 600
-    assert config.refresh is None
-    assert config.refresh_interval == 60
-    assert config.refresh_in == "workers"
-    assert config.lease_ttl == 30
+    assert config.refresh == RefreshConfig(None, 60, "workers", 30)
     assert config.version == VersionConfig()
     assert not config.version.is_on
-    assert config.login_url is None
+    assert config.version.login_url is None
+    assert config.imports == ImportConfig(None, None, ())
     assert config.context == ContextConfig()
-    assert config.health_path == "/health/session"
-    assert config.liveness_path == "/health/live"
-    assert config.health_timeout == 2
+    assert config.health == HealthConfig("/health/session", "/health/live", 2, "local", None)
     assert set(config.sources.values()) == {"default"}
 
 
@@ -172,10 +182,7 @@ def test_every_setting_is_read() -> None:
         anonymous_idle_lifetime=600,
         max_sessions=1000,
         sweep_interval=None,
-        refresh="shop.feeds:renew",
-        refresh_interval=300,
-        refresh_in="process",
-        lease_ttl=10,
+        refresh=RefreshConfig("shop.feeds:renew", 300, "process", 10),
         version=VersionConfig(
             scopes=("global", "league:{league_id}"),
             rights=("user:{principal}",),
@@ -186,8 +193,8 @@ def test_every_setting_is_read() -> None:
             url="postgresql+psycopg://user:word@db/league",
             table="public.system_settings",
             max_age=0,
+            login_url="/login?lang=de",
         ),
-        login_url="/login?lang=de",
         context=ContextConfig(
             key=("deal", "fund"),
             permission=("app.hooks:may_open", "app.hooks:Fund.may_open"),
@@ -199,14 +206,12 @@ def test_every_setting_is_read() -> None:
             store="app:store",
             audit=True,
         ),
-        import_from="flask-session+redis://user:word@old/0?prefix=s:",
-        import_until=date(2030, 12, 31),
-        import_secret_keys=("old key, short",),
-        health_path="/api/health/session",
-        liveness_path=None,
-        health_timeout=0.5,
-        health_details="token",
-        health_token="t" * 32,
+        imports=ImportConfig(
+            "flask-session+redis://user:word@old/0?prefix=s:",
+            date(2030, 12, 31),
+            ("old key, short",),
+        ),
+        health=HealthConfig("/api/health/session", None, 0.5, "token", "t" * 32),
         choice_folder="/run/shop",
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}
@@ -866,6 +871,6 @@ def test_every_setting_fills_a_field() -> None:
             value = getattr(value, attribute)
         if setting.computed is None:
             assert value == setting.default
-        assert setting.env == ENV + path.replace(".", "_").upper()
+        assert setting.env == ENV + IN_A_GROUP.get(path, path).replace(".", "_").upper()
         assert setting.about
         assert setting.kind.allowed

@@ -1007,7 +1007,7 @@ def test_which_of_several_keys_has_to_be_said() -> None:
 
 
 def test_outside_of_the_middleware_it_is_said_what_to_do() -> None:
-    with pytest.raises(LookupError, match="WSGI_SESSIONS_CONTEXT_KEY"):
+    with pytest.raises(LookupError, match=r"`context\.key`"):
         select_context({}, 7)
     middleware = ContextMiddleware(as_list, MemoryContexts(), KEY, lambda *_: True)
     with pytest.raises(LookupError, match="wrap the application"):

@@ -14,6 +14,7 @@ from wsgi_client import Browser
 from wsgi_sessions import Config, ConfigurationError, build, get_session, select_context
 from wsgi_sessions.contexts.settings import ContextConfig
 from wsgi_sessions.health.checker import fingerprint
+from wsgi_sessions.health.settings import HealthConfig
 
 if TYPE_CHECKING:
     from wsgi_sessions.contexts.audit import AuditRecord
@@ -212,10 +213,10 @@ def test_health_is_answered_outside_of_the_sessions() -> None:
 
 
 def test_health_is_where_the_settings_say() -> None:
-    wrapped = stack(config={"health_path": "/api/health/session", "liveness_path": None})
+    wrapped = stack(config={"health": HealthConfig(path="/api/health/session", liveness_path=None)})
     browser = Browser(wrapped)
     assert browser.get("/api/health/session").header("Content-Type") == "application/json"
     for other in ("/health/session", "/health/live"):
         assert browser.get(other).header("Content-Type") == "text/plain"
-    off = stack(config={"health_path": None, "liveness_path": None})
+    off = stack(config={"health": HealthConfig(path=None, liveness_path=None)})
     assert Browser(off).get("/health/session").header("Content-Type") == "text/plain"

@@ -421,7 +421,7 @@ BREAKING = [
 
 @pytest.mark.parametrize("text", [*BREAKING, "a=b", '"a"', "a@b", "(a)", "[a]", "{a}", "a" * 257])
 def test_a_name_that_is_no_token_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^cookie\.name=.*token") as caught:
+    with pytest.raises(ConfigurationError, match=r"^`cookie\.name`=.*token") as caught:
         CookiePolicy(name=text)
     assert str(caught.value).isprintable()
 
@@ -430,7 +430,7 @@ def test_a_name_that_is_no_token_is_refused(text: str) -> None:
     "text", [*("/" + text for text in BREAKING[1:]), "", "a", "/" + "a" * 1024]
 )
 def test_a_path_that_breaks_the_header_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^cookie\.path=.*begins with /"):
+    with pytest.raises(ConfigurationError, match=r"^`cookie\.path`=.*begins with /"):
         CookiePolicy(path=text)
 
 
@@ -456,7 +456,7 @@ def test_a_path_that_breaks_the_header_is_refused(text: str) -> None:
     ],
 )
 def test_a_domain_that_is_no_host_name_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^cookie\.domain=.*host name"):
+    with pytest.raises(ConfigurationError, match=r"^`cookie\.domain`=.*host name"):
         CookiePolicy(domain=text)
 
 
@@ -506,7 +506,7 @@ def test_a_name_that_promises_httponly_is_refused_without(name: str) -> None:
     header = CookiePolicy(name=name).set_header("v", scheme="http", max_age=None)
     assert "; HttpOnly" in header
     assert "; Secure" in header
-    with pytest.raises(ConfigurationError, match=r"^cookie\.httponly=False: .*HttpOnly"):
+    with pytest.raises(ConfigurationError, match=r"^`cookie\.httponly=False`: .*HttpOnly"):
         CookiePolicy(name=name, httponly=False)
 
 

@@ -175,7 +175,7 @@ def test_values_may_be_of_python_s_types() -> None:
     config = config_of({**Flask.default_config, **given}, {"WSGI_SESSIONS_URL": "memory://"})
     assert (config.idle_lifetime, config.timeout, config.cookie.partitioned) == (300.0, 2.0, True)
     assert config.exclusive_paths == ("/a", "/b")
-    assert config.import_until == date(2030, 12, 31)
+    assert config.imports.until == date(2030, 12, 31)
 
 
 def test_the_lifetime_is_flask_s() -> None:

@@ -14,6 +14,7 @@ from wsgi_client import Browser, call, environ_of
 
 from wsgi_sessions import Config, build, get_session, select_context
 from wsgi_sessions.contexts.settings import ContextConfig
+from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.versions.settings import VersionConfig
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def with_all_middlewares() -> Stack:
         **SETTINGS,
         context=ContextConfig(key=(KEY,)),
         version=VersionConfig(scopes=("global",), max_age=0.0),
-        refresh_in="process",
+        refresh=RefreshConfig(where="process"),
     )
     return build(
         app,

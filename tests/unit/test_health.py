@@ -456,7 +456,7 @@ def test_strangers_see_healthy_or_not_alone(store: str) -> None:
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_who_sees_details_is_a_setting(details: Any, token: str | None, remote: str) -> None:
     if (details, token) == ("token", None):
-        with pytest.raises(ConfigurationError, match="WSGI_SESSIONS_HEALTH_TOKEN"):
+        with pytest.raises(ConfigurationError, match=r"`health\.token`"):
             HealthMiddleware(never_called, open_memory(), details=details, token=token)
         return
     app = HealthMiddleware(never_called, open_memory(), timeout=10, details=details, token=token)

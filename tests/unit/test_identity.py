@@ -174,7 +174,7 @@ def test_secrets_in_the_wrong_order_sign_with_the_old_one() -> None:
 @pytest.mark.parametrize(
     ("secrets", "says"),
     [
-        ([], "WSGI_SESSIONS_SECRET_KEYS"),
+        ([], "`secret_keys`"),
         ([""], "shorter than 32"),
         (["hunter2" * 4], "shorter than 32"),
         ([NEW, "hunter2"], "shorter than 32"),

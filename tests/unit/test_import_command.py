@@ -16,6 +16,7 @@ from wsgi_client import Browser
 
 import wsgi_sessions
 from wsgi_sessions import Config, build, get_session
+from wsgi_sessions.importers.settings import ImportConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,7 @@ def user(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 def seen(store: Path, url: str, cookie: str) -> list[Any]:
     """What our application then knows of the user who has this cookie of the former one."""
-    config = Config(url=f"file://{store}", import_from=url, import_until=date(9998, 12, 31))
+    config = Config(url=f"file://{store}", imports=ImportConfig(url, date(9998, 12, 31)))
     stack = build(user, config)
     name = "sessionid" if url.startswith("django") else "session"
     body = Browser(stack).get("/", cookie=f"{name}={cookie}").body

@@ -25,6 +25,7 @@ from wsgi_sessions.errors import ImportRefused, StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.flask_cookie import untag
+from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.importers.urls import ImportOptions, open_importer
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class Site:
             Config(
                 url=f"file://{folder}/ours",
                 cookie=CookiePolicy(secure="never"),
-                import_from=url,
-                import_until=until,
-                import_secret_keys=(secret,),
+                imports=ImportConfig(url, until, (secret,)),
                 **config,
             ),
             on_event=self.events.append,
@@ -468,7 +467,7 @@ def test_after_the_last_day_nothing_is_imported(
     cookie = flask_sites.in_cookie(PLAIN).login()
     site = move("flask-session+file:///there/is/none", until=date(2024, 1, 1))  # gone by now
     assert values(site.browser(cookie).get("/")) == {}
-    assert "remove WSGI_SESSIONS_IMPORT_FROM" in caplog.text
+    assert "remove `imports.source`" in caplog.text
 
 
 def test_a_store_that_is_down_logs_nobody_out(move: Callable[..., Site]) -> None:
@@ -502,9 +501,7 @@ def test_a_store_that_is_down_logs_nobody_out(move: Callable[..., Site]) -> None
 def test_a_wrong_url_stops_the_start(tmp_path: Path, url: str, why: str) -> None:
     config = Config(
         url=f"file://{tmp_path}",
-        import_from=url,
-        import_until=NEVER,
-        import_secret_keys=() if "signer=on" in url else ("x",),
+        imports=ImportConfig(url, NEVER, () if "signer=on" in url else ("x",)),
     )
     with pytest.raises(ConfigurationError, match=why):
         build(application, config)
@@ -521,9 +518,9 @@ def test_a_last_day_is_required() -> None:
             "WSGI_SESSIONS_IMPORT_SECRET_KEYS": "a, key\nan = earlier one",
         }
     )
-    assert config.import_from == "flask-cookie://"
-    assert config.import_until == date(2030, 12, 31)
-    assert config.import_secret_keys == ("a, key", "an = earlier one")
+    assert config.imports.source == "flask-cookie://"
+    assert config.imports.until == date(2030, 12, 31)
+    assert config.imports.secret_keys == ("a, key", "an = earlier one")
 
 
 def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from wsgi_sessions.core.draft import Draft
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.refresh.settings import RefreshConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -652,8 +653,8 @@ def test_times_that_make_no_sense_are_refused(times: dict[str, float]) -> None:
     ("settings", "is_leased"),
     [
         ({}, False),
-        ({"refresh": "builtins:len"}, True),
-        ({"refresh": "builtins:len", "refresh_in": "process"}, True),
+        ({"refresh": RefreshConfig("builtins:len")}, True),
+        ({"refresh": RefreshConfig("builtins:len", where="process")}, True),
     ],
 )
 def test_requests_hold_leases_where_somebody_refreshes(
@@ -679,7 +680,7 @@ def test_requests_hold_leases_where_somebody_refreshes(
         browser.get("/")
         running = [t.name for t in threading.enumerate() if t.name == "wsgi_sessions refresher"]
     assert holders == [0, int(is_leased)]
-    assert len(running) == (settings.keys() == {"refresh"})
+    assert len(running) == (settings == {"refresh": RefreshConfig("builtins:len")})
 
 
 def test_a_store_without_leases_is_refused() -> None:

@@ -160,7 +160,7 @@ def test_the_former_cookie_is_no_older_than_the_application_lets_it_be(
 def test_what_is_named_in_the_url_counts(given: str, used: str) -> None:
     settings = {"WSGI_SESSIONS_IMPORT_FROM": given, "WSGI_SESSIONS_IMPORT_UNTIL": "2090-12-31"}
     app_config = {**Flask.default_config, "SECRET_KEY": SECRET, "SESSION_COOKIE_NAME": "sid"}
-    assert config_of({**app_config, **settings}, {"HOME": "/h"}).import_from == used
+    assert config_of({**app_config, **settings}, {"HOME": "/h"}).imports.source == used
 
 
 # -- twins -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.identity import new_secret
 from wsgi_sessions.operations.server_check import Finding
 from wsgi_sessions.stack.build import build
+from wsgi_sessions.stack.config import with_variables
 from wsgi_sessions.stack.imports import importer_at
 from wsgi_sessions.stack.store import open_url
 from wsgi_sessions.stack.versions import open_versions
@@ -54,8 +55,8 @@ def _faults(config: Config, backend: Backend) -> Iterator[tuple[str, str]]:
         with closing(stack):
             if config.version.is_on:
                 yield from _tried("versions", lambda: _ask_stamps(config, backend))
-    if config.import_from is not None:
-        source = config.import_from
+    source = config.imports.source
+    if source is not None:
         yield from _tried("import", lambda: _ask_import(source, config))
     old = config.migrate_from
     if old is not None:
@@ -100,6 +101,6 @@ def _tried(topic: str, work: Callable[[], object]) -> Iterator[tuple[str, str]]:
     except ConfigurationError as error:
         yield topic, f"the application will not start: {error}"
     except SessionError as error:
-        yield topic, str(error)
+        yield topic, with_variables(str(error))
     except Exception as error:  # noqa: BLE001  # the application's own modules may raise anything
         yield topic, f"the application will not start: {type(error).__name__}: {error}"

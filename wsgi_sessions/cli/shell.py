@@ -24,7 +24,7 @@ from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.inspection import matching_keys
 from wsgi_sessions.settings.declaration import DEFAULT
 from wsgi_sessions.settings.kinds import hide_credentials
-from wsgi_sessions.stack.config import Config
+from wsgi_sessions.stack.config import Config, with_variables
 from wsgi_sessions.stack.store import open_store as open_chosen_store
 from wsgi_sessions.stores.looking import looking
 
@@ -54,7 +54,8 @@ def reported() -> Iterator[None]:
         yield
     except SessionError as error:
         is_usage = isinstance(error, ConfigurationError)
-        raise (Misconfigured if is_usage else click.ClickException)(str(error)) from error
+        text = with_variables(str(error))
+        raise (Misconfigured if is_usage else click.ClickException)(text) from error
 
 
 class Misconfigured(click.ClickException):

@@ -241,7 +241,7 @@ def _use(environ: WSGIEnvironment, key: str | None) -> ContextBinding:
     uses: dict[str, ref[ContextBinding]] = environ.get(ENVIRON_KEY, {})
     if not uses:
         raise LookupError(
-            "this request has no contexts: set WSGI_SESSIONS_CONTEXT_KEY, or wrap the application "
+            "this request has no contexts: set `context.key`, or wrap the application "
             "in a ContextMiddleware"
         )
     if key is None and len(uses) == 1:

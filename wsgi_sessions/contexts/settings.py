@@ -1,17 +1,15 @@
 """The settings of contexts: what they are, and how they go together."""
 
+# ruff: noqa: RUF009 - `setting` returns a dataclasses.field, which is what belongs there
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, get_args
 
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings import kinds
-from wsgi_sessions.settings.declaration import Fallback, Setting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from wsgi_sessions.settings.declaration import Fallback, setting
 
 Remembering = Literal["set", "selected"]
 """Which values come back: all that the application sets, or those it selects."""
@@ -25,90 +23,75 @@ class ContextConfig:
     order. Raises ConfigurationError for what cannot go together.
     """
 
-    key: tuple[str, ...] = ()
-    permission: tuple[str, ...] = ()
-    enabled: bool = True
-    remember: Remembering = "set"
-    tenancy: bool | None = None
-    tenant: str | None = None
-    load: str | None = None
-    store: str | None = None
-    audit: bool = False
+    key: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_CONTEXT_KEY",
+        kinds.several(kinds.PRINTABLE),
+        "the session keys whose last value a user gets back after the session was lost",
+        (),
+    )
+    permission: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_CONTEXT_PERMISSION",
+        kinds.several(kinds.HOOK),
+        "for each of them, says whether the user may (still) access what it refers to",
+        (),
+    )
+    enabled: bool = setting(
+        "WSGI_SESSIONS_CONTEXT_ENABLED",
+        kinds.SWITCH,
+        "whether contexts are put back; they are remembered in any case",
+        default=True,
+        fallbacks=(Fallback("AUTO_RESTORE_ENABLED", kinds.SWITCH),),
+    )
+    remember: Remembering = setting(
+        "WSGI_SESSIONS_CONTEXT_REMEMBER",
+        kinds.choice(get_args(Remembering)),
+        "what is remembered: all that the application sets, or only what select_context does",
+        "set",
+    )
+    tenancy: bool | None = setting(
+        "WSGI_SESSIONS_CONTEXT_TENANCY",
+        kinds.SWITCH,
+        "whether a context must belong to the user's tenant too",
+        None,
+        default_text="on, if there is a function that says so",
+        fallbacks=(Fallback("USE_MULTI_TENANCY", kinds.SWITCH),),
+    )
+    tenant: str | None = setting(
+        "WSGI_SESSIONS_CONTEXT_TENANT",
+        kinds.HOOK,
+        "says whether it does",
+        None,
+    )
+    load: str | None = setting(
+        "WSGI_SESSIONS_CONTEXT_LOAD",
+        kinds.HOOK,
+        "gives the last context, where the application remembers it itself",
+        None,
+    )
+    store: str | None = setting(
+        "WSGI_SESSIONS_CONTEXT_STORE",
+        kinds.HOOK,
+        "remembers it",
+        None,
+    )
+    audit: bool = setting(
+        "WSGI_SESSIONS_CONTEXT_AUDIT",
+        kinds.SWITCH,
+        "whether selections and restores are logged to wsgi_sessions.contexts.audit",
+        default=False,
+        fallbacks=(Fallback("USE_AUDIT_LOGGING", kinds.SWITCH),),
+    )
 
     def __post_init__(self) -> None:
         if len(set(self.key)) < len(self.key):
-            raise ConfigurationError("WSGI_SESSIONS_CONTEXT_KEY: names a key twice")
+            raise ConfigurationError("`context.key`: names a key twice")
         if self.permission and len(self.permission) != len(self.key):
             raise ConfigurationError(
-                f"WSGI_SESSIONS_CONTEXT_PERMISSION: has {len(self.permission)} functions for "
-                f"{len(self.key)} keys in WSGI_SESSIONS_CONTEXT_KEY: give one for each, in order"
+                f"`context.permission`: has {len(self.permission)} functions for {len(self.key)} "
+                "keys in `context.key`: give one for each, in order"
             )
         if (self.load is None) != (self.store is None):
             raise ConfigurationError(
-                "WSGI_SESSIONS_CONTEXT_LOAD and WSGI_SESSIONS_CONTEXT_STORE: set both, to keep "
-                "contexts in a table of the application's own, or neither"
+                "`context.load` and `context.store`: set both, to keep contexts in a table of the "
+                "application's own, or neither"
             )
-
-
-SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
-    {
-        "key": Setting(
-            "WSGI_SESSIONS_CONTEXT_KEY",
-            kinds.several(kinds.PRINTABLE),
-            "the session keys whose last value a user gets back after the session was lost",
-            (),
-        ),
-        "permission": Setting(
-            "WSGI_SESSIONS_CONTEXT_PERMISSION",
-            kinds.several(kinds.HOOK),
-            "for each of them, says whether the user may (still) access what it refers to",
-            (),
-        ),
-        "enabled": Setting(
-            "WSGI_SESSIONS_CONTEXT_ENABLED",
-            kinds.SWITCH,
-            "whether contexts are put back; they are remembered in any case",
-            default=True,
-            fallbacks=(Fallback("AUTO_RESTORE_ENABLED", kinds.SWITCH),),
-        ),
-        "remember": Setting(
-            "WSGI_SESSIONS_CONTEXT_REMEMBER",
-            kinds.choice(("set", "selected")),
-            "what is remembered: all that the application sets, or only what select_context does",
-            "set",
-        ),
-        "tenancy": Setting(
-            "WSGI_SESSIONS_CONTEXT_TENANCY",
-            kinds.SWITCH,
-            "whether a context must belong to the user's tenant too",
-            None,
-            default_text="on, if there is a function that says so",
-            fallbacks=(Fallback("USE_MULTI_TENANCY", kinds.SWITCH),),
-        ),
-        "tenant": Setting(
-            "WSGI_SESSIONS_CONTEXT_TENANT",
-            kinds.HOOK,
-            "says whether it does",
-            None,
-        ),
-        "load": Setting(
-            "WSGI_SESSIONS_CONTEXT_LOAD",
-            kinds.HOOK,
-            "gives the last context, where the application remembers it itself",
-            None,
-        ),
-        "store": Setting(
-            "WSGI_SESSIONS_CONTEXT_STORE",
-            kinds.HOOK,
-            "remembers it",
-            None,
-        ),
-        "audit": Setting(
-            "WSGI_SESSIONS_CONTEXT_AUDIT",
-            kinds.SWITCH,
-            "whether selections and restores are logged to wsgi_sessions.contexts.audit",
-            default=False,
-            fallbacks=(Fallback("USE_AUDIT_LOGGING", kinds.SWITCH),),
-        ),
-    }
-)

@@ -99,15 +99,19 @@ class Events:
     """Logs each event, counts it, and passes it to a hook.
 
     The hook runs in the request. An exception in it is logged and goes no further: watching a
-    session must never change what happens to it. `pseudonyms` stand for users in events.
+    session must never change what happens to it. `pseudonyms` stand for users in events. `wording`
+    is applied to the texts in warnings and errors, which may name settings (see
+    `wsgi_sessions.stack.config.with_variables`).
     """
 
     def __init__(
         self,
         hook: Callable[[Event], object] | None = None,
         pseudonyms: Pseudonyms | None = None,
+        wording: Callable[[str], str] | None = None,
     ) -> None:
         self._hook = hook
+        self._wording = wording
         self.pseudonyms = pseudonyms or Pseudonyms()
         self._log = texts.log("wsgi_sessions")
         self._counts: Counter[str] = Counter()
@@ -115,8 +119,11 @@ class Events:
 
     def emit(self, name: EventName, key: str | None = None, **facts: object) -> None:
         """Report an event about the session with this short key."""
+        level = _LEVELS.get(name, logging.WARNING)
+        if self._wording is not None and level >= logging.WARNING:
+            facts = {k: self._wording(f) if isinstance(f, str) else f for k, f in facts.items()}
         event = Event(name, key, MappingProxyType(facts))
-        self._log.log(_LEVELS.get(name, logging.WARNING), "%s", event, extra={"event": event})
+        self._log.log(level, "%s", event, extra={"event": event})
         with self._lock:
             self._counts[name] += 1
         if self._hook is None:

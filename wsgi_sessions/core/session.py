@@ -149,7 +149,7 @@ class Session(MutableMapping[str, Any]):
         session overlaps, under whatever id: a 500 or 409 of the same request does not undo it.
 
         Entering waits for the others (at most `timeout` seconds, None: those of the setting
-        ``WSGI_SESSIONS_EXCLUSIVE_WAIT``; then `LockTimeout`) and reads afresh; what this request
+        the setting `exclusive_wait`; then `LockTimeout`) and reads afresh; what this request
         had changed before is put on top. While two requests of this process wait for the session,
         a third one is refused at once (`TooManyWaiting`). A block that raises stores nothing, and
         what it changed is undone. So is one that has lost its lock (Redis, SQL: after 30 s), with
@@ -188,7 +188,7 @@ class Session(MutableMapping[str, Any]):
         anew. Call it at log-in, at re-authentication and at any change of privilege.
 
         What an attacker may have planted before is dropped when an anonymous visitor logs in: the
-        keys of ``WSGI_SESSIONS_LOGIN_DROPS`` (CSRF tokens), at once, but for those in `keep` and
+        keys of the setting `login_drops` (CSRF tokens), at once, but for those in `keep` and
         those that this request assigned.
 
         Of two log-ins that overlap (a form sent twice), each gets a session and a cookie of its
@@ -287,7 +287,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def is_repeated(self) -> bool:
         """Whether this request was stored before: the client has sent it again, within a minute and
-        with the same retry token (``WSGI_SESSIONS_RETRY_TOKEN_HEADER``), for want of an answer.
+        with the same retry token (the setting `retry_token_header`), for want of an answer.
 
         What it changes is not stored again, so do nothing elsewhere, either.
         """

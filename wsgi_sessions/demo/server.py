@@ -30,6 +30,7 @@ from wsgi_sessions.demo.teams import LOADED
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.versions.settings import VersionConfig
@@ -211,10 +212,9 @@ def _config(url: str, secrets: tuple[str, ...]) -> Config:
         cookie=CookiePolicy(name="demo_session"),
         key_prefix=_KEY_PREFIX,
         # With a copy of the versions that is never used twice, the very next page load is fresh.
-        version=VersionConfig(scopes=(SCOPE,), required=LOADED, max_age=0.0),
-        login_url="/",
+        version=VersionConfig(scopes=(SCOPE,), required=LOADED, max_age=0.0, login_url="/"),
         context=ContextConfig(key=(KEY,), remember="selected"),
-        refresh_interval=INTERVAL,
+        refresh=RefreshConfig(interval=INTERVAL),
     )
 
 

@@ -7,9 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import monotonic
-from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.health.checker import DEFAULT_TIMEOUT, HealthChecker
-from wsgi_sessions.health.settings import faults_of
+from wsgi_sessions.health.settings import require_token
 from wsgi_sessions.http.answers import plain_answer, send
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ class HealthMiddleware:
         token: str | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        for fault in faults_of(details, token):
-            raise ConfigurationError(fault)
+        require_token(details, token)
         self._app = app
         self._liveness = liveness
         self._paths = {path, liveness} - {None}

@@ -127,7 +127,7 @@ class SessionMiddleware:
                 "insecure",
                 advice="the session cookie goes out over plain http without Secure: behind a proxy "
                 "that ends TLS, pass its scheme on (werkzeug's ProxyFix), or set "
-                "WSGI_SESSIONS_COOKIE_SECURE=always",
+                "`cookie.secure=always`",
             )
 
 

@@ -68,9 +68,7 @@ def end_of(day: date) -> float:
 
 def log_end(kind: str) -> None:
     """Say that nothing is imported any more."""
-    _log.warning(
-        "the time for importing sessions of %s is over: remove WSGI_SESSIONS_IMPORT_FROM", kind
-    )
+    _log.warning("the time for importing sessions of %s is over: remove `imports.source`", kind)
 
 
 class Adoption:

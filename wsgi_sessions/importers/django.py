@@ -48,7 +48,7 @@ def database_reader(
         signed, _, signature = payload.rpartition(b":")
         if not any(hmac.compare_digest(signature, _signature(key, signed)) for key in keys):
             raise ImportRefused(
-                "its signature does not match: is WSGI_SESSIONS_IMPORT_SECRET_KEYS what was "
+                "its signature does not match: is `imports.secret_keys` what was "
                 "Django's SECRET_KEY?"
             )
         return _of_json(unpack(signed.partition(b":")[0].decode("ascii")), lifetime)

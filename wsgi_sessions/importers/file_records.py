@@ -90,5 +90,5 @@ def _expiry(content: bytes) -> float | None:
 def open_file_records(folder: str, clock: Callable[[], float]) -> FileRecords:
     """The records in a folder. Raises ConfigurationError if there is none."""
     if not os.path.isdir(folder):
-        raise ConfigurationError(f"WSGI_SESSIONS_IMPORT_FROM: there is no folder {folder!a}")
+        raise ConfigurationError(f"`imports.source`: there is no folder {folder!a}")
     return FileRecords(folder, clock)

@@ -1,20 +1,23 @@
 """The settings of importing another library's sessions."""
 
+# ruff: noqa: RUF009 - `setting` returns a dataclasses.field, which is what belongs there
+
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from wsgi_sessions import texts
+from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.settings import kinds
-from wsgi_sessions.settings.declaration import SecretFile, Setting
+from wsgi_sessions.settings.declaration import SecretFile, setting
 
 _URL = replace(
-    kinds.URL,
+    kinds.or_unset(kinds.URL),
     allowed="a URL such as flask-session+redis://host/0, django+postgresql://host/database or "
     "flask-cookie://",
-    show=lambda url: kinds.UNSET if url is None else kinds.URL.show(url),
 )
 
 
@@ -32,28 +35,35 @@ _SECRETS = replace(
 )
 
 
-FROM = Setting[Any](
-    "WSGI_SESSIONS_IMPORT_FROM",
-    _URL,
-    "sessions of another library that are imported when their users come",
-    None,
-)
-UNTIL = Setting[Any](
-    "WSGI_SESSIONS_IMPORT_UNTIL", _DAY, "the last day (UTC) on which they are", None
-)
-SECRET_KEYS = Setting[Any](
-    "WSGI_SESSIONS_IMPORT_SECRET_KEYS",
-    _SECRETS,
-    "the SECRET_KEY of the application that wrote them, if they are signed, and earlier ones; or "
-    "name a file of them",
-    (),
-    file=SecretFile("WSGI_SESSIONS_IMPORT_SECRET_KEYS_FILE", _SECRETS),
-)
+@texts.shows("until")
+@dataclass(frozen=True)
+class ImportConfig:
+    """Whose sessions are imported when their users come, and until when.
 
+    Raises ConfigurationError: an import has an end.
+    """
 
-def faults_of(url: str | None, until: date | None) -> list[str]:
-    """What is wrong with the two together: the import has to have an end."""
-    if url is None or until is not None:
-        return []
-    needed = "WSGI_SESSIONS_IMPORT_UNTIL: the last day on which old sessions are imported"
-    return [f"WSGI_SESSIONS_IMPORT_FROM needs {needed}"]
+    source: str | None = setting(
+        "WSGI_SESSIONS_IMPORT_FROM",
+        _URL,
+        "sessions of another library that are imported when their users come",
+        None,
+    )
+    until: date | None = setting(
+        "WSGI_SESSIONS_IMPORT_UNTIL", _DAY, "the last day (UTC) on which they are", None
+    )
+    secret_keys: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_IMPORT_SECRET_KEYS",
+        _SECRETS,
+        "the SECRET_KEY of the application that wrote them, if they are signed, and earlier ones; "
+        "or name a file of them",
+        (),
+        file=SecretFile("WSGI_SESSIONS_IMPORT_SECRET_KEYS_FILE", _SECRETS),
+    )
+
+    def __post_init__(self) -> None:
+        if self.source is not None and self.until is None:
+            raise ConfigurationError(
+                "`imports.source` needs `imports.until`: the last day on which old sessions are "
+                "imported"
+            )

@@ -89,11 +89,11 @@ def open_sql_records(
     engine = open_unpooled(
         url,
         timeout=timeout,
-        setting="WSGI_SESSIONS_IMPORT_FROM",
+        setting="`imports.source`",
         forms="django+postgresql://user@host/database or django+sqlite:////absolute/path",
     )
     if engine.dialect.name == "sqlite" and not os.path.isfile(engine.url.database or ""):
         raise ConfigurationError(
-            f"WSGI_SESSIONS_IMPORT_FROM: there is no database file {engine.url.database!a}"
+            f"`imports.source`: there is no database file {engine.url.database!a}"
         )
     return SqlRecords(engine.connect, table, clock)

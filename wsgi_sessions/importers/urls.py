@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.importers.base import ForeignRecords
 
-_VARIABLE = "WSGI_SESSIONS_IMPORT_FROM"
 _REDIS = (
     *("redis", "redis+sentinel", "redis+cluster"),
     *("rediss", "rediss+sentinel", "rediss+cluster"),
@@ -185,7 +184,7 @@ def _files(source: _Source, options: ImportOptions) -> ForeignRecords:
 def _required(secrets: Sequence[bytes]) -> Sequence[bytes]:
     if not secrets:
         raise ConfigurationError(
-            "WSGI_SESSIONS_IMPORT_SECRET_KEYS is not set: sessions that are signed are imported "
+            "`imports.secret_keys` is not set: sessions that are signed are imported "
             "with the SECRET_KEY of the application that signed them"
         )
     return secrets
@@ -208,4 +207,4 @@ def _taken_apart(url: str, own: Sequence[str]) -> _Source:
 
 
 def _fault(what: str) -> ConfigurationError:
-    return ConfigurationError(f"{_VARIABLE}: {what}")
+    return ConfigurationError(f"`imports.source`: {what}")

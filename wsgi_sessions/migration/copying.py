@@ -9,7 +9,7 @@ Two ways, by what becomes of the source:
 
 **With a running application**, in this order, and nothing is lost, nobody is logged out:
 
-1. Let all workers use the new store with read-through (WSGI_SESSIONS_MIGRATE_FROM). From now on
+1. Let all workers use the new store with read-through (the setting `migrate_from`). From now on
    nothing is written to the old store but the marks of moves.
 2. ``copy(..., leave="moved")`` takes over those sessions whose users have not come back. It is one
    more worker that meets sessions: it and the requests find out who moves which.

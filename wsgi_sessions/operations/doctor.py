@@ -9,6 +9,7 @@ from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.health.checker import HealthReport, check, fingerprint
 from wsgi_sessions.operations.server_check import Expected, Finding, compare
+from wsgi_sessions.stack.config import with_variables
 from wsgi_sessions.stack.config_help import advice
 from wsgi_sessions.stack.places import place_of
 
@@ -64,7 +65,7 @@ def examine(
     """
     fingerprints = [fingerprint(secret) for secret in config.secret_keys]
     here = place_of(config)
-    health = check(backend, timeout=config.health_timeout, fingerprints=fingerprints, place=here)
+    health = check(backend, timeout=config.health.timeout, fingerprints=fingerprints, place=here)
     findings = [*_of_health(health), *_of_rights(backend), *_of_keys(backend, config)]
     skew = None
     if health.healthy:
@@ -77,7 +78,8 @@ def examine(
     ]
     if servers:
         findings += compare(servers, Expected(health.backend, here, tuple(fingerprints)), config)
-    return Examination(health, skew, tuple(findings), tuple(advice(config)))
+    told = tuple(finding._replace(text=with_variables(finding.text)) for finding in findings)
+    return Examination(health, skew, told, tuple(advice(config)))
 
 
 def _of_health(health: HealthReport) -> list[Finding]:

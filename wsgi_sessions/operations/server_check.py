@@ -93,7 +93,7 @@ def _health_url(server: str, config: Config) -> str:
             f"http://127.0.0.1:8000 or http://127.0.0.1:8000{_DEFAULT_PATH}"
         )
     if urlsplit(server).path in ("", "/"):
-        return server.rstrip("/") + (config.health_path or _DEFAULT_PATH)
+        return server.rstrip("/") + (config.health.path or _DEFAULT_PATH)
     return server
 
 
@@ -204,12 +204,12 @@ def _error_of(answer: WorkerReply) -> str:
 def _ask(url: str, config: Config, clock: Callable[[], float]) -> WorkerReply:
     """A worker's health report. Raises OSError, and ValueError for what is none."""
     request = Request(url, headers={"Connection": "close"})  # noqa: S310  # checked by the caller
-    if config.health_token is not None:
+    if config.health.token is not None:
         # Not to where the server may send us on.
-        request.add_unredirected_header("Authorization", f"Bearer {config.health_token}")
+        request.add_unredirected_header("Authorization", f"Bearer {config.health.token}")
     before = clock()
     try:
-        with urlopen(request, timeout=config.health_timeout + 1) as response:  # noqa: S310  # as above
+        with urlopen(request, timeout=config.health.timeout + 1) as response:  # noqa: S310  # as above
             date, body = response.headers.get("Date"), response.read(_MAX_ANSWER)
     except HTTPError as error:
         with error:

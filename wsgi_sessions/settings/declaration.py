@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from wsgi_sessions import texts
@@ -186,8 +186,16 @@ def filled_by(setting: Setting[T]) -> T:
 
 
 def group(factory: Callable[..., T], **members: Setting[Any]) -> T:
-    """A dataclass field that `factory` makes of several settings, given as keyword arguments."""
-    return field(default=factory(), metadata={PART: Part(members, factory)})
+    """A dataclass field that `factory` makes of several settings, given as keyword arguments.
+
+    The settings are those that a dataclass declares for its own fields, and `members`.
+    """
+    own = {f.name: f.metadata[PART].settings[""] for f in _fields_of(factory) if PART in f.metadata}
+    return field(default=factory(), metadata={PART: Part({**own, **members}, factory)})
+
+
+def _fields_of(factory: object) -> tuple[Field[Any], ...]:
+    return fields(factory) if isinstance(factory, type) and is_dataclass(factory) else ()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -114,6 +114,15 @@ def or_off(kind: Kind[T]) -> Kind[T | None]:
     return Kind(parse, f"{kind.allowed}, or off", show, kind.conceal)
 
 
+def or_unset(kind: Kind[T]) -> Kind[T | None]:
+    """`kind`, for a setting without a default: None is shown as not set."""
+
+    def show(value: T | None) -> str:
+        return UNSET if value is None else kind.show(value)
+
+    return Kind(kind.parse, kind.allowed, show, kind.conceal)
+
+
 # -- numbers ---------------------------------------------------------------------------------------
 
 # ASCII digits only (`\d` and int() take others too), and few enough to stay exact.

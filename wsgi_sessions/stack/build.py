@@ -24,6 +24,7 @@ from wsgi_sessions.leases.policy import LeasePolicy, Leases
 from wsgi_sessions.refresh.refresher import Refresher
 from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stack.applications import config_for
+from wsgi_sessions.stack.config import naming_variables, with_variables
 from wsgi_sessions.stack.contexts import with_contexts
 from wsgi_sessions.stack.declared.store import APPLICATION
 from wsgi_sessions.stack.hooks import load_hook, require_known
@@ -65,6 +66,7 @@ def from_env(app: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
     return build(app, config, **hooks)
 
 
+@naming_variables()
 def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack:
     """Wrap an application as a configuration says. Raises ConfigurationError.
 
@@ -78,7 +80,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     sweeper = _sweeping(config, backend)
     secrets = secrets_of(config, backend)
     _say_which(config, backend)
-    events = Events(_hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1]))
+    events = Events(_hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1]), with_variables)
     manager = open_manager(config, backend, events)
     app, contexts = with_contexts(app, config.context, manager, hooks)
     app, stamps, judge = with_versions(app, config, manager, hooks)
@@ -110,6 +112,7 @@ def _sweeping(config: Config, backend: Backend) -> Sweeper | None:
     return Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
 
 
+@naming_variables()
 def open_refresher(
     config: Config, *, refresh: Callable[[Session], object] | None = None
 ) -> tuple[Refresher, Backend]:
@@ -230,18 +233,19 @@ def outage_page(config: Config, hooks: Hooks) -> OnUnavailable | None:
 def _with_health(
     app: WSGIApplication, config: Config, backend: Backend, secrets: Sequence[str]
 ) -> WSGIApplication:
-    if config.health_path is None and config.liveness_path is None:
+    health = config.health
+    if health.path is None and health.liveness_path is None:
         return app
     return HealthMiddleware(
         app,
         backend,
-        path=config.health_path,
-        liveness=config.liveness_path,
-        timeout=config.health_timeout,
+        path=health.path,
+        liveness=health.liveness_path,
+        timeout=health.timeout,
         fingerprints=[fingerprint(secret) for secret in secrets],
         place=place_of(config),
-        details=config.health_details,
-        token=config.health_token,
+        details=health.details,
+        token=health.token,
     ).__call__
 
 
@@ -284,10 +288,10 @@ def _refreshing(
     config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
 ) -> tuple[Leases | None, Refresher | None]:
     """Requests hold leases where somebody refreshes, be it these workers or a process apart."""
-    if refresh is None and config.refresh is None:
+    if refresh is None and config.refresh.hook is None:
         return None, None
-    leases = Leases(manager.backend, LeasePolicy(ttl=config.lease_ttl))
-    if config.refresh_in == "process":
+    leases = Leases(manager.backend, LeasePolicy(ttl=config.refresh.lease_ttl))
+    if config.refresh.where == "process":
         return leases, None
     return leases, _refresher(config, manager, refresh)
 
@@ -295,15 +299,15 @@ def _refreshing(
 def _refresher(
     config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
 ) -> Refresher:
-    if refresh is None and config.refresh is None:
+    if refresh is None and config.refresh.hook is None:
         raise ConfigurationError(
             "WSGI_SESSIONS_REFRESH is not set: name a function to refresh with"
         )
     return Refresher(
         manager,
-        refresh or load_hook(str(config.refresh), "WSGI_SESSIONS_REFRESH"),
-        interval=config.refresh_interval,
-        ttl=config.lease_ttl,
+        refresh or load_hook(str(config.refresh.hook), "WSGI_SESSIONS_REFRESH"),
+        interval=config.refresh.interval,
+        ttl=config.refresh.lease_ttl,
     )
 
 

@@ -10,23 +10,24 @@ it in the settings of its feature, or in `wsgi_sessions.stack.declared`, and its
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from wsgi_sessions import texts
-from wsgi_sessions.contexts.settings import SETTINGS as CONTEXT_SETTINGS
 from wsgi_sessions.contexts.settings import ContextConfig
 from wsgi_sessions.errors import ConfigurationError
-from wsgi_sessions.health import settings as health
+from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.http.cookies.session_cookie import (
     RULES,
     CookiePolicy,
     SameSite,
     Secure,
 )
-from wsgi_sessions.importers import settings as imports
+from wsgi_sessions.importers.settings import ImportConfig
+from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import (
     PART,
@@ -39,26 +40,22 @@ from wsgi_sessions.settings.declaration import (
     nearest,
     setting,
 )
-from wsgi_sessions.stack.declared import background, familiar, identity, limits, requests, store
-from wsgi_sessions.versions.settings import LOGIN_URL, VersionConfig
-from wsgi_sessions.versions.settings import SETTINGS as VERSION_SETTINGS
+from wsgi_sessions.stack.declared import familiar, identity, limits, requests, store
+from wsgi_sessions.versions.settings import VersionConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wsgi_sessions.core.commit.loop import OnConflict
-    from wsgi_sessions.health.settings import HealthDetails
     from wsgi_sessions.settings.kinds import Kind
-    from wsgi_sessions.stack.declared.background import RefreshIn
     from wsgi_sessions.stack.declared.requests import BusyStatus
     from wsgi_sessions.stack.declared.store import Fsync
     from wsgi_sessions.stores.urls import SqlSchema
 
 logger = texts.log(__name__)
-_ATTRIBUTE = re.compile(
-    r"(?<!['\w.])cookie\.(name|secure|samesite|domain|path|partitioned)\b(=True\b)?"
-)
+# Not after a quote: there begins a value that somebody gave.
+_ATTRIBUTE = re.compile(r"(?<!['\"])`([a-z_]+(?:\.[a-z_]+)?)(=[^`\s]+)?`")
+_SPELLED = MappingProxyType({"=True": "=on", "=False": "=off"})
 _PREFIX = re.compile(r"WSGI_?SESSION", re.IGNORECASE)
 NAME_OF_COOKIE = "name of the cookie; `__Host-session` keeps other hosts from setting one"
 
@@ -138,26 +135,11 @@ class Config:
     anonymous_idle_lifetime: float | None = filled_by(limits.ANONYMOUS_IDLE_LIFETIME)
     max_sessions: int | None = filled_by(limits.MAX_SESSIONS)
     sweep_interval: float | None = filled_by(limits.SWEEP_INTERVAL)
-    refresh: str | None = filled_by(background.REFRESH)
-    refresh_interval: float = filled_by(background.REFRESH_INTERVAL)
-    refresh_in: RefreshIn = filled_by(background.REFRESH_IN)
-    lease_ttl: float = filled_by(background.LEASE_TTL)
-    version: VersionConfig = group(VersionConfig, **VERSION_SETTINGS)
-    login_url: str | None = setting(
-        "WSGI_SESSIONS_LOGIN_URL",
-        LOGIN_URL,
-        "where a user logs in whose session could not be made anew; not set: such a one gets 401",
-        None,
-    )
-    context: ContextConfig = group(ContextConfig, **CONTEXT_SETTINGS)
-    import_from: str | None = filled_by(imports.FROM)
-    import_until: date | None = filled_by(imports.UNTIL)
-    import_secret_keys: tuple[str, ...] = filled_by(imports.SECRET_KEYS)
-    health_path: str | None = filled_by(health.PATH)
-    liveness_path: str | None = filled_by(health.LIVENESS_PATH)
-    health_timeout: float = filled_by(health.TIMEOUT)
-    health_details: HealthDetails = filled_by(health.DETAILS)
-    health_token: str | None = filled_by(health.TOKEN)
+    refresh: RefreshConfig = group(RefreshConfig)
+    version: VersionConfig = group(VersionConfig)
+    context: ContextConfig = group(ContextConfig)
+    imports: ImportConfig = group(ImportConfig)
+    health: HealthConfig = group(HealthConfig)
     choice_folder: str | None = filled_by(store.CHOICE_FOLDER)
     application: str | None = filled_by(store.APPLICATION_NAME)
     confirming_keys: tuple[str, ...] = ()
@@ -173,8 +155,7 @@ class Config:
                 "WSGI_SESSIONS_MIGRATE_FROM and WSGI_SESSIONS_URL name the same store: unset the "
                 "first, or name the store that was used before"
             )
-        faults += imports.faults_of(self.import_from, self.import_until)
-        _raise_all(faults + health.faults_of(self.health_details, self.health_token))
+        _raise_all(faults)
 
     @property
     def has_derived_name(self) -> bool:
@@ -215,10 +196,6 @@ class Config:
             faults += _lifetime_faults(
                 values["idle_lifetime"], values["absolute_lifetime"], sources
             )
-        if values.keys() >= {"import_from", "import_until"}:
-            faults += imports.faults_of(values["import_from"], values["import_until"])
-        if values.keys() >= {"health_details", "health_token"}:
-            faults += health.faults_of(values["health_details"], values["health_token"])
         _raise_all(faults)
         remarks = familiar.remarks_on(environ, sources[store.URL.env])
         return cls(**values, sources=sources, remarks=remarks)
@@ -253,12 +230,37 @@ def _read_part(part: Part, environ: Mapping[str, str], sources: dict[str, str]) 
         return values[""]
     try:
         return part.factory(**values)
-    except ConfigurationError as error:  # which names the attributes of a policy
-        raise ConfigurationError(_ATTRIBUTE.sub(_as_variable, str(error))) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(with_variables(str(error))) from None
+
+
+def with_variables(text: str) -> str:
+    """Return a message with the variable of each setting in place of its attribute.
+
+    The rooms below know no variable: their messages name an attribute of `Config` in backticks,
+    as in "raise `max_size`" or "set `cookie.secure=always`". A word in backticks that is not an
+    attribute of `Config` stays.
+    """
+    return _ATTRIBUTE.sub(_as_variable, text)
 
 
 def _as_variable(named: re.Match[str]) -> str:
-    return variable(named[1]) + ("=on" if named[2] else "")
+    declared = SETTINGS.get(named[1])
+    if declared is None:
+        return named[0]
+    return declared.env + _SPELLED.get(named[2] or "", named[2] or "")
+
+
+@contextmanager
+def naming_variables() -> Iterator[None]:
+    """Pass errors on with the variables in place of the attributes: see `with_variables`."""
+    try:
+        yield
+    except ConfigurationError as error:
+        text = with_variables(str(error))
+        if text == str(error):
+            raise
+        raise ConfigurationError(text) from error.__cause__
 
 
 def _lifetime_faults(idle: float, absolute: float, sources: Mapping[str, str]) -> list[str]:

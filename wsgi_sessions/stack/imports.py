@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
 from wsgi_sessions.importers.urls import ImportOptions, library_of, open_importer
+from wsgi_sessions.stack.config import naming_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ def adoption_of(
 
     Raises ConfigurationError.
     """
-    url, until = config.import_from, config.import_until
+    url, until = config.imports.source, config.imports.until
     if url is None or until is None:
         return None
     if clock() >= end_of(until):  # what the URL names may well be gone
@@ -32,6 +33,7 @@ def adoption_of(
     return Adoption(manager, importer_at(url, config, clock=clock), until=until, clock=clock)
 
 
+@naming_variables()
 def importer_at(
     url: str,
     config: Config,
@@ -43,6 +45,6 @@ def importer_at(
 
     Raises ConfigurationError.
     """
-    secrets = [s.encode("utf-8", "surrogateescape") for s in config.import_secret_keys]
+    secrets = [s.encode("utf-8", "surrogateescape") for s in config.imports.secret_keys]
     options = ImportOptions(secrets, config.idle_lifetime, config.timeout, clock, unpickle)
     return open_importer(url, options)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.http.page_load import is_page_load
+from wsgi_sessions.stack.config import naming_variables
 from wsgi_sessions.stack.hooks import load_hook
 from wsgi_sessions.stores.urls import is_sql_url, is_store_url, open_backend
 from wsgi_sessions.versions.middleware import VersionMiddleware
@@ -51,7 +52,7 @@ def with_versions(
         grace=config.version.grace,
         required=config.version.required,
         principal_key=config.principal_key,
-        login_url=config.login_url,
+        login_url=config.version.login_url,
         applies=hooks.get("version_applies") or is_page_load,
         max_age=config.version.max_age,
         events=manager.events,
@@ -59,6 +60,7 @@ def with_versions(
     return middleware, opened, middleware.judge
 
 
+@naming_variables()
 def open_versions(config: Config, backend: Backend) -> tuple[VersionStamps, Backend | None]:
     """The stamps where the configuration says, which is in `backend` if it says nothing; and the
     backend that was opened for them, if it is another one. Raises ConfigurationError."""

@@ -166,7 +166,7 @@ class SweepSchedule:
             self._live, self._created, self._is_full = sweep.live, 0, False
             if self.is_crowded:
                 _log.warning(
-                    "%d live sessions, more than WSGI_SESSIONS_MAX_SESSIONS=%d: none is removed; "
+                    "%d live sessions, more than `max_sessions`, %d: none is removed; "
                     "shorten the idle lifetime, or raise the number",
                     sweep.live,
                     self._max_sessions,

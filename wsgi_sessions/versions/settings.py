@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from wsgi_sessions import texts
 from wsgi_sessions.settings import kinds
-from wsgi_sessions.settings.declaration import Setting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from wsgi_sessions.settings.declaration import setting
 
 OWN_TABLE = "wsgi_sessions_versions"
 _SCOPE = kinds.matching(
@@ -23,14 +18,26 @@ _TABLE = kinds.matching(
     re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}"),
     "a plain table name, with its schema if need be",
 )
-_URL = replace(kinds.URL, show=lambda url: kinds.UNSET if url is None else kinds.URL.show(url))
-LOGIN_URL = kinds.matching(
+_URL = kinds.or_unset(kinds.URL)
+_LOGIN_URL = kinds.matching(
     re.compile(r"https?://[!\"$-\[\]-~]+|/(?!/)[!\"$-\[\]-~]*"),
     "a path such as /login, or a URL that begins with https://, without a fragment",
 )
 
 
-@texts.shows("scopes", "rights", "grace", "required", "refresh", "validate", "table", "max_age")
+@texts.shows(
+    *(
+        "scopes",
+        "rights",
+        "grace",
+        "required",
+        "refresh",
+        "validate",
+        "table",
+        "max_age",
+        "login_url",
+    )
+)
 @dataclass(frozen=True)
 class VersionConfig:
     """Which versions a session depends on, where they are, and what makes a stale session anew.
@@ -38,79 +45,70 @@ class VersionConfig:
     `refresh` and `validate` name hooks. `url` None: the sessions' own store. Times are in seconds.
     """
 
-    scopes: tuple[str, ...] = ()
-    rights: tuple[str, ...] = ()
-    grace: float = 60.0
-    required: tuple[str, ...] = ()
-    refresh: str | None = None
-    validate: str | None = None
-    url: str | None = None
-    table: str = OWN_TABLE
-    max_age: float = 1.0
+    scopes: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_VERSION_SCOPES",
+        kinds.several(_SCOPE),
+        "the versions that a session's data depends on: a bump of one makes it stale",
+        (),
+        default_text="off; global, if one of the next five is set",
+    )
+    rights: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_VERSION_RIGHTS",
+        kinds.several(_SCOPE),
+        "versions, among those or more, of what a user may do: a bump counts at once",
+        (),
+    )
+    grace: float = setting(
+        "WSGI_SESSIONS_VERSION_GRACE",
+        kinds.duration(0, kinds.DAY, "60 (seconds), 0 or 5m"),
+        "how long after any other bump a stale session serves what is no page load; then 401",
+        60.0,
+    )
+    required: tuple[str, ...] = setting(
+        "WSGI_SESSIONS_VERSION_REQUIRED",
+        kinds.several(kinds.PRINTABLE),
+        "session keys without which a session of somebody logged in is stale",
+        (),
+    )
+    refresh: str | None = setting(
+        "WSGI_SESSIONS_VERSION_REFRESH",
+        kinds.HOOK,
+        "makes the data of a stale session anew, at the next page load",
+        None,
+    )
+    validate: str | None = setting(
+        "WSGI_SESSIONS_VERSION_VALIDATE",
+        kinds.HOOK,
+        "says whether what a session refers to still exists",
+        None,
+    )
+    url: str | None = setting(
+        "WSGI_SESSIONS_VERSION_URL",
+        _URL,
+        "where versions are kept: a session store, or a database such as postgresql://host/db",
+        None,
+        default_text="where the sessions are",
+    )
+    table: str = setting(
+        "WSGI_SESSIONS_VERSION_TABLE",
+        _TABLE,
+        "its table: one of our own, or system_settings, or another with the same columns",
+        OWN_TABLE,
+    )
+    max_age: float = setting(
+        "WSGI_SESSIONS_VERSION_MAX_AGE",
+        kinds.duration(0, kinds.HOUR, "1 (second), 500ms or 10s; 0: always ask"),
+        "how old a worker's copy of the current versions may get",
+        1.0,
+    )
+    login_url: str | None = setting(
+        "WSGI_SESSIONS_LOGIN_URL",
+        _LOGIN_URL,
+        "where a user logs in whose session could not be made anew; not set: such a one gets 401",
+        None,
+    )
 
     @property
     def is_on(self) -> bool:
         """Whether anything here asks for sessions to be kept fresh."""
         return bool(self.scopes or self.rights or self.required or self.refresh or self.validate)
-
-
-SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
-    {
-        "scopes": Setting(
-            "WSGI_SESSIONS_VERSION_SCOPES",
-            kinds.several(_SCOPE),
-            "the versions that a session's data depends on: a bump of one makes it stale",
-            (),
-            default_text="off; global, if one of the next five is set",
-        ),
-        "rights": Setting(
-            "WSGI_SESSIONS_VERSION_RIGHTS",
-            kinds.several(_SCOPE),
-            "versions, among those or more, of what a user may do: a bump counts at once",
-            (),
-        ),
-        "grace": Setting(
-            "WSGI_SESSIONS_VERSION_GRACE",
-            kinds.duration(0, kinds.DAY, "60 (seconds), 0 or 5m"),
-            "how long after any other bump a stale session serves what is no page load; then 401",
-            60.0,
-        ),
-        "required": Setting(
-            "WSGI_SESSIONS_VERSION_REQUIRED",
-            kinds.several(kinds.PRINTABLE),
-            "session keys without which a session of somebody logged in is stale",
-            (),
-        ),
-        "refresh": Setting(
-            "WSGI_SESSIONS_VERSION_REFRESH",
-            kinds.HOOK,
-            "makes the data of a stale session anew, at the next page load",
-            None,
-        ),
-        "validate": Setting(
-            "WSGI_SESSIONS_VERSION_VALIDATE",
-            kinds.HOOK,
-            "says whether what a session refers to still exists",
-            None,
-        ),
-        "url": Setting(
-            "WSGI_SESSIONS_VERSION_URL",
-            _URL,
-            "where versions are kept: a session store, or a database such as postgresql://host/db",
-            None,
-            default_text="where the sessions are",
-        ),
-        "table": Setting(
-            "WSGI_SESSIONS_VERSION_TABLE",
-            _TABLE,
-            "its table: one of our own, or system_settings, or another with the same columns",
-            OWN_TABLE,
-        ),
-        "max_age": Setting(
-            "WSGI_SESSIONS_VERSION_MAX_AGE",
-            kinds.duration(0, kinds.HOUR, "1 (second), 500ms or 10s; 0: always ask"),
-            "how old a worker's copy of the current versions may get",
-            1.0,
-        ),
-    }
-)

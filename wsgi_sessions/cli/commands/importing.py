@@ -41,7 +41,7 @@ def import_(
     to date. Exit code 1 if some were refused.
     """
     config = read_config(url)
-    source = source or config.import_from
+    source = source or config.imports.source
     if source is None:
         raise ConfigurationError("name where the sessions are, or set WSGI_SESSIONS_IMPORT_FROM")
     importer = importer_at(source, config, unpickle=_unpickler(allow_pickle=allow_pickle))

@@ -36,6 +36,6 @@ def leases(url: str | None, *, as_json: bool) -> None:
     if found:
         rows = [(short_key(x.key), _ROLES[x.role], x.holder, f"{x.seconds:.0f} s") for x in found]
         print_columns([("KEY", "USED BY", "HOLDER", "AT MOST FOR"), *rows])
-    elif config.refresh is None:
+    elif config.refresh.hook is None:
         say(_OFF, err=True)
     say(f"{counted(len({lease.key for lease in found}), 'session')} in use")

@@ -51,7 +51,7 @@ def count(url: str | None, *, as_json: bool) -> None:
     """
     config = read_config(url)
     with answering_store(config, "look") as backend:
-        status = backend_status(backend, timeout=config.health_timeout)
+        status = backend_status(backend, timeout=config.health.timeout)
     if as_json:
         print_json(status.as_dict())
     else:

@@ -103,9 +103,10 @@ def config_of(
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}{_hint(app_config, given)}") from None
     config = replace(config, remarks=(*config.remarks, *leftovers(app_config, given)))
-    config = replace(config, import_from=_source(config.import_from, app_config))
-    if not config.import_secret_keys:
-        config = replace(config, import_secret_keys=_former_secrets(app_config))
+    imports = replace(config.imports, source=_source(config.imports.source, app_config))
+    if not imports.secret_keys:
+        imports = replace(imports, secret_keys=_former_secrets(app_config))
+    config = replace(config, imports=imports)
     remembered = app_config.get("REMEMBER_COOKIE_NAME", REMEMBER_COOKIE)
     config = replace(config, confirming_keys=CONFIRMING_KEYS, login_cookies=(remembered,))
     if app_config.get("SESSION_COOKIE_HTTPONLY") is False:

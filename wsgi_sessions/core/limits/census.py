@@ -60,9 +60,9 @@ class Census:
         """Raises TooManySessions if there is no room for another session."""
         if self.is_full():
             raise TooManySessions(
-                f"the store holds {self._limit} sessions, as WSGI_SESSIONS_MAX_SESSIONS allows: no "
-                "new one is made for a visitor who is not logged in; raise it, or shorten "
-                "WSGI_SESSIONS_ANONYMOUS_IDLE_LIFETIME",
+                f"the store holds {self._limit} sessions, as many as `max_sessions` allows: no new "
+                "one is made for a visitor who is not logged in; raise it, or shorten "
+                "`anonymous_idle_lifetime`",
                 operation="create",
             )
 

@@ -36,8 +36,8 @@ class SizeRule(NamedTuple):
         """Raise SessionTooLarge for a record of so many bytes, if it is."""
         limit = self.limit(envelope)
         if size > limit:
-            name = "MAX_SIZE" if limit == self.most else "ANONYMOUS_MAX_SIZE"
-            raise SessionTooLarge(size, limit, f"WSGI_SESSIONS_{name}", heaviest(envelope))
+            setting = "max_size" if limit == self.most else "anonymous_max_size"
+            raise SessionTooLarge(size, limit, setting, heaviest(envelope))
 
     def has_grown_large(self, before: Envelope | None, after: Envelope, size: int) -> bool:
         """Whether a session, of now `size` bytes, takes more than half of its limit, and did not

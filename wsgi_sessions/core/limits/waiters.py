@@ -111,7 +111,7 @@ class BoundedLocks:
                 raise TooManyWaiting(
                     f"session {short_key(key)} is held by another request, and "
                     f"{self._waiters.most} wait for it in this process already: try again later, "
-                    "hold it for shorter, or raise WSGI_SESSIONS_EXCLUSIVE_WAITERS",
+                    "hold it for shorter, or raise `exclusive_waiters`",
                     operation="lock",
                     key=short_key(key),
                 )

@@ -17,7 +17,7 @@ _SECURE = (
 )
 _FRAMED = (
     "the pages are in a frame of another site, where browsers bring no SameSite cookie, or none "
-    "at all: set WSGI_SESSIONS_COOKIE_SAMESITE=None and WSGI_SESSIONS_COOKIE_PARTITIONED=on"
+    "at all: set `cookie.samesite=None` and `cookie.partitioned=True`"
 )
 _UNKNOWN = (
     "do the clients keep cookies? Crawlers and scripts do not; a proxy may take Set-Cookie or "

@@ -21,7 +21,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PATH = (
     "the request is outside of the cookie's path, so that the browser sent no cookie, and a new "
     "one would replace the user's: begin the session below that path, or set "
-    "WSGI_SESSIONS_COOKIE_PATH=/; behind a proxy that takes a prefix off the path, pass it on as "
+    "`cookie.path=/`; behind a proxy that takes a prefix off the path, pass it on as "
     "SCRIPT_NAME, or in X-Forwarded-Prefix"
 )
 _ELSEWHERE = (
@@ -31,7 +31,7 @@ _ELSEWHERE = (
 )
 _DOMAIN = (
     "the request's host is outside of the cookie's domain, so that no browser would take the "
-    "cookie: correct WSGI_SESSIONS_COOKIE_DOMAIN, or have the proxy pass the Host on"
+    "cookie: correct `cookie.domain`, or have the proxy pass the Host on"
 )
 
 

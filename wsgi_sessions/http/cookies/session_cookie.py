@@ -204,43 +204,43 @@ class CookiePolicy:
             if attribute == "domain" and value is None:
                 continue
             if not rule.pattern.fullmatch(value):
-                yield f"cookie.{attribute}={value!a}: must be {rule.allowed}"
+                yield f"`cookie.{attribute}`={value!a}: must be {rule.allowed}"
         for attribute, choice in (
             ("secure", Secure),
             ("samesite", SameSite),
         ):
             value, allowed = getattr(self, attribute), get_args(choice)
             if value not in allowed:
-                yield f"cookie.{attribute}={value!a}: must be one of {', '.join(allowed)}"
+                yield f"`cookie.{attribute}`={value!a}: must be one of {', '.join(allowed)}"
         for attribute in ("partitioned", "httponly"):
             value = getattr(self, attribute)
             if not isinstance(value, bool):  # "off" would be true
-                yield f"cookie.{attribute}={value!a}: must be True or False"
+                yield f"`cookie.{attribute}`={value!a}: must be True or False"
 
     def _bad_combinations(self) -> Iterator[str]:
         if self._prefixed and self.secure == "never":
             yield (
-                f"cookie.secure=never: a cookie named {self.name} must be Secure: set it to "
-                "always, or choose a cookie.name without that prefix"
+                f"`cookie.secure=never`: a cookie named {self.name} must be Secure: set it to "
+                "always, or choose a `cookie.name` without that prefix"
             )
         if self.name.lower().startswith(_HTTP_PREFIXES) and not self.httponly:
             yield (
-                f"cookie.httponly=False: a cookie named {self.name} must be HttpOnly: leave "
-                "that out, or choose a cookie.name without that prefix"
+                f"`cookie.httponly=False`: a cookie named {self.name} must be HttpOnly: leave "
+                "that out, or choose a `cookie.name` without that prefix"
             )
         if self.samesite == "None" and self.secure != "always":
-            yield f"cookie.samesite=None needs cookie.secure=always; it is {self.secure}"
+            yield f"`cookie.samesite=None` needs `cookie.secure=always`; it is {self.secure}"
         if self.partitioned and self.secure != "always":
-            yield f"cookie.partitioned=True needs cookie.secure=always; it is {self.secure}"
+            yield f"`cookie.partitioned=True` needs `cookie.secure=always`; it is {self.secure}"
         if self.is_host_only:
             yield from self._not_host_only()
 
     def _not_host_only(self) -> Iterator[str]:
         why = f"for a cookie named {self.name}"
         if self.path != "/":
-            yield f"cookie.path={self.path}: must be / {why}"
+            yield f"`cookie.path`={self.path}: must be / {why}"
         if self.domain is not None:
-            yield f"cookie.domain={self.domain}: must be unset {why}"
+            yield f"`cookie.domain`={self.domain}: must be unset {why}"
 
 
 CookieState = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguous"]

@@ -60,7 +60,7 @@ def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
     """Open the store that a configuration names, or the one to be used of several.
 
     One store is not asked anything. Of several, the first that passes `health.check` within
-    `config.health_timeout` is used; if none does the first, which may come back. A log line says
+    `config.health.timeout` is used; if none does the first, which may come back. A log line says
     which, and why not the others. Who only looks (`purpose`) takes the one that others agreed on,
     or the first that answers, and agrees to nothing.
 
@@ -80,7 +80,7 @@ def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
         config.choice_folder or _default_folder(),
         _name(config),
         lambda: msgspec.json.encode(_decide(config)).decode(),
-        timeout=_DECIDING + len(config.urls) * config.health_timeout,
+        timeout=_DECIDING + len(config.urls) * config.health.timeout,
     )
     choice = _read(agreed.text, len(config.urls))
     _report(choice, config.urls, is_new=agreed.is_new)
@@ -177,7 +177,7 @@ def _decide(config: Config) -> Choice:
     candidates = [replace(config, url=url) for url in config.urls]
     backends = [_open_or_fault(candidate) for candidate in candidates]
     for place, backend in enumerate(backends):
-        fault = backend if isinstance(backend, str) else _fault(backend, config.health_timeout)
+        fault = backend if isinstance(backend, str) else _fault(backend, config.health.timeout)
         if fault is None:
             return Choice(place, faults)
         faults.append(fault)

@@ -6,13 +6,9 @@ from typing import Any
 
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Fallback, Setting
-from wsgi_sessions.settings.kinds import DAY, HOUR, KIB, MIB, MINUTE, Kind
+from wsgi_sessions.settings.kinds import DAY, HOUR, KIB, MIB, MINUTE
 
 _LIFETIME = kinds.duration(1, 3650 * DAY, "1800 (seconds), 90s, 30m, 24h or 30d")
-
-
-def _show_lifetime(seconds: float | None) -> str:
-    return kinds.UNSET if seconds is None else kinds.show_duration(seconds)
 
 
 IDLE_LIFETIME = Setting[Any](
@@ -42,7 +38,7 @@ ANONYMOUS_MAX_SIZE = Setting[Any](
 )
 ANONYMOUS_IDLE_LIFETIME = Setting[Any](
     "WSGI_SESSIONS_ANONYMOUS_IDLE_LIFETIME",
-    Kind[Any](_LIFETIME.parse, _LIFETIME.allowed, _show_lifetime),
+    kinds.or_unset(_LIFETIME),
     "such a session ends after this time without a request, at the latest",
     None,
     default_text="as for all",

@@ -50,7 +50,7 @@ class FileSecret:
             self._write(self._known)
             _log.warning(
                 "%s was missing, and was made again: does something remove old files there "
-                "(systemd-tmpfiles)? Set WSGI_SESSIONS_SECRET_KEYS, or name another folder",
+                "(systemd-tmpfiles)? Set `secret_keys`, or name another folder",
                 self._path,
             )
 
@@ -103,7 +103,7 @@ class FileSecret:
             raise ConfigurationError(
                 f"the secret {self._path} can be read by other users: delete it (everybody then "
                 "logs in again), or chmod 600 it if nobody else has been here; or set "
-                "WSGI_SESSIONS_SECRET_KEYS"
+                "`secret_keys`"
             )
 
     def _checked(self, content: bytes) -> str:
@@ -120,5 +120,5 @@ class FileSecret:
     def _unusable(self, why: str) -> ConfigurationError:
         return ConfigurationError(
             f"{self._path}, which is to hold the signing secret, {why}: remove it after a look "
-            "(everybody then logs in again), or set WSGI_SESSIONS_SECRET_KEYS"
+            "(everybody then logs in again), or set `secret_keys`"
         )

@@ -29,7 +29,7 @@ MAGIC = b"WSS"
 FORMAT = 1
 MIN_FILE_BYTES = 4096
 MAX_FILE_BYTES = 1 << 28
-"""More than a session file can have: WSGI_SESSIONS_MAX_SIZE allows payloads of 64 MiB at most."""
+"""More than a session file can have: the setting `max_size` allows payloads of 64 MiB at most."""
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32

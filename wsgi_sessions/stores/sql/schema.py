@@ -207,7 +207,7 @@ def require_schema(connection: Connection) -> None:
     if version < SCHEMA_VERSION:
         raise StoreUnavailable(
             f"the session tables are at schema version {version}, this release needs "
-            f"{SCHEMA_VERSION}: run {MIGRATE}, or set WSGI_SESSIONS_SQL_SCHEMA=create",
+            f"{SCHEMA_VERSION}: run {MIGRATE}, or set `sql_schema=create`",
             operation="schema",
         )
 

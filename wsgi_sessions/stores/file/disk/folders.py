@@ -31,7 +31,7 @@ def make_folder(path: str) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"the session folder {path} cannot be made ({error.strerror}): "
-            "name another one in WSGI_SESSIONS_URL, or change its permissions"
+            "name another one in `url`, or change its permissions"
         ) from error
 
 

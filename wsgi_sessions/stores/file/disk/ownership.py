@@ -19,7 +19,6 @@ from wsgi_sessions.stores.file.disk.folders import make_folder
 from wsgi_sessions.stores.file.disk.owners import user_name
 from wsgi_sessions.stores.file.disk.system import CREATE
 
-FOLDER_GROUP = "WSGI_SESSIONS_FOLDER_GROUP"
 _CLOSED = stat.S_IRWXG | stat.S_IRWXO
 _log = texts.log(__name__)
 
@@ -72,7 +71,7 @@ def look_at(folder: str, marker: str, group: str | None = None) -> Ownership:
             raise ConfigurationError(
                 f"there are no sessions in {folder} yet ({path}: {error.strerror}): the first "
                 "worker that uses it makes it; this command makes nothing. Is it the folder of the "
-                "application (WSGI_SESSIONS_URL, --url)?"
+                "application (`url`, --url)?"
             ) from error
         _require_ours(path, status, ours)
     return ours
@@ -113,7 +112,7 @@ def _require_ours(path: str, status: os.stat_result, ours: Ownership) -> None:
         raise ConfigurationError(
             f"{path} belongs to user {user_name(status.st_uid)}, and this process is user "
             f"{user_name(os.geteuid())}: run it as the owner; or, after a look at what is in it, "
-            f"chown -R {os.geteuid()} it; or name another folder in WSGI_SESSIONS_URL"
+            f"chown -R {os.geteuid()} it; or name another folder in `url`"
         )
 
 
@@ -129,7 +128,7 @@ def _require_closed(folder: str, ours: Ownership) -> None:
     raise ConfigurationError(
         f"the group {_group_name(status.st_gid)} may write to the session folder {folder}, and so "
         f"forge sessions: chmod 700 it after a look at what is in it; name a new folder inside it; "
-        f"or, if all members are trusted, set {FOLDER_GROUP}={_group_name(status.st_gid)}"
+        f"or, if all members are trusted, set `folder_group`={_group_name(status.st_gid)}"
     )
 
 
@@ -145,10 +144,9 @@ def close_to_own_group(path: str, status: os.stat_result) -> os.stat_result:
         _log.warning(
             "%s was open to group %s, and is closed again. If Kubernetes opens it at each mount "
             "(fsGroup), set fsGroupChangePolicy: OnRootMismatch for the pod, and give it "
-            "WSGI_SESSIONS_SECRET_KEYS; or name the group in %s",
+            "secret keys of its own (`secret_keys`); or name the group in `folder_group`",
             path,
             _group_name(status.st_gid),
-            FOLDER_GROUP,
         )
     return os.lstat(path)
 
@@ -188,7 +186,7 @@ def _make_marker(folder: str, marker: str) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"the session folder {folder} is not writable ({error.strerror}): name another one in "
-            "WSGI_SESSIONS_URL, or change its permissions"
+            "`url`, or change its permissions"
         ) from error
 
 
@@ -200,7 +198,7 @@ def _number_of(group: str | None) -> int | None:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        raise ConfigurationError(f"{FOLDER_GROUP}={group}: there is no such group here") from None
+        raise ConfigurationError(f"`folder_group`={group}: there is no such group here") from None
 
 
 def _group_name(gid: int) -> str:

@@ -104,7 +104,7 @@ class Presence:
         _log.warning(
             "%s was missing, and was made again: does something remove old files there "
             "(systemd-tmpfiles), or was the folder made anew? Sessions that are gone begin anew. "
-            "Name a folder outside of those for temporary files in WSGI_SESSIONS_URL",
+            "Name a folder outside of those for temporary files in `url`",
             self._marker,
         )
         return None

@@ -109,7 +109,7 @@ _FAULTS = {
         RedisFault(
             "WRONGTYPE",
             "holds another application's data under a session's key: "
-            "give this application a WSGI_SESSIONS_KEY_PREFIX of its own",
+            "give this application a `key_prefix` of its own",
         ),
         RedisFault("MOVED", _CLUSTER_MEMBER),
         RedisFault("ASK", _CLUSTER_MEMBER),

@@ -29,7 +29,7 @@ class SqlReaction(enum.Enum):
 UNREACHABLE = "cannot be reached, or hung up: is it running?"
 SLOW = "did not answer within the deadline: is it hung, overloaded, or far?"
 _BUSY = "was kept busy by other transactions until the deadline: look for long ones"
-_SCHEMA = f"lacks the tables of this release: run {MIGRATE}, or set WSGI_SESSIONS_SQL_SCHEMA=create"
+_SCHEMA = f"lacks the tables of this release: run {MIGRATE}, or set `sql_schema=create`"
 _REFUSED = "refused the user name or password: correct them in the store URL"
 _FORBIDDEN = "forbids this user what sessions need: grant SELECT, INSERT, UPDATE and DELETE"
 _FULL = "has no room: free some"
@@ -55,11 +55,11 @@ _NAMES = (
 )
 _TOO_LARGE = (
     "takes no statement of this size: raise its max_allowed_packet above twice "
-    "WSGI_SESSIONS_MAX_SIZE, or lower that"
+    "`max_size`, or lower that"
 )
 TOO_LARGE_PERHAPS = (
     "hung up on a statement of much data: is its max_allowed_packet above twice "
-    "WSGI_SESSIONS_MAX_SIZE, and is it running?"
+    "`max_size`, and is it running?"
 )
 _STATEMENTS = (
     "logs statements, and so takes no changes under READ COMMITTED: set binlog_format to ROW or "
