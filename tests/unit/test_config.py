@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import string
 from dataclasses import FrozenInstanceError
 from datetime import date
@@ -796,23 +795,20 @@ def test_a_familiar_name_that_is_wrong_stops_the_start_too() -> None:
         ("WSGI_SESSIONS_", None),
     ],
 )
-def test_an_unknown_name_warns_with_the_nearest(
-    name: str, meant: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING, "wsgi_sessions"):
-        assert Config.from_environ({**HOME, name: "hunter2"}) == read()
-    assert [record.name for record in caplog.records] == ["wsgi_sessions.stack.config"]
+def test_an_unknown_name_is_remarked_on_with_the_nearest(name: str, meant: str | None) -> None:
+    config = Config.from_environ({**HOME, name: "hunter2"})
+    assert config == read()
     hint = f"did you mean {meant}?" if meant else "see 'wsgi-sessions config'"
-    assert caplog.messages == [f"{name} is no setting and is ignored: {hint}"]
+    assert config.remarks == (f"unknown setting {name} ignored: {hint}",)
 
 
-def test_known_and_foreign_names_do_not_warn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_known_and_foreign_names_are_not_remarked_on(tmp_path: Path) -> None:
     file = tmp_path / "secrets"
     file.write_text(NEW)
-    read(secret_keys_file=str(file), fsync="full", WSGI_APP="x", PATH="y", SESSION_COOKIE_NAME="z")
-    assert caplog.records == []
+    config = read(
+        secret_keys_file=str(file), fsync="full", WSGI_APP="x", PATH="y", SESSION_COOKIE_NAME="z"
+    )
+    assert config.remarks == ()
 
 
 # -- what is said of it ----------------------------------------------------------------------------

@@ -144,14 +144,14 @@ def test_a_misspelt_variable(folder: str) -> None:
     ((level, topic, text),) = findings(f"file://{folder}", WSGI_SESSIONS_TIMOUT="1s")
     assert (level, topic) == ("warning", "settings")
     assert text.endswith(
-        "WSGI_SESSIONS_TIMOUT is no setting and is ignored: did you mean WSGI_SESSIONS_TIMEOUT?"
+        "unknown setting WSGI_SESSIONS_TIMOUT ignored: did you mean WSGI_SESSIONS_TIMEOUT?"
     )
 
 
 @pytest.mark.parametrize(("ahead", "word"), [(30.0, "behind"), (-30.0, "ahead of")])
 def test_a_clock_that_is_not_in_step(folder: str, ahead: float, word: str) -> None:
     config = Config(url=f"file://{folder}", secret_keys=(A_SECRET,))
-    found = examine(open_backend(config.url), config, unknown={}, clock=lambda: time.time() + ahead)
+    found = examine(open_backend(config.url), config, clock=lambda: time.time() + ahead)
     (finding,) = found.findings
     assert (finding.level, finding.topic) == ("warning", "clock")
     assert word in finding.text

@@ -83,6 +83,19 @@ def store_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 def read_config(url: str | None = None) -> Config:
+    """As `find_config`, and say on stderr what may not be meant in the environment."""
+    config = find_config(url)
+    say_remarks(config)
+    return config
+
+
+def say_remarks(config: Config) -> None:
+    """Say on stderr what may not be meant in the settings."""
+    for remark in config.remarks:
+        say(f"warning: {remark}", err=True)
+
+
+def find_config(url: str | None = None) -> Config:
     """The settings of the application that ``--app`` names, else those of the environment, with
     another store if `url` names one; and with the only application that has a default folder, if
     that is where sessions are. Goes on as the owner of the session folder (see `take_on_owner`).

@@ -73,7 +73,7 @@ class Checkpoint(NamedTuple):
 
 def principal_of(envelope: Envelope) -> str | None:
     """The text of the principal that a session is bound to. Raises CorruptRecord."""
-    principal = metadata_of(envelope, PRINCIPAL)
+    principal = envelope.get_metadata(PRINCIPAL)
     return None if principal is None else str(principal)
 
 
@@ -82,7 +82,7 @@ def is_of(envelope: Envelope, application: str | None) -> bool:
 
     Raises CorruptRecord.
     """
-    return application is None or metadata_of(envelope, APPLICATION) in (None, application)
+    return application is None or envelope.get_metadata(APPLICATION) in (None, application)
 
 
 def check_principal(principal: str | int, path: str) -> None:
@@ -93,16 +93,10 @@ def check_principal(principal: str | int, path: str) -> None:
         raise UnserializableValue(path, f"a principal has {_PRINCIPAL_BITS} bits at most")
 
 
-def metadata_of(envelope: Envelope, name: str) -> Any:
-    """Return one stored metadata value of a session, or None. Raises CorruptRecord."""
-    encoded = envelope.metadata.get(name)
-    return None if encoded is None else decode(encoded)
-
-
 def chain_of(session: Snapshot) -> str:
     """What stays the same when the session gets another id: the store key of its first one."""
-    chain = session.envelope.metadata.get(CHAIN)
-    return session.key if chain is None else str(decode(chain))
+    chain = session.envelope.get_metadata(CHAIN)
+    return session.key if chain is None else str(chain)
 
 
 def _operate_on_nothing(data: Workspace, key: str, operation: Operation) -> None:
@@ -303,8 +297,7 @@ class Draft:
     def get_metadata(self, name: str) -> Any:
         """Return one metadata value, or None."""
         if self._metadata is None:
-            data = None if self.snapshot is None else self.snapshot.envelope.metadata.get(name)
-            return None if data is None else decode(data)
+            return None if self.snapshot is None else self.snapshot.envelope.get_metadata(name)
         value = self._metadata.get(name)
         return None if value is ABSENT else value
 

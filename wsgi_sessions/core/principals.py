@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.draft import REFRESHED, metadata_of, principal_of
+from wsgi_sessions.core.draft import REFRESHED, principal_of
 from wsgi_sessions.core.record.tombstones import UNTOLD
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
@@ -50,7 +50,7 @@ class StoredSession(NamedTuple):
         """A session as it is stored. Raises CorruptRecord."""
         created_at, asked = envelope.created_at, lifetimes.asked(envelope)
         last_used_at = lifetimes.last_used(expires_at, created_at, asked)
-        return cls(key, created_at, expires_at, last_used_at, metadata_of(envelope, REFRESHED))
+        return cls(key, created_at, expires_at, last_used_at, envelope.get_metadata(REFRESHED))
 
 
 class Principals:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.record.codec import decode, encode
+from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
 from wsgi_sessions.core.record.history import history
 from wsgi_sessions.core.record.tombstones import ENDED
@@ -67,6 +67,5 @@ def is_receipt(envelope: Envelope) -> bool:
 
 def birth(envelope: Envelope) -> bytes:
     """The birth token in a session or a receipt; empty if there is none."""
-    encoded = envelope.metadata.get(BIRTH)
-    token = _UNREADABLE if encoded is None else decode(bytes(encoded))
+    token = envelope.get_metadata(BIRTH)
     return token if isinstance(token, bytes) else _UNREADABLE

@@ -54,7 +54,8 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.importers.receipts import is_receipt
-from wsgi_sessions.migration.mover import COPIED, Mover, Observed
+from wsgi_sessions.migration.copied import CopiedKeys
+from wsgi_sessions.migration.mover import Mover, Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -138,7 +139,8 @@ class _Copier:
         self._target = mover.new
         self._leave = leave
         self._effect = effect
-        self._copied_before = frozenset(mover.new.index.keys_of(COPIED))
+        self._copied = CopiedKeys(mover.new.index)
+        self._copied_before = self._copied.all()
 
     def session(self, key: str) -> CopyOutcome:
         """One session. Raises StoreUnavailable."""
@@ -195,7 +197,7 @@ class _Copier:
         """
         new = self._mover.pend(key, new, old)
         assert old.record is not None
-        self._target.index.add(COPIED, key, old.record.expires_at)
+        self._copied.add(key, old.record.expires_at)
         old = Observed(self._source.sessions.load(key))
         if old.state == "absent":
             self._mover.discard(key, new)

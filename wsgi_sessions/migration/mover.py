@@ -47,7 +47,6 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.draft import KEEP_ALIVE, principal_of
-from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -58,6 +57,7 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.migration.copied import CopiedKeys
 from wsgi_sessions.migration.transfer import Transfer, TransferState, is_transfer, unpack
 from wsgi_sessions.versions.policy import STAMPS
 
@@ -68,8 +68,6 @@ if TYPE_CHECKING:
 
 SIGN_SECONDS = 600.0
 """For how long the old store says that a session has moved, and is not just gone."""
-COPIED = "\0wsgi_sessions: copied from another store"
-"""The principal under which the index of a store lists what `copying.copy` has put there."""
 _NO_MOVE = bytes(8)
 _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0
@@ -274,7 +272,7 @@ class Mover:
         except SessionGone:
             if self._clock() < old.record.expires_at - _CLOCKS_DIFFER:
                 return False
-        self.old.index.remove(COPIED, key)
+        CopiedKeys(self.old.index).remove(key)
         if envelope is None:
             return True
         if self.old.refreshes is not None and KEEP_ALIVE in envelope.metadata:
@@ -301,6 +299,5 @@ def _write(
 
 def _scopes(envelope: Envelope) -> list[str]:
     """The scopes whose versions a session holds. Raises CorruptRecord."""
-    encoded = envelope.metadata.get(STAMPS)
-    stamps = {} if encoded is None else decode(bytes(encoded))
+    stamps = envelope.get_metadata(STAMPS)
     return list(stamps) if isinstance(stamps, dict) else []

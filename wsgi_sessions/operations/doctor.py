@@ -14,7 +14,7 @@ from wsgi_sessions.stack.config_help import advice
 from wsgi_sessions.stack.places import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.stack.config import Config
@@ -52,13 +52,11 @@ def examine(
     backend: Backend,
     config: Config,
     *,
-    unknown: Mapping[str, str],
     servers: Sequence[str] = (),
     clock: Callable[[], float] = wall_clock,
 ) -> Examination:
-    """Look at the store, at the settings (of which `unknown` names those that are none, each with
-    what to do), and at running servers, by the URL of each or of its health path: have all workers
-    the same store, the same keys and the same time?
+    """Look at the store, at the settings, and at running servers, by the URL of each or of its
+    health path: do all workers have the same store, the same keys and the same time?
 
     Changes nothing but what a health check does. Never raises for what is wrong; ConfigurationError
     for one of `servers` that is no http or https URL.
@@ -72,10 +70,6 @@ def examine(
         skew, found = _of_clock(backend, clock)
         findings += found
     findings += [Finding("warning", "settings", remark) for remark in config.remarks]
-    findings += [
-        Finding("warning", "settings", f"{name} is no setting and is ignored: {hint}")
-        for name, hint in unknown.items()
-    ]
     if servers:
         findings += compare(servers, Expected(health.backend, here, tuple(fingerprints)), config)
     told = tuple(finding._replace(text=with_variables(finding.text)) for finding in findings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of, metadata_of
+from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
@@ -122,11 +122,11 @@ def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails 
         summary=StoredSession.of(key, record.expires_at, envelope, lifetimes),
         version=record.version,
         size=len(record.payload),
-        principal=metadata_of(envelope, PRINCIPAL),
-        lifetime=metadata_of(envelope, LIFETIME),
-        refreshing=Refreshing.of(envelope.metadata),
+        principal=envelope.get_metadata(PRINCIPAL),
+        lifetime=envelope.get_metadata(LIFETIME),
+        refreshing=Refreshing.of(envelope),
         holders=None if backend.leases is None else backend.leases.holders(key),
-        stamps=metadata_of(envelope, STAMPS) or {},
+        stamps=envelope.get_metadata(STAMPS) or {},
         values=[_value(name, bytes(raw)) for name, raw in sorted(envelope.data.items())],
         commits=envelope.commits,
     )

@@ -15,7 +15,7 @@ from msgspec import Raw
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.commit.loop import Lifetimes
-from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL, metadata_of
+from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.core.record.history import history
@@ -305,7 +305,7 @@ def _is_valid(still_valid: StillValid | None, principal: str, name: str, context
 
 def _text_of(envelope: Envelope, name: str) -> str | None:
     try:
-        found = metadata_of(envelope, name)
+        found = envelope.get_metadata(name)
     except (CorruptRecord, UnsupportedFormat):
         return None
     return None if found is None else str(found)

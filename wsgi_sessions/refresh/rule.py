@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions.core.draft import FAILURES, KEEP_ALIVE, REFRESHED, TRIED
-from wsgi_sessions.core.record.codec import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from msgspec import Raw
-
     from wsgi_sessions.core.draft import Draft
+    from wsgi_sessions.core.record.envelope import Envelope
 
 _MAX_DOUBLINGS = 4
 
@@ -37,11 +33,15 @@ class Refreshing(NamedTuple):
     tried_at: float | None = None
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Raw]) -> Refreshing:
+    def of(cls, envelope: Envelope) -> Refreshing:
         """Read the state from a session's metadata. Raises CorruptRecord."""
-        refreshed_at, failures = _decoded(metadata, REFRESHED), _decoded(metadata, FAILURES)
-        known = failures and Failures(*failures)
-        return cls(KEEP_ALIVE in metadata, refreshed_at, known, _decoded(metadata, TRIED))
+        failures = envelope.get_metadata(FAILURES)
+        return cls(
+            KEEP_ALIVE in envelope.metadata,
+            envelope.get_metadata(REFRESHED),
+            failures and Failures(*failures),
+            envelope.get_metadata(TRIED),
+        )
 
     def due_at(self, interval: float) -> float:
         """When the next refresh is due; at once (0) for a session that was never refreshed.
@@ -74,14 +74,9 @@ def note_success(draft: Draft, now: float) -> None:
 
 def note_failure(draft: Draft, now: float) -> Refreshing:
     """Mark a draft as one that could not be refreshed, once more."""
-    metadata = {} if draft.snapshot is None else draft.snapshot.envelope.metadata
-    state = Refreshing.of(metadata)
+    stored = draft.snapshot
+    state = Refreshing(is_kept_alive=False) if stored is None else Refreshing.of(stored.envelope)
     failures = Failures(1 + (state.failures.number if state.failures else 0), now)
     draft.set_metadata(FAILURES, list(failures))
     draft.set_metadata(TRIED, None)
     return state._replace(failures=failures, tried_at=None)
-
-
-def _decoded(metadata: Mapping[str, Raw], name: str) -> Any:
-    encoded = metadata.get(name)
-    return None if encoded is None else decode(bytes(encoded))

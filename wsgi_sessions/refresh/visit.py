@@ -127,7 +127,7 @@ class RefreshJob:
 
     def _state(self, snapshot: Snapshot) -> Refreshing:
         try:
-            return Refreshing.of(snapshot.envelope.metadata)
+            return Refreshing.of(snapshot.envelope)
         except CorruptRecord as error:
             self._manager.loader.set_aside(snapshot, error.reason)
             return _NEVER

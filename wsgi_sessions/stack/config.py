@@ -16,7 +16,6 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
-from wsgi_sessions import texts
 from wsgi_sessions.contexts.settings import ContextConfig
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.health.settings import HealthConfig
@@ -49,10 +48,9 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.loop import OnConflict
     from wsgi_sessions.settings.kinds import Kind
     from wsgi_sessions.stack.declared.requests import BusyStatus
-    from wsgi_sessions.stack.declared.store import Fsync
+    from wsgi_sessions.stores.file.disk.system import Fsync
     from wsgi_sessions.stores.urls import SqlSchema
 
-logger = texts.log(__name__)
 # Not after a quote: there begins a value that somebody gave.
 _ATTRIBUTE = re.compile(r"(?<!['\"])`([a-z_]+(?:\.[a-z_]+)?)(=[^`\s]+)?`")
 _SPELLED = MappingProxyType({"=True": "=on", "=False": "=off"})
@@ -180,10 +178,9 @@ class Config:
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
         """The configuration in a mapping. Nothing else is read but a file of secrets it names.
 
-        Raises one `ConfigurationError` for all that is wrong. Warns in the log of a variable that
-        begins like this project's own and is none.
+        Raises one `ConfigurationError` for all that is wrong. A variable that begins like this
+        project's own and is unknown is among the `remarks`.
         """
-        _warn_of_unknown(environ)
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         faults: list[str] = []
@@ -197,7 +194,7 @@ class Config:
                 values["idle_lifetime"], values["absolute_lifetime"], sources
             )
         _raise_all(faults)
-        remarks = familiar.remarks_on(environ, sources[store.URL.env])
+        remarks = (*_unknown(environ), *familiar.remarks_on(environ, sources[store.URL.env]))
         return cls(**values, sources=sources, remarks=remarks)
 
 
@@ -282,18 +279,11 @@ def _raise_all(faults: list[str]) -> None:
         raise ConfigurationError(f"{len(faults)} settings are wrong:\n{lines}")
 
 
-def unknown_variables(environ: Iterable[str]) -> dict[str, str]:
-    """The variables that begin like this project's own and are none, each with what to do."""
+def _unknown(environ: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each variable that begins like this project's own and is unknown."""
     known = [name for declared in SETTINGS.values() for name in declared.variables()]
-    found = {}
     for name in environ:
         if _PREFIX.match(name) and name not in known:
             meant = nearest(name, known)
             hint = f"did you mean {meant}?" if meant else "see 'wsgi-sessions config'"
-            found[ascii(name)[1:-1]] = hint
-    return found
-
-
-def _warn_of_unknown(environ: Iterable[str]) -> None:
-    for name, hint in unknown_variables(environ).items():
-        logger.warning("%s is no setting and is ignored: %s", name, hint)
+            yield f"unknown setting {ascii(name)[1:-1]} ignored: {hint}"

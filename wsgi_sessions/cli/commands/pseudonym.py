@@ -9,7 +9,7 @@ import click
 
 from wsgi_sessions.cli.output import Progress, json_option, print_json, say
 from wsgi_sessions.cli.shell import answering_store, read_config, url_option
-from wsgi_sessions.core.draft import PRINCIPAL, metadata_of
+from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.pseudonyms import DIGITS, Pseudonyms
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.operations.inspection import live_sessions
@@ -68,7 +68,7 @@ def _users(backend: Backend) -> Iterator[str]:
         for number, (_, _, envelope) in enumerate(live_sessions(backend), 1):
             progress(number)
             try:
-                user = metadata_of(envelope, PRINCIPAL)
+                user = envelope.get_metadata(PRINCIPAL)
             except CorruptRecord:
                 continue
             if user is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import closing, contextmanager
@@ -16,13 +15,13 @@ import click
 from wsgi_sessions.cli import boot
 from wsgi_sessions.cli.output import json_option, print_columns, print_json, say
 from wsgi_sessions.cli.owner import missing_folder
-from wsgi_sessions.cli.shell import open_told, read_config, url_option
+from wsgi_sessions.cli.shell import find_config, open_told, say_remarks, url_option
 from wsgi_sessions.cli.target import app_option, config_of_target
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import new_secret
 from wsgi_sessions.migration.takeover_parts import remaining
 from wsgi_sessions.operations import doctor
-from wsgi_sessions.stack.config import Config, unknown_variables
+from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stack.config_help import advice, describe
 from wsgi_sessions.stack.store import open_url
 
@@ -52,6 +51,7 @@ def config(*, as_json: bool) -> None:
     Secrets are hidden.
     """
     settings = config_of_target(None) or Config.from_environ(os.environ)
+    say_remarks(settings)
     rows = describe(settings)
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -81,12 +81,9 @@ def check(servers: tuple[str, ...], url: str | None, *, strict: bool, as_json: b
     application's parts as a server does, hooks included, and asks the source of version stamps, the
     sessions to import and the store before. Exit code 1 for a fault.
     """
-    with _without_log():
-        settings = read_config(url)
+    settings = find_config(url)  # its remarks are among the findings
     with _store_or_stand_in(settings) as (chosen, backend):
-        found = doctor.examine(
-            backend, chosen, unknown=unknown_variables(os.environ), servers=servers
-        )
+        found = doctor.examine(backend, chosen, servers=servers)
         known = [finding.text for finding in found.findings]
         more = [
             fault
@@ -145,17 +142,6 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {part}" for name, part in value.items())
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Without the lines about unknown variables, which are among the findings."""
-    logger = logging.getLogger("wsgi_sessions.stack.config")
-    was, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was
 
 
 def _with_remaining(found: doctor.Examination, settings: Config) -> doctor.Examination:

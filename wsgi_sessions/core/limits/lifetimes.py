@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.core.draft import LIFETIME
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
-from wsgi_sessions.core.record.codec import decode
 
 if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Snapshot
@@ -31,7 +30,8 @@ class Lifetimes:
         """The idle lifetime of a stored session's own, if it has one: by `Session.remember`, or
         because it is nobody's."""
         metadata, anonymous = envelope.metadata, self.anonymous
-        asked: float | None = decode(metadata[LIFETIME]) if LIFETIME in metadata else None
+        # Few have one, and every load comes here.
+        asked: float | None = envelope.get_metadata(LIFETIME) if LIFETIME in metadata else None
         if anonymous.idle is None or not anonymous.hold_for(metadata, envelope.data):
             return asked
         return min(anonymous.idle, asked or self.idle)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from struct import Struct
+from typing import Any
 from zlib import crc32
 
 import msgspec
 
 from wsgi_sessions import texts
+from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.core.record.history import Commit, commits_in
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 
@@ -40,6 +42,11 @@ class Envelope(msgspec.Struct, array_like=True):
     metadata: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
     stamps: msgspec.Raw = NO_STAMPS
+
+    def get_metadata(self, name: str) -> Any:
+        """Return one metadata value, decoded, or None. Raises CorruptRecord."""
+        encoded = self.metadata.get(name)
+        return None if encoded is None else decode(encoded)
 
     @property
     def commits(self) -> list[Commit]:

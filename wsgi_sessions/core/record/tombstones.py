@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Raw, Struct
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.record.codec import decode, encode
+from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope
 from wsgi_sessions.core.record.history import history
 
@@ -63,5 +63,5 @@ def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
     metadata = envelope.metadata
     if _SUCCESSOR not in metadata or envelope.created_at + TOMBSTONE_SECONDS <= now:
         return None
-    kind: TombstoneKind = "cycle" if decode(metadata[_KIND]) == "cycle" else "login"
-    return Tombstone(key, kind, decode(metadata[_SUCCESSOR]))
+    kind: TombstoneKind = "cycle" if envelope.get_metadata(_KIND) == "cycle" else "login"
+    return Tombstone(key, kind, envelope.get_metadata(_SUCCESSOR))

@@ -6,7 +6,6 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.core.draft import LIFETIME
-from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import MAX_AGE_LIMIT
 from wsgi_sessions.http.cookies.twins import deletions_above
@@ -165,5 +164,5 @@ class OutgoingCookie:
 
 def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
     """What `Session.remember` was told, as it is stored."""
-    encoded = None if snapshot is None else snapshot.envelope.metadata.get(LIFETIME)
-    return None if encoded is None else float(decode(encoded))
+    asked = None if snapshot is None else snapshot.envelope.get_metadata(LIFETIME)
+    return None if asked is None else float(asked)

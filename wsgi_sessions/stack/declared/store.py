@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 from wsgi_sessions.errors import ConfigurationError
@@ -11,12 +11,12 @@ from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Fallback, Setting
 from wsgi_sessions.settings.kinds import MINUTE
 from wsgi_sessions.stack.declared.familiar import DATABASE_SWITCH, REDIS_SWITCH
+from wsgi_sessions.stores.file.disk.system import Fsync
 from wsgi_sessions.stores.urls import SqlSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Fsync = Literal["none", "data", "full"]
 APPLICATION = "WSGI_SESSIONS_APPLICATION"
 DERIVED = "from "
 """How the source of an application's derived name begins."""
