@@ -30,6 +30,7 @@ from wsgi_sessions.core.limits.anonymous import AnonymousRules
 from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.core.session import Session
+from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.database.bump import SqlVersions, bump_version
 from wsgi_sessions.database.version_table import SYSTEM_SETTINGS, VersionTable, create_version_table
 from wsgi_sessions.errors import (
@@ -71,6 +72,7 @@ from wsgi_sessions.refresh.refresher import Refresher
 from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.stack.build import Stack, build, from_env
 from wsgi_sessions.stack.config import Config
+from wsgi_sessions.stack.sessions import Sessions, open_sessions
 from wsgi_sessions.stores.databases import migrate_schema, open_sql
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.versions.middleware import VersionMiddleware
@@ -123,6 +125,7 @@ __all__ = [
     "SessionManager",
     "SessionMiddleware",
     "SessionTooLarge",
+    "Sessions",
     "SqlVersions",
     "Stack",
     "StaleValue",
@@ -130,6 +133,7 @@ __all__ = [
     "TenantPermission",
     "TooManySessions",
     "TooManyWaiting",
+    "Transaction",
     "UnserializableValue",
     "VersionConfig",
     "VersionMiddleware",
@@ -149,6 +153,7 @@ __all__ = [
     "get_session",
     "migrate_schema",
     "open_backend",
+    "open_sessions",
     "open_sql",
     "rebuild_index",
     "select_context",

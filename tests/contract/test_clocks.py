@@ -16,7 +16,7 @@ from store_urls import STORES, place_of
 
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.commit.throttle import Throttle
-from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.core.jobs import in_background
 from wsgi_sessions.errors import LockTimeout
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -205,7 +205,7 @@ def test_what_is_stored_in_the_background_leaves_the_expiry_as_it_is(
         snapshot = sessions.begin(hosts.session_id).snapshot
         assert snapshot is not None
         visit = Visit(hosts.session_id, "refresh", "shared")
-        transaction = Transaction.in_background(sessions.manager, visit, snapshot)
+        transaction = in_background(sessions.manager, visit, snapshot)
         transaction.session.increment("n")
         assert transaction.commit() == "saved"
     assert hosts.left() == pytest.approx(200, abs=5)

@@ -21,10 +21,10 @@ from wsgi_sessions import Config, ConfigurationError, build, open_backend
 from wsgi_sessions.cli import main
 from wsgi_sessions.errors import LockTimeout
 from wsgi_sessions.health.settings import HealthConfig
-from wsgi_sessions.stack.build import open_refresher
 from wsgi_sessions.stack.choice.agreement import agree
 from wsgi_sessions.stack.choice.chosen import open_chosen
 from wsgi_sessions.stack.choice.server_process import Process, server_of_this_process
+from wsgi_sessions.stack.sessions import open_refresher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from test_transaction import START, Visit, World, id_of
 
 from wsgi_sessions.core.identity_rules import IdentityRules
-from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.core.jobs import in_background
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stack.config import Config
 
@@ -122,7 +122,7 @@ def test_rights_that_a_background_refresh_changes_are_stored_under_the_id_that_i
     old = logged_in(world)
     snapshot = world.manager.loader.load(old)
     assert snapshot is not None
-    request = Transaction.in_background(world.manager, Visit(old, "refresh"), snapshot)
+    request = in_background(world.manager, Visit(old, "refresh"), snapshot)
     if is_exclusive:
         with request.session.exclusive():
             admin(request.session)

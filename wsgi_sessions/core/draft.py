@@ -253,6 +253,18 @@ class Draft:
         self.is_flushed = True
         self.adopt(None)
 
+    def begin_empty(self) -> None:
+        """Have a new session stored, though nothing may be in it."""
+        if self.snapshot is None and self.fault is None:
+            self.set_metadata(EARLY, True)  # noqa: FBT003  # the value that is kept
+
+    def discard(self) -> None:
+        """Go back to what was stored when this was read, or committed last."""
+        stored = self.doomed[0] if self.doomed else self.snapshot
+        self.doomed, self.is_flushed = [], False
+        self.adopt(stored if isinstance(stored, Snapshot) else None)
+        self.superseded = None if isinstance(stored, Snapshot) else stored or self.superseded
+
     def give_up(self, fault: SessionError) -> None:
         """Read as empty from now on: see `fault`."""
         self.adopt(None)

@@ -14,7 +14,7 @@ from wsgi_sessions.core.commit.prolonging import Prolonger
 from wsgi_sessions.core.commit.refreshing import RefreshSchedule
 from wsgi_sessions.core.commit.results import NO_COOKIE, STALE
 from wsgi_sessions.core.commit.succession import Succession
-from wsgi_sessions.core.draft import APPLICATION, LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.core.draft import APPLICATION, EARLY, LIFETIME, PRINCIPAL, Draft, Snapshot
 from wsgi_sessions.core.events import Events
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.census import Census
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.new_session import NewSession
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
+    from wsgi_sessions.core.merge.delta import Delta
     from wsgi_sessions.core.principals import StoredSession
     from wsgi_sessions.core.record.tombstones import Tombstone
     from wsgi_sessions.mutex import Held
@@ -78,7 +79,7 @@ class SessionManager:
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
         self._census = None if max_sessions is None else Census(backend.iteration, max_sessions)
-        self.principals = Principals(backend, self.loader, self._lifetimes, self.events)
+        self.principals = Principals(backend, self.loader, self._lifetimes, self.events, clock)
         self._committer = Committer(
             backend.sessions,
             self._lifetimes,
@@ -145,7 +146,7 @@ class SessionManager:
             draft.give_up_withheld()
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data, metadata = draft.data.delta(), draft.metadata_delta()
-        if data or metadata or draft.cycling:
+        if data or draft.cycling or (metadata and _begin_one(draft, metadata)):
             token = None if draft.repeats is None else draft.repeats.token
             # Not by name: that costs a dictionary.
             pending = Pending(
@@ -315,8 +316,6 @@ class SessionManager:
         self.principals.add_again(base)
         return "touched"
 
-    # -- principals ----------------------------------------------------------------------------
-
     def sessions_of(self, principal: str | int) -> list[StoredSession]:
         """See `Principals.sessions_of`."""
         return self.principals.sessions_of(principal)
@@ -338,6 +337,11 @@ class SessionManager:
     def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
         """See `Principals.destroy_sessions_of`."""
         return self.principals.destroy_sessions_of(principal, keep=keep)
+
+
+def _begin_one(draft: Draft, metadata: Delta) -> bool:
+    """Whether metadata alone is stored: it begins no session, but for a user or on purpose."""
+    return draft.snapshot is not None or PRINCIPAL in metadata or EARLY in metadata
 
 
 def _logs_in(draft: Draft) -> bool:

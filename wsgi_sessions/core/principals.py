@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions import texts
-from wsgi_sessions.core.draft import REFRESHED, principal_of
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.draft import PRINCIPAL, REFRESHED, check_principal, principal_of
 from wsgi_sessions.core.record.tombstones import UNTOLD
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.commit.loop import Lifetimes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.loading import Loader
     from wsgi_sessions.core.record.envelope import Envelope
+    from wsgi_sessions.core.transaction import Transaction
 
 _MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
 
@@ -53,16 +55,45 @@ class StoredSession(NamedTuple):
         return cls(key, created_at, expires_at, last_used_at, envelope.get_metadata(REFRESHED))
 
 
+def bind(transaction: Transaction, principal: str | int | None) -> None:
+    """Bind the session to a principal, or (None) to none, under the id that it has.
+
+    Raises UnserializableValue. The commit that stores it raises StoreUnavailable if the index could
+    not be told: the session's use does so later.
+    """
+    if principal is not None:
+        check_principal(principal, "principal")
+    draft, former = transaction.draft(), transaction.snapshot
+    if draft.get_metadata(PRINCIPAL) != principal:
+        draft.set_metadata(PRINCIPAL, principal)
+        transaction.when_committed(lambda: _relist(transaction, former))
+
+
+def _relist(transaction: Transaction, former: Snapshot | None) -> None:
+    """Tell the index, once the session is stored."""
+    principals, now = transaction.manager.principals, transaction.snapshot
+    if former is not None:
+        principals.unlist(former)
+    if now is not None:
+        principals.add(now.key, now.envelope)
+
+
 class Principals:
     """The sessions of each principal on one backend: kept listed, found, and ended."""
 
     def __init__(
-        self, backend: Backend, loader: Loader, lifetimes: Lifetimes, events: Events
+        self,
+        backend: Backend,
+        loader: Loader,
+        lifetimes: Lifetimes,
+        events: Events,
+        clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._backend = backend
         self._loader = loader
         self._lifetimes = lifetimes
         self._events = events
+        self._clock = clock
 
     # -- for those who ask ---------------------------------------------------------------------
 
@@ -125,8 +156,7 @@ class Principals:
         """
         principal = principal_of(envelope)
         if principal is not None:
-            # Until the last moment at which the session can live: touching needs no index call.
-            until = envelope.created_at + self._lifetimes.absolute
+            until = self._lifetimes.listed_until(self._clock(), envelope)
             self._backend.index.add(principal, key, until)
 
     def add_again(self, snapshot: Snapshot) -> None:

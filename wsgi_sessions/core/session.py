@@ -16,7 +16,7 @@ from wsgi_sessions.core.draft import (
     Draft,
     check_principal,
 )
-from wsgi_sessions.core.limits.lifetimes import seconds
+from wsgi_sessions.core.limits.lifetimes import checked
 from wsgi_sessions.core.merge.delta import ABSENT
 from wsgi_sessions.core.record.keys import check_key, shown
 from wsgi_sessions.core.source import Phase
@@ -25,7 +25,7 @@ from wsgi_sessions.errors import CorruptRecord, HeadersAlreadySent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from decimal import Decimal
 
     from wsgi_sessions.core.source import Source
@@ -223,15 +223,17 @@ class Session(MutableMapping[str, Any]):
         """
         self._write().flush()
 
-    def remember(self, lifetime: timedelta | float | None) -> None:
-        """Keep this session for `lifetime` (seconds) of idleness, and its cookie as long.
+    def remember(self, lifetime: timedelta | float | datetime | None) -> None:
+        """Keep this session for `lifetime` (seconds) of idleness, and its cookie as long; a
+        datetime: until that moment, however it is used.
 
         None: back to the configured idle lifetime and a cookie that ends with the browser. The
-        absolute lifetime is the limit in any case. Raises ValueError for less than a second.
+        absolute lifetime is the limit in any case. It begins no session: what is stored beside it
+        does. Raises ValueError for less than a second, and for a moment without a time zone.
         """
         draft = self._write()
         self._require_cookie("a longer cookie")
-        draft.set_metadata(LIFETIME, None if lifetime is None else seconds(lifetime))
+        draft.set_metadata(LIFETIME, None if lifetime is None else checked(lifetime))
 
     def keep_alive(self, wanted: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence
         """Have this session refreshed in the background, or no longer.
@@ -253,9 +255,9 @@ class Session(MutableMapping[str, Any]):
         return value
 
     @property
-    def lifetime(self) -> float | None:
-        """The idle lifetime asked for with `remember`, in seconds, or None."""
-        value: float | None = self._read().get_metadata(LIFETIME)
+    def lifetime(self) -> float | datetime | None:
+        """What was asked for with `remember`: seconds of idleness, a moment, or None."""
+        value: float | datetime | None = self._read().get_metadata(LIFETIME)
         return value
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from wsgi_sessions.core.draft import Draft, Snapshot
 from wsgi_sessions.core.exclusive import exclusive_block, read_afresh, taken, turn_of
 from wsgi_sessions.core.interim import store_what_needs_no_cookie
+from wsgi_sessions.core.principals import bind
 from wsgi_sessions.core.record.tombstones import Tombstone
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.source import Phase
@@ -95,20 +96,6 @@ class Transaction:
     def session(self) -> Session:
         """The session, as an application sees it. One is like another: all is kept here."""
         return Session(self)
-
-    @classmethod
-    def in_background(
-        cls, manager: SessionManager, request: Request, snapshot: Snapshot
-    ) -> Transaction:
-        """A transaction without a response, on a session that has been loaded.
-
-        No lifetime moves at its commit, and what would need a cookie raises `HeadersAlreadySent`.
-        """
-        transaction = cls(manager, request)
-        transaction._draft = Draft(snapshot)
-        transaction.activity = "background"
-        transaction.phase = Phase.HEADERS_SENT
-        return transaction
 
     @property
     def reader(self) -> Reader:
@@ -247,15 +234,6 @@ class Transaction:
         snapshot = self.snapshot
         return snapshot is not None and self.manager.loader.is_alive(snapshot)
 
-    def is_overtaken(self) -> bool:
-        """Whether a log-in has replaced the session since it was read, by a look at the store.
-
-        It has not where the session was merely ended.
-        """
-        snapshot = self.snapshot
-        found = None if snapshot is None else self.manager.loader.look_up(snapshot.key)
-        return isinstance(found, Tombstone) and found.kind == "login"
-
     def close(self) -> None:
         """End the transaction: nothing is committed any more, and what was held is free."""
         self.phase = _ENDED
@@ -273,6 +251,28 @@ class Transaction:
     def snapshot(self) -> Snapshot | None:
         """The stored session that the transaction stands on now."""
         return None if self._draft is None else self._draft.snapshot
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of `snapshot`: what the client has to present from now on. None: there is none,
+        or another request's client alone is told it."""
+        return self.snapshot.session_id or None if self.snapshot else None
+
+    def discard(self) -> None:
+        """Forget what was changed since the last commit, a log-out too: for another attempt."""
+        self.draft().discard()
+
+    def create(self) -> Result:
+        """Commit, and store the session if it is new, be it empty."""
+        self.draft().begin_empty()
+        return self.commit()
+
+    def bind(self, principal: str | int | None) -> None:
+        """Bind the session to a principal under the id that it has, from the next commit on.
+
+        For what gives it a new id by itself, as frameworks do; all others call `Session.login`.
+        """
+        bind(self, principal)
 
     def withhold(self) -> None:
         """Have the request go on as an anonymous one, which may log somebody in or out, but stores

@@ -99,7 +99,13 @@ class Adoption:
         from then on; and StoreUnavailable, also if the foreign store does not answer: that somebody
         is logged out cannot be told then.
         """
-        names = self._importer.names(header)
+        return self._chosen(self._importer.names(header), route)
+
+    def adopt(self, value: str, route: Callable[[], str]) -> str | None:
+        """The same for the value of such a cookie, as a framework has read it."""
+        return self._chosen(self._importer.names_in([value]), route)
+
+    def _chosen(self, names: list[str], route: Callable[[], str]) -> str | None:
         if not names or not self._is_open():
             return None
         if len(names) > 1:

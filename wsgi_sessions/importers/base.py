@@ -80,7 +80,10 @@ class Importer:
 
     def names(self, header: str | None) -> list[str]:
         """The different records that the cookies of a request name; most requests name none."""
-        values = self.cookie.values(header)
+        return self.names_in(self.cookie.values(header))
+
+    def names_in(self, values: list[str]) -> list[str]:
+        """The same for the values of these cookies."""
         found = [self.verify(value) for value in values if len(value) <= MAX_COOKIE_BYTES]
         return [name for name in dict.fromkeys(found) if name is not None]
 

@@ -47,6 +47,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.draft import KEEP_ALIVE, principal_of
+from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -107,7 +108,7 @@ class Mover:
     """Moves sessions from `old` to `new`, with all that belongs to them.
 
     `absolute_lifetime`: how long entries of the principal's index are kept, in seconds, from a
-    session's creation. `clock`: seconds since the epoch.
+    session's creation (`math.inf`: until it expires, and some). `clock`: seconds since the epoch.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Mover:
     ) -> None:
         self.new = new
         self.old = old
-        self._absolute_lifetime = absolute_lifetime
+        self._lifetimes = Lifetimes(absolute=absolute_lifetime)
         self._clock = clock
 
     def take(self, key: str) -> Record | None:
@@ -230,7 +231,7 @@ class Mover:
             envelope = open_sealed(payload, key)
             principal = principal_of(envelope)
             if principal is not None:
-                until = envelope.created_at + self._absolute_lifetime
+                until = self._lifetimes.listed_until(self._clock(), envelope)
                 self.new.index.add(principal, key, until)
             self.carry_stamps(_scopes(envelope))
         except (CorruptRecord, UnsupportedFormat):

@@ -20,6 +20,7 @@ from wsgi_sessions.versions.policy import STAMPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from wsgi_sessions.contract import Backend, Record
     from wsgi_sessions.core.commit.loop import Lifetimes
@@ -52,16 +53,17 @@ class StoredValue(NamedTuple):
 class SessionDetails(NamedTuple):
     """All that is stored about a session. Times are seconds since the epoch, sizes are in bytes.
 
-    `lifetime` is what `Session.remember` asked for, in seconds. `holders` is how many requests use
-    it now, or None where the store has no leases. `commits` are the latest ones, newest last: those
-    within some seconds of the latest. `stamps` are the versions that its data was made from.
+    `lifetime` is what `Session.remember` asked for: seconds, or a moment. `holders` is how many
+    requests use it now, or None where the store has no leases. `commits` are the latest ones,
+    newest last: those within some seconds of the latest. `stamps` are the versions that its data
+    was made from.
     """
 
     summary: StoredSession
     version: int
     size: int
     principal: str | int | None
-    lifetime: float | None
+    lifetime: float | datetime | None
     refreshing: Refreshing
     holders: int | None
     stamps: dict[str, int]

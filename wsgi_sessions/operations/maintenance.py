@@ -8,6 +8,7 @@ seen, so that it can be interrupted at any time and called again. All raise Stor
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Raw
@@ -16,6 +17,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL
+from wsgi_sessions.core.limits.lifetimes import Ending
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.core.record.history import history
@@ -128,14 +130,14 @@ def rebuild_index(
     Where several applications share the store, only those of this one are indexed; the log tells of
     those that name none, which are indexed as they are used.
     """
-    absolute, bound, nobodys = (lifetimes or Lifetimes()).absolute, 0, 0
+    times, bound, nobodys = lifetimes or Lifetimes(), 0, 0
     unnamed = _those_without_a_name(backend)
     for examined, (key, record, envelope) in enumerate(live_sessions(backend), 1):
         principal, application = _text_of(envelope, PRINCIPAL), _text_of(envelope, APPLICATION)
         if principal is not None and application is None and unnamed == "anybody's":
             nobodys += 1
         elif principal is not None and application in (None, backend.application):
-            until = max(record.expires_at, envelope.created_at + absolute)
+            until = max(record.expires_at, times.listed_until(record.expires_at, envelope))
             backend.index.add(principal, key, until)
             bound += 1
         _tell(on_progress, examined)
@@ -244,7 +246,10 @@ def _is_unused(session: LiveSession, since: float, lifetimes: Lifetimes) -> bool
     _, record, envelope = session
     if record.expires_at >= envelope.created_at + lifetimes.absolute - 1:
         return False
-    idle = lifetimes.asked(envelope) or lifetimes.idle
+    asked = lifetimes.asked(envelope)
+    idle = (asked.idle if isinstance(asked, Ending) else asked) or lifetimes.idle
+    if idle == inf:
+        return False  # it lives until a fixed end
     last_used_at = lifetimes.last_used(record.expires_at, envelope.created_at, idle)
     if envelope.commits:  # by a refresh, perhaps; and the lifetime may have been another one then
         last_used_at = max(last_used_at, envelope.commits[-1].at)

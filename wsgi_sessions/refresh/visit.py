@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.core.jobs import in_background
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.core.source import Access
+    from wsgi_sessions.core.transaction import Transaction
     from wsgi_sessions.refresh.hook_runner import HookResult, HookRunner
 
 RefreshOutcome = Literal[
@@ -198,7 +199,7 @@ class RefreshJob:
             self.queue.schedule(key, state.due_at(interval) + jitter)
 
     def _transaction(self, snapshot: Snapshot) -> Transaction:
-        return Transaction.in_background(self._manager, _Background(), snapshot)
+        return in_background(self._manager, _Background(), snapshot)
 
 
 class _Claim:

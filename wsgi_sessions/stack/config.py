@@ -76,7 +76,8 @@ class Config:
     shows a secret or a URL's credentials.
 
     `url` is one URL, or several in order of priority, separated by blanks. `confirming_keys` and
-    `login_cookies` come from adapters alone: see `IdentityRules` and `SessionMiddleware`.
+    `login_cookies` come from adapters alone: see `IdentityRules` and `SessionMiddleware`; so does
+    `signs_ids`: False where the framework's cookie holds the id as it is.
 
     Raises `ConfigurationError`.
     """
@@ -92,7 +93,7 @@ class Config:
         default_text="made and kept by the file store; required by every other",
     )
     idle_lifetime: float = filled_by(limits.IDLE_LIFETIME)
-    absolute_lifetime: float = filled_by(limits.ABSOLUTE_LIFETIME)
+    absolute_lifetime: float | None = filled_by(limits.ABSOLUTE_LIFETIME)
     cookie: CookiePolicy = group(
         CookiePolicy,
         name=_cookie("name", kinds.matching(*RULES["name"]), NAME_OF_COOKIE),
@@ -142,6 +143,7 @@ class Config:
     application: str | None = filled_by(store.APPLICATION_NAME)
     confirming_keys: tuple[str, ...] = ()
     login_cookies: tuple[str, ...] = ()
+    signs_ids: bool = True
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     remarks: tuple[str, ...] = field(default=(), compare=False)
 
@@ -260,8 +262,8 @@ def naming_variables() -> Iterator[None]:
         raise ConfigurationError(text) from error.__cause__
 
 
-def _lifetime_faults(idle: float, absolute: float, sources: Mapping[str, str]) -> list[str]:
-    if absolute >= idle:
+def _lifetime_faults(idle: float, absolute: float | None, sources: Mapping[str, str]) -> list[str]:
+    if absolute is None or absolute >= idle:
         return []
     names = ("WSGI_SESSIONS_ABSOLUTE_LIFETIME", "WSGI_SESSIONS_IDLE_LIFETIME")
     whole, idling = (

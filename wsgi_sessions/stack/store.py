@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.core.limits.lifetimes import endless
 from wsgi_sessions.migration.takeover import look_through, read_through
 from wsgi_sessions.stack.choice.chosen import Chosen, open_chosen
 from wsgi_sessions.stack.config import naming_variables
@@ -27,7 +28,7 @@ def open_store(config: Config, purpose: Purpose = "change") -> Chosen:
     old = open_url(config.migrate_from, config, purpose)
     if purpose == "look":
         return chosen._replace(backend=look_through(chosen.backend, old))
-    both = read_through(chosen.backend, old, absolute_lifetime=config.absolute_lifetime)
+    both = read_through(chosen.backend, old, absolute_lifetime=endless(config.absolute_lifetime))
     return chosen._replace(backend=both)
 
 

@@ -11,8 +11,8 @@ from wsgi_sessions.cli.output import Progress, json_option, print_json, say
 from wsgi_sessions.cli.shell import answering_store, read_config, url_option
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.importers.conversion import convert, count
-from wsgi_sessions.stack.build import open_manager
 from wsgi_sessions.stack.imports import importer_at
+from wsgi_sessions.stack.sessions import open_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

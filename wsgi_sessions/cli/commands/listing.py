@@ -31,8 +31,8 @@ from wsgi_sessions.errors import ConfigurationError, CorruptRecord
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.settings.kinds import MIB, size
-from wsgi_sessions.stack.build import lifetimes_of
 from wsgi_sessions.stack.secrets import kept_secrets
+from wsgi_sessions.stack.sessions import lifetimes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -10,7 +10,7 @@ from wsgi_sessions.cli.output import Progress, counted, json_option, print_json,
 from wsgi_sessions.cli.shell import answering_store, read_config, url_option
 from wsgi_sessions.operations import maintenance
 from wsgi_sessions.settings.kinds import DAY, duration
-from wsgi_sessions.stack.build import lifetimes_of
+from wsgi_sessions.stack.sessions import lifetimes_of
 from wsgi_sessions.stores.sweeper import Sweeper
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import click
 from wsgi_sessions.cli.application import in_store
 from wsgi_sessions.cli.output import json_option, print_json, say
 from wsgi_sessions.cli.owner import missing_folder, take_on_owner
+from wsgi_sessions.core.limits.lifetimes import endless
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.migration.copying import Counts
 from wsgi_sessions.migration.copying import copy as copy_all
@@ -53,7 +54,7 @@ def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) 
             leave="moved" if moving else "untouched",
             effect="count" if dry else "write",
             progress=progress,
-            absolute_lifetime=config.absolute_lifetime,
+            absolute_lifetime=endless(config.absolute_lifetime),
         )
     if as_json:
         print_json({"from": source.name, "to": target.name, "dry_run": dry, **asdict(counts)})

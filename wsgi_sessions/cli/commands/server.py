@@ -13,7 +13,7 @@ import click
 from wsgi_sessions.cli.application import has_come, in_store
 from wsgi_sessions.cli.shell import read_config, require
 from wsgi_sessions.cli.target import app_option
-from wsgi_sessions.stack.build import open_refresher
+from wsgi_sessions.stack.sessions import open_refresher
 
 if TYPE_CHECKING:
     from wsgi_sessions.stack.config import Config

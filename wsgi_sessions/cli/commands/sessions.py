@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +33,7 @@ from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.inspection import SessionDetails, inspect
 from wsgi_sessions.operations.maintenance import backend_status
-from wsgi_sessions.stack.build import lifetimes_of
+from wsgi_sessions.stack.sessions import lifetimes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +155,16 @@ def _as_dict(session: StoredSession) -> dict[str, Any]:
     return {**session._asdict(), "key": short_key(session.key)}
 
 
+def _lifetime(asked: float | datetime | None) -> float | str | None:
+    return asked.isoformat() if isinstance(asked, datetime) else asked
+
+
+def _how_long(asked: float | datetime) -> str:
+    if isinstance(asked, datetime):
+        return f"until {timestamp(asked.timestamp())}"
+    return f"for {asked:g} s of idleness"
+
+
 def _details_as_dict(details: SessionDetails, *, with_values: bool) -> dict[str, Any]:
     asked = {"principal": details.principal} if with_values else {}
     failures = details.refreshing.failures
@@ -163,7 +174,7 @@ def _details_as_dict(details: SessionDetails, *, with_values: bool) -> dict[str,
         "size": details.size,
         "is_bound": details.principal is not None,
         **asked,
-        "lifetime": details.lifetime,
+        "lifetime": _lifetime(details.lifetime),
         "is_kept_alive": details.refreshing.is_kept_alive,
         "refresh_failures": 0 if failures is None else failures.number,
         "holders": details.holders,
@@ -213,7 +224,7 @@ def _facts(details: SessionDetails, *, with_values: bool) -> Iterator[tuple[str,
         user = printable(str(details.principal))
     yield "user", user
     if details.lifetime is not None:
-        yield "remembered", f"for {details.lifetime:g} s of idleness"
+        yield "remembered", _how_long(details.lifetime)
     if refreshing.is_kept_alive:
         last = session.refreshed_at
         since = "never refreshed yet" if last is None else f"refreshed {ago(last, now)}"

@@ -164,7 +164,7 @@ class Ending:
         if self._asked is None:
             return self._lifetime
         before = self._session.lifetime
-        if before is not None and abs(before - self._asked) <= before * _SAME_LIFETIME:
+        if isinstance(before, float) and abs(before - self._asked) <= before * _SAME_LIFETIME:
             return before
         return self._asked
 

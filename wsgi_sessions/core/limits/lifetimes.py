@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
+from wsgi_sessions import texts
 from wsgi_sessions.core.draft import LIFETIME
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
 
@@ -13,10 +15,30 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.record.envelope import Envelope
 
+_SHORTEST = 1.0
+
+
+@texts.shows("idle", "at")
+class Ending(NamedTuple):
+    """The fixed end of a session: `at`, in seconds since the epoch, or after `idle` seconds without
+    a request, whichever comes first."""
+
+    at: float
+    idle: float = math.inf
+
+    def after(self, now: float) -> float:
+        """When a session active `now` ends; not in the past, which no store takes."""
+        return max(min(now + self.idle, self.at), now + _SHORTEST)
+
+
+Asked = float | Ending | None
+"""What a session asks for itself: seconds without a request, a fixed end, or nothing."""
+
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long a session lives, in seconds: without a request (`idle`), and at all (`absolute`).
+    """How long a session lives, in seconds: without a request (`idle`), and at all (`absolute`;
+    `math.inf`: without such an end).
 
     Both are enforced by the server (OWASP Session Management). They are counted from the last
     activity and from the creation or log-in. `anonymous` may shorten the first.
@@ -26,39 +48,85 @@ class Lifetimes:
     absolute: float = 30 * 24 * 3600.0
     anonymous: AnonymousRules = field(default_factory=AnonymousRules)
 
-    def asked(self, envelope: Envelope) -> float | None:
-        """The idle lifetime of a stored session's own, if it has one: by `Session.remember`, or
-        because it is nobody's."""
+    def asked(self, envelope: Envelope) -> Asked:
+        """The idle lifetime of a stored session's own, or its end, if it has one: by
+        `Session.remember`, or because it is nobody's."""
         metadata, anonymous = envelope.metadata, self.anonymous
         # Few have one, and every load comes here.
-        asked: float | None = envelope.get_metadata(LIFETIME) if LIFETIME in metadata else None
+        asked = _asked(envelope.get_metadata(LIFETIME)) if LIFETIME in metadata else None
         if anonymous.idle is None or not anonymous.hold_for(metadata, envelope.data):
             return asked
+        if isinstance(asked, Ending):
+            return Ending(asked.at, anonymous.idle)
         return min(anonymous.idle, asked or self.idle)
 
-    def expiry(self, now: float, created_at: float, asked: float | None) -> float:
-        """When a session active `now` expires; `asked` is its own idle lifetime, if it has one."""
-        idle, absolute = now + (asked or self.idle), created_at + self.absolute
+    def expiry(self, now: float, created_at: float, asked: Asked) -> float:
+        """When a session active `now` expires; `asked` is its own lifetime, if it has one."""
+        if asked is None:
+            idle = now + self.idle
+        else:
+            idle = asked.after(now) if isinstance(asked, Ending) else now + asked
+        absolute = created_at + self.absolute
         return idle if idle < absolute else absolute
 
-    def last_used(self, expires_at: float, created_at: float, asked: float | None) -> float:
+    def listed_until(self, now: float, envelope: Envelope) -> float:
+        """How long a principal's index has to know of a session that is active `now`.
+
+        Until the last moment at which it can live, so that touching needs no index call. Without
+        such a moment, as long again as until it expires: its use puts the entry back before.
+        """
+        end = envelope.created_at + self.absolute
+        if end < math.inf:
+            return end
+        expires_at = self.expiry(now, envelope.created_at, self.asked(envelope))
+        return expires_at + max(expires_at - now, 0.0)
+
+    def last_used(self, expires_at: float, created_at: float, asked: Asked) -> float:
         """When a session that expires so was last active: exact for a change, within 5 % of the
         idle lifetime for a request that only read (see `is_touch_due`), and too early by what the
-        absolute lifetime has cut off."""
+        absolute lifetime, or an end of its own, has cut off."""
+        if isinstance(asked, Ending):
+            asked = asked.idle
         return max(created_at, expires_at - (asked or self.idle))
 
-    def is_touch_due(self, now: float, base: Snapshot, asked: float | None) -> bool:
+    def is_touch_due(self, now: float, base: Snapshot, asked: Asked) -> bool:
         """Whether activity now should move the expiry: once in 5 % of the idle lifetime.
 
         Also if the session seems to expire later than that by far: the clock of the host that used
         it last is ahead, so that only the store knows how long it has, or the settings of former
         days gave it more time.
         """
+        if isinstance(asked, Ending):
+            if asked.idle == math.inf:
+                return False
+            asked = asked.idle
         idle = asked or self.idle
         gain, worthwhile = now + idle - base.expires_at, idle / 20
         if gain <= worthwhile:
             return gain < -worthwhile
         return base.envelope.created_at + self.absolute > base.expires_at + worthwhile
+
+
+def _asked(mark: float | datetime) -> Asked:
+    return Ending(mark.timestamp()) if isinstance(mark, datetime) else mark
+
+
+def endless(absolute: float | None) -> float:
+    """Return an absolute lifetime as `Lifetimes` takes it; None has no end."""
+    return math.inf if absolute is None else absolute
+
+
+def checked(lifetime: timedelta | float | datetime) -> float | datetime:
+    """Return what an application asks for as it is stored: idle seconds, or the moment of its end.
+
+    Raises ValueError for less than one second, for a lifetime without end, and for a moment without
+    a time zone.
+    """
+    if not isinstance(lifetime, datetime):
+        return seconds(lifetime)
+    if lifetime.tzinfo is None:
+        raise ValueError("a moment without a time zone: give one, such as timezone.utc")
+    return lifetime
 
 
 def seconds(lifetime: timedelta | float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.core.record.tombstones import Tombstone
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.http.headers import without_cookie
 
@@ -33,7 +34,9 @@ def _is_superseded(transaction: Transaction, result: Result) -> bool:
         return True
     if result not in ("unchanged", "touched"):
         return False
+    snapshot = transaction.snapshot
     try:
-        return transaction.is_overtaken()
+        found = None if snapshot is None else transaction.manager.loader.look_up(snapshot.key)
+        return isinstance(found, Tombstone) and found.kind == "login"
     except (StoreUnavailable, CorruptRecord):
         return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import ceil
+from datetime import datetime
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.core.draft import LIFETIME
@@ -163,6 +164,9 @@ class OutgoingCookie:
 
 
 def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
-    """What `Session.remember` was told, as it is stored."""
+    """For how many seconds the cookie is to last, as `Session.remember` was told; without limit,
+    if it was told a moment: the session expires then."""
     asked = None if snapshot is None else snapshot.envelope.get_metadata(LIFETIME)
-    return None if asked is None else float(asked)
+    if asked is None:
+        return None
+    return inf if isinstance(asked, datetime) else float(asked)

@@ -20,7 +20,7 @@ from wsgi_sessions.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.identity import IdSigner, Verified
+    from wsgi_sessions.identity import BareIds, IdSigner, Verified
 
 Secure = Literal["auto", "always", "never"]
 SameSite = Literal["Lax", "Strict", "None"]
@@ -268,7 +268,7 @@ class SessionCookie:
     """A cookie of one policy whose value is a signed session id."""
 
     policy: CookiePolicy
-    signer: IdSigner
+    signer: IdSigner | BareIds
 
     def read(self, header: str | None) -> Presented:
         """What `examine` finds, kept for the last headers that were asked about.

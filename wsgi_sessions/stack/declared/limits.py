@@ -20,7 +20,7 @@ IDLE_LIFETIME = Setting[Any](
 )
 ABSOLUTE_LIFETIME = Setting[Any](
     "WSGI_SESSIONS_ABSOLUTE_LIFETIME",
-    _LIFETIME,
+    kinds.or_off(_LIFETIME),
     "every session ends this time after it began; not shorter than the idle lifetime",
     float(30 * DAY),
 )
