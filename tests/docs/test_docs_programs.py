@@ -314,6 +314,7 @@ def assert_is_put_back(browser: Browser, _around: Around) -> None:
 
 
 def assert_is_refreshed(browser: Browser, _around: Around) -> None:
+    visit(browser, lambda session: session.update(user="alice"))
     visit(browser, lambda session: session.keep_alive())
     tokens: list[str] = []
     deadline = time.monotonic() + 30

@@ -243,7 +243,7 @@ def test_one_line_says_what_was_chosen_and_why(
     path = program(tmp_path / "shop")
     with caplog.at_level(logging.INFO):
         stack = loaded(path)
-    (line,) = (r.getMessage() for r in caplog.records if r.name == "wsgi_sessions.stack.build")
+    (line,) = (r.getMessage() for r in caplog.records if r.name == "wsgi_sessions.stack.sessions")
     name = stack.config.application
     assert line == (
         f"sessions of application {name} (from {path}) are kept in "

@@ -80,7 +80,7 @@ def in_background(manager: SessionManager, request: Request, snapshot: Snapshot)
     No lifetime moves at its commit, and what would need a cookie raises `HeadersAlreadySent`.
     """
     transaction = Transaction(manager, request)
-    transaction._draft = Draft(snapshot)  # noqa: SLF001  # of this room
+    transaction._draft = Draft(snapshot)  # noqa: SLF001  # of this package
     transaction.activity = "background"
     transaction.phase = Phase.HEADERS_SENT
     return transaction

@@ -1,0 +1,108 @@
+"""A Django site in the tests' own process, as its settings file would have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+
+ENGINE = "wsgi_sessions.contrib.django"
+SECRET = "django's own (secret) key: #$%, of its settings"
+PASSWORD = "a long pass phrase"
+
+
+def show(request: HttpRequest) -> JsonResponse:
+    """What the session holds."""
+    return JsonResponse(dict(request.session.items()))
+
+
+def put(request: HttpRequest) -> JsonResponse:
+    """Assign the query's keys."""
+    request.session.update(request.GET.dict())
+    return JsonResponse(dict(request.session.items()))
+
+
+def enter(request: HttpRequest) -> HttpResponse:
+    """Log the named user in."""
+    from django.contrib.auth import authenticate, login
+
+    login(request, authenticate(request, username=request.GET["name"], password=PASSWORD))
+    return HttpResponse(request.session.session_key)
+
+
+def leave(request: HttpRequest) -> HttpResponse:
+    """Log out."""
+    from django.contrib.auth import logout
+
+    logout(request)
+    return HttpResponse("out")
+
+
+def whoami(request: HttpRequest) -> HttpResponse:
+    """The user's name, or nothing."""
+    return HttpResponse(request.user.get_username())
+
+
+def nothing(_request: HttpRequest) -> HttpResponse:
+    """A page that does not look at the session."""
+    return HttpResponse("nothing")
+
+
+def fails(request: HttpRequest) -> HttpResponse:
+    """A 500 after a change."""
+    request.session["failed"] = True
+    return HttpResponse("failed", status=500)
+
+
+urlpatterns = [
+    path(view.__name__, view) for view in (show, put, enter, leave, whoami, nothing, fails)
+]
+
+
+def configure(**more: Any) -> None:
+    """Set the process' Django up, once."""
+    if settings.configured:
+        return
+    settings.configure(
+        SECRET_KEY=SECRET,
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=__name__,
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "django.contrib.messages",
+            ENGINE,
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        SESSION_ENGINE=ENGINE,
+        WSGI_SESSIONS_URL="memory://",
+        WSGI_SESSIONS_SWEEP_INTERVAL="off",
+        USE_TZ=True,
+        **more,
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def make_user(name: str) -> Any:
+    """A user with `PASSWORD`."""
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model().objects
+    return users.filter(username=name).first() or users.create_user(name, password=PASSWORD)
+
+
+configure()

@@ -1,0 +1,122 @@
+"""A `Config` from Django's settings and the environment.
+
+For each setting the first of these counts:
+
+1. its own name in the settings: ``WSGI_SESSIONS_URL``, or ``"URL"`` in the dictionary
+   ``WSGI_SESSIONS``;
+2. the same in the environment;
+3. Django's name for it (``SECRET_KEY``, ``SESSION_COOKIE_…``);
+4. the familiar variable of the environment (``USE_REDIS_SESSIONS`` with ``REDIS_URL``), but never
+   ``SECRET_KEY``, ``PERMANENT_SESSION_LIFETIME`` and ``DATABASE_URL``: those are Django's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from wsgi_sessions import texts
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.stack.applications import Application, config_named, named_after, project_path
+from wsgi_sessions.stack.config import SETTINGS, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "WSGI_SESSIONS"
+FORMER_ENGINE = f"{PREFIX}_FORMER_ENGINE"
+"""The engine whose sessions are taken over; a setting of this adapter alone."""
+_NOT_FROM_ENVIRON = ("SECRET_KEY", "PERMANENT_SESSION_LIFETIME", "DATABASE_URL")
+_SECRETS = SETTINGS["secret_keys"].variables()
+
+
+def config_of(settings: Any, environ: Mapping[str, str]) -> Config:
+    """The configuration of a site. Raises ConfigurationError."""
+    given = own_settings(settings)
+    given.pop(FORMER_ENGINE, None)
+    outside = {name: environ[name] for name in environ if name not in _NOT_FROM_ENVIRON}
+    variables = {**translated(settings), **outside, **given}
+    try:
+        config = config_named(variables, application_of(settings))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} (from Django's settings)") from None
+    config = replace(config, signs_ids=False, remarks=())
+    if settings.SESSION_COOKIE_HTTPONLY is False:
+        config = replace(config, cookie=replace(config.cookie, httponly=False))
+    if any(name in variables for name in _SECRETS):
+        return config
+    sources = {**config.sources, _SECRETS[0]: "SECRET_KEY"}
+    return replace(config, secret_keys=secrets_of(settings), sources=sources)
+
+
+def own_settings(settings: Any) -> dict[str, str]:
+    """What the settings have under this package's own names."""
+    grouped = getattr(settings, PREFIX, None) or {}
+    if not isinstance(grouped, dict):
+        raise ConfigurationError(f"{PREFIX}: must be a dictionary, such as {{'URL': 'redis://…'}}")
+    named = {
+        name: getattr(settings, name) for name in dir(settings) if name.startswith(f"{PREFIX}_")
+    }
+    named.update(
+        (key if key.startswith(f"{PREFIX}_") else f"{PREFIX}_{key}", value)
+        for key, value in grouped.items()
+    )
+    return {name: _text(name, value) for name, value in named.items() if value is not None}
+
+
+def translated(settings: Any) -> dict[str, str]:
+    """What Django's own names say, under this package's names."""
+    secure, samesite = bool(settings.SESSION_COOKIE_SECURE), settings.SESSION_COOKIE_SAMESITE
+    made = {
+        "WSGI_SESSIONS_COOKIE_NAME": settings.SESSION_COOKIE_NAME,
+        "WSGI_SESSIONS_COOKIE_PATH": settings.SESSION_COOKIE_PATH or "/",
+        "WSGI_SESSIONS_COOKIE_SECURE": "always" if secure else "auto",
+        "WSGI_SESSIONS_IDLE_LIFETIME": str(max(1, int(settings.SESSION_COOKIE_AGE))),
+        "WSGI_SESSIONS_ABSOLUTE_LIFETIME": "off",
+        "WSGI_SESSIONS_LOGIN_KEYS": "off",
+    }
+    if settings.SESSION_COOKIE_DOMAIN:
+        made["WSGI_SESSIONS_COOKIE_DOMAIN"] = settings.SESSION_COOKIE_DOMAIN
+    if samesite in ("Lax", "Strict") or (samesite == "None" and secure):
+        made["WSGI_SESSIONS_COOKIE_SAMESITE"] = samesite
+    return made
+
+
+def secrets_of(settings: Any) -> tuple[str, ...]:
+    """The site's keys, the newest last. They sign nothing of a session: its key is random."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    newest_first = dict.fromkeys(
+        key if isinstance(key, str) else bytes(key).hex() for key in keys if key
+    )
+    return tuple(reversed(newest_first))
+
+
+def application_of(settings: Any) -> Application:
+    """The name of a site, from where its settings lie."""
+    # What overrides settings in tests has no module of its own.
+    module = os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", None)
+    module = module or getattr(settings, "ROOT_URLCONF", None)
+    file = getattr(sys.modules.get(module), "__file__", None) if isinstance(module, str) else None
+    return named_after(project_path(file or f"{os.getcwd()}/{module}"))
+
+
+def _text(name: str, value: object) -> str:
+    """A setting as the environment would have it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)  # type: ignore[no-any-return]  # of text
+    if isinstance(value, (list, tuple)):
+        return ",".join(_text(name, item) for item in value)
+    raise ConfigurationError(
+        f"{texts.quoted(name)}: a {type(value).__name__} is no setting; give it as text"
+    )

@@ -1,0 +1,296 @@
+"""SessionStore: Django's interface to sessions, over a transaction of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+
+from wsgi_sessions.contrib.django.data import Data, plain_key
+from wsgi_sessions.contrib.django.expiry import is_over, lifetime_of
+from wsgi_sessions.contrib.django.presented import Presented
+from wsgi_sessions.contrib.django.site import site
+from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL
+from wsgi_sessions.core.record.plain import encode_plain
+from wsgi_sessions.core.source import Phase
+from wsgi_sessions.core.transaction import Transaction
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from wsgi_sessions.core.commit.results import Result
+    from wsgi_sessions.core.draft import Draft
+    from wsgi_sessions.core.merge.delta import Delta
+
+USER_KEY = "_auth_user_id"
+"""Where ``django.contrib.auth`` keeps who is logged in."""
+_NOT_STORED = ("gone", "superseded", "dropped")
+
+
+class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotations
+    """A session as Django's views, middlewares and applications expect it::
+
+        SESSION_ENGINE = "wsgi_sessions.contrib.django"
+
+    Nothing is read before the first access. `save` merges what was changed with what overlapping
+    requests have stored, also what was changed inside of a value, with or without ``modified``.
+    `session_key` is final as soon as `save`, `create` or `cycle_key` returns, and an unknown key is
+    never adopted. `save` raises UpdateError where the session has ended meanwhile, or a log-in has
+    given it another key. The user of ``django.contrib.auth`` is its principal: the sessions of one
+    can be listed and ended.
+
+    Beside Django's own methods it has `increment`, `append` and `exclusive`, as a `Session` does.
+
+    Raises `StoreUnavailable`, `SessionConflict` and the other errors of a `Session`.
+    """
+
+    _session_key: str | None
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self._transaction: Transaction | None = None
+        self._said = False
+        self._settled: Delta | None = None
+        self._is_gone = False
+        super().__init__(session_key)
+
+    @classmethod
+    def of(cls, transaction: Transaction, session_key: str | None) -> SessionStore:
+        """The session of a request that has a transaction already. Nothing is read yet."""
+        store = cls(session_key)
+        store._transaction = transaction
+        return store
+
+    # -- what it holds -------------------------------------------------------------------------
+
+    def _get_session(self, no_load: bool = False) -> Data:  # noqa: ARG002, FBT001, FBT002 - Django's
+        self.accessed = True
+        return self._data()
+
+    async def _aget_session(self, no_load: bool = False) -> Data:  # noqa: FBT001, FBT002 - Django's
+        opened: Data = await sync_to_async(self._get_session)(no_load)
+        return opened
+
+    _session = property(_get_session)
+
+    @property
+    def _session_cache(self) -> Data:
+        """What Django calls the loaded session, which some look for by this name."""
+        if self._transaction is None or not self._transaction.is_accessed:
+            raise AttributeError("the session is not loaded")
+        return self._data()
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save: somebody said so, or a value has changed.
+
+        To set it to False is to say that all changes so far are no reason to save.
+        """
+        if self._said or self._transaction is None or not self._transaction.is_accessed:
+            return self._said
+        draft = self._transaction.draft()
+        return draft.is_changed() and draft.data.delta() != self._settled
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._said = bool(value)
+        if not value and self._transaction is not None and self._transaction.is_accessed:
+            self._settled = self._transaction.draft().data.delta()
+
+    def clear(self) -> None:
+        """Remove all keys. The session and its key stay."""
+        self._get_session().clear()
+        self.modified = True
+
+    def increment(self, key: str, by: float = 1) -> Any:
+        """See `Session.increment`."""
+        self.modified = True
+        return self._opened().session.increment(plain_key(key), by)
+
+    def append(self, key: str, value: Any) -> None:
+        """See `Session.append`."""
+        self.modified = True
+        self._opened().session.append(plain_key(key), value)
+
+    def exclusive(self, timeout: float | None = None) -> AbstractContextManager[None]:
+        """See `Session.exclusive`."""
+        return self._opened().session.exclusive(timeout)
+
+    # -- the store -----------------------------------------------------------------------------
+
+    def exists(self, session_key: str | None) -> bool:
+        """Whether there is a session of this key."""
+        return self._look_up(session_key).snapshot is not None
+
+    def load(self) -> dict[str, Any]:
+        """What is stored now, as a dictionary; Django's own methods read the session lazily."""
+        found = self._look_up(self._session_key)
+        if found.snapshot is None:
+            self._session_key = None
+        return dict(found.session)
+
+    def create(self) -> None:
+        """Store a new session of what this one holds, under a new key."""
+        self._create(dict(self._data()) if self._is_loaded() else {})
+        self.modified = True
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's
+        """Store what was changed.
+
+        A new session gets its key. Raises UpdateError where there is nothing to be saved to; with
+        `must_create`, CreateError where the key is taken.
+        """
+        if self._is_gone:
+            raise UpdateError
+        if must_create or self._session_key is None:
+            if must_create and self.exists(self._session_key):
+                raise CreateError
+            self._create(dict(self._data()))
+            return
+        draft = self._opened().draft()
+        if draft.superseded is not None or draft.withheld is not None:
+            raise UpdateError
+        if draft.snapshot is None:
+            self._create(dict(self._data()))
+            return
+        self._commit(draft)
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session of this key, by default its own. Idempotent."""
+        found = self._look_up(session_key or self._session_key)
+        found.session.flush()
+        found.commit()
+
+    def flush(self) -> None:
+        """End the session: its key is dead. What is stored after this begins a new one."""
+        transaction = self._opened()
+        transaction.session.flush()
+        self._store()
+        self._begin_anew()
+
+    def cycle_key(self) -> None:
+        """Go on under a new key; the old one is dead at once, for requests under way too."""
+        transaction = self._opened()
+        draft = transaction.draft()
+        if draft.snapshot is None or self._is_gone:
+            self._create(dict(self._data()))
+        else:
+            draft.cycling = "login"
+            self._settle(draft)
+            if self._store() in _NOT_STORED:  # ended meanwhile, with what it held
+                self._create({})
+            self._session_key = transaction.session_id
+        self.modified = True
+
+    async def aflush(self) -> None:
+        """As `flush`."""
+        await sync_to_async(self.flush)()
+
+    async def acycle_key(self) -> None:
+        """As `cycle_key`."""
+        await sync_to_async(self.cycle_key)()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete what has expired and lies there still; a sweeper does so every few minutes."""
+        site().clear_expired()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _is_loaded(self) -> bool:
+        return self._transaction is not None and self._transaction.is_accessed
+
+    def _data(self) -> Data:
+        return Data(self._opened().session)
+
+    def _opened(self) -> Transaction:
+        """The transaction, with the session read."""
+        transaction = self._transaction
+        if transaction is None:
+            transaction = self._transaction = _begin(self._session_key)
+        if not transaction.is_accessed:
+            self._take(transaction)
+        return transaction
+
+    def _take(self, transaction: Transaction) -> None:
+        """Read the session, and tell its key."""
+        draft = transaction.draft()
+        draft.accept(encode_plain)
+        if draft.snapshot is not None:
+            key = transaction.session_id
+            self._said = (
+                self._said or key != self._session_key
+            )  # taken over: its cookie is to go out
+            self._session_key = key
+        elif draft.superseded is None and draft.withheld is None:
+            self._session_key = None
+
+    def _look_up(self, session_key: str | None) -> Transaction:
+        """A transaction of its own on the session of a key."""
+        found = _begin(session_key)
+        found.peek()
+        return found
+
+    def _commit(self, draft: Draft) -> None:
+        transaction = self._opened()
+        self._settle(draft)
+        result = self._store()
+        if result in _NOT_STORED or (
+            result in ("unchanged", "touched") and not transaction.is_alive()
+        ):
+            self._is_gone = True
+            raise UpdateError
+        self._after_commit()
+
+    def _create(self, values: dict[str, Any]) -> None:
+        """Store a new session of these values."""
+        transaction = self._opened()
+        draft = transaction.draft()
+        if draft.snapshot is not None or self._is_gone:
+            draft.adopt(None)
+            transaction.session.update(values)
+        draft.superseded = draft.withheld = None
+        self._settle(draft)
+        draft.begin_empty()
+        self._store()
+        self._is_gone = False
+        self._session_key = transaction.session_id
+        self._after_commit()
+
+    def _settle(self, draft: Draft) -> None:
+        """Have the stored session end when Django says so, and be its user's."""
+        transaction = self._opened()
+        lifetime = lifetime_of(self, site().sessions().config.idle_lifetime)
+        if draft.mark(LIFETIME) != lifetime:
+            draft.set_mark(LIFETIME, lifetime)
+        user = transaction.session.get(USER_KEY)
+        principal = str(user) if user else None
+        if draft.mark(PRINCIPAL) != principal:
+            transaction.bind(principal)
+
+    def _after_commit(self) -> None:
+        self._settled = None
+        if is_over(self):
+            self.delete()
+
+    def _store(self) -> Result:
+        """Commit all of it; once the headers have left, what needs a cookie is dropped."""
+        transaction = self._opened()
+        return transaction.commit("open" if transaction.phase is Phase.OPEN else "closed")
+
+    def _begin_anew(self) -> None:
+        self._session_key = None
+        self._is_gone = False
+        self._settled = None
+        self.accessed = True
+        self.modified = True
+
+
+def _begin(session_key: str | None) -> Transaction:
+    """A transaction on the session of a key, in the store of the site."""
+    opened = site().sessions()
+    opened.ensure_running()
+    presented = Presented(session_key, site().adoption())
+    transaction = Transaction(opened.manager, presented)
+    presented.follow(transaction)
+    return transaction

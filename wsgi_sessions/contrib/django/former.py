@@ -1,0 +1,109 @@
+"""The sessions of the engine that a site had before, read by that engine itself.
+
+Whatever it is (``db``, ``cached_db``, ``cache``, ``file``, ``signed_cookies``) and whatever
+serializer it has: a session is taken over when its cookie comes, and nobody is logged out.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.record.codec import decode
+from wsgi_sessions.core.record.plain import encode_plain
+from wsgi_sessions.errors import (
+    ConfigurationError,
+    ImportRefused,
+    StoreUnavailable,
+    UnserializableValue,
+)
+from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
+from wsgi_sessions.identity import is_id
+from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
+from wsgi_sessions.importers.base import Imported, Importer
+from wsgi_sessions.importers.django import KIND, lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_sessions.stack.sessions import Sessions
+
+_KEY = re.compile(r"[!-~]{8,4096}", re.ASCII)
+
+
+class FormerRecords:
+    """`ForeignRecords` of an engine of Django's. A payload is the data, encoded as here."""
+
+    def __init__(self, engine: str) -> None:
+        self._store: Any = import_module(engine).SessionStore
+
+    def load(self, name: str) -> bytes | None:
+        """See `ForeignRecords`."""
+        try:
+            session = self._store(name)
+            data = session.load()
+        except Exception as error:  # a database's or cache's, of any kind
+            raise StoreUnavailable(
+                f"the former session engine failed: {type(error).__name__}", operation="import"
+            ) from error
+        if session.session_key is None or not data:
+            return None
+        try:
+            return encode_plain({str(key): value for key, value in data.items()})
+        except UnserializableValue as error:
+            raise ImportRefused(str(error)) from None
+
+    def delete(self, name: str) -> None:
+        """See `ForeignRecords`."""
+        try:
+            self._store(name).delete(name)
+        except Exception as error:  # as above
+            raise StoreUnavailable(
+                f"the former session engine failed: {type(error).__name__}", operation="retire"
+            ) from error
+
+    def names(self) -> Iterator[str]:
+        """Not known: sessions are taken over when their cookies come."""
+        return iter(())
+
+    def expires_at(self, name: str) -> float | None:  # noqa: ARG002  # the protocol's
+        """Not asked."""
+        return None
+
+    def close(self) -> None:
+        """Nothing of it is open: connections are Django's."""
+
+
+def adoption_from(engine: str, opened: Sessions) -> Adoption | None:
+    """What takes over the sessions of a former engine; None once the time for it is over.
+
+    Raises ConfigurationError.
+    """
+    until = opened.config.import_until
+    if until is None:
+        raise ConfigurationError(
+            "FORMER_ENGINE in WSGI_SESSIONS: set WSGI_SESSIONS_IMPORT_UNTIL too, to the last day on "
+            "which sessions are taken over, such as 2027-01-31"
+        )
+    if wall_clock() >= end_of(until):
+        log_end(KIND)
+        return None
+    idle = opened.config.idle_lifetime
+    read_lifetime = lifetime(idle, wall_clock, None)
+
+    def read(payload: bytes) -> Imported:
+        data = decode(payload)
+        return Imported(data, read_lifetime(data.get("_session_expiry")))
+
+    policy = CookiePolicy(name=settings.SESSION_COOKIE_NAME)
+    importer = Importer(KIND, policy, _former_key, FormerRecords(engine), read)
+    return Adoption(opened.manager, importer, until=until)
+
+
+def _former_key(value: str) -> str | None:
+    """A key that may be the former engine's; ours are not asked for there."""
+    return value if _KEY.fullmatch(value) and not is_id(value) else None
