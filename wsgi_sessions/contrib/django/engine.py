@@ -261,11 +261,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         """Have the stored session end when Django says so, and be its user's."""
         transaction = self._opened()
         lifetime = lifetime_of(self, site().sessions().config.idle_lifetime)
-        if draft.mark(LIFETIME) != lifetime:
-            draft.set_mark(LIFETIME, lifetime)
+        if draft.get_metadata(LIFETIME) != lifetime:
+            draft.set_metadata(LIFETIME, lifetime)
         user = transaction.session.get(USER_KEY)
         principal = str(user) if user else None
-        if draft.mark(PRINCIPAL) != principal:
+        if draft.get_metadata(PRINCIPAL) != principal:
             transaction.bind(principal)
 
     def _after_commit(self) -> None:

@@ -83,11 +83,11 @@ def adoption_from(engine: str, opened: Sessions) -> Adoption | None:
 
     Raises ConfigurationError.
     """
-    until = opened.config.import_until
+    until = opened.config.imports.until
     if until is None:
         raise ConfigurationError(
-            "FORMER_ENGINE in WSGI_SESSIONS: set WSGI_SESSIONS_IMPORT_UNTIL too, to the last day on "
-            "which sessions are taken over, such as 2027-01-31"
+            "FORMER_ENGINE in WSGI_SESSIONS: set IMPORT_UNTIL too, to the last day on which "
+            "sessions are taken over, such as 2027-01-31"
         )
     if wall_clock() >= end_of(until):
         log_end(KIND)
