@@ -148,7 +148,7 @@ def classes_with_fields() -> Iterator[Any]:
         if ".demo" in info.name or info.name.endswith("__main__"):
             continue
         for cls in vars(importlib.import_module(info.name)).values():
-            if isinstance(cls, type) and cls.__module__ == info.name and fields_of(cls):
+            if issubclass(type(cls), type) and cls.__module__ == info.name and fields_of(cls):
                 yield cls
 
 
