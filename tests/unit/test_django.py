@@ -23,7 +23,7 @@ from wsgi_sessions.contrib.django.config import application_of, config_of
 from wsgi_sessions.contrib.django.site import site
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.errors import ConfigurationError, UnserializableValue
-from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ def test_a_500_stores_nothing(browser: Client) -> None:
     assert browser.get("/show").json() == {"a": "1"}
 
 
-@pytest.mark.parametrize("key", [new_id(), "x" * 32, "someunknownkey", "ä" * 43])
+@pytest.mark.parametrize("key", ["N" * 43, "x" * 32, "someunknownkey", "ä" * 43])
 def test_an_unknown_key_is_never_adopted(key: str) -> None:
     session = SessionStore(key)
     session["a"] = 1
