@@ -96,8 +96,7 @@ class Background(Generic[W]):
             self.start()
 
     def start(self) -> W:
-        """Return this process's worker, running from now on. Costs nothing where it runs
-        already."""
+        """Return this process's worker, running from now on. Costs nothing if it runs already."""
         process = self._here.get()
         if process.thread is None:
             self._start(process)

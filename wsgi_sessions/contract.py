@@ -208,8 +208,7 @@ class ContextStore(Protocol):
         """Remember a context if there is none yet; return whether it did. One round trip."""
 
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
-        """Forget the context; with `expected`, only if it still is that one. Idempotent. One round
-        trip.
+        """Forget the context, or only the `expected` one. Idempotent. One round trip.
 
         Pass `expected` to clear a stale context: one that is selected at the same time is then
         kept.
@@ -259,8 +258,7 @@ out."""
 
 @texts.shows("role", "seconds")
 class LeaseInfo(NamedTuple):
-    """One lease as listed: its holder or claimant, and its remaining `seconds` unless it is
-    renewed."""
+    """A listed lease: its holder or claimant, and its remaining `seconds` unless it is renewed."""
 
     key: str
     role: Role
@@ -279,16 +277,14 @@ class LeasedLoading(Protocol):
     """Loading of a session that also acquires its lease, in one round trip."""
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
-        """Return the results of `SessionStore.load` and then `LeaseStore.acquire`, as of one
-        moment.
+        """Return the results of `SessionStore.load` and `LeaseStore.acquire`, as of one moment.
 
         Without a record, nothing is acquired.
         """
 
 
 class RefreshQueue(Protocol):
-    """A queue of keep-alive sessions by when each is due for a background refresh; needs no
-    scan."""
+    """A queue of keep-alive sessions by the time of their next background refresh; no scans."""
 
     def schedule(self, key: str, due_at: float) -> None:
         """Set the time when the session is due: `due_at`, in seconds since the epoch."""

@@ -75,8 +75,7 @@ class LockTimeout(StoreUnavailable):
 
 
 class TooManyWaiting(LockTimeout):
-    """The limit of requests that wait for one session in a process was reached; this one did not
-    wait.
+    """Too many requests of a process wait for one session; this one was refused at once.
 
     So a client that sends request after request to a held session occupies only a few workers.
     Answered with 503, or with 429 where the setting `busy_status` says so.

@@ -34,7 +34,7 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text has the form of a session id. Only the store knows whether it is one."""
+    """Return whether a text has the form of a session id; only the store knows if it is one."""
     return _ID.fullmatch(text) is not None
 
 
@@ -130,8 +130,7 @@ class IdSigner:
         return found and found.session_id
 
     def examine(self, value: str) -> Verified | None:
-        """Like `verify`, and whether the newest secret signed it; otherwise it is to be signed
-        again."""
+        """Like `verify`, and whether the newest secret signed it; otherwise sign it again."""
         if len(value) != _SIGNED_LENGTH or value[43] != "." or not value.isascii():
             return None
         session_id, signature = value[:43], value[44:]
@@ -144,17 +143,17 @@ class IdSigner:
 
 
 class BareIds:
-    """In place of an `IdSigner`, for frameworks whose cookie holds the id as it is, unsigned.
+    """A stand-in for `IdSigner`, for frameworks whose cookie holds the id as it is, unsigned.
 
-    An id has 256 random bits, so none is guessed; but whoever makes one up costs a store call.
+    An id has 256 random bits and cannot be guessed; but each made-up id costs a store call.
     """
 
     def sign(self, session_id: str) -> str:
-        """The cookie value of an id."""
+        """Return the cookie value of an id."""
         return session_id
 
     def examine(self, value: str) -> Verified | None:
-        """The id that a cookie value is, if it has the form of one."""
+        """Return the id in a cookie value, if it has the form of one."""
         return Verified(value, is_current=True) if is_id(value) else None
 
 

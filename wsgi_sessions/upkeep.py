@@ -33,8 +33,7 @@ class Diagnosis(Protocol):
     """The store's own self-test, for health checks."""
 
     def facts(self) -> Mapping[str, str | int | float]:
-        """Return facts by name, such as free bytes. Raises StoreUnavailable if the self-test
-        fails."""
+        """Return facts by name, such as free bytes. Raises StoreUnavailable if a test fails."""
 
     def tidy(self, key: str) -> None:
         """Remove what a deleted probe record under this key may have left. Never raises."""

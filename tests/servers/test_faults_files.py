@@ -171,7 +171,7 @@ def test_a_log_out_takes_place_though_its_file_cannot_be_removed(
         assert fault.operation.request(visitor).status == 200
     assert visitor.cookie is None
     assert before.is_anonymous()
-    assert "stays until it expires" in server.log()
+    assert "stay until they expire" in server.log()
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_A_NEW_SESSION, ids=str)

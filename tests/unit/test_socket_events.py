@@ -27,7 +27,7 @@ RIGHTS = {
     "VERSION_RIGHTS": "user:{principal}",
     "VERSION_MAX_AGE": "0",
 }
-NO_COOKIE = "the response can bring no cookie, or not any more"
+NO_COOKIE = "the response cannot carry a cookie, or no longer can"
 
 
 class Sockets:

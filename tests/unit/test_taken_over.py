@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     End = Callable[[], Any]
 
-NO_COOKIE = "the response can bring no cookie, or not any more"
+NO_COOKIE = "the response cannot carry a cookie, or no longer can"
 
 
 def raise_stop_iteration() -> list[bytes]:

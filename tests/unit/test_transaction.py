@@ -336,7 +336,7 @@ def test_when_nobody_can_tell_any_more_it_is_a_fault(world: World) -> None:
     store.save = losing_a_reply(store.save, let_in(world, session_id, 30))
     transaction = world.begin(session_id)
     transaction.session.increment("n")
-    with pytest.raises(StoreUnavailable, match="cannot be told"):
+    with pytest.raises(StoreUnavailable, match="is unknown"):
         transaction.commit()
     assert world.data(session_id) == {"n": 31}
 

@@ -1,4 +1,4 @@
-"""What one request has made of a session so far: the snapshot it read, and its changes. Pure."""
+"""The draft: one request's snapshot of a session, and its changes so far. Pure."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from wsgi_sessions.mutex import Fence
 
 Move = Literal["cycle", "rights", "login"]
-"""Why a session shall get another id: for its own sake, for other rights, for a log-in."""
+"""The reason for another id: for its own sake, for other rights, or for a log-in."""
 HeadersState = Literal["open", "closed"]
 """Whether a cookie can still go out with the response's headers."""
 PRINCIPAL = "principal"
 CHAIN = "chain"
 LIFETIME = "lifetime"
 EARLY = "early"
-"""Of a session that was made with its visitor's first page, before anything was put in."""
+"""Metadata key of a session that began with its visitor's first page, before it held anything."""
 APPLICATION = "application"
-"""The name of the application that began the session: its record may lie among others'."""
+"""Metadata key of the name of the application that began the session; several may share a store."""
 KEEP_ALIVE = "keep alive"
 REFRESHED = "refreshed"
 FAILURES = "refresh failures"
@@ -49,7 +49,7 @@ _NOTHING: Mapping[str, Raw] = MappingProxyType({})
 
 @texts.shows("version", "expires_at")
 class Snapshot(Struct, frozen=True):
-    """A stored session as it was read: the base of all that a request changes."""
+    """A stored session as it was read: the base of all changes of a request."""
 
     session_id: str
     key: str
@@ -72,21 +72,21 @@ class Checkpoint(NamedTuple):
 
 
 def principal_of(envelope: Envelope) -> str | None:
-    """The text of the principal that a session is bound to. Raises CorruptRecord."""
+    """Return the principal that a session is bound to, as text. Raises CorruptRecord."""
     principal = envelope.get_metadata(PRINCIPAL)
     return None if principal is None else str(principal)
 
 
 def is_of(envelope: Envelope, application: str | None) -> bool:
-    """Whether a session may be this application's: it tells of no other. None stands for all.
+    """Return whether a session may belong to this application: it names no other one.
 
-    Raises CorruptRecord.
+    None stands for all applications. Raises CorruptRecord.
     """
     return application is None or envelope.get_metadata(APPLICATION) in (None, application)
 
 
 def check_principal(principal: str | int, path: str) -> None:
-    """Raise UnserializableValue for what names nobody, and for a number too long to write out."""
+    """Raise UnserializableValue for an empty principal, or a number too long to write out."""
     if type(principal) not in (str, int) or principal == "":
         raise UnserializableValue(path, "must be a non-empty str, or an int")
     if isinstance(principal, int) and principal.bit_length() > _PRINCIPAL_BITS:
@@ -94,7 +94,7 @@ def check_principal(principal: str | int, path: str) -> None:
 
 
 def chain_of(session: Snapshot) -> str:
-    """What stays the same when the session gets another id: the store key of its first one."""
+    """Return the constant of a session through all its ids: the store key of the first id."""
     chain = session.envelope.get_metadata(CHAIN)
     return session.key if chain is None else str(chain)
 
@@ -108,7 +108,7 @@ def _operate_on_nothing(data: Workspace, key: str, operation: Operation) -> None
 
 @texts.shows("unless_asked")
 class OutOfReach(NamedTuple):
-    """Why no session should begin here; `unless_asked`: but by a log-in or `cycle_id`."""
+    """A reason not to begin a session here; `unless_asked`: except by a log-in or `cycle_id`."""
 
     reason: str
     unless_asked: bool = False
@@ -122,16 +122,18 @@ class Draft:
     `doomed`: what the commit destroys. `is_gone`: a later look at the store found the snapshot
     destroyed.
 
-    `repeats` has the tokens of its commits, if the request may be sent again. `fence` goes with
-    what it stores, while the session's mutex is held. `planted` are keys that go at its commit,
-    whoever has set them meanwhile: an attacker may have.
+    `repeats`: the tokens of its commits, if the client may repeat the request. `fence`: goes with
+    its saves while the session's mutex is held. `planted`: keys that its commit deletes, even if
+    another request has set them since: it may be an attacker's.
 
-    `superseded` is the tombstone that the request found in place of its session: it is anonymous,
-    and can log somebody in or out, but store nothing else. So is one whose session is `withheld`.
+    `superseded`: the tombstone that the request found in place of its session. The request is then
+    anonymous: it can log a user in or out, but store nothing else. The same holds if its session is
+    `withheld`.
 
-    `fault` is why the session could not be read or kept: it reads as empty, and storing raises it.
+    `fault`: why the session could not be read or kept. It reads as empty, and storing raises the
+    fault.
 
-    `out_of_reach` says why no session can begin here: its cookie would not come back.
+    `out_of_reach`: why no session can begin here: its cookie would not come back.
     """
 
     __slots__ = (
@@ -170,12 +172,12 @@ class Draft:
         self._metadata: Workspace | None = None
 
     def accept(self, encode: Encode) -> None:
-        """Take values as this encodes them, from now on: frameworks flatten subclasses."""
+        """Encode values with this function from now on: frameworks flatten subclasses."""
         self._encode = encode
         self.data.encode = encode
 
     def adopt(self, snapshot: Snapshot | None) -> None:
-        """See this snapshot, without changes; what is doomed stays doomed."""
+        """Reset to `snapshot`, dropping changes; keep pending deletions."""
         self.snapshot = snapshot
         self.cycling = None
         self.planted = _NO_KEYS
@@ -195,7 +197,7 @@ class Draft:
         return self._metadata
 
     def advance(self, snapshot: Snapshot) -> None:
-        """All that was changed is committed: it is in this snapshot."""
+        """Go on from `snapshot`, which holds all changes: they are committed."""
         if self.repeats is not None:
             self.repeats.advance()
         self.snapshot = snapshot
@@ -224,7 +226,7 @@ class Draft:
         self.data.rebase(envelope.data, others)
 
     def checkpoint(self) -> Checkpoint:
-        """What is pending now, to go back to with `restore`."""
+        """Return the pending changes, for `restore`."""
         data, metadata = self.data.delta(), self.metadata_delta()
         doomed = [*self.doomed]
         return Checkpoint(
@@ -232,20 +234,20 @@ class Draft:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Undo what was changed since the checkpoint."""
+        """Undo the changes since the checkpoint."""
         snapshot = checkpoint.snapshot
         self.adopt(snapshot)
         self.cycling, self.doomed = checkpoint.cycling, checkpoint.doomed
         self.planted = checkpoint.planted
         self.is_flushed = bool(self.doomed)
-        self.data = checkpoint.workspace  # what it gave out before a log-out is still held
+        self.data = checkpoint.workspace  # the application still holds values from before a log-out
         self.data.restore({} if snapshot is None else snapshot.envelope.data, checkpoint.data)
         self.metadata.restore(
             {} if snapshot is None else snapshot.envelope.metadata, checkpoint.metadata
         )
 
     def flush(self) -> None:
-        """Doom what is stored, and begin anew with nothing."""
+        """Mark the stored session for destruction, and go on with an empty one."""
         doomed = self.snapshot or self.superseded or self.withheld
         if doomed is not None:
             self.doomed.append(doomed)
@@ -254,12 +256,12 @@ class Draft:
         self.adopt(None)
 
     def begin_empty(self) -> None:
-        """Have a new session stored, though nothing may be in it."""
+        """Have a new session stored, even if it is empty."""
         if self.snapshot is None and self.fault is None:
             self.set_metadata(EARLY, True)  # noqa: FBT003  # the value that is kept
 
     def discard(self) -> None:
-        """Go back to what was stored when this was read, or committed last."""
+        """Go back to the stored session as it was read, or committed last."""
         stored = self.doomed[0] if self.doomed else self.snapshot
         self.doomed, self.is_flushed = [], False
         self.adopt(stored if isinstance(stored, Snapshot) else None)
@@ -271,22 +273,22 @@ class Draft:
         self.fault = fault
 
     def withhold(self) -> None:
-        """Show the request nothing of its session, from its first access on."""
+        """Hide the session from the request, from its first access on."""
         self.withheld = self.snapshot
         self.adopt(None)
 
     def give_up_withheld(self) -> None:
-        """Doom the session that is withheld: somebody logs in in its place."""
+        """Mark the withheld session for destruction: a log-in takes its place."""
         if self.withheld is not None:
             self.doomed.append(self.withheld)
             self.withheld, self.is_flushed = None, True
 
     def begin_anew(self) -> None:
-        """Doom what is stored, and begin again with what this request made by itself.
+        """Mark the stored session for destruction, and go on with what this request made by itself.
 
-        That is what it assigned without a look at a stored value, and what it added by typed
-        operations. A value that it read before, or changed in place, may hold what belongs to the
-        former user.
+        That is what it assigned without reading a stored value, and what it added by typed
+        operations. A value that it read before, or changed in place, may hold data of the former
+        user.
         """
         own = {k: c for k, c in self.data.delta().items() if self._is_own(k, c)}
         values = {key: self.data.peek(key) for key in own}
@@ -299,7 +301,7 @@ class Draft:
                 self.data.set(key, values[key])
 
     def _is_own(self, key: str, change: Change) -> bool:
-        """Whether a change holds nothing that was stored before."""
+        """Return whether a change holds nothing that was stored before."""
         if isinstance(change, Operate):
             return True
         if isinstance(change, Assign) and change.basis != "read":
@@ -326,17 +328,17 @@ class Draft:
         return {} if self._metadata is None else self._metadata.delta()
 
     def is_changed(self) -> bool:
-        """Whether there is something to commit."""
+        """Return whether there is something to commit."""
         return bool(self.is_flushed or self.cycling or self.data.delta() or self.metadata_delta())
 
     def is_repeated(self) -> bool:
-        """Whether the request was stored before: its client has sent it again."""
+        """Return whether the client sent this request again, after an earlier one was stored."""
         if self.repeats is None or self.snapshot is None:
             return False
         return self.repeats.was_stored(each.token for each in self.snapshot.envelope.commits)
 
     def is_new(self) -> bool:
-        """Whether nothing is stored in the session; an early one holds nothing yet."""
+        """Return whether nothing is stored yet; an early session holds nothing either."""
         if self.snapshot is None:
             return True
         envelope = self.snapshot.envelope

@@ -1,4 +1,4 @@
-"""What happened to sessions, for logs, counters and an application's hook."""
+"""Events of sessions, for logs, counters and an application's hook."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 EventName = Literal[
     "created",  # a record was made
-    "cookieless",  # a request of a script, without any cookie, began one: others beside it do too
-    "cookie-lost",  # of many new sessions no cookie came back; `reason` says why, if it shows
+    "cookieless",  # a script's request, without any cookie, began one: concurrent ones do too
+    "cookie-lost",  # cookies of many new sessions did not come back; `reason` says why, if known
     "cycled",  # the session has a new id, the old one is dead
     "destroyed",  # logged out: the record was deleted
     "imported",  # a session of another library was taken over
-    "import-refused",  # one could not be; `reason` says why
+    "import-refused",  # such a take-over failed; `reason` says why
     "conflict",  # two requests changed one key; the later commit stands
     "dropped",  # changes could not be stored; `reason` says why
-    "gone",  # the record had been destroyed meanwhile: this request's changes were dropped
-    "superseded",  # the session had got another id by a log-in: this request's changes were dropped
+    "gone",  # the record was destroyed before the commit: this request's changes were dropped
+    "superseded",  # a log-in had given the session another id: this request's changes were dropped
     "large",  # the session takes more than half of its size limit now; `keys` are the heaviest
     "corrupt",  # a damaged record was set aside
     "expired",  # the absolute lifetime is over
-    "ambiguous",  # two cookies of live sessions: the first counts; of two to be imported none does
+    "ambiguous",  # two cookies of live sessions: the first counts; of two to import, neither does
     "insecure",  # a cookie left over plain http without Secure
     "unavailable",  # the store could not answer
-    "lost",  # what was changed after the headers left could not be stored; `error` says why
-    "full",  # the store holds as many sessions as it may: none was made for an anonymous visitor
-    "repeated",  # a request was sent again, with its retry token: its changes were there already
+    "lost",  # changes made after the headers left could not be stored; `error` says why
+    "full",  # the store is at its limit of sessions: an anonymous visitor got none
+    "repeated",  # a client repeated a request, with its retry token: its changes were there already
     "busy",  # too many requests wait for one session: this one was refused at once
-    "lock-lost",  # an exclusive block's lock was lost before its end: others may have run meanwhile
+    "lock-lost",  # an exclusive block lost its lock before its end: others may have run in it
     "refreshed",  # a background refresh was committed
     "refresh-skipped",  # a background refresh is due, but a request uses the session
     "refresh-failed",  # the hook raised or hung, or its changes were lost; `reason`, `retry_in` (s)
     "context-restored",  # a session without a context got its principal's last one back
-    "context-lost",  # it did not: the principal may not access it any more, so it was forgotten
+    "context-lost",  # it did not: the principal may no longer access it, so it was forgotten
     "context-selected",  # a context was selected, and will be remembered
     "context-refused",  # a context was not selected, or not remembered; `why` says the reason
-    "context-forgotten",  # the application asked that nothing be remembered
+    "context-forgotten",  # the application asked to remember nothing
     "context-failed",  # a hook raised, or the store did not answer: went on without
-    "version-refreshed",  # a session that was stale has been made anew
-    "version-refused",  # a request of a stale session that may not make it anew was answered 401
-    "version-ended",  # it could not be: the session was destroyed, `why` says the reason
+    "version-refreshed",  # a stale session was rebuilt
+    "version-refused",  # a request that may not rebuild its stale session was answered with 401
+    "version-ended",  # a rebuild failed: the session was destroyed, `why` gives the reason
 ]
 _LEVELS: Mapping[EventName, int] = MappingProxyType(
     {
@@ -79,8 +79,8 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
 class Event:
     """One occurrence. `key` is the short store key (never an id), `facts` hold no session value.
 
-    Of a session's own keys they name those at the top at most, and of a user the pseudonym that
-    `wsgi_sessions.core.pseudonyms` gives. As text it is on one line, escaped and cut.
+    They name a session's top-level keys at most, and a user only by the pseudonym of
+    `wsgi_sessions.core.pseudonyms`. Its text is one line, escaped and cut.
     """
 
     name: EventName
@@ -98,10 +98,12 @@ class Event:
 class Events:
     """Logs each event, counts it, and passes it to a hook.
 
-    The hook runs in the request. An exception in it is logged and goes no further: watching a
-    session must never change what happens to it. `pseudonyms` stand for users in events. `wording`
-    is applied to the texts in warnings and errors, which may name settings (see
-    `wsgi_sessions.stack.config.with_variables`).
+    An exception in the hook is logged and goes no further: watching a session must never change
+    what happens to it.
+
+    Args:
+        hook: called in the request with each `Event`.
+        pseudonyms: give the stand-ins for users in events.
     """
 
     def __init__(
@@ -134,6 +136,6 @@ class Events:
             self._log.exception("the on_event hook raised on %s", name)
 
     def counts(self) -> dict[str, int]:
-        """How often each event happened in this process."""
+        """Return the number of times that each event happened in this process."""
         with self._lock:
             return dict(self._counts)

@@ -1,4 +1,4 @@
-"""Exclusive blocks: what a request does with its session while no other holder has a turn."""
+"""Exclusive blocks: a request's work on its session while no other holder has a turn."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def taken(transaction: Transaction, session: Snapshot) -> Iterator[None]:
 
 
 def turn_of(transaction: Transaction) -> Turn:
-    """Return the request's turn with its session, which it may have had before."""
+    """Return the request's turn with its session, an earlier one if there was one."""
     if transaction.turn is None:
         transaction.turn = Turn(transaction.manager.hold)
         transaction.when_closed(transaction.turn.end)  # where there is no commit
@@ -62,9 +62,9 @@ def turn_of(transaction: Transaction) -> Turn:
 
 
 def read_afresh(transaction: Transaction, draft: Draft, snapshot: Snapshot) -> None:
-    """Read the session again, and put what was changed on top."""
+    """Read the session again, and put the pending changes on top."""
     fresh = transaction.manager.loader.reload(snapshot)
     if fresh is None:
-        draft.is_gone = True  # the commit will meet the same, and report it
+        draft.is_gone = True  # the commit finds the same, and reports it
     else:
         transaction.manager.rebase(draft, fresh, transaction.request.route())

@@ -1,7 +1,7 @@
 """Rules over a draft: which of an application's own keys give the session another id. Pure.
 
-An application that logs users in by ``session["user_id"] = …`` calls no `Session.login`. What it
-does to its keys is the same, and these rules make the same of it.
+An application that logs users in by ``session["user_id"] = …`` never calls `Session.login`. These
+rules treat such a change of its keys in the same way.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Draft, HeadersState
 
 CSRF_TOKENS = ("csrf_token", "_csrftoken", "_csrft_")
-"""Where Flask-WTF, Django and Pyramid keep a session's CSRF token."""
+"""The keys under which Flask-WTF, Django and Pyramid keep a session's CSRF token."""
 _CONTAINERS = (dict, list, set, frozenset, tuple)
 
 
 @texts.shows()
 @dataclass(frozen=True)
 class IdentityRules:
-    """The keys of an application that hold its user, and what that user may do.
+    """The keys of an application that hold its user and the user's rights.
 
-    `principal_key` holds the user (``user_id``): when it appears or changes, or is set again, the
-    session is bound and its id cycled as by `Session.login`; when it goes, the id is cycled too.
+    Args:
+        principal_key: holds the user (``user_id``). When it appears, changes or is set again, the
+            session is bound and its id cycled as by `Session.login`; when it goes, the id is cycled
+            too.
+        privilege_keys: hold rights (``role``, ``is_admin``). When one appears, goes, or gets
+            another value, the id is cycled; a value equal to the stored one cycles nothing.
+        confirming_keys: (Flask-Login's ``_fresh``) cycle the id whenever they are set to a true
+            value, and never otherwise: the user was asked for the password again. A false value
+            beside the principal key says that the user was only remembered; if a log-in overlaps
+            such a request, the log-in stands and the request is superseded.
+        login_keys: name a user (``username``) without binding the session. When one appears or
+            changes, the id is cycled as at a log-in, and the data stays. Of a dictionary, list or
+            set only its appearance counts, also in place of an empty one.
+        login_drops: dropped when an anonymous visitor logs in: a value that was stored before, such
+            as a CSRF token, may have been planted by an attacker.
 
-    `privilege_keys` (``role``, ``is_admin``) hold rights: when one appears, goes, or gets another
-    value, the id is cycled; a value that equals the stored one cycles nothing. `confirming_keys`
-    (Flask-Login's ``_fresh``) cycle the id whenever they are set to a true value, and never
-    otherwise: the user was asked for the password again. One that is set to a false value beside
-    the principal key says that the user was only remembered: where a log-in overlaps such a
-    request, that stands, and the request is superseded.
-
-    `login_keys` (``username``) name a user without binding the session to one: when one appears, or
-    becomes another, the id is cycled as at a log-in. Data stays. Of a dictionary, list or set only
-    that it appears counts, also in place of an empty one.
-
-    `keys` are all of these. `login_drops` are dropped at a log-in of an anonymous visitor: a value
-    that was stored before, such as a CSRF token, may have been planted by an attacker.
+    `keys` are all of these but the last.
     """
 
     principal_key: str | None = None
@@ -60,11 +61,11 @@ class IdentityRules:
         object.__setattr__(self, "keys", frozenset((*principal, *others)))
 
     def changed(self, draft: Draft, activity: Activity = "user") -> bool:
-        """Whether a stored session is to get a new id, or another principal.
+        """Return whether a stored session is to get a new id, or another principal.
 
-        Nothing of it may be stored under the id that it has: that may have been planted. What
-        changes rights in the background is stored there all the same: no cookie goes out that could
-        bring another id.
+        Nothing of it may be stored under its present id, which may have been planted. A change of
+        rights in the background is stored there all the same: no cookie goes out that could bring
+        another id.
         """
         if draft.snapshot is None:
             return False
@@ -101,7 +102,7 @@ class IdentityRules:
             self.drop_planted(draft)
 
     def drop_planted(self, draft: Draft, keep: Iterable[str] = ()) -> None:
-        """Delete the `login_drops` that were stored before this request, but for `keep`.
+        """Delete the `login_drops` that were stored before this request, except `keep`.
 
         What the request itself assigned stays. What others store until the log-in is committed does
         not: an attacker who knows the old id can send a request at that very moment.
@@ -113,7 +114,7 @@ class IdentityRules:
                 draft.data.delete(key)
 
     def owner(self, draft: Draft) -> str | int | None:
-        """Whom the session is bound to, or will be once `bind` has seen what the request has set.
+        """Return the principal that the session is bound to, or will be after `bind`.
 
         Raises UnserializableValue.
         """
@@ -123,10 +124,10 @@ class IdentityRules:
         return principal
 
     def bind(self, draft: Draft) -> None:
-        """Bind the session to what the principal key holds, if that was set, under another id.
+        """Bind the session to the value of the principal key, if that was set, under another id.
 
-        Also to the same principal: that is how a password is asked for again, and a cookie that was
-        stolen before must not become a fresh one.
+        Also to the same principal: applications set the key again after asking for the password,
+        and an earlier stolen cookie must not become a fresh one.
         """
         if self._sets_principal(draft):
             principal = self._named_principal(draft)
@@ -140,9 +141,9 @@ class IdentityRules:
         return draft.get_metadata(PRINCIPAL) is not None or self._named_principal(draft) is not None
 
     def _changes_rights(self, draft: Draft) -> bool:
-        """Whether a request changed rights of a stored session, or confirmed its user.
+        """Return whether a request changed rights of a stored session, or confirmed its user.
 
-        A session that is not stored yet gets an id that is known to nobody in any case.
+        A session that is not stored yet gets an unknown id in any case.
         """
         if draft.snapshot is None:
             return False
@@ -152,9 +153,9 @@ class IdentityRules:
         )
 
     def _is_only_remembered(self, draft: Draft) -> bool:
-        """Whether the user did not log in with this request, but was known by another cookie.
+        """Return whether another cookie named the user, without a log-in in this request.
 
-        That must not stand beside a log-in that overlaps it, let alone undo one.
+        Such a request must not stand beside a log-in that overlaps it, let alone undo one.
         """
         data = draft.data
         return any(data.is_assigned(key) and not data.peek(key) for key in self.confirming_keys)
@@ -165,7 +166,7 @@ class IdentityRules:
         )
 
     def _names_another(self, draft: Draft, key: str) -> bool:
-        """Whether a user is named under `key`, and nobody or somebody else was before.
+        """Return whether `key` names a user now, and named none or another one before.
 
         A container that changes may hold more than the name: only its appearance, also in place of
         an empty one or of another kind of value, is a log-in.
@@ -179,7 +180,7 @@ class IdentityRules:
         return not (isinstance(before, _CONTAINERS) and isinstance(data.peek(key), _CONTAINERS))
 
     def _hand_over(self, draft: Draft) -> None:
-        """Leave what belongs to the former principal behind, if there is another one now."""
+        """Leave the former principal's data behind, if there is another principal now."""
         if not self._sets_principal(draft):
             return
         before, principal = draft.get_metadata(PRINCIPAL), self._named_principal(draft)
@@ -190,7 +191,7 @@ class IdentityRules:
             draft.data.set(key, value)
 
     def _named_principal(self, draft: Draft) -> str | int | None:
-        """What the application's own principal key holds, as a principal."""
+        """Return the value of the application's own principal key, as a principal."""
         value = ABSENT if self.principal_key is None else draft.data.peek(self.principal_key)
         if _is_nobody(value):
             return None
@@ -201,5 +202,5 @@ class IdentityRules:
 
 
 def _is_nobody(value: Any) -> bool:
-    """Whether a value names no user: there is none, or it is empty. A number may be 0."""
+    """Return whether a value names no user: it is absent or empty. The number 0 names one."""
     return value is ABSENT or (not value and type(value) is not int)

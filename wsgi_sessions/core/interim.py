@@ -1,4 +1,4 @@
-"""What a request stores before its response: what needs no cookie."""
+"""Interim commits: what a request stores before its response, as it needs no cookie."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _log = texts.log(__name__)
 
 
 def store_what_needs_no_cookie(transaction: Transaction, draft: Draft) -> bool:
-    """Store the data that was changed: whether it was. Not beside a new id that is pending.
+    """Store the changed data; return whether it did. Never beside a pending new id.
 
-    The old id may have been planted: data is then stored with the new one only, by the commit that
-    sends the cookie. Raises what `SessionManager.commit_data` raises, but for SessionGone: the
-    commit that goes with the headers meets the same, and reports it.
+    The old id may have been planted: with a new id pending, data is stored only by the commit that
+    sends the cookie. Raises as `SessionManager.commit_data`, except SessionGone: the commit that
+    goes with the headers finds the same, and reports it.
     """
     manager, activity = transaction.manager, transaction.activity
     for callback in transaction.before_commit:
@@ -33,15 +33,15 @@ def store_what_needs_no_cookie(transaction: Transaction, draft: Draft) -> bool:
     try:
         manager.commit_data(draft, transaction.request.route(), activity)
     except SessionGone:
-        _log.debug("changes met a session that is gone; the commit will report it")
+        _log.debug("the session of some changes is gone; the commit will report it")
     return True
 
 
 def store_block(transaction: Transaction, draft: Draft, before: Checkpoint) -> bool:
-    """Store what a block has changed: whether that is done, and its mutex may be freed.
+    """Store the changes of a block; return whether that is done, and its mutex may be freed.
 
-    If it has to wait for a cookie, the block lasts until the commit. After the headers have left,
-    it is undone, back to what was `before`, and reported.
+    If they have to wait for a cookie, the block lasts until the commit. After the headers have
+    left, it is undone, back to `before`, and reported.
     """
     if store_what_needs_no_cookie(transaction, draft):
         return True

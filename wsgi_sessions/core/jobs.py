@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @texts.shows("name", "mode")
 class Job(NamedTuple):
-    """What stands in for a request: an id that is presented, and what names it in reports."""
+    """The stand-in for a request: the id that it presents, and its name in reports."""
 
     presented: str | None
     name: str
@@ -46,9 +46,8 @@ def begin(
 ) -> Transaction:
     """Begin a transaction on the session of this id, or on a new one. Nothing is read yet.
 
-    What is no id leads to a new session, as an unknown one does: none is ever adopted. `commit`
-    stores all that was changed at once, and `Transaction.session_id` then tells the id; `close`
-    ends it.
+    A malformed id leads to a new session, as an unknown one does: none is ever adopted. `commit`
+    stores all changes at once, and `Transaction.session_id` is then the id; `close` ends it.
     """
     presented = session_id if session_id is not None and is_id(session_id) else None
     return Transaction(manager, Job(presented, route))
@@ -58,9 +57,9 @@ def begin(
 def job(
     manager: SessionManager, session_id: str | None = None, *, route: str = "job"
 ) -> Iterator[Session]:
-    """A session for a block of code, committed at its end.
+    """Return a session for a block of code, committed at its end.
 
-    A block that raises stores nothing; a log-out takes place all the same.
+    A block that raises stores nothing but a log-out.
     """
     transaction = begin(manager, session_id, route=route)
     try:
@@ -77,7 +76,7 @@ def job(
 def in_background(manager: SessionManager, request: Request, snapshot: Snapshot) -> Transaction:
     """Begin a transaction without a response, on a session that has been loaded.
 
-    No lifetime moves at its commit, and what would need a cookie raises `HeadersAlreadySent`.
+    Its commit moves no lifetime; a change that needs a cookie raises `HeadersAlreadySent`.
     """
     transaction = Transaction(manager, request)
     transaction._draft = Draft(snapshot)  # noqa: SLF001  # of this package

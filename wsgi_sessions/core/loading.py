@@ -1,4 +1,4 @@
-"""Loading stored sessions: only what is whole and alive leaves here. No WSGI."""
+"""Loading of stored sessions: only whole and live ones leave here. No WSGI."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ Reader = Callable[[str], Record | None]
 _log = texts.log(__name__)
 
 MOST_APART = 900.0
-"""Seconds by which clocks of hosts and servers may differ. A record that expired longer ago, or was
-made later than that from now, is not accepted, though its server still has it: a dump may have been
-restored without its expiries, or a clock been moved."""
+"""Seconds by which clocks of hosts and servers may differ.
+
+A record that expired longer ago, or was made later than that from now, is not accepted, though its
+server still has it: a dump may have been restored without its expiries, or a clock been moved.
+"""
 
 
 class Loader:
     """Reads sessions from one backend.
 
-    A record that is damaged is put out of the way, a session past its absolute lifetime is deleted:
-    neither is found, and each is an event. Of one that got another id there is a tombstone.
+    A damaged record is set aside, a session past its absolute lifetime is deleted: neither is
+    found, and each is an event. A session that got another id has left a tombstone.
 
     `clock`: seconds since the epoch.
     """
@@ -48,11 +50,11 @@ class Loader:
         self._events = events
         self._clock = clock
         self._succession = Succession(backend.sessions, clock)
-        self._trouble = FaultLog(_log, "what is over or damaged stays, and is not served")
+        self._trouble = FaultLog(_log, "dead or damaged records stay, and are not served")
         self._key_of = lru_cache(maxsize=1024)(store_key)
 
     def open(self, session_id: str, reader: Reader | None = None) -> Snapshot | Tombstone | None:
-        """The stored session with this id, or what is left of it. Raises StoreUnavailable.
+        """Return the stored session with this id, or its tombstone. Raises StoreUnavailable.
 
         `reader` reads the record in place of the store's own `load`.
         """
@@ -61,26 +63,26 @@ class Loader:
         return None if record is None else self._opened(session_id, key, record)
 
     def load(self, session_id: str) -> Snapshot | None:
-        """The stored session with this id, or None. Raises StoreUnavailable."""
+        """Return the stored session with this id, or None. Raises StoreUnavailable."""
         return _alive(self.open(session_id))
 
     def find(self, key: str) -> Snapshot | None:
-        """The stored session under this key, or None; its id is not known (and empty).
+        """Return the stored session under this key, with an empty id, or None.
 
         Raises StoreUnavailable.
         """
         return _alive(self.look_up(key))
 
     def look_up(self, key: str) -> Snapshot | Tombstone | None:
-        """As `find`, or what is left of the session."""
+        """Like `find`, or return the session's tombstone."""
         record = self._sessions.load(key)
         return None if record is None else self._opened("", key, record)
 
     def reload(self, snapshot: Snapshot) -> Snapshot | None:
-        """The same session as it is stored now, or None. Raises StoreUnavailable.
+        """Return the same session as it is stored now, or None. Raises StoreUnavailable.
 
-        After a rotation, it is the session under its new id, which is not told. After a log-in, or
-        any other change of rights, there is none.
+        After a rotation, it is the session under its new id, which stays unknown. After a log-in,
+        or another change of rights, there is none.
         """
         record = self._sessions.load(snapshot.key)
         if record is None:
@@ -94,13 +96,13 @@ class Loader:
             return None
 
     def is_alive(self, snapshot: Snapshot) -> bool:
-        """Whether a session is still stored under this very id. Raises StoreUnavailable."""
+        """Return whether a session is still stored under this very id. Raises StoreUnavailable."""
         record = self._sessions.load(snapshot.key)
         found = record and self._opened(snapshot.session_id, snapshot.key, record)
         return isinstance(found, Snapshot)
 
     def set_aside(self, snapshot: Snapshot, reason: str) -> None:
-        """Put a record out of the way in which a value turned out to be damaged."""
+        """Set a record aside in which a value turned out to be damaged."""
         self._set_aside(snapshot.key, snapshot.version, reason)
 
     def _opened(self, session_id: str, key: str, record: Record) -> Snapshot | Tombstone | None:
@@ -126,7 +128,7 @@ class Loader:
             self._events.emit("expired", short_key(key), lifetime="absolute")
             self._clear(lambda: self._backend.sessions.delete(key))
         else:
-            # Not deleted: if it is this host's clock that is wrong, the others go on.
+            # Not deleted: if this host's clock is wrong, the other hosts go on with it.
             reason = "idle" if age >= 0 else "not begun"
             self._events.emit("expired", short_key(key), lifetime=reason)
 
@@ -137,7 +139,7 @@ class Loader:
             self._clear(lambda: quarantine.set_aside(key, version, reason))
 
     def _clear(self, step: Callable[[], object]) -> None:
-        """A step that the request does not need: where the store takes no writes, it is served."""
+        """Take a step that no request needs: if the store takes no writes, it is served anyway."""
         try:
             step()
         except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""SessionManager: sessions on one backend, opened, committed and destroyed. It knows no WSGI."""
+"""SessionManager: sessions on one backend, opened, committed and destroyed. No WSGI."""
 
 from __future__ import annotations
 
@@ -44,12 +44,11 @@ DEFAULT_WAIT = 5.0
 class SessionManager:
     """Loads, commits and destroys sessions on one backend.
 
-    `identity`: the application's own keys that hold its user and rights; `principal_key` is short
-    for rules with that one alone. `max_size`: of a stored session, in bytes. `wait`: how many
-    seconds a request waits for a session that another one holds, if it does not say itself;
-    `waiters`: how many of this process may wait for one session at a time. `max_sessions`: no
-    session is made for an anonymous visitor while the store holds so many (see `Census`). `clock`:
-    seconds since the epoch.
+    Args: identity: the application's own keys that hold its user and rights. principal_key: short
+        for `IdentityRules` with that key alone. max_size: the most bytes of a stored session. wait:
+        seconds that a request waits for the block of another, by default. waiters: the most
+        requests of this process that wait for one session. max_sessions: no anonymous visitor gets
+        a session while the store holds so many (see `Census`). clock: seconds since the epoch.
     """
 
     def __init__(
@@ -93,22 +92,20 @@ class SessionManager:
     # -- one session ---------------------------------------------------------------------------
 
     def create(self, session_id: str, new: NewSession, *, expires_by: float = math.inf) -> Snapshot:
-        """Store a session under an id that the caller determined, and others may know too.
+        """Store a session under an id that the caller determined, and that others may know too.
 
-        It expires at `expires_by` (seconds since the epoch) at the latest, if nobody uses it. It is
-        not indexed by its principal: see `Principals.add`.
-
-        Raises SessionExists if there is one already, StoreUnavailable, SessionTooLarge, and
-        UnserializableValue.
+        It expires at `expires_by` (seconds since the epoch) at the latest, unless it is used. It is
+        not indexed by its principal: see `Principals.add`. Raises SessionExists, StoreUnavailable,
+        SessionTooLarge and UnserializableValue.
         """
         return self._committer.create_as(session_id, self._begun(new), expires_by)
 
     def recreate(
         self, snapshot: Snapshot, new: NewSession, *, expires_by: float = math.inf
     ) -> Snapshot:
-        """As `create`, in the place of a session, if that is still as it was when it was read.
+        """Like `create`, in place of a session that is still as it was when it was read.
 
-        Raises VersionConflict or SessionGone if it is not, and what `create` raises.
+        Raises VersionConflict or SessionGone if it is not, and as `create`.
         """
         return self._committer.recreate(snapshot, self._begun(new), expires_by)
 
@@ -126,18 +123,18 @@ class SessionManager:
         headers: HeadersState = "open",
         activity: Activity = "user",
     ) -> Result:
-        """Store what a draft holds; it is then at the new snapshot, with nothing pending.
+        """Store a draft's changes; the draft is then at the new snapshot, with nothing pending.
 
         With closed `headers` no cookie can be sent any more: changes that need one are dropped and
-        reported. "background" is no activity of the user: neither lifetime moves.
+        reported. A "background" commit is not activity of the user: neither lifetime moves.
 
-        A request whose session got another id meanwhile is merged into that, if it was a rotation.
-        If it was a log-in, or any other change of rights, then what the request changed is dropped
-        ("superseded"), but for a log-in of its own: that gets a session of its own.
+        If another request gave the session a new id, the changes are merged into it after a
+        rotation. After a log-in, or another change of rights, they are dropped ("superseded"),
+        except a log-in of this request: it gets a session of its own.
 
         Raises StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: the stored
-        session is then as it was. Without changes, it raises nothing: a store that takes no writes
-        does not prolong the session, and the request is served.
+        session is then as it was. Without changes, it raises nothing: if the store takes no writes,
+        the session is not prolonged, and the request is served.
         """
         keys = self.identity.keys
         if keys and draft.data.may_differ(keys):
@@ -172,8 +169,8 @@ class SessionManager:
     def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.
 
-        These are the data and the metadata, except the lifetime; see `IdentityRules.changed` for
-        what has to wait. Raises SessionGone, and what `commit` raises.
+        This is the data and the metadata, except the lifetime; see `IdentityRules.changed` for what
+        has to wait. Raises SessionGone, and as `commit`.
         """
         base, pending = draft.snapshot, self._pending(draft, route)
         pending.metadata.pop(LIFETIME, None)  # needs a cookie
@@ -183,23 +180,22 @@ class SessionManager:
             self._schedule(base, saved)
 
     def drop(self, reason: str, draft: Draft, base: Snapshot | None, route: str) -> None:
-        """Forget what a draft has changed, and say so."""
+        """Forget the changes of a draft, and report it."""
         self.events.emit("dropped", reason=reason, route=route)
         draft.adopt(base)
 
     def destroy_doomed(self, draft: Draft) -> bool:
-        """Destroy what the draft's log-out asked to. Done for failed requests too.
+        """Destroy a session that logged out, even if the request failed; return whether it did.
 
-        A session that got another id meanwhile ends all the same; but a log-out that is the first
-        step of a log-in spares another log-in that was faster. Whether there was a log-out; of a
-        session that was gone already, too.
+        It ends under a new id, too; but a log-out that is the first step of a log-in spares a
+        faster log-in. True also for a session that was gone already.
         """
         self.destroy_at_once(draft)
         flushed, draft.is_flushed = draft.is_flushed, False
         return flushed
 
     def destroy_at_once(self, draft: Draft) -> None:
-        """The same, while the request goes on: its log-out is still to be answered."""
+        """Like `destroy_doomed`, during the request: its log-out is still to be answered."""
         logs_in = _logs_in(draft) or draft.get_metadata(PRINCIPAL) is not None
         while draft.doomed:
             self._end(draft.doomed[-1], beyond_logins=not logs_in)
@@ -213,11 +209,11 @@ class SessionManager:
                 self._census.note(-1)
 
     def now(self) -> float:
-        """The time by which sessions expire, in seconds since the epoch."""
+        """Return the time by which sessions expire, in seconds since the epoch."""
         return self._clock()
 
     def hold(self, key: str, timeout: float | None = None) -> AbstractContextManager[Held]:
-        """The mutex of `Session.exclusive`. Raises LockTimeout, and TooManyWaiting at once."""
+        """Return the mutex of `Session.exclusive`. Raises LockTimeout, TooManyWaiting."""
         return self._locks.hold(key, self._wait if timeout is None else timeout)
 
     def _commit(
@@ -256,7 +252,7 @@ class SessionManager:
     def _overtaken(
         self, draft: Draft, base: Snapshot, pending: Pending, tombstone: Tombstone
     ) -> Result:
-        """The session got another id before this request's changes were stored."""
+        """Go on after another request gave the session a new id before this commit."""
         if draft.cycling == "cycle" and tombstone.kind == "cycle":
             draft.cycling = None  # one new id is enough
             return self._commit(draft, pending, "open", "user")
@@ -321,14 +317,14 @@ class SessionManager:
         return self.principals.sessions_of(principal)
 
     def destroy(self, key: str) -> None:
-        """End the session with this store key, whoever uses it now. Idempotent.
+        """End the session with this store key, even while it is used. Idempotent.
 
-        One that got another id within the last minute ends under that. Raises StoreUnavailable.
+        If it got another id within the last minute, it ends under that. Raises StoreUnavailable.
         """
         found = None
         with suppress(UnsupportedFormat, CorruptRecord):
             found = self.loader.look_up(key)
-        if found is None:  # or nobody can tell what it is: it ends
+        if found is None:  # or the record cannot be read: it ends
             self.backend.sessions.delete(key)
             self.events.emit("destroyed", short_key(key))
         else:
@@ -340,10 +336,10 @@ class SessionManager:
 
 
 def _begin_one(draft: Draft, metadata: Delta) -> bool:
-    """Whether metadata alone is stored: it begins no session, but for a user or on purpose."""
+    """Return whether to store metadata alone: it begins a session only for a user or on purpose."""
     return draft.snapshot is not None or PRINCIPAL in metadata or EARLY in metadata
 
 
 def _logs_in(draft: Draft) -> bool:
-    """Whether somebody logs in with this request."""
+    """Return whether this request logs a user in."""
     return draft.cycling == "login"

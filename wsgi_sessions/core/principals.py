@@ -1,4 +1,4 @@
-"""Principals: whose sessions are which, and ending them. Over a store's index; no WSGI."""
+"""Principals: the sessions of each user, found and ended by a store's index. No WSGI."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.core.transaction import Transaction
 
-_MAX_LISTINGS = 10  # so that somebody who logs in all the time does not keep us for ever
+_MAX_LISTINGS = 10  # so that a user who logs in all the time does not keep this going for ever
 
 _log = texts.log(__name__)
 
 
 @texts.shows("short_key", "created_at", "expires_at", "last_used_at")
 class StoredSession(NamedTuple):
-    """What a listing shows of a session: nothing that would let somebody use it.
+    """A session as a listing shows it: nothing in it lets anyone use the session.
 
     Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`.
     """
@@ -42,24 +42,24 @@ class StoredSession(NamedTuple):
 
     @property
     def short_key(self) -> str:
-        """How `key` begins: what may stand in a log."""
+        """The beginning of `key`, for logs."""
         return short_key(self.key)
 
     @classmethod
     def of(
         cls, key: str, expires_at: float, envelope: Envelope, lifetimes: Lifetimes
     ) -> StoredSession:
-        """A session as it is stored. Raises CorruptRecord."""
+        """Return the listing of a stored session. Raises CorruptRecord."""
         created_at, asked = envelope.created_at, lifetimes.asked(envelope)
         last_used_at = lifetimes.last_used(expires_at, created_at, asked)
         return cls(key, created_at, expires_at, last_used_at, envelope.get_metadata(REFRESHED))
 
 
 def bind(transaction: Transaction, principal: str | int | None) -> None:
-    """Bind the session to a principal, or (None) to none, under the id that it has.
+    """Bind the session to a principal, or (None) to none, under its present id.
 
     Raises UnserializableValue. The commit that stores it raises StoreUnavailable if the index could
-    not be told: the session's use does so later.
+    not be told: the next use of the session does it.
     """
     if principal is not None:
         check_principal(principal, "principal")
@@ -70,7 +70,7 @@ def bind(transaction: Transaction, principal: str | int | None) -> None:
 
 
 def _relist(transaction: Transaction, former: Snapshot | None) -> None:
-    """Tell the index, once the session is stored."""
+    """Update the index, once the session is stored."""
     principals, now = transaction.manager.principals, transaction.snapshot
     if former is not None:
         principals.unlist(former)
@@ -79,7 +79,7 @@ def _relist(transaction: Transaction, former: Snapshot | None) -> None:
 
 
 class Principals:
-    """The sessions of each principal on one backend: kept listed, found, and ended."""
+    """The sessions of each principal on one backend: indexed, found, and ended."""
 
     def __init__(
         self,
@@ -98,10 +98,10 @@ class Principals:
     # -- for those who ask ---------------------------------------------------------------------
 
     def sessions_of(self, principal: str | int) -> list[StoredSession]:
-        """The live sessions of a principal, oldest first. One look-up, and a load for each.
+        """Return the live sessions of a principal, oldest first: one look-up, and a load for each.
 
-        Index entries without a session are removed; one that was lost is put back by the session's
-        next use, within 5 % of its idle lifetime. Raises StoreUnavailable.
+        Index entries without a session are removed. A lost entry comes back with the session's next
+        use, within 5 % of its idle lifetime. Raises StoreUnavailable.
         """
         found = [
             StoredSession.of(live.key, live.expires_at, live.envelope, self._lifetimes)
@@ -111,8 +111,10 @@ class Principals:
         return sorted(found, key=lambda session: session.created_at)
 
     def _live(self, principal: str | int, listed: Iterable[str]) -> Iterator[Snapshot]:
-        """Those of the `listed` keys; also what is just getting a new id, under that one too. Dead
-        entries are removed."""
+        """Return the live sessions of the `listed` keys, and remove dead entries.
+
+        A session that is just getting a new id is found under that one too.
+        """
         for key in listed:
             snapshot = self._loader.find(key)
             if snapshot is None or principal_of(snapshot.envelope) != str(principal):
@@ -121,22 +123,22 @@ class Principals:
                 yield snapshot
 
     def principal_of(self, key: str) -> str | None:
-        """Whom the session with this store key is bound to, as text; None also if there is none.
+        """Return the principal of the session with this store key as text; None if there is none.
 
-        Raises StoreUnavailable, and CorruptRecord if that cannot be told.
+        Raises StoreUnavailable, and CorruptRecord if the record does not tell.
         """
         snapshot = self._loader.find(key)
         return None if snapshot is None else principal_of(snapshot.envelope)
 
     def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
-        """End all sessions of a principal, but the one with the store key `keep`. How many.
+        """End all sessions of a principal, except that with the store key `keep`; return how many.
 
-        One that gets another id meanwhile ends too. Not promised: the end of those that begin
-        meanwhile by a log-in; lock the account first. Raises StoreUnavailable.
+        A session that gets another id at the same time ends too. Not promised: the end of sessions
+        that begin at the same time, by a log-in; lock the account first. Raises StoreUnavailable.
         """
         count = 0
         for _ in range(_MAX_LISTINGS):
-            # Until nothing is listed: a dead entry may be of one that got another id since.
+            # Until nothing is listed: a dead entry may belong to a session with another id since.
             listed = [key for key in self._backend.index.keys_of(str(principal)) if key != keep]
             if not listed:
                 break
@@ -150,7 +152,7 @@ class Principals:
     # -- kept listed ---------------------------------------------------------------------------
 
     def add(self, key: str, envelope: Envelope) -> None:
-        """Let a session be found by its principal, if it has one. Idempotent.
+        """Index a session by its principal, if it has one. Idempotent.
 
         Raises StoreUnavailable.
         """
@@ -160,18 +162,22 @@ class Principals:
             self._backend.index.add(principal, key, until)
 
     def add_again(self, snapshot: Snapshot) -> None:
-        """Put the entry of a session in use back, should it have been lost; once in 5 % of the idle
-        lifetime. It serves no request, so a fault is only logged."""
+        """Restore the index entry of a used session, once in 5 % of the idle lifetime.
+
+        No request needs it, so a fault is only logged.
+        """
         try:
             self.add(snapshot.key, snapshot.envelope)
         except StoreUnavailable as error:
-            _log.warning("session %s is not indexed anew: %s", short_key(snapshot.key), error)
+            _log.warning(
+                "session %s could not be indexed again: %s", short_key(snapshot.key), error
+            )
 
     def unlist(self, snapshot: Snapshot) -> None:
-        """Remove the entry of a dead session. It is dead already, so a fault is only logged."""
+        """Remove the entry of a dead session. A fault is only logged."""
         try:
             principal = principal_of(snapshot.envelope)
             if principal is not None:
                 self._backend.index.remove(principal, snapshot.key)
         except StoreUnavailable as error:
-            _log.warning("the entry of a dead session stays until it is met: %s", error)
+            _log.warning("the index entry of a dead session stays until it is found: %s", error)

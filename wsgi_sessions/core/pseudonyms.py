@@ -1,4 +1,4 @@
-"""Pseudonyms of users: what a log says in place of a principal."""
+"""Pseudonyms of users: what a log shows in place of a principal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Pseudonyms:
     """A keyed hash of each principal, as 10 hexadecimal digits.
 
     One user has one pseudonym, in all workers and commands that have the same newest `secret`; it
-    changes with that. Without a secret the pseudonyms are this process' own.
+    changes with the secret. Without a secret, each process has pseudonyms of its own.
 
     Not promised: that two users never share one (a few million users would).
     """
@@ -25,7 +25,7 @@ class Pseudonyms:
         self._key = hmac.digest(key, b"wsgi_sessions.pseudonym.v1", "sha256")
 
     def of(self, principal: str | int | None) -> str | None:
-        """The pseudonym of a principal; None if there is none. 7 and "7" are one user."""
+        """Return the pseudonym of a principal; None if there is none. 7 and "7" are one user."""
         if principal is None:
             return None
         text = str(principal).encode("utf-8", "surrogatepass")

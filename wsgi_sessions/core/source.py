@@ -1,4 +1,4 @@
-"""What a session asks of its transaction, and a transaction of its request."""
+"""The interfaces from a session to its transaction, and from a transaction to its request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Access = Literal["shared", "exclusive"]
 
 
 class Phase(Enum):
-    """How far the response is."""
+    """The progress of the response."""
 
     OPEN = "open"
     HEADERS_SENT = "headers sent"
@@ -24,16 +24,16 @@ class Phase(Enum):
 
 
 class Source(Protocol):
-    """What a session stands on: the transaction of one request."""
+    """The transaction of one request, as its session sees it."""
 
     phase: Phase
     is_accessed: bool
 
     def draft(self) -> Draft:
-        """The draft, read from the store at the first call. Raises StoreUnavailable."""
+        """Return the draft, read from the store at the first call. Raises StoreUnavailable."""
 
     def damaged(self, error: CorruptRecord) -> None:
-        """Be told that a value does not decode."""
+        """Called when a stored value fails to decode."""
 
     def drop_planted(self, keep: Iterable[str]) -> None:
         """See `IdentityRules.drop_planted`."""
@@ -46,16 +46,16 @@ class Source(Protocol):
 
 
 class Request(Protocol):
-    """What a transaction needs to know of the request that it is for, asked when it is needed."""
+    """The facts about its request that a transaction asks for when it needs them."""
 
     def session_id(self) -> str | None:
-        """The (verified) id that the request presents; asked at the first access, once.
+        """The verified id that the request presents; asked once, at the first access.
 
-        Raises SessionSuperseded for one that opens its session no more.
+        Raises SessionSuperseded for an id that no longer opens its session.
         """
 
     def route(self) -> str:
-        """What names the request in reports, such as ``POST /cart``."""
+        """The name of the request in reports, such as ``POST /cart``."""
 
     def access(self) -> Access:
-        """Whether the session is shared with overlapping requests; asked at the first access."""
+        """Return how the session is shared with overlapping requests; asked at the first access."""

@@ -42,18 +42,19 @@ class Transaction:
 
     An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
     the transaction is one `exclusive` block from the first access to the commit that goes with the
-    headers (or to `close`); what a response changes later is merged, as with "shared" access.
-    `is_accessed` tells whether anybody has read the session, `found_none` that the store had none,
-    `fault` is what kept it from being read, if anything did.
+    headers (or to `close`); later changes of the response are merged, as with "shared" access.
+    `is_accessed`: the session was read. `found_none`: the store had none. `fault`: why it could not
+    be read, or None.
 
-    `turn` is the request's, once it asked; `before_commit` is what `when_committing` was given.
+    `turn` is the request's, once it asked; `before_commit` holds the callbacks of
+    `when_committing`.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
     of the idle lifetime), "always" (the cookie in each response) or "on change".
 
-    Other middlewares of the request join in before the first access: `reader` reads the record,
-    and may be replaced by one that does more in the same round trip; `when_loaded`,
-    `when_committing`, `when_committed` and `when_closed` run what they are given at these moments.
+    Other middlewares of the request join in before the first access: `reader` reads the record, and
+    may be replaced by one that does more in the same round trip; `when_loaded`, `when_committing`,
+    `when_committed` and `when_closed` take callbacks for these moments.
     """
 
     __slots__ = (
@@ -94,12 +95,12 @@ class Transaction:
 
     @property
     def session(self) -> Session:
-        """The session, as an application sees it. One is like another: all is kept here."""
+        """The session, as an application sees it: a new object each time, its state is here."""
         return Session(self)
 
     @property
     def reader(self) -> Reader:
-        """What reads the record: the store's own `load`, unless another was put in its place."""
+        """The reader of the record: the store's own `load`, unless another one replaced it."""
         return self._reader or self.manager.backend.sessions.load
 
     @reader.setter
@@ -107,7 +108,7 @@ class Transaction:
         self._reader = reader
 
     def draft(self) -> Draft:
-        """What the session stands on; read from the store at the first call."""
+        """Return the session's draft; read from the store at the first call."""
         try:
             draft = self.peek()
         except (StoreUnavailable, CorruptRecord) as error:
@@ -120,7 +121,7 @@ class Transaction:
         return draft
 
     def peek(self) -> Draft:
-        """The same, but to look at the stored session is no access: nothing is set off by it."""
+        """Like `draft`, without counting as an access or running callbacks."""
         if self._draft is None:
             try:
                 found = self._load()
@@ -135,20 +136,20 @@ class Transaction:
         return self._draft
 
     def give_up(self, error: SessionError) -> None:
-        """Read as empty from now on, and raise `error` at what would have to be stored."""
+        """Read as empty from now on, and raise `error` at every write."""
         if self._draft is None:
             self._draft = Draft(None)
         self._draft.give_up(error)
 
     @property
     def has_failed(self) -> bool:
-        """Whether it gave up."""
+        """Whether the transaction gave up."""
         return self._draft is not None and self._draft.fault is not None
 
     def when_loaded(self, callback: Callable[[], object]) -> None:
-        """Run `callback` once, at the first access; it may use the session, changes too.
+        """Run `callback` once, at the first access; it may use the session and change it.
 
-        At once, if that is over.
+        After the first access, it runs at once.
         """
         if self.is_accessed:
             callback()
@@ -156,7 +157,7 @@ class Transaction:
             self._after_load += (callback,)
 
     def when_committing(self, callback: Callable[[], object]) -> None:
-        """Run `callback` before each commit, also of an exclusive block: to see what changed."""
+        """Run `callback` before each commit, also of an exclusive block: to see the changes."""
         self.before_commit += (callback,)
 
     def when_committed(self, callback: Callable[[], object]) -> None:
@@ -164,16 +165,13 @@ class Transaction:
         self._after_commit += (callback,)
 
     def when_closed(self, callback: Callable[[], object]) -> None:
-        """Run `callback` at the end, however the request went; the last one given runs first."""
+        """Run `callback` at the end, after success and failure; the last one given runs first."""
         if self._exits is None:
             self._exits = ExitStack()
         self._exits.callback(callback)
 
     def commit(self, headers: HeadersState = "open") -> Result:
-        """Store what was changed. Raises what `SessionManager.commit` raises.
-
-        May be called again, for what was changed since.
-        """
+        """Store the changes; again for later ones. Raises as `SessionManager.commit`."""
         if self._draft is None:
             return "unchanged"
         for callback in self.before_commit:
@@ -194,7 +192,7 @@ class Transaction:
         return result
 
     def catch_up(self) -> None:
-        """Read the session afresh; what was changed is put on top. Raises as `exclusive` does."""
+        """Read the session afresh and put the changes on top. Raises as `exclusive`."""
         draft = self.draft()
         if draft.snapshot is not None:
             read_afresh(self, draft, draft.snapshot)
@@ -208,16 +206,13 @@ class Transaction:
         return self.manager.identity.owner(self.draft())
 
     def damaged(self, error: CorruptRecord) -> None:
-        """A value of the session does not decode: the next request begins without it."""
+        """Note that a value of the session does not decode: the next request begins without it."""
         self.fault = error
         if self.snapshot is not None:
             self.manager.loader.set_aside(self.snapshot, error.reason)
 
     def roll_back(self, reason: str | None = None) -> bool:
-        """Store nothing, but let a log-out take place: whether there was one.
-
-        With a `reason`, what had been changed is reported as dropped.
-        """
+        """Store nothing but a log-out; return whether there was one. `reason`: report changes."""
         if self._draft is None:
             return False
         if reason is not None and not self._draft.is_flushed and _has_changes(self._draft):
@@ -230,70 +225,68 @@ class Transaction:
                 self.turn.end()
 
     def is_alive(self) -> bool:
-        """Whether the session is stored under this very id, by a look at the store."""
+        """Ask the store whether the session is stored under this very id."""
         snapshot = self.snapshot
         return snapshot is not None and self.manager.loader.is_alive(snapshot)
 
     def close(self) -> None:
-        """End the transaction: nothing is committed any more, and what was held is free."""
+        """End the transaction: nothing is committed any more, and all that it held is free."""
         self.phase = _ENDED
         try:
             if self._exits is not None:
                 self._exits.close()
         finally:
-            # Those who joined in lead back here. Objects in a circle stay until the garbage
-            # collector comes, which costs each request a tenth of its time.
+            # The callbacks refer back to this object. A reference cycle stays until the garbage
+            # collector runs, which costs each request a tenth of its time.
             if self.before_commit or self._after_load or self._after_commit or self._reader:
                 self.before_commit = self._after_load = self._after_commit = ()
                 self._exits = self._reader = None
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The stored session that the transaction stands on now."""
+        """The stored session that the transaction is based on now."""
         return None if self._draft is None else self._draft.snapshot
 
     @property
     def session_id(self) -> str | None:
-        """The id of `snapshot`: what the client has to present from now on. None: there is none,
-        or another request's client alone is told it."""
+        """The id of `snapshot` for the client; None if there is none, or another client gets it."""
         return self.snapshot.session_id or None if self.snapshot else None
 
     def discard(self) -> None:
-        """Forget what was changed since the last commit, a log-out too: for another attempt."""
+        """Forget the changes since the last commit, even a log-out: for another attempt."""
         self.draft().discard()
 
     def create(self) -> Result:
-        """Commit, and store the session if it is new, be it empty."""
+        """Commit, and store the session if it is new, even if it is empty."""
         self.draft().begin_empty()
         return self.commit()
 
     def bind(self, principal: str | int | None) -> None:
-        """Bind the session to a principal under the id that it has, from the next commit on.
+        """Bind the session to a principal under its present id, from the next commit on.
 
-        For what gives it a new id by itself, as frameworks do; all others call `Session.login`.
+        For frameworks that give it a new id on their own; all other callers use `Session.login`.
         """
         bind(self, principal)
 
     def withhold(self) -> None:
-        """Have the request go on as an anonymous one, which may log somebody in or out, but stores
-        nothing else: to be called at the first access, by what `when_loaded` runs."""
+        """Make the request anonymous at its first access: it may log a user in or out, no more."""
         self.draft().withhold()
 
     @property
     def is_withheld(self) -> bool:
-        """Whether it did so, and logged nobody in or out."""
+        """Whether the session is withheld, and the request logged no user in or out."""
         draft = self._draft
         return draft is not None and draft.withheld is not None
 
     @property
     def knows_one(self) -> bool:
-        """Whether the store had a session for the request: the present one, or what it ended."""
+        """Whether the store had a session for the request: the present one, or an ended one."""
         draft = self._draft
         return draft is not None and (draft.snapshot is not None or bool(draft.doomed))
 
     @property
     def is_superseded(self) -> bool:
-        """Whether a log-in has replaced the request's session, and it has none of its own."""
+        """Whether a log-in replaced the request's session, and it has none of its own."""
         draft = self._draft
         return draft is not None and draft.superseded is not None and draft.snapshot is None
 
@@ -323,7 +316,7 @@ class Transaction:
         store_what_needs_no_cookie(self, draft)
 
     def require_life(self, otherwise: str) -> None:
-        """Raise HeadersAlreadySent at the end of the request, by which a thread was given up."""
+        """Raise HeadersAlreadySent if the request has ended."""
         if self.phase is _ENDED:
             raise HeadersAlreadySent(f"the request has ended: {otherwise}")
 
@@ -335,16 +328,16 @@ class Transaction:
         if session_id is None:
             return None
         found = self.manager.loader.open(session_id, self._reader)
-        # Once the headers have left, nothing tells how long the client takes to read: no turn.
+        # After the headers have left, a client may take any time to read: no turn.
         is_alone = self.phase is _OPEN and self.request.access() == "exclusive"
         if not (is_alone and isinstance(found, Snapshot)):
             return found
-        with taken(self, found):  # only the record tells what to lock
+        with taken(self, found):  # the record names the mutex
             return self.manager.loader.open(session_id)
 
 
 def _has_changes(draft: Draft) -> bool:
     try:
         return draft.is_changed()
-    except SessionError:  # one that cannot be stored, which may be why the request failed
+    except SessionError:  # a value cannot be stored: maybe the reason why the request failed
         return True

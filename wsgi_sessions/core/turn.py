@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class HoldMutex(Protocol):
-    """See `SessionManager.hold`."""
+    """The type of `SessionManager.hold`."""
 
     def __call__(self, key: str, timeout: float | None) -> AbstractContextManager[Held]: ...
 
 
 class Turn:
-    """Of one request: at most one mutex, whatever asks for it.
+    """The mutex of one request: at most one, however many blocks ask for it.
 
-    A block takes the turn, and gives it back when it is left; what `keep` is given lasts until
-    `end`. Blocks within are part of the outermost one; `blocks` is how many are entered.
+    A block takes the turn and gives it back when it is left; what `keep` gets lasts until `end`.
+    Inner blocks are part of the outermost one; `blocks` is the number of entered ones.
     """
 
     __slots__ = ("_held", "_hold", "_kept", "blocks")
@@ -41,13 +41,13 @@ class Turn:
 
     @property
     def fence(self) -> Fence | None:
-        """What tells the store whose turn it is; None outside of a turn."""
+        """The proof of the turn for the store; None outside of a turn."""
         return None if self._held is None else self._held.fence
 
     def take(self, lock: ExitStack, session: Snapshot, timeout: float | None = None) -> None:
-        """Wait for the turn, which lasts until `lock` is closed; nothing to do if it is on.
+        """Wait for the turn, which lasts until `lock` is closed; do nothing if it is on already.
 
-        The mutex is the same under each id of the session. Raises as `SessionManager.hold` does.
+        The mutex is the same under each id of the session. Raises as `SessionManager.hold`.
         """
         if self._held is None:
             self._held = lock.enter_context(self._hold(chain_of(session), timeout))
@@ -61,7 +61,7 @@ class Turn:
             lock.close()
 
     def end(self) -> None:
-        """Free what is kept, if anything is still held."""
+        """Free whatever is still held."""
         if self._kept is not None:
             self._kept.close()
 

@@ -1,4 +1,4 @@
-"""The answers in place of the application's, where its session could not be kept."""
+"""Answers in place of the application's, where its session could not be kept."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     OnUnavailable = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes] | None]
 
 REFUSALS = (StoreUnavailable, CorruptRecord, SessionConflict)
-"""Errors that are answered by the middleware, if the application does not."""
+"""Errors that the middleware answers, if the application does not."""
 ERROR_KEY = "wsgi_sessions.error"
-"""Where the environ of an application's own page has the error that it is about."""
+"""The environ key of the error, for an application's own page about it."""
 
 _BUSY = {"503": "503 Service Unavailable", "429": "429 Too Many Requests"}
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -38,7 +38,7 @@ _log = texts.log(__name__)
 
 @texts.shows("status", "name")
 class Refusal(NamedTuple):
-    """What a client is told: a status line, a word for scripts, a sentence, more headers."""
+    """The refusal that a client gets: a status line, a word for scripts, a sentence, headers."""
 
     status: str
     name: str
@@ -52,7 +52,7 @@ class Refusal(NamedTuple):
 
 
 def refusal_of(error: SessionError, method: str = "GET", busy: BusyStatus = "503") -> Refusal:
-    """What a client is told of one of `REFUSALS`: 409 for a conflict, else 503.
+    """Return the refusal for one of `REFUSALS`: 409 for a conflict, else 503.
 
     `busy` is the status if too many requests wait for one session.
     """
@@ -69,17 +69,17 @@ def refusal_of(error: SessionError, method: str = "GET", busy: BusyStatus = "503
     if isinstance(error, TooManySessions):
         text = "There are too many visitors right now."
     if _may_have_happened(error):
-        advice = "Nobody can tell whether what you sent was saved: look before you send it again."
+        advice = "It is unknown whether what you sent was saved: check before you send it again."
         return Refusal(status, "session_unavailable", f"{text} {advice}")
     if method in _SAFE:
         return Refusal(status, "session_unavailable", f"{text} Try again in a moment.")
-    # How far the application got before is not known here.
-    advice = "What you sent may not have been saved: look before you send it again."
+    # The progress of the application is not known here.
+    advice = "What you sent may not have been saved: check before you send it again."
     return Refusal(status, "session_unavailable", f"{text} {advice}")
 
 
 def _may_have_happened(error: SessionError) -> bool:
-    """What was created in doubt has an id that nobody has."""
+    """Return whether the write may count. A doubtful create does not: no client has its id."""
     writes = ("save", "delete")
     return isinstance(error, StoreUnavailable) and error.in_doubt and error.operation in writes
 
@@ -90,11 +90,11 @@ def answer_to(
     busy: BusyStatus = "503",
     page: OnUnavailable | None = None,
 ) -> Answer:
-    """What a client gets for one of `REFUSALS`: what `page` makes of it, or `refusal_of` as JSON
-    where `Accept` asks for that, and else as text.
+    """Return the answer to one of `REFUSALS`: that of `page`, or else `refusal_of`.
 
-    `page` is a WSGI application, or what returns None where it has no answer. Its environ has the
-    error under `ERROR_KEY`, and no body. What it raises is logged.
+    The latter is JSON where `Accept` asks for that, and else text. `page` is a WSGI application, or
+    returns None where it has no answer. Its environ has the error under `ERROR_KEY`, and no body.
+    An exception in it is logged.
     """
     own = None if page is None else _answer_of(page, environ, error)
     if own is not None:
@@ -107,7 +107,7 @@ def answer_to(
 
 
 def plain_answer(status: str, content: str | Mapping[str, Any], *more: tuple[str, str]) -> Answer:
-    """A small answer that no cache keeps: a line of text, or JSON; `more` are further headers."""
+    """Return a small answer that no cache keeps: a line of text, or JSON; `more` are headers."""
     if isinstance(content, str):
         kind, text = "text/plain; charset=utf-8", content
     else:
@@ -123,13 +123,13 @@ def plain_answer(status: str, content: str | Mapping[str, Any], *more: tuple[str
 
 
 def send(answer: Answer, method: str, start_response: StartResponse) -> Iterable[bytes]:
-    """Send an answer in place of the application's response; to HEAD without its body."""
+    """Send an answer in place of the application's response; without its body for HEAD."""
     start_response(answer.status, answer.headers)
     return [b"" if method == "HEAD" else answer.body or b""]
 
 
 def asks_for_json(accept: str) -> bool:
-    """Whether an Accept header names JSON, and no kind of text that it likes as much."""
+    """Return whether an Accept header names JSON, and prefers it to any kind of text."""
     json_weight = text_weight = 0.0
     for item in accept.split(","):
         media, *parameters = (part.strip().lower() for part in item.split(";"))

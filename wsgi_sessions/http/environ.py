@@ -1,4 +1,4 @@
-"""Where a request's environ holds its session, and the two ways to get it from there."""
+"""The request's session in its environ, and the two ways to get it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRANSACTION_KEY = "wsgi_sessions.transaction"
 
 
 def get_session(environ: WSGIEnvironment) -> Session:
-    """The session of a request. Raises LookupError outside of a SessionMiddleware."""
+    """Return the session of a request. Raises LookupError outside of a SessionMiddleware."""
     try:
         session: Session = environ[ENVIRON_KEY]
     except KeyError:
@@ -27,7 +27,7 @@ def get_session(environ: WSGIEnvironment) -> Session:
 
 
 def get_transaction(environ: WSGIEnvironment) -> Transaction:
-    """What the session of a request stands on, for middlewares that join in.
+    """Return the transaction of a request's session, for middlewares that join in.
 
     Raises LookupError outside of a SessionMiddleware.
     """

@@ -1,4 +1,4 @@
-"""One request and its response: what it presents, what is committed, what goes out with it."""
+"""One request and its response: its cookie, its commit, and the headers that go out."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class SessionExchange:
     """One request and its response: the `Handler` that commits the session.
 
     `refusal` is the error that was answered in place of the application's response. `withheld` is
-    what answers a request whose session is withheld from it (`Transaction.withhold`). `cookie` and
-    `keeping` may be changed until the headers leave: what reads and writes this request's cookie,
-    and what of the session the response shall store.
+    the answer for a request whose session is withheld from it (`Transaction.withhold`). Until the
+    headers leave, `cookie` and `keeping` may be changed: the reader and writer of this request's
+    cookie, and what the response stores of the session.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class SessionExchange:
         self._twins: Twins | None = None
         self.cookie = middleware.cookie
         self.keeping: Keeping = "all"
-        self._is_over = False  # refused or failed: nothing is committed any more
+        self._is_over = False  # refused or failed: no more commits
         self.refusal: SessionError | None = None
         self.withheld: Answer | None = None
         self._header = environ.get("HTTP_COOKIE")
@@ -106,7 +106,7 @@ class SessionExchange:
         token = self._environ.get(self._middleware.retry_token_key or "")
         draft = self.transaction.draft()
         draft.repeats = repeats_of_request(token, self._environ, self._method, self._path)
-        _ = self.transaction.session.is_repeated  # later commits may be this time's own
+        _ = self.transaction.session.is_repeated  # later commits may be this request's own
 
     def _came_back(self) -> None:
         adoption = self._middleware.adoption
@@ -122,12 +122,12 @@ class SessionExchange:
         middleware = self._middleware
         if middleware.exclusive_paths is None:
             return "shared"
-        # What it is now, too: another middleware may have moved or rewritten it since.
+        # The present path, too: another middleware may have moved or rewritten it since.
         path, root = self._environ.get("PATH_INFO", ""), self._environ.get("SCRIPT_NAME", "")
         return middleware.access(self._path, path, root + path)
 
     def finish(self, status: str, headers: Headers) -> Answer | None:
-        """Commit, and let the cookie go with the headers."""
+        """Commit, and add the cookie to the headers."""
         transaction = self.transaction
         answer = None
         is_early = (
@@ -142,53 +142,53 @@ class SessionExchange:
         elif transaction.fault is not None:
             answer = self._answered_anyhow(transaction.fault, status)
         if transaction.turn is not None:
-            transaction.turn.end()  # looked at, but not accessed: there was no commit
+            transaction.turn.end()  # peeked at, but not accessed: there was no commit
         transaction.phase = _HEADERS_SENT
         return answer
 
     def fail(self, error: BaseException) -> Answer | None:
-        """Nothing is committed, but a log-out takes place."""
+        """Commit nothing but a log-out."""
         if isinstance(error, REFUSALS):
             self._roll_back(None)  # the answer is reported
             return self._refused(error)
         self._roll_back(f"the application raised {type(error).__name__}")
         if self.withheld is None or not isinstance(error, Exception):
             return None
-        return self._refused_as_stale(self.withheld)  # it may have failed for want of it
+        return self._refused_as_stale(self.withheld)  # it may have failed without its session
 
     def exhausted(self) -> None:
-        """Commit what was changed after the headers left; what cannot be is event ``lost``."""
+        """Commit changes made after the headers left; a failure is event ``lost``."""
         transaction = self.transaction
         if self._is_over:
             return
-        transaction.phase = _HEADERS_SENT  # or never will be, where the connection was taken over
+        transaction.phase = _HEADERS_SENT  # or never are, where the connection was taken over
         try:
             if transaction.session.modified:
                 if self.keeping == "nothing":
                     transaction.roll_back(NOT_SAVED)
                 transaction.commit("closed")
-        except BaseException as error:  # raised again: the server breaks the response off
+        except BaseException as error:  # raised again: the server breaks off the response
             self._is_over = True
             report_lost(self._middleware.manager.events, error, transaction.snapshot, self.route())
             raise
 
     def end(self, *, ran_on: bool) -> None:
-        """Commit what was changed since, and free what is held."""
+        """Commit the changes since, and free what is held."""
         transaction = self.transaction
         try:
             if ran_on:
                 self.exhausted()
         finally:
             transaction.close()
-            # Both lead back here (see `Transaction.close`), and are not needed any more: should an
-            # outer middleware now be the first to read the session, it needs the cookie only.
+            # Both refer back here (see `Transaction.close`) and are no longer needed: an outer
+            # middleware that now reads the session first needs the cookie only.
             del self.transaction, self._environ
 
     def _committed(self, status: str, headers: Headers, *, is_early: bool) -> Answer:
         transaction = self.transaction
         before = transaction.snapshot
         knew_one = before is not None or transaction.knows_one
-        # A 304 takes no cookie, and so no change that needs one.
+        # A 304 carries no cookie, and so no change that needs one.
         bare = status[:3] == "304" or self.keeping != "all"
         try:
             if status >= "500" or self.keeping == "nothing":
@@ -218,10 +218,10 @@ class SessionExchange:
         bare: bool,
         knew_one: bool,
     ) -> Answer:
-        """The answer after a commit, with all that its `result` may have to bring.
+        """Return the answer after a commit with this `result`, with all headers that it needs.
 
-        `before` is the session as the commit found it, `knew_one` whether the request ever had one,
-        `bare` that no cookie can go out.
+        `before`: the session as the commit found it. `knew_one`: the request had a session at some
+        time. `bare`: no cookie can go out.
         """
         replacement = self._in_place(status)
         if replacement is not None:
@@ -240,7 +240,7 @@ class SessionExchange:
     def _with_cookies(
         self, headers: Headers, result: Result, before: Snapshot | None, *, lies_deep: bool
     ) -> Headers:
-        """The headers after a commit, which found the session as it was `before`."""
+        """Return the headers after a commit; `before` is the session as it found it."""
         is_due = cookie_is_due(self.transaction, self._presented, result, before)
         if is_due or self._twins is not None:
             outgoing = OutgoingCookie(
@@ -258,8 +258,7 @@ class SessionExchange:
         return headers
 
     def _is_plain(self, result: Result, before: Snapshot) -> bool:
-        """Whether nothing has to be told of a session, as with most requests: what follows a commit
-        otherwise need not be asked for one by one."""
+        """Return whether no header of a session is due, as with most requests: a shortcut."""
         presented, transaction = self._presented, self.transaction
         if (
             presented is None
@@ -275,7 +274,7 @@ class SessionExchange:
         )
 
     def _look_at_reach(self) -> None:
-        """Let no session begin whose cookie would not come back, or in place of one held back."""
+        """Let no session begin whose cookie would not come back, or replace one held back."""
         policy, presented = self.cookie.policy, self._presented
         if self._method in SAFE_METHODS and policy.path == "/" and policy.domain is None:
             return
@@ -284,7 +283,7 @@ class SessionExchange:
             draft.out_of_reach = why_out_of_reach(self._environ, policy, self._path)
 
     def _given_up(self, status: str) -> Result:
-        """Nothing is stored, but a log-out takes place."""
+        """Store nothing but a log-out."""
         self._is_over = True
         reason = f"the response was a {status[:3]}" if status >= "500" else NOT_SAVED
         return "destroyed" if self.transaction.roll_back(reason) else "unchanged"
@@ -298,13 +297,13 @@ class SessionExchange:
         report_first(self._middleware.manager.events, self._environ, snapshot, why, self.route())
 
     def _refused(self, error: SessionError) -> Answer:
-        """The answer in place of the application's."""
+        """Return the answer in place of the application's."""
         self._is_over = True
         self.refusal = error
         self.report(error)
         middleware = self._middleware
         page = middleware.on_unavailable
-        if page is not None:  # which may look at the session
+        if page is not None:  # it may read the session
             transaction = self.transaction
             transaction.give_up(error)
             if transaction.turn is not None:
@@ -312,13 +311,13 @@ class SessionExchange:
         return answer_to(error, self._environ, middleware.busy_status, page)
 
     def report(self, error: SessionError) -> None:
-        """Say why a request is not answered as it would have been; conflicts have been said."""
+        """Report why a request gets another answer; the commit has reported conflicts."""
         report_refusal(self._middleware.manager.events, error, self.route())
 
     def _answered_anyhow(self, fault: SessionError, status: str) -> Answer | None:
-        """The answer in place of a 500 that a session which could not be read has led to.
+        """Return the answer in place of a 500 that an unreadable session has led to.
 
-        Any other status is what the application wants to say: None.
+        None for any other status: that is the application's own answer.
         """
         if status[:3] == "500":
             return self._refused(fault)
@@ -327,14 +326,14 @@ class SessionExchange:
         return None
 
     def _in_place(self, status: str) -> Answer | None:
-        """What answers in place of an application that had not seen its session."""
+        """Return the answer in place of an application that had not seen its session."""
         fault = self.transaction.fault
         if fault is not None and status[:3] == "500":
             return self._refused(fault)
         return None if self.withheld is None else self._refused_as_stale(self.withheld)
 
     def _refused_as_stale(self, answer: Answer) -> Answer | None:
-        """The answer, unless somebody logs in or out, which a stale session does not hinder."""
+        """Return the answer, unless a user logs in or out: a stale session does not hinder that."""
         if not self.transaction.is_withheld:
             return None
         self._is_over = True

@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 
 
 def exclusive(app: WSGIApplication) -> WSGIApplication:
-    """Let requests of one session run one at a time in a WSGI application, whatever their path::
+    """Run the requests of one session one at a time in a WSGI application, on any path::
 
         @wsgi_sessions.exclusive
         def coupon(environ, start_response): ...
 
     A request holds its session from here to the commit that goes with the headers, and reads it
-    afresh if it has read it before. Unlike ``with session.exclusive()`` nothing is committed by
-    leaving the application, so that a response of 500 or more stores nothing. A visitor without a
-    session holds nothing up.
+    afresh if it has read it before. Unlike ``with session.exclusive()``, leaving the application
+    commits nothing, so a response of 500 or more stores nothing. A visitor without a session holds
+    nothing up.
 
     `wsgi_sessions.contrib.flask.exclusive` is the same for a Flask view.
 
-    Raises LookupError outside of a SessionMiddleware, HeadersAlreadySent once the headers have
-    left, LockTimeout and StoreUnavailable.
+    Raises:
+        LookupError: there is no SessionMiddleware outside of it.
+        HeadersAlreadySent: the headers have left.
+        LockTimeout, StoreUnavailable: as `Session.exclusive`.
     """
 
     @wraps(app, updated=())

@@ -1,6 +1,6 @@
-"""Response headers that go with a session cookie. A header list that is passed in is never changed.
+"""Response headers that go with a session cookie. No function changes the given list.
 
-Field names and directives are compared without regard to case; what is kept keeps its place.
+Field names and directives are compared without regard to case; kept fields keep their places.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ Headers = list[tuple[str, str]]
 
 
 def without_cookie(headers: Headers, name: str) -> Headers:
-    """A new list without the Set-Cookie headers of this cookie name."""
+    """Return a new list without the Set-Cookie headers of this cookie name."""
     return [header for header in headers if not _sets(header, name)]
 
 
 def vary_on_cookie(headers: Headers) -> Headers:
-    """A new list in which Vary has Cookie (RFC 9110, section 12.5.5); ``*`` says that already."""
+    """Return a new list in which Vary has Cookie (RFC 9110, section 12.5.5), as ``*`` does."""
     for name, _ in headers:
         if len(name) == 4 and name.lower() == "vary":
             break
@@ -29,11 +29,11 @@ def vary_on_cookie(headers: Headers) -> Headers:
 
 
 def private_cache_headers(headers: Headers) -> Headers:
-    """A new list of a response that no shared cache may store, for one with our Set-Cookie.
+    """Return a new list that no shared cache may store, for a response with our Set-Cookie.
 
-    ``no-store`` is left as it is. Else ``public`` and ``s-maxage`` go and ``private`` comes; what
-    concerns the browser's cache (``max-age``, ...) stays. Fields that address shared caches over
-    the head of Cache-Control (RFC 9213, and their forerunners) go, unless they forbid storing too.
+    ``no-store`` is left as it is. Else ``public`` and ``s-maxage`` go and ``private`` comes;
+    directives for the browser's cache (``max-age``, ...) stay. Fields that address shared caches
+    past Cache-Control (RFC 9213, and their forerunners) go, unless they forbid storing too.
     """
     kept = [header for header in headers if not _lets_shared_caches_store(header)]
     directives = _items(kept, "cache-control")
@@ -73,7 +73,7 @@ def _items(headers: Headers, field: str) -> list[str]:
 
 
 def _merged(headers: Headers, field: str, items: list[str]) -> Headers:
-    """The list with one line of this field, where its first one was, or at the end."""
+    """Return the list with one line of this field, at its first place or at the end."""
     line = (field, ", ".join(items))
     places = [i for i, (name, _) in enumerate(headers) if name.lower() == field.lower()]
     if not places:

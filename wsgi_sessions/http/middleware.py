@@ -32,42 +32,40 @@ class SessionMiddleware:
 
     A request that does not touch its session costs no store call and no cookie parsing; one that
     reads it, one store call; one that changes it, one more. The commit takes place just before the
-    headers leave, so that a generator may still change the session before its first chunk. What is
-    changed later is committed when the body's iterator ends, before the server learns of that, or
-    when the body is closed before its end, unless it would need a cookie. If that fails, the server
-    gets the error, and event ``lost`` says what happened: the status had left.
+    headers leave, so that a generator may still change the session before its first chunk. Later
+    changes are committed when the body's iterator ends, before the server learns of that, or when
+    the body is closed before its end, unless they need a cookie. If that fails, the server gets the
+    error, and event ``lost`` reports it: the status had left.
 
     A request that ends without a response, as a WebSocket does (StopIteration, or an empty body
     without start_response), commits what needs no cookie. A response of status 500 or more, and an
-    exception, commit nothing, which is event ``dropped``; a log-out takes place all the same. If
-    the store does not answer, a request that needs its session gets 503 with Retry-After, and one
-    that does not is not affected. `SessionConflict` is answered with 409.
+    exception, commit nothing, which is event ``dropped``, but a log-out takes place. If the store
+    does not answer, a request that needs its session gets 503 with Retry-After; other requests are
+    not affected. `SessionConflict` is answered with 409.
 
-    `exclusive_paths` are `PathPatterns` (``/cart/*``) of paths whose requests run one at a time per
-    session, from their first access of the session to their commit, which comes with the headers:
-    a client that reads slowly keeps nobody waiting. `busy_status` answers a request that finds too
-    many others waiting for its session.
-
-    `on_unavailable` is a WSGI application that answers in place of this middleware where a session
-    could not be reached or stored (503, 409): with its own status, headers and body. Its environ
-    has the error as ``wsgi_sessions.error``, and no request body; the session reads as empty. Where
-    it fails, or there is none, the answer is text, or JSON where ``Accept`` asks for that. What an
-    application answers itself, having caught the error, goes before both, unless it is a 500.
-
-    `adoption` is asked about requests without a valid cookie of ours: theirs may be another
-    library's, whose session it takes over. `login_cookies` are cookies by which an application
-    remembers who logged in: a request that a log-in has superseded neither sets nor deletes them.
-
-    `early_cookie` makes an empty session for a visitor who loads a page without one; see
-    `http.cookies.early`. If the store does not answer then, the page goes out all the same.
-
-    `retry_token_header`, such as ``Idempotency-Key``, brings the token of a request that a client
-    may send again, for want of an answer: see `Session.is_repeated`. Method, path, query and body
-    have to be the same too. That is read before the application runs; a request with a body of more
-    than 64 KB, or without its length, is never known again.
-
-    `when_opened` is called with each request that comes by `open`, and so past the middlewares that
-    stand inside of this one.
+    Args:
+        exclusive_paths: `PathPatterns` (``/cart/*``) of paths whose requests run one at a time per
+            session, from their first access of the session to the commit that goes with the
+            headers: a client that reads slowly keeps no other waiting.
+        busy_status: answers a request that finds too many others waiting for its session.
+        on_unavailable: a WSGI application that answers in place of this middleware where a session
+            could not be reached or stored (503, 409), with its own status, headers and body. Its
+            environ has the error as ``wsgi_sessions.error``, and no request body; the session reads
+            as empty. Without one, or if it fails, the answer is text, or JSON where ``Accept`` asks
+            for that. If the application caught the error and answers itself, its answer counts,
+            unless it is a 500.
+        adoption: asked about requests without a valid cookie of ours: they may have another
+            library's, whose session it takes over.
+        login_cookies: cookies by which an application remembers a user: a request that a log-in has
+            superseded neither sets nor deletes them.
+        early_cookie: make an empty session for a visitor who loads a page without one; see
+            `http.cookies.early`. If the store does not answer then, the page still goes out.
+        retry_token_header: a header such as ``Idempotency-Key``, with the token of a request that a
+            client may repeat if it got no answer: see `Session.is_repeated`. Method, path, query
+            and body have to be the same too. The body is read before the application runs; a
+            request with more than 64 KB of it, or without its length, is never recognized.
+        when_opened: called with each request that comes by `open`, and so past the middlewares
+            inside of this one.
     """
 
     def __init__(
@@ -106,7 +104,7 @@ class SessionMiddleware:
     def open(self, environ: WSGIEnvironment) -> SessionExchange:
         """Begin a request: its session is in the environ. Nothing is parsed or read yet.
 
-        For adapters whose framework has no WSGI response at hand; they call the `Handler` methods.
+        For adapters of frameworks without a WSGI response at hand; they call the `Handler` methods.
         """
         exchange = SessionExchange(self, environ)
         if self._when_opened is not None:
@@ -114,13 +112,13 @@ class SessionMiddleware:
         return exchange
 
     def access(self, *paths: str) -> Access:
-        """Whether a request on this path, by any of its names, shares its session with others."""
+        """Return whether a request on this path, under any form of it, shares its session."""
         if self.exclusive_paths is None or not self.exclusive_paths.match(*paths):
             return "shared"
         return "exclusive"
 
     def warn_of_http(self) -> None:
-        """Say once per process that a cookie goes out without Secure, if nobody asked for that."""
+        """Warn once per process of a cookie without Secure, unless the policy asks for that."""
         if not self._told_of_http and self.cookie.policy.secure != "never":
             self._told_of_http = True
             self.manager.events.emit(

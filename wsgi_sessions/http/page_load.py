@@ -1,4 +1,4 @@
-"""Is a request the loading of a page, or does a script or another client ask?"""
+"""Page loads, told apart from the requests of scripts and other clients."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
 def is_page_load(environ: WSGIEnvironment) -> bool:
-    """Whether a browser loads a page, so that a redirect to a form makes sense.
+    """Return whether a browser loads a page, so that a redirect to a form makes sense.
 
     Decided by the first of these that the request has:
 
     - ``Sec-Fetch-Mode`` and ``Sec-Fetch-Dest`` (W3C Fetch Metadata), which no script can set: a
       page is navigated to, as a document or in a frame;
-    - ``X-Requested-With: XMLHttpRequest``, the habit of older scripts: no page;
-    - ``Accept``, which names HTML only where a page is wanted. Any type (``*/*``) is no page.
+    - ``X-Requested-With: XMLHttpRequest``, the habit of older scripts: not a page;
+    - ``Accept``, which names HTML only where a page is wanted. Any type (``*/*``) is not a page.
     """
     mode = environ.get("HTTP_SEC_FETCH_MODE")
     if mode is not None:
@@ -31,7 +31,7 @@ def is_page_load(environ: WSGIEnvironment) -> bool:
 
 
 def _accepts_html(item: str) -> bool:
-    """One media range of Accept; a weight of 0 means "not this" (RFC 9110, section 12.4.2)."""
+    """Return whether a media range of Accept accepts HTML; weight 0 refuses (RFC 9110, 12.4.2)."""
     media, *parameters = (part.strip().lower() for part in item.split(";"))
     return media in _HTML and not any(_is_zero(parameter) for parameter in parameters)
 

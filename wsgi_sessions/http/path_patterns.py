@@ -17,11 +17,11 @@ _PARAMETERS = re.compile(";[^/]*")
 class PathPatterns:
     """Patterns such as ``/cart/*``, where ``*`` stands for anything.
 
-    They match rather too much than too little, since routers differ: upper and lower case are one,
-    slashes in a row are one slash, a slash at the end counts for nothing, and a path matches as
-    it is, without ``;parameters`` and with ``.`` and ``..`` resolved.
+    They match too much rather than too little, since routers differ. Case is ignored, slashes in a
+    row are one slash, a slash at the end does not count, and a path matches as it is, without
+    ``;parameters``, and with ``.`` and ``..`` resolved.
 
-    Not promised: a security boundary. An application may give a view any number of paths, and
+    Not promised: a security boundary. An application may give a view any number of paths, or
     rewrite them behind the middleware: mark the view itself, with `exclusive`.
     """
 
@@ -32,13 +32,13 @@ class PathPatterns:
         self._match = re.compile("|".join(map(fnmatch.translate, plain))).match
 
     def match(self, *paths: str) -> bool:
-        """Whether any of these paths matches; each is a ``PATH_INFO``, as PEP 3333 has it."""
+        """Return whether any of these paths matches; each is a ``PATH_INFO`` as in PEP 3333."""
         match = self._match
         return any(match(form) for path in paths for form in _forms(path))
 
 
 def _forms(path: str) -> Iterator[str]:
-    """What routers may make of a path."""
+    """Return the forms that routers may make of a path."""
     text = path.encode("latin-1", "replace").decode("utf-8", "replace").casefold()
     plain = _SLASHES.sub("/", f"/{text}")
     yield plain

@@ -1,4 +1,4 @@
-"""What is reported of a request that is not answered, or stored, as it would have been."""
+"""Reports on requests whose answer or changes were refused or lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report_refusal(events: Events, error: SessionError, route: str) -> None:
 def report_lost(
     events: Events, error: BaseException, snapshot: Snapshot | None, route: str
 ) -> None:
-    """Report that changes are lost whose request has been answered as if they were stored."""
+    """Report lost changes of a request that has been answered as if they were stored."""
     key = None if snapshot is None else short_key(snapshot.key)
     text = str(error) if isinstance(error, SessionError) else type(error).__name__
     events.emit("lost", key, error=text, route=route)
@@ -44,7 +44,7 @@ def report_lost(
 def report_first(
     events: Events, environ: WSGIEnvironment, session: Snapshot, why: str | None, route: str
 ) -> None:
-    """Report a session that a request without any cookie began, where a cookie is missing.
+    """Report a session that a request without any cookie began, where one should have come.
 
     `why`: no cookie has come back so far, for this reason. A page load brings none the first time;
     a script's request should.

@@ -1,4 +1,4 @@
-"""What a request's body is, read before the application reads it."""
+"""The digest of a request's body, made before the application reads it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KNOWN = "wsgi_sessions.body"
 
 
 def digest_of_body(environ: WSGIEnvironment) -> str | None:
-    """A digest of the body, which stays to be read. None where that is longer than `LONGEST`, or
-    does not say how long it is.
+    """Return a digest of the body, which can still be read.
 
-    Once per request, before anybody has read of it. Raises what the server's stream does.
+    None if it is longer than `LONGEST`, or has no length. To be called once per request, before any
+    part is read. Raises whatever the server's stream raises.
     """
     if _KNOWN not in environ:
         environ[_KNOWN] = _digest(environ)
@@ -32,7 +32,7 @@ def digest_of_body(environ: WSGIEnvironment) -> str | None:
 def repeats_of_request(
     token: str | None, environ: WSGIEnvironment, method: str, path: str
 ) -> Repeats | None:
-    """See `repeats_of`: of a request whose client chose this token for it."""
+    """See `repeats_of`: the identity of a request whose client chose this token."""
     query, body = environ.get("QUERY_STRING", ""), digest_of_body(environ) or ""
     return repeats_of(token, method, path, query, body)
 

@@ -5,8 +5,8 @@ The real `start_response` is called once the first body chunk has been made, at 
 returns to the server. Until then a `Handler` may still change the headers, or put another answer
 in place of the application's.
 
-What an application returns stays what it was where servers look at it: a list stays a list, what
-``wsgi.file_wrapper`` made stays that. Only other iterables are wrapped.
+Bodies that servers treat in a special way stay as they are: a list stays a list, and a
+``wsgi.file_wrapper`` stays one. Only other iterables are wrapped.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ class Answer(Struct, frozen=True):
 
 
 class Handler(Protocol):
-    """What a middleware does at the moments of a response."""
+    """The interface of a middleware to the moments of a response."""
 
     def finish(self, status: str, headers: Headers) -> Answer | None:
-        """Just before the headers leave, once. None: they may go as they are.
+        """Called once, just before the headers leave. None: they may go as they are.
 
-        The list passed in is the application's own: it must not be changed.
+        The passed list is the application's own: it must not be changed.
         """
 
     def fail(self, error: BaseException) -> Answer | None:
-        """The application raised. None: let it go to the server, as once the headers have left."""
+        """Called when the application raised. None: raise it to the server."""
 
     def exhausted(self) -> None:
-        """The body has no further chunk, and the server does not know yet: it learns of what this
-        raises, in place of the end. The body is still to be closed.
+        """Called when the body has no further chunk, before the server learns it.
 
-        Without a `finish` before, there is no response: the application has taken the connection
-        over."""
+        The server gets what this raises in place of the end. The body is still to be closed.
+        Without a `finish` before, there is no response: the application has taken over the
+        connection.
+        """
 
     def end(self, *, ran_on: bool) -> None:
-        """All is over, once, however it went.
+        """Called once, after success and failure, when all is over.
 
         `ran_on`: application code ran, and did not raise, after the headers had left.
         """
 
 
 class LateResponse:
-    """One request's way through an application, with a `Handler` in between."""
+    """The way of one request through an application, with a `Handler` in between."""
 
     __slots__ = (
         "_ended",
@@ -109,7 +110,7 @@ class LateResponse:
                     body.close()
 
     def send_headers(self) -> bytes | None:
-        """Let the headers leave, if they have not. The body to send instead, if there is one."""
+        """Let the headers leave, once. Returns the body to send instead, if there is one."""
         if self._write is None:
             if self._status is None:
                 raise _NoResponse("the application did not call start_response")
@@ -123,7 +124,7 @@ class LateResponse:
         return self._pending
 
     def fail(self, error: BaseException) -> bytes:
-        """The body to send for an error of the application; raises it if there is none."""
+        """Return the body to send for an error of the application; raise it if there is none."""
         answer = self.give_up(error)
         if answer is None or self._write is not None:
             raise error
@@ -131,7 +132,7 @@ class LateResponse:
         return self._pending or b""
 
     def give_up(self, error: BaseException) -> Answer | None:
-        """Tell the handler of an error, and that all is over; its answer."""
+        """Tell the handler of an error and of the end; return its answer."""
         try:
             return None if self._ended else self._handler.fail(error)
         finally:
@@ -143,7 +144,7 @@ class LateResponse:
             self._handler.exhausted()
 
     def end(self, *, ran_on: bool) -> None:
-        """Tell the handler, once."""
+        """Tell the handler of the end, once."""
         if not self._ended:
             self._ended = True
             self._handler.end(ran_on=ran_on)
@@ -162,7 +163,7 @@ class LateResponse:
         replaced = self._write is None and self.send_headers() is not None
         if replaced:
             self._write(self._pending)
-            self._pending = b""  # sent, and nothing else will be
+            self._pending = b""  # sent; nothing else follows
         elif self._pending is None:
             self._write(data)
 
@@ -172,7 +173,7 @@ class LateResponse:
         self._write = self._start(answer.status, answer.headers)
 
     def _whole(self, body: Any) -> Iterable[bytes]:
-        """A body that is complete, or that the server sends by itself."""
+        """Return a body that is complete, or that the server sends on its own."""
         was_sent = self._write is not None  # by write()
         replacement = self.send_headers()
         self._ended = True
@@ -184,10 +185,10 @@ class LateResponse:
         return [replacement]
 
     def _streamed(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """A body that goes on being made while it is sent.
+        """Return a body that is made while it is sent.
 
-        Its first chunk is made here: some servers (Granian) take status and headers as they are
-        when the application returns, and would send neither the application's nor the cookie.
+        Its first chunk is made here: some servers (Granian) take status and headers when the
+        application returns, and would send neither the application's headers nor the cookie.
         """
         chunks = iter(body)
         first = next(chunks, None)
@@ -197,7 +198,7 @@ class LateResponse:
         return Body(self, body, first, chunks)
 
     def _without_response(self, body: Any, error: BaseException) -> Iterable[bytes]:
-        """The application spoke to the client by itself, and the server knows."""
+        """End without a response: the application spoke to the client, and the server knows."""
         try:
             self.exhausted()
         finally:
@@ -214,19 +215,22 @@ class LateResponse:
 
 
 def _is_taken_over(body: object, error: BaseException) -> bool:
-    """Whether an application that did not call start_response means that by how it ended: WebSocket
-    libraries raise StopIteration (gunicorn) or return an empty body (gevent, eventlet, uWSGI)."""
+    """Return whether an application without start_response took over the connection.
+
+    WebSocket libraries raise StopIteration (gunicorn) or return an empty body (gevent, eventlet,
+    uWSGI).
+    """
     if body is None:
         return isinstance(error, StopIteration)
     return isinstance(error, _NoResponse) and not body
 
 
 class _NoResponse(RuntimeError):
-    """The application returned a body, and no status."""
+    """The application returned a body without a status."""
 
 
 class _FileWrapper:
-    """A server's ``wsgi.file_wrapper`` that is no class, and what it `wrapped` last.
+    """A stand-in for a ``wsgi.file_wrapper`` that is a function; `wrapped` is its last result.
 
     uWSGI's gives back the file itself, and sends it by the kernel if the application returns that
     very object.

@@ -1,4 +1,4 @@
-"""Attempts: how often a save is tried that meets another version each time, and what comes then."""
+"""Attempts: the limit for a save that keeps finding another version, and the pauses between."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def contended(key: str) -> StoreUnavailable:
 
 
 def yield_to_others(attempt: int) -> None:
-    """After several lost races wait a little, at random, so that everybody gets through.
+    """Wait a little, at random, after several lost races, so that every request gets through.
 
-    What is known of the record is old after a wait, and an attempt with it is lost to anybody who
-    changes the session all the time. So only every second one waits: it finds out what is stored
-    now, and the next follows at once, in less time than a whole request takes.
+    After a wait the known record is old, and an attempt with it loses to any request that changes
+    the session all the time. So only every second attempt waits: it learns what is stored now, and
+    the next one follows at once, in less time than a whole request takes.
     """
     if attempt >= 5 and attempt % 2:
         time.sleep(random.uniform(0, min(attempt * attempt, 300) * 0.0001))  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""Creation: how a session gets its record, once, whatever becomes of the store's replies."""
+"""Creation: a session gets its record, once, whatever happens to the store's replies."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 class Creator:
     """Creates records in a store.
 
-    `sealed` gives an envelope's payload under a key, and when it expires; `announce` is told the
-    key and envelope of a new record: if it raises, the record is deleted again. `note_size` is told
-    what was there before, the new session, its payload and the request's route.
+    `sealed` gives the payload of an envelope under a key, and its expiry. `announce` gets the key
+    and the envelope of a new record; if it raises, the record is deleted again. `note_size` gets
+    the envelope before, the new one, its payload and the request's route.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Creator:
     def create(
         self, pending: Pending, envelope: Envelope, expires_by: float = math.inf
     ) -> Snapshot:
-        """Store what `pending` made of a session under a new id, and announce it.
+        """Store the session that `pending` makes under a new id, and announce it.
 
-        Raises StoreUnavailable, and SessionTooLarge.
+        Raises StoreUnavailable and SessionTooLarge.
         """
         doubtful: str | None = None
         while True:
@@ -61,11 +61,11 @@ class Creator:
             try:
                 snapshot = self.create_as(pending, envelope, session_id, expires_by)
             except SessionExists:
-                continue  # somebody else's: another id
+                continue  # another session's: try another id
             except WriteInDoubt as error:
                 if doubtful is not None or not error.may_try_another:
                     raise
-                # Under another id: should the first one come late, nobody has its id.
+                # Under another id: if the first create arrives late, no client has its id.
                 doubtful = store_key(session_id)
                 continue
             self._announce_or_delete(snapshot.key, envelope)
@@ -81,7 +81,7 @@ class Creator:
         session_id: str,
         expires_by: float,
     ) -> Snapshot:
-        """The same under this id, and not announced. Raises SessionExists if it is taken."""
+        """Like `create`, under this id and not announced. Raises SessionExists if it is taken."""
         key = store_key(session_id)
         payload, expires_at = self._sealed(envelope, key)
         expires_at = min(expires_at, expires_by)
@@ -95,17 +95,17 @@ class Creator:
         return done
 
     def _announce_or_delete(self, key: str, envelope: Envelope) -> None:
-        # Not before the record is there: whoever meets an entry without one takes it for dead and
-        # removes it, and the session would never be found by its principal.
+        # Only once the record is there: a process that finds an entry without a record takes it for
+        # dead and removes it, and the session would never be found by its principal.
         try:
             self._announce(key, envelope)
         except StoreUnavailable:
-            with suppress(StoreUnavailable):  # then it expires: nobody has its id
+            with suppress(StoreUnavailable):  # then it expires: no client has its id
                 self._store.delete(key)
             raise
 
     def _is_stored(self, pending: Pending, key: str) -> bool:
-        """Whether the record under `key` is what `pending` made of it, so that a reply was lost."""
+        """Return whether the record under `key` came from `pending`: only the reply was lost."""
         record = self._store.load(key)
         try:
             return record is not None and pending.is_in(open_sealed(record.payload, key))

@@ -1,4 +1,4 @@
-"""Cycling: how a session gets another id. Nothing is lost, and the old id is dead at once."""
+"""Cycling: a session gets another id. Nothing is lost, and the old id is dead at once."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 class Cycler:
     """Gives sessions in a store other ids.
 
-    `sealed` is as for `Creator`. `merged` makes one envelope of what a request changed and what is
-    stored; `report` is told of conflicts between the two.
+    `sealed` is as for `Creator`. `merged` makes one envelope of a request's changes and the stored
+    session; `report` gets the conflicts between the two.
     """
 
     def __init__(
@@ -72,25 +72,25 @@ class Cycler:
         """Move the session, with its changes, to a new id; the old one is dead at once.
 
         The new record is stored first, unlisted and for a minute: a crash between the steps leaves
-        the old session as it was, and what nobody has the id of expires. Then a tombstone replaces
-        the old record by compare-and-set: whoever saved meanwhile is merged, whoever saves later
-        meets the tombstone. Last, the new record gets its own expiry.
+        the old session as it was, and the new record, whose id no client has, expires. Then a
+        tombstone replaces the old record by compare-and-set: an earlier save is merged, a later
+        save finds the tombstone. Last, the new record gets its own expiry.
 
-        Raises SessionGone if the session was destroyed, and SessionSuperseded if it got another id
-        meanwhile, but for a log-in that meets a mere rotation: that goes on from there.
+        Raises SessionGone if the session was destroyed, and SessionSuperseded if another request
+        gave it another id, except for a log-in that finds a mere rotation: it goes on from there.
         """
         envelope, _ = self._moved(base, pending, base, created_at)
         new = self._creator.create(pending, envelope, pending.commit.at + TOMBSTONE_SECONDS)
         try:
             return self._tell(self._bury(base, pending, new, kind))
         except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord, LockLost):
-            self._store.delete(new.key)  # refused: nobody has its id
+            self._store.delete(new.key)  # refused: no client has its id
             raise
 
     def _bury(
         self, base: Snapshot, pending: Pending, new: Snapshot, kind: TombstoneKind
     ) -> Snapshot:
-        """Put a tombstone in the place of the old record, once all that it holds is in `new`."""
+        """Replace the old record by a tombstone, once `new` holds all that it holds."""
         theirs = base
         conflicts: list[Conflict] = []
         stone = tombstone(pending.commit, kind, new.key)
@@ -122,7 +122,7 @@ class Cycler:
     def _moved(
         self, base: Snapshot, pending: Pending, theirs: Snapshot, created_at: float
     ) -> tuple[Envelope, list[Conflict]]:
-        """As `_merged`, for a record under another key: it is locked by the same one as before."""
+        """Like `_merged`, for a record under another key; the same mutex locks it as before."""
         envelope, conflicts = self._merged(base, pending, theirs)
         envelope.created_at = created_at
         more = {CHAIN: chain_of(base), UNTOLD: True}
@@ -131,7 +131,7 @@ class Cycler:
         return envelope, conflicts
 
     def _tell(self, new: Snapshot) -> Snapshot:
-        """Let a record whose id may be told now be listed, and live as long as a session does.
+        """List a record whose id may leave now, and give it the expiry of a session.
 
         Raises SessionGone if a log-out has reached it already.
         """
@@ -146,7 +146,7 @@ class Cycler:
             except VersionConflict as conflict:
                 found = self._succession.opened(new, conflict.current)
                 if isinstance(found, Tombstone):
-                    return new  # it has got yet another id, by somebody who came by the old one
+                    return new  # another request, which came by the old id, gave it yet another one
                 if UNTOLD not in found.envelope.metadata:
                     return found  # ours: the reply was lost
                 new = found
@@ -155,9 +155,9 @@ class Cycler:
         raise contended(new.key)
 
     def _overtaker(self, known: Snapshot, record: Record, kind: TombstoneKind) -> Snapshot:
-        """What a new id meets in place of the session that it was for.
+        """Return the session that a request finds where another one gave the id first.
 
-        Of two rotations, one is enough: the second would take the first one's cookie its worth.
+        Of two rotations, one is enough: a second one would make the cookie of the first worthless.
         """
         found = self._succession.opened(known, record)
         if isinstance(found, Snapshot):
@@ -167,14 +167,14 @@ class Cycler:
         return self._succession.heir(found)
 
     def _replace(self, snapshot: Snapshot, envelope: Envelope, expires_by: float) -> Snapshot:
-        """Save a record that nobody else knows of yet."""
+        """Save a record that no other request knows of yet."""
         payload, expires_at = self._sealed(envelope, snapshot.key)
         expires_at = min(expires_at, expires_by)
         try:
             version = self._store.save(
                 snapshot.key, payload, expires_at, expected_version=snapshot.version
             )
-        except VersionConflict as conflict:  # only an own save whose reply was lost
+        except VersionConflict as conflict:  # only our own save, whose reply was lost
             version = self._store.save(
                 snapshot.key, payload, expires_at, expected_version=conflict.current.version
             )

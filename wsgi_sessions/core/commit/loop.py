@@ -1,13 +1,13 @@
-"""The commit loop: how a request's changes become the stored session. All consistency is here.
+"""The commit loop: a request's changes become the stored session. All consistency is here.
 
-Out of the store's `create`, `save` (compare-and-set) and `delete` it makes the guarantees:
+It makes the guarantees out of the store's `create`, `save` (compare-and-set) and `delete`:
 
-- a save that meets another version is merged onto it and tried again, so none is lost silently;
-- a save that meets no record is refused, so a destroyed session stays destroyed;
-- a save that meets the tombstone of a session that was given another id goes on there, unless that
-  was for a log-in or any other change of rights: then it is refused;
-- each commit leaves a random token in the record. When a reply was lost and the save is tried
-  again, a record that bears its token means that it had been done, so nothing is done twice.
+- a save that finds another version is merged onto it and tried again, so none is lost silently;
+- a save that finds no record is refused, so a destroyed session stays destroyed;
+- a save that finds the tombstone of a session with a new id goes on there, unless that was for a
+  log-in or another change of rights: then it is refused;
+- each commit leaves a random token in the record. If a reply was lost and the save is tried again,
+  a record with its token means that the save had succeeded, so nothing is done twice.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ Activity = Literal["user", "background"]
 
 
 class Committer:
-    """Stores what sessions changed. Knows no session object, only snapshots and deltas.
+    """Stores the changes of sessions. Knows no session object, only snapshots and deltas.
 
-    `announce` is told the key and envelope of a new record, to index it, before anybody is told its
-    id: if it raises, the record is deleted again.
+    `announce` gets the key and envelope of a new record, to index it, before any client gets its
+    id; if it raises, the record is deleted again.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class Committer:
     def create_as(self, session_id: str, pending: Pending, expires_by: float) -> Snapshot:
         """Store a new session under this id, which others may know too. It is not announced.
 
-        Raises SessionExists if there is one under this id already.
+        Raises SessionExists if there is already a session under this id.
         """
         return self._creator.create_as(pending, pending.alone(), session_id, expires_by)
 
     def recreate(self, base: Snapshot, pending: Pending, expires_by: float) -> Snapshot:
-        """Put a new session in the place of `base`, under its id.
+        """Store a new session in place of `base`, under its id.
 
-        Raises VersionConflict if that has changed, SessionGone if it was destroyed.
+        Raises VersionConflict if `base` has changed, SessionGone if it was destroyed.
         """
         envelope = pending.alone()
         payload, expires_at = self._sealed(envelope, base.key)
@@ -118,8 +118,8 @@ class Committer:
     def save(self, base: Snapshot, pending: Pending, activity: Activity = "user") -> Snapshot:
         """Merge the changes made on `base` into the stored session.
 
-        What is done in the background leaves the expiry as it is (OWASP Session Management).
-        Raises SessionGone if it was destroyed, SessionSuperseded if it got another id by a log-in,
+        A background commit leaves the expiry as it is (OWASP Session Management). Raises
+        SessionGone if the session was destroyed, SessionSuperseded if a log-in gave it another id,
         SessionConflict under `on_conflict="raise"`, LockLost.
         """
         if pending.may_repeat and pending.is_in(base.envelope):
@@ -153,7 +153,7 @@ class Committer:
         raise contended(base.key)
 
     def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
-        """Report what would conflict if this were merged onto `theirs`. Raises SessionConflict."""
+        """Report the conflicts of a merge of this onto `theirs`. Raises SessionConflict."""
         _, conflicts = self._merged(base, pending, theirs)
         if conflicts:
             self._report(base, theirs, pending, conflicts)
@@ -196,7 +196,7 @@ class Committer:
             )
 
     def _current(self, known: Snapshot, record: Record) -> Snapshot:
-        """The live session that a save meets; perhaps under another id, which is not known."""
+        """Return the live session that a save finds; its id is unknown if it has another one."""
         found = self._succession.opened(known, record)
         return self._succession.heir(found) if isinstance(found, Tombstone) else found
 
@@ -205,7 +205,7 @@ class Committer:
     ) -> None:
         known = {commit.token for commit in base.envelope.commits} | {pending.commit.token}
         others = {c.route for c in theirs.envelope.commits if c.token not in known}
-        # Below a key are names that a client may have chosen, and as many as it likes.
+        # The names below a key may be a client's choice, and there may be any number of them.
         for key, kind in dict.fromkeys((conflict.key, conflict.kind) for conflict in conflicts):
             self._events.emit(
                 "conflict",

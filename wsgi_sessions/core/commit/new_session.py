@@ -1,4 +1,4 @@
-"""A new session that no request made: an importer did, or a test."""
+"""A new session that no request made, but an importer or a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pending: one request's changes on their way into the store. Pure, but for its random token."""
+"""The changes of one request on their way into the store. Pure, except for a random token."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Pending:
-    """One request's changes on their way into the store: a delta, its base, and one token.
+    """The changes of one request on their way into the store: a delta, its base, and one token.
 
-    They are stored only as long as the mutex of the `fence` is held, if there is one. The token is
-    random, or that of a request that may be sent again (`may_repeat`; see `repeats`). Of what is
-    stored by then the `planted` keys are dropped, unless the changes assign them.
+    They are stored only while the mutex of the `fence`, if there is one, is held. The token is
+    random, or that of a request that the client may repeat (`may_repeat`; see `repeats`). The
+    `planted` keys are dropped from the stored session, unless the changes assign them.
     """
 
     __slots__ = ("commit", "data", "fence", "may_repeat", "metadata", "planted")
@@ -53,12 +53,12 @@ class Pending:
         return bool(self.data or self.metadata)
 
     def begin_for(self, application: str | None) -> None:
-        """Have a new record tell whose session it is."""
+        """Make a new record name the application that it belongs to."""
         if application is not None:
             self.metadata = {**self.metadata, APPLICATION: Assign(encode(application))}
 
     def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
-        """`theirs` with the changes that were made on `base`."""
+        """Return `theirs` with the changes that were made on `base`, and the conflicts."""
         if theirs is base:
             merged = apply(self.data, base.data)
         else:
@@ -75,25 +75,28 @@ class Pending:
         return Envelope(theirs.created_at, commits, metadata, data, stamps), merged.conflicts
 
     def alone(self) -> Envelope:
-        """A new session of nothing but the changes."""
+        """Return a new session of nothing but the changes."""
         empty = Envelope(self.commit.at, history([]), {}, {})
         return self.onto(empty, empty)[0]
 
     def is_in(self, envelope: Envelope) -> bool:
-        """Whether these changes have been stored already."""
+        """Return whether these changes have been stored already."""
         return any(commit.token == self.commit.token for commit in envelope.commits)
 
     def kept_beside(self, envelope: Envelope) -> int:
-        """How many tokens of this kind are kept."""
+        """Return the number of tokens of this kind that are kept."""
         return sum(len(each.token) == len(self.commit.token) for each in envelope.commits)
 
 
 def require_certainty(
     conflict: VersionConflict, met: Snapshot, theirs: Snapshot, pending: Pending
 ) -> None:
-    """After a lost reply, our token is in the record if the save was done, unless so many others
-    have saved since that it is no longer kept. Then nobody can tell: better to say so than to
-    apply the changes twice. `met` is what the save was tried on, `theirs` what is there now."""
+    """Raise StoreUnavailable if nothing tells whether a save with a lost reply was done.
+
+    After a lost reply, our token is in the record if the save was done, unless so many others have
+    saved since that it is no longer kept. Then an error is better than applying the changes twice.
+    `met` is the record that the save was tried on, `theirs` the one that is there now.
+    """
     others = conflict.current.version - met.version
     if theirs.key != met.key:
         others += theirs.version
@@ -103,7 +106,7 @@ def require_certainty(
         and others > pending.kept_beside(theirs.envelope)
     ):
         error = StoreUnavailable(
-            "a reply of the store was lost, and it cannot be told whether the change was stored",
+            "a reply of the store was lost: whether the change was stored is unknown",
             operation="save",
             key=short_key(met.key),
         )

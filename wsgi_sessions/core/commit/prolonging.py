@@ -1,4 +1,4 @@
-"""Moving the expiry of sessions that requests only read. A fault of that is never the request's."""
+"""Prolonging: requests that only read move the expiry. A fault in it never fails the request."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _log = texts.log(__name__)
 class Prolonger:
     """Prolongs sessions in a store that may take no writes: a full or read-only disk, a replica.
 
-    A fault is a WARNING, once, until it is over. For `PAUSE_SECONDS` after one nothing is tried, so
-    that not every page waits for the store to fail. `clock`: seconds, from any moment on.
+    A fault is one WARNING until it is over. For `PAUSE_SECONDS` after a fault nothing is tried, so
+    that not every page waits for the store to fail. `clock`: seconds, from any moment.
     """
 
     def __init__(self, store: SessionStore, clock: Callable[[], float] = monotonic) -> None:
@@ -39,10 +39,10 @@ class Prolonger:
         )
 
     def prolong(self, base: Snapshot, now: float, expires_at: float) -> bool:
-        """Move a session's expiry; whether that was done. Never raises StoreUnavailable.
+        """Move a session's expiry; return whether it did. Never raises StoreUnavailable.
 
-        One that seems to expire later already is left to the store, and only now and then: that may
-        be so by right.
+        A session that already seems to expire later is left to the store, and only now and then:
+        the later expiry may be right.
         """
         if base.expires_at > expires_at:
             often = (expires_at - now) / 20

@@ -1,4 +1,4 @@
-"""The refresh schedule: which stored sessions are to be refreshed in the background, and when."""
+"""The refresh schedule: which stored sessions are due for a background refresh, and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = texts.log(__name__)
 
 
 class RefreshSchedule:
-    """Keeps a store's queue in step with its sessions. None: the store has no queue.
+    """Keeps the queue of a store in step with its sessions. None: the store has no queue.
 
     `clock`: seconds since the epoch.
     """
@@ -29,10 +29,10 @@ class RefreshSchedule:
         self._clock = clock
 
     def follow(self, before: Snapshot | None, after: Snapshot) -> None:
-        """Update the queue after a commit, if keep-alive was switched or the key is another.
+        """Update the queue after a commit that changed keep-alive or the key.
 
-        The commit is done, so a fault is only logged; the session is then not refreshed before
-        `Session.keep_alive` is called again, or its id changes.
+        The commit is done, so a fault is only logged; the session is then not refreshed until the
+        next call of `Session.keep_alive`, or its next id.
         """
         was = before is not None and KEEP_ALIVE in before.envelope.metadata
         is_now = KEEP_ALIVE in after.envelope.metadata

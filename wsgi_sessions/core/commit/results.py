@@ -1,4 +1,4 @@
-"""Results: what became of a commit, and why one is dropped."""
+"""Results of commits, and the reasons for dropping one."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ Result = Literal[
     "superseded",
     "dropped",
 ]
-NO_COOKIE = "the response can bring no cookie, or not any more"
-STALE = "the session is stale, and this request cannot make it anew"
+NO_COOKIE = "the response cannot carry a cookie, or no longer can"
+STALE = "the session is stale, and this request cannot rebuild it"

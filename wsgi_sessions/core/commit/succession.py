@@ -1,6 +1,6 @@
-"""From the record that a request knew to the one in which the session goes on; and ending both.
+"""Succession: from the record that a request knew to the session's present one; ending both.
 
-All of it raises StoreUnavailable.
+Everything here raises StoreUnavailable.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Record, SessionStore
 
-_MAX_STEPS = 20  # ids that one session can get within the minute for which tombstones count
+_MAX_STEPS = 20  # the most ids of one session within the minute for which tombstones count
 _MAX_ATTEMPTS = 50
 _BIRTH = "imported"  # see `importers.receipts`
 
@@ -49,9 +49,9 @@ class Succession:
         self._clock = clock
 
     def opened(self, known: Snapshot, record: Record) -> Snapshot | Tombstone:
-        """What a record under the key of `known` is now.
+        """Return the session in a record under the key of `known`, as it is now.
 
-        Raises SessionGone for one that leads nowhere, CorruptRecord and UnsupportedFormat.
+        Raises SessionGone for a record that leads nowhere, CorruptRecord and UnsupportedFormat.
         """
         envelope = open_sealed(record.payload, known.key)
         if ENDED not in envelope.metadata:
@@ -64,7 +64,7 @@ class Succession:
         return found
 
     def heir(self, tombstone: Tombstone) -> Snapshot:
-        """The live session behind a tombstone, if no log-in lies between; its id is not known.
+        """Return the live session behind a tombstone, without its id, if no log-in lies between.
 
         Raises SessionSuperseded if one does, SessionGone if the session has ended since.
         """
@@ -82,11 +82,11 @@ class Succession:
     def end(
         self, doomed: Snapshot | Tombstone, *, beyond_logins: bool = True
     ) -> Iterator[Snapshot]:
-        """End a session and all that it goes on as, under whatever id. Gives what was ended.
+        """End a session and all its successors, under any id. Returns the ended sessions.
 
-        By compare-and-set, so that a session that gets another id at this moment is followed. A
-        store that takes no writes can still delete: then what gets another id between two calls is
-        missed. With `beyond_logins` false, sessions that began by a log-in since are spared.
+        Compare-and-set follows a session that gets another id at this moment. A store that takes no
+        writes can still delete; there, a session that gets another id between two calls is missed.
+        With `beyond_logins` false, sessions that began with a log-in since are spared.
         """
         found: Snapshot | Tombstone | None = doomed
         for _ in range(_MAX_STEPS):
@@ -106,7 +106,7 @@ class Succession:
             return None
 
     def _bury(self, session: Snapshot) -> Tombstone | None:
-        """End one record. The tombstone that was there instead, if any."""
+        """End one record. Returns the tombstone that was there instead, if any."""
         stone = seal(grave("logged-out", self._clock()), session.key)
         version = session.version
         for _ in range(_MAX_ATTEMPTS):
@@ -134,7 +134,7 @@ class Succession:
             return self.opened(session, record)
         except SessionGone:
             return None
-        except (CorruptRecord, UnsupportedFormat):  # whatever it is, it ends
+        except (CorruptRecord, UnsupportedFormat):  # whatever it holds, it ends
             self._store.delete(session.key)
             return None
 
@@ -146,20 +146,23 @@ class Succession:
         return None
 
     def _remove(self, session: Snapshot) -> None:
-        """Remove what is dead already. Under a key that can be made again (see `derived_id`) it
-        stays for a minute: a `create` that comes late must not find the place empty."""
+        """Remove a record that is dead already.
+
+        Under a key that can recur (see `derived_id`) it stays for a minute, so that a late `create`
+        finds the place taken.
+        """
         if _BIRTH in session.envelope.metadata:
             return
         try:
             self._store.delete(session.key)
         except StoreUnavailable as error:
             _log.warning(
-                "what is left of session %s stays until it expires: %s",
+                "the remains of session %s stay until they expire: %s",
                 short_key(session.key),
                 error,
             )
 
 
 def _known(key: str) -> Snapshot:
-    """A session of which only the key is known."""
+    """Return a session of which only the key is known."""
     return Snapshot("", key, 0, 0.0, grave("", 0.0))

@@ -1,1 +1,1 @@
-"""Limits: how large, how long, how many, and how long one waits."""
+"""Limits of sessions: size, lifetime, number, and waiting requests."""

@@ -1,4 +1,4 @@
-"""What holds for sessions that are nobody's: a visitor needs no account to make many of them."""
+"""Rules for anonymous sessions: a visitor needs no account to make many of them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ _LONGEST_EMPTY = max(map(len, _EMPTY))
 class AnonymousRules:
     """Limits of sessions without a principal, and without any of `login_keys`, which name a user.
 
-    `idle`: the most seconds that such a session lives without a request, whatever it asks for by
-    `Session.remember`. `max_size`: the most bytes that it may take. None: as for all sessions.
+    Args:
+        idle: the most seconds that such a session lives without a request, even after
+            `Session.remember`. None: as for all sessions.
+        max_size: the most bytes that it may take. None: as for all sessions.
+        login_keys: the application's own keys that name a user.
     """
 
     idle: float | None = None
@@ -32,16 +35,16 @@ class AnonymousRules:
     login_keys: tuple[str, ...] = ()
 
     def hold_for(self, metadata: Container[str], data: Mapping[str, Raw]) -> bool:
-        """Whether a session with this metadata and these values belongs to nobody.
+        """Return whether a session with this metadata and these values belongs to no user.
 
-        An empty value names nobody: applications keep one for visitors.
+        An empty value names no user: applications keep one for visitors.
         """
         return PRINCIPAL not in metadata and not any(
             key in data and _names_somebody(data[key]) for key in self.login_keys
         )
 
     def size_of(self, envelope: Envelope, max_size: int) -> int:
-        """How many bytes a session may take: `max_size` is the limit of all."""
+        """Return the most bytes for a session; `max_size` is the limit of all sessions."""
         if self.max_size is None or not self.hold_for(envelope.metadata, envelope.data):
             return max_size
         return min(self.max_size, max_size)

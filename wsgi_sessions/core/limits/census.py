@@ -1,4 +1,4 @@
-"""How many sessions a store holds, by a count now and then: is there room for one more?"""
+"""The census of a store: a count now and then tells whether there is room for one more session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import SessionIteration
 
 _log = texts.log(__name__)
-_SHARE = 20  # a count takes a twentieth of the time, at most
+_SHARE = 20  # counts take a twentieth of the time, at most
 _PATIENCE = 1.0
 
 
@@ -32,14 +32,15 @@ class _Count:
 
 
 class Census:
-    """Whether a store holds `limit` sessions, asked before another one is made.
+    """A check, before a session is made, that the store holds fewer than `limit`.
 
-    The store is counted again once a second, or less often where that takes long (a twentieth of
-    the time at most), and only while it is asked; who asks waits for a second at most. In between,
-    what this process has made and ended is added. So among several processes more than `limit` may
-    be made: by what the others make in one such interval. A store that cannot be counted has room.
+    The store is counted at most once a second, less often where a count takes long (a twentieth of
+    the time at most), and only while requests ask; a request waits for a second at most. In
+    between, the sessions that this process made and ended are added. So several processes together
+    may exceed `limit` by what the others make in one such interval. A store that cannot be counted
+    has room.
 
-    `clock`: seconds, from any moment on.
+    `clock`: seconds, from any moment.
     """
 
     def __init__(
@@ -51,13 +52,13 @@ class Census:
         self._tally = PerProcess(_Tally)
 
     def note(self, difference: int) -> None:
-        """Sessions that this process has made, or ended."""
+        """Note the number of sessions that this process has made, or ended."""
         tally = self._tally.get()
         with tally.lock:
             tally.noted += difference
 
     def require_room(self) -> None:
-        """Raises TooManySessions if there is no room for another session."""
+        """Raise TooManySessions if there is no room for another session."""
         if self.is_full():
             raise TooManySessions(
                 f"the store holds {self._limit} sessions, as many as `max_sessions` allows: no new "
@@ -67,7 +68,7 @@ class Census:
             )
 
     def is_full(self) -> bool:
-        """Whether there is no room for another session."""
+        """Return whether there is no room for another session."""
         tally = self._tally.get()
         with tally.lock:
             count = tally.begin(self._clock())
@@ -94,7 +95,7 @@ class Census:
 
 
 class _Tally:
-    """What one process has counted and noted. Its lock is held by whoever uses it."""
+    """The counts and notes of one process. Callers hold its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -105,11 +106,11 @@ class _Tally:
 
     @property
     def since(self) -> int:
-        """What was noted since the last count began."""
+        """The sum of the notes since the last count began."""
         return self.noted - self._found_at_noted
 
     def begin(self, now: float) -> _Count | None:
-        """A count that is to be made now, by who asks; None while the last one will do."""
+        """Return a count for the caller to make now; None while the last one is recent enough."""
         last = self._last
         if last is not None:
             if last.ended_at is None:
@@ -121,6 +122,6 @@ class _Tally:
         return self._last
 
     def end(self, count: _Count, found: int | None, now: float) -> None:
-        """Note what a count found."""
+        """Note the result of a count."""
         self.found, self._found_at_noted = found, count.noted
         count.ended_at = now

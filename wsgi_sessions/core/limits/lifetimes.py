@@ -20,28 +20,32 @@ _SHORTEST = 1.0
 
 @texts.shows("idle", "at")
 class Ending(NamedTuple):
-    """The fixed end of a session: `at`, in seconds since the epoch, or after `idle` seconds without
-    a request, whichever comes first."""
+    """The fixed end of a session: a moment, or a time without requests, whichever is first.
+
+    `at`: in seconds since the epoch. `idle`: in seconds.
+    """
 
     at: float
     idle: float = math.inf
 
     def after(self, now: float) -> float:
-        """When a session active `now` ends; not in the past, which no store takes."""
+        """Return the end of a session active `now`; never in the past, which no store takes."""
         return max(min(now + self.idle, self.at), now + _SHORTEST)
 
 
 Asked = float | Ending | None
-"""What a session asks for itself: seconds without a request, a fixed end, or nothing."""
+"""A session's own lifetime: seconds without a request, a fixed end, or None."""
 
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long a session lives, in seconds: without a request (`idle`), and at all (`absolute`;
-    `math.inf`: without such an end).
+    """The lifetimes of sessions, in seconds, enforced by the server (OWASP Session Management).
 
-    Both are enforced by the server (OWASP Session Management). They are counted from the last
-    activity and from the creation or log-in. `anonymous` may shorten the first.
+    Args:
+        idle: the time without a request, counted from the last activity.
+        absolute: the time in all, counted from the creation or the last log-in; `math.inf`: no such
+            end.
+        anonymous: rules that may shorten `idle` for sessions without a user.
     """
 
     idle: float = 24 * 3600.0
@@ -49,8 +53,10 @@ class Lifetimes:
     anonymous: AnonymousRules = field(default_factory=AnonymousRules)
 
     def asked(self, envelope: Envelope) -> Asked:
-        """The idle lifetime of a stored session's own, or its end, if it has one: by
-        `Session.remember`, or because it is nobody's."""
+        """Return a stored session's own idle lifetime, or its own end, or None.
+
+        It has one by `Session.remember`, or because it is anonymous.
+        """
         metadata, anonymous = envelope.metadata, self.anonymous
         # Few have one, and every load comes here.
         asked = _asked(envelope.get_metadata(LIFETIME)) if LIFETIME in metadata else None
@@ -61,7 +67,7 @@ class Lifetimes:
         return min(anonymous.idle, asked or self.idle)
 
     def expiry(self, now: float, created_at: float, asked: Asked) -> float:
-        """When a session active `now` expires; `asked` is its own lifetime, if it has one."""
+        """Return the expiry of a session active `now`; `asked`: its own lifetime, or None."""
         if asked is None:
             idle = now + self.idle
         else:
@@ -70,10 +76,11 @@ class Lifetimes:
         return idle if idle < absolute else absolute
 
     def listed_until(self, now: float, envelope: Envelope) -> float:
-        """How long a principal's index has to know of a session that is active `now`.
+        """Return the time until which a principal's index needs the session, active `now`.
 
-        Until the last moment at which it can live, so that touching needs no index call. Without
-        such a moment, as long again as until it expires: its use puts the entry back before.
+        That is the last possible moment of the session, so that a touch needs no index call.
+        Without such a moment, the time to its expiry is doubled: a use before that puts the entry
+        back.
         """
         end = envelope.created_at + self.absolute
         if end < math.inf:
@@ -82,19 +89,22 @@ class Lifetimes:
         return expires_at + max(expires_at - now, 0.0)
 
     def last_used(self, expires_at: float, created_at: float, asked: Asked) -> float:
-        """When a session that expires so was last active: exact for a change, within 5 % of the
-        idle lifetime for a request that only read (see `is_touch_due`), and too early by what the
-        absolute lifetime, or an end of its own, has cut off."""
+        """Return the last activity of a session with this expiry.
+
+        Exact for a change; within 5 % of the idle lifetime for a request that only read (see
+        `is_touch_due`); and too early by what the absolute lifetime, or an end of its own, has cut
+        off.
+        """
         if isinstance(asked, Ending):
             asked = asked.idle
         return max(created_at, expires_at - (asked or self.idle))
 
     def is_touch_due(self, now: float, base: Snapshot, asked: Asked) -> bool:
-        """Whether activity now should move the expiry: once in 5 % of the idle lifetime.
+        """Return whether activity now should move the expiry: once in 5 % of the idle lifetime.
 
-        Also if the session seems to expire later than that by far: the clock of the host that used
-        it last is ahead, so that only the store knows how long it has, or the settings of former
-        days gave it more time.
+        Also if the session seems to expire far later than that: either the clock of the host that
+        used it last is ahead, so that only the store knows the remaining time, or earlier settings
+        gave it more.
         """
         if isinstance(asked, Ending):
             if asked.idle == math.inf:

@@ -1,5 +1,4 @@
-"""How many requests of one process may wait for one session: a bound, so that one client cannot
-keep every worker waiting."""
+"""Waiting requests: a bound per session, so that one client cannot keep every worker waiting."""
 
 from __future__ import annotations
 
@@ -32,12 +31,12 @@ class Waiters:
 
     @property
     def waiting(self) -> dict[str, int]:
-        """How many places are taken in this process, by session key."""
+        """Return the number of places taken in this process, by session key."""
         return dict(self._places.get().taken)
 
     @contextmanager
     def place(self, key: str) -> Iterator[bool]:
-        """Take a place for as long as the block takes; False: all are taken."""
+        """Take a place for the time of the block; yields False if all are taken."""
         places = self._places.get()
         has_place = places.enter(key, self.most)
         try:
@@ -48,7 +47,7 @@ class Waiters:
 
 
 class _Places:
-    """Those taken in one process."""
+    """The places taken in one process."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -74,7 +73,7 @@ class _Places:
 class BoundedLocks:
     """`SessionLocks` in which a bounded number of this process' requests wait for each session.
 
-    A lock that is free is taken without a place to wait in. One that was lost is reported.
+    A free lock is taken without a place to wait in. A lost lock is reported.
     """
 
     def __init__(
@@ -88,8 +87,8 @@ class BoundedLocks:
     def hold(self, key: str, timeout: float) -> Iterator[Held]:
         """Hold the mutex while in the context.
 
-        Raises LockTimeout after `timeout` seconds, and TooManyWaiting at once if the lock is not
-        free, and others wait already, as many as may.
+        Raises LockTimeout after `timeout` seconds, and TooManyWaiting at once if the lock is held
+        and all places are taken.
         """
         lock: Held | None = None
         try:

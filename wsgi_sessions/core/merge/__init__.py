@@ -1,1 +1,1 @@
-"""Merging: what a request changed, and how it goes together with what others changed. Pure."""
+"""Merging: a request's changes, combined with the changes of others. Pure."""

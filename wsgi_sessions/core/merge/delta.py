@@ -1,26 +1,26 @@
-"""What a request changed, and how it is merged with what others changed meanwhile. Pure.
+"""The changes of a request, and their merge with concurrent changes. Pure.
 
 The merge is three-way, per top-level key: `base` (what the request read), mine (base plus the
 delta) and `theirs` (what is stored now). Values are encoded, and stay so: containers are opened
 only where both sides changed them.
 
 - changed by one side only: that side's value.
-- what both changed *in place* (`Mutate`) merges: two mappings per key, recursively; two lists that
-  both only appended keep both tails, theirs first; two sets by additions and removals.
-- what was assigned (`Assign`) is one value. If theirs is another, mine stands, whole; so it does
-  where theirs was assigned since (`reassigned`) and mine is a changed older one: two assigned
-  values are never mixed.
+- changed *in place* by both (`Mutate`): merged. Two mappings merge per key, recursively; two lists
+  with only appended items keep both tails, theirs first; two sets merge by additions and removals.
+- assigned (`Assign`): one value. If theirs is another, mine stands, whole. Mine also stands where
+  theirs was assigned since (`reassigned`) and mine is a changed older one: two assigned values are
+  never mixed.
 - typed operations (`Increment`, `Append`) are applied to theirs: they never conflict, unless theirs
   has become a value of another type.
-- anything else is a `Conflict`: mine stands, as the later commit, and the conflict is returned. So
-  are containers that would cost too much to merge (see `Merging`).
+- anything else is a `Conflict`: mine stands, as the later commit, and the conflict is returned.
+  Containers that would cost too much to merge conflict too (see `Merging`).
 
 A default (`Assign` of that basis) stands only where theirs has nothing, and never conflicts; one
 that was changed in place merges from the default, as if theirs had begun with it.
 
 Merging a value with itself gives that value. But where the request had *read* the key before it
-changed it, an equal change by both sides can still be a lost update (two requests that both count
-5 up to 6), so it is returned as a conflict too, of kind "identical". A blind write is not.
+changed it, an equal change by both sides can still be a lost update (two requests that both count 5
+up to 6): it is returned as a conflict of kind "identical". A blind write is not.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Basis = Literal["blind", "read", "default"]
 
 @texts.shows("basis")
 class Assign(Struct, frozen=True):
-    """A key was set to an encoded `value`, or deleted (None): a write, also of what was there.
+    """A key was set to an encoded `value`, or deleted (None): a write, even of an equal value.
 
-    `basis` is "read" if the request had looked at the key before, so that the new value may depend
-    on the old one; "default" if the value is only for a key that nobody has set.
+    `basis` is "read" if the request had read the key before, so that the new value may depend on
+    the old one; "default" if the value applies only while no other request has set the key.
     """
 
     value: bytes | None
@@ -59,7 +59,7 @@ class Assign(Struct, frozen=True):
 class Mutate(Struct, frozen=True):
     """The container under a key was changed in place, to this encoded `value`.
 
-    It was the base's, or, where that has none, the encoded `default` that the request began with.
+    It came from the base or, where the base has none, from the request's encoded `default`.
     """
 
     value: bytes
@@ -74,7 +74,7 @@ class Increment:
     by: int | float | Decimal
 
     def apply(self, value: Any) -> Any:
-        """The sum. Raises TypeError if `value` is no number."""
+        """Return the sum. Raises TypeError if `value` is not a number."""
         value = 0 if value is ABSENT else value
         if type(value) not in (int, float, Decimal):
             raise TypeError(f"cannot increment a {type(value).__qualname__}")
@@ -89,7 +89,7 @@ class Append:
     item: bytes
 
     def apply(self, value: Any) -> Any:
-        """The longer list. Raises TypeError if `value` is no list."""
+        """Return the longer list. Raises TypeError if `value` is not a list."""
         value = [] if value is ABSENT else value
         if type(value) is not list:
             raise TypeError(f"cannot append to a {type(value).__qualname__}")
@@ -113,9 +113,9 @@ Delta = dict[str, Change]
 
 @texts.shows("conflicts")
 class Merged(Struct, frozen=True):
-    """The outcome of a merge: encoded values by key, and what could not be reconciled.
+    """The outcome of a merge: encoded values by key, and the conflicts.
 
-    `wholes` are the keys whose value is mine alone: nothing that was stored before is in it.
+    `wholes` are the keys with only my value: nothing that was stored before is in it.
     """
 
     data: dict[str, Raw]
@@ -124,7 +124,7 @@ class Merged(Struct, frozen=True):
 
 
 class _Absent:
-    """No value: distinct from None, which is one."""
+    """The absence of a value; None is a value."""
 
 
 ABSENT: Any = _Absent()
@@ -136,7 +136,7 @@ def merge(
     theirs: Mapping[str, Raw],
     reassigned: Set[str] = frozenset(),
 ) -> Merged:
-    """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord if a value is.
+    """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord for a corrupt value.
 
     `reassigned` are keys whose container in `theirs` was assigned since `base`.
     """
@@ -159,8 +159,10 @@ def merge(
 
 
 def apply(delta: Delta, base: Mapping[str, Raw]) -> Merged:
-    """`base` with the changes that were made on it: what `merge` gives if nobody else changed it,
-    for less."""
+    """Return `base` with the changes that were made on it.
+
+    The result is that of `merge` without concurrent changes, for less.
+    """
     data = dict(base)
     wholes = set()
     for key, change in delta.items():
@@ -175,14 +177,14 @@ def apply(delta: Delta, base: Mapping[str, Raw]) -> Merged:
 
 
 def operated(operations: Iterable[Operation], value: Any) -> Any:
-    """What operations make of a value, or of ABSENT. Raises TypeError, ArithmeticError."""
+    """Return the result of operations on a value or ABSENT. Raises TypeError, ArithmeticError."""
     for operation in operations:
         value = operation.apply(value)
     return value
 
 
 def is_done(change: Change, stored: Raw | None) -> bool:
-    """Whether what is stored is what the change makes of its own base."""
+    """Return whether the stored value is what the change makes of its own base."""
     return change.value == (None if stored is None else bytes(stored))
 
 
@@ -218,7 +220,7 @@ def _mutate(
     *,
     is_another: bool,
 ) -> Raw | None:
-    """`is_another`: theirs is not what mine was before, but was assigned since."""
+    """Merge a change in place. `is_another`: theirs was assigned since, unlike my older value."""
     mine = Raw(change.value)
     if change.default is not None:
         if theirs is None:

@@ -1,8 +1,8 @@
-"""Stamps: which assignment the container under a key stems from. Pure.
+"""Stamps: the assignment that the container under a key stems from. Pure.
 
-A container that is changed in place is merged with what others did to it, but not with another one
-that was assigned meanwhile: that would give a value that nobody wrote. So a commit that assigns a
-container leaves its token beside it, for as long as that container lies there.
+A container that is changed in place is merged with others' changes of it, but never with another
+container that was assigned since: that would give a value that no request wrote. So a commit that
+assigns a container leaves its token beside it, for as long as that container stays.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def reassigned(base: Envelope, theirs: Envelope) -> Set[str]:
-    """The keys whose container in `theirs` is not the one of `base`, changed at most in place.
+    """Return the keys whose container in `theirs` is not the one of `base`, changed in place.
 
     Raises CorruptRecord.
     """
@@ -37,7 +37,7 @@ def reassigned(base: Envelope, theirs: Envelope) -> Set[str]:
 
 
 def stamped(stamps: Raw, delta: Delta, merged: Merged, token: bytes) -> Raw:
-    """Stamps after the commit of a delta. Raises CorruptRecord."""
+    """Return the stamps after the commit of a delta. Raises CorruptRecord."""
     data, wholes = merged.data, merged.wholes
     kept = {} if stamps == NO_STAMPS else _decoded(stamps)
     if not (wholes or kept):

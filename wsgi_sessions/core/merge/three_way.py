@@ -1,7 +1,7 @@
 """The three-way merge of encoded values, and the bound to what it may cost. Pure.
 
-What is equal is told by its bytes, so a container is opened only where all three sides differ in
-it, and then one level deep.
+Equal values have equal bytes, so a container is opened only where all three sides differ in it, and
+then one level deep.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.merge.conflict import ConflictKind
 
 MAX_PLACES = 100_000
-"""Keys of dictionaries, on both sides, that the merge of one session looks at."""
-_CONFLICT = 100  # what a conflict counts for, in places: its path is long
-_BYTES = 10_000  # of a container that is opened, which count as one place
+"""The most keys of dictionaries, on both sides, that the merge of one session visits."""
+_CONFLICT = 100  # the weight of a conflict, in places: its path is long
+_BYTES = 10_000  # bytes of an opened container that count as one place
 
 _NO_MAPPING, _NO_LIST = Raw(b"\x80"), Raw(b"\x90")
 
@@ -41,7 +41,7 @@ class Merging:
     """The merge of one session: its `conflicts` so far, and how many `places` it may still visit.
 
     A client may choose how deep and how wide the values are that two of its requests change. Once
-    `MAX_PLACES` are visited, values are merged no more: each is a conflict as a whole, like two
+    `MAX_PLACES` are visited, values are no longer merged: each is a conflict as a whole, like two
     values of different types. `wholes` are the keys under which mine stands as a whole.
     """
 
@@ -53,20 +53,20 @@ class Merging:
         self.wholes: set[str] = set()
 
     def whole(self, key: str, mine: Raw | None) -> Raw | None:
-        """My value, with nothing of theirs in it."""
+        """Return my value, with nothing of theirs in it."""
         if mine is not None:
             self.wholes.add(key)
         return mine
 
     def overwritten(self, key: str, mine: Raw | None) -> Raw | None:
-        """My value, which stands as the later one, though theirs is another."""
+        """Return my value, which stands as the later one, though theirs differs."""
         self.conflicts.append(Conflict(key, "overwritten", key))
         return self.whole(key, mine)
 
     def merged(
         self, key: str, base: Raw | None, mine: Raw | None, theirs: Raw | None, *, after_read: bool
     ) -> Raw | None:
-        """The value of a key, merged; None is an absent one. Raises CorruptRecord.
+        """Return the merged value of a key; None is an absent one. Raises CorruptRecord.
 
         Equal changes are conflicts too, of kind "identical", where mine was made `after_read`.
         """
@@ -87,7 +87,7 @@ class _TooCostly(Exception):
 
 @texts.shows("depth")
 class _ValuePath(NamedTuple):
-    """Where a value is. It becomes a path only where there is a conflict."""
+    """The place of a value. It becomes a path only for a conflict."""
 
     step: Any
     outer: _ValuePath | None = None
@@ -137,7 +137,7 @@ class _KeyMerge:
     def _container(
         self, base: Raw | None, mine: Raw | None, theirs: Raw | None, place: _ValuePath
     ) -> Raw | None:
-        """The merged container, or None if the three cannot be merged."""
+        """Return the merged container, or None if the three cannot be merged."""
         if mine is None or theirs is None:
             return None
         kind = kind_of(mine)
@@ -177,7 +177,7 @@ class _KeyMerge:
         self.conflicts.append(Conflict(place.path(), kind, self._key))
 
     def _note_identical(self, base: Raw | None, mine: Raw | None, place: _ValuePath) -> None:
-        """Note each place at which both sides made one equal change, which may be a lost update."""
+        """Note each place where both sides made one equal change, which may be a lost update."""
         kind = None if mine is None else kind_of(mine)
         if base is not None and mine is not None and kind_of(base) is kind is dict:
             before, after = self._opened(base, place), self._opened(mine, place)
@@ -190,7 +190,7 @@ class _KeyMerge:
 
 
 def _list(base: Raw, mine: Raw, theirs: Raw) -> Raw | None:
-    """Both tails, theirs first, if both sides only appended."""
+    """Return both tails, theirs first, if both sides only appended."""
     before, ours, others = opened_list(base), opened_list(mine), opened_list(theirs)
     if ours.data.startswith(before.data) and others.data.startswith(before.data):
         number = others.number + ours.number - before.number
@@ -199,5 +199,5 @@ def _list(base: Raw, mine: Raw, theirs: Raw) -> Raw | None:
 
 
 def _set(base: Any, mine: Any, theirs: Any) -> Raw:
-    """Theirs with my additions and removals."""
+    """Return theirs with my additions and removals."""
     return Raw(encode((theirs | (mine - base)) - (base - mine)))

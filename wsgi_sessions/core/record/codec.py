@@ -1,17 +1,17 @@
-"""Values to bytes and back, every supported type exactly restored.
+"""Values to bytes and back, with every supported type restored exactly.
 
 `encode` and `decode` turn one value into MessagePack. A session is an `Envelope` of such values
-(`wsgi_sessions.core.record.envelope`), each of which stays bytes until somebody reads it.
+(`wsgi_sessions.core.record.envelope`), each of which stays bytes until it is read.
 
 MessagePack has no tuple, set, Decimal and so on; those travel as extension types (`Extension`).
-There is no pickle and no fallback decoder (CVE-2026-39324): bytes decode as written or are
+Pickle and fallback decoders are not used (CVE-2026-39324): bytes decode as written or are
 `CorruptRecord`.
 
 Types: None, bool, int of any size, float, str (lone surrogates too), bytes, list, tuple, dict (any
 supported hashable keys), set, frozenset, datetime and time (naive, `timezone`, `ZoneInfo`), date,
 timedelta, Decimal, UUID, and MarkupSafe's Markup, which templates trust to be HTML. Exactly these:
-a subclass could not be restored as itself and is refused, but for those of datetime and date, which
-are stored as the datetime or date that they equal. (See `wsgi_sessions.core.record.plain` for
+a subclass could not be restored as itself and is refused, except subclasses of datetime and date,
+which are stored as the datetime or date that they equal. (See `wsgi_sessions.core.record.plain` for
 more.)
 """
 
@@ -38,9 +38,9 @@ _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1  # what MessagePack has
 
 
 def encode(value: object, path: str = "value") -> bytes:
-    """One value as MessagePack. The same value always gives the same bytes.
+    """Return one value as MessagePack. The same value always gives the same bytes.
 
-    Raises `UnserializableValue` with the path of what cannot be held, beginning with `path`.
+    Raises `UnserializableValue` with the path of the unsupported value, beginning with `path`.
     """
     kind = type(value)
     if (
@@ -52,16 +52,16 @@ def encode(value: object, path: str = "value") -> bytes:
     try:
         return _encoder.encode(_pack(value, 0))
     except _Refused as refused:
-        # Without the frames down to it, which say less than its path and fill a log.
+        # Without the frames down to the value: its path says more, and they fill a log.
         raise UnserializableValue(refused.path(path), refused.why) from None
 
 
 def decode(data: bytes) -> Any:
-    """The value that `encode` was given. Raises `CorruptRecord` if `data` is anything else."""
+    """Return the value that `encode` was given. Raises `CorruptRecord` for any other `data`."""
     try:
         value = decoder.decode(data)
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        # What hostile bytes can raise in msgspec and in the constructors of the types above.
+        # Hostile bytes raise these in msgspec and in the constructors of the types above.
         raise CorruptRecord(f"a value does not decode ({type(error).__name__})") from error
     # Fewer bytes cannot nest too deep. Where the interpreter's own limit lies depends on its
     # version: some would take a depth here that `encode` refuses.
@@ -85,7 +85,7 @@ def _is_too_deep(value: object) -> bool:
 
 
 class _Refused(Exception):
-    """A value that cannot be held. Its path is put together only while this unwinds."""
+    """An unsupported value. Its path is put together only while this unwinds."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -93,12 +93,12 @@ class _Refused(Exception):
         self.steps: list[str] = []  # from the value outwards
 
     def path(self, start: str) -> str:
-        """Where the value is, from the outermost one on."""
+        """The place of the value, from the outermost key on."""
         return start + "".join(reversed(self.steps))
 
 
 def _pack(value: object, depth: int) -> object:
-    """`value` with all that MessagePack lacks wrapped as extensions."""
+    """Return `value` with every type that MessagePack lacks wrapped as an extension."""
     packer = _PACKERS.get(type(value))
     if packer is None and isinstance(value, DATES):
         value = as_date(value)
@@ -131,7 +131,7 @@ def _pack_str(value: str, _depth: int) -> object:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` is free of lone surrogates, which UTF-8 cannot hold."""
+    """Return whether `text` is free of lone surrogates, which UTF-8 cannot hold."""
     if text.isascii():
         return True
     try:
@@ -195,7 +195,7 @@ def _pack_pairs(value: dict[object, object], depth: int) -> list[list[object]]:
 
 
 def has_plain_keys(mapping: Mapping[Any, object]) -> bool:
-    """Whether all keys are such as MessagePack has in a map: texts that UTF-8 can hold."""
+    """Return whether MessagePack has all keys in a map: text that UTF-8 can hold."""
     return all(type(key) is str and is_unicode(key) for key in mapping)
 
 

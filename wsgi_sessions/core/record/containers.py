@@ -35,14 +35,14 @@ _encoder = msgspec.msgpack.Encoder()
 
 @texts.shows("number")
 class Items(NamedTuple):
-    """The items of a list: how many, and their encodings in a row."""
+    """The items of a list: their number, and their encodings in a row."""
 
     number: int
     data: bytes
 
 
 def kind_of(value: Raw) -> type | None:
-    """`dict`, `list`, `set` or `frozenset` if the encoded value is one; else None."""
+    """Return `dict`, `list`, `set` or `frozenset` if the encoded value is one; else None."""
     view = memoryview(value)
     first = view[0]
     if first in _EXTENSIONS:
@@ -51,7 +51,7 @@ def kind_of(value: Raw) -> type | None:
 
 
 def opened_mapping(value: Raw) -> Mapping[Any, Raw]:
-    """The keys of an encoded dictionary, decoded, and its values as they are.
+    """Return the decoded keys of an encoded dictionary, with its values still encoded.
 
     Raises CorruptRecord.
     """
@@ -65,7 +65,7 @@ def opened_mapping(value: Raw) -> Mapping[Any, Raw]:
 
 
 def closed_mapping(items: Mapping[Any, Raw]) -> Raw:
-    """The encoding of a dictionary whose values are encoded, as `encode` makes it."""
+    """Return the encoding of a dictionary with encoded values, as `encode` makes it."""
     if has_plain_keys(items):
         return Raw(_encoder.encode(items))
     pairs = [(Raw(encode(key)), item) for key, item in items.items()]
@@ -73,7 +73,7 @@ def closed_mapping(items: Mapping[Any, Raw]) -> Raw:
 
 
 def opened_list(value: Raw) -> Items:
-    """The items of an encoded list."""
+    """Return the items of an encoded list."""
     data = bytes(value)
     if data[0] not in _WIDTHS:
         return Items(data[0] & 0x0F, data[1:])
@@ -82,7 +82,7 @@ def opened_list(value: Raw) -> Items:
 
 
 def closed_list(items: Items) -> Raw:
-    """The encoding of a list of these items, as `encode` makes it."""
+    """Return the encoding of a list of these items, as `encode` makes it."""
     if items.number < 16:
         head = bytes([0x90 | items.number])
     elif items.number < 1 << 16:

@@ -1,8 +1,8 @@
 """A whole session as a record's payload: sealed, and opened again without decoding it. Pure.
 
 A payload is ``format (1 byte), checksum (4 bytes, big-endian), body``. The checksum is the CRC-32
-of the store key and the body: damage does not go unnoticed, nor does a record that is found under
-another session's key. It guards against accidents, not against who can write to the store.
+of the store key and the body: it reveals damage, and a record under another session's key. It
+guards against accidents, not against anyone who can write to the store.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 
 
 def seal(envelope: Envelope, key: str) -> bytes:
-    """The payload of a record for the session with this store key."""
+    """Return the payload of a record for the session with this store key."""
     body = _encode_envelope(envelope)
     return _header(body, key) + body
 
 
 def open_sealed(payload: bytes, key: str) -> Envelope:
-    """The envelope in a payload; no value in it is decoded.
+    """Return the envelope in a payload; no value in it is decoded.
 
     Raises `CorruptRecord` if the payload is damaged or belongs to another key, `UnsupportedFormat`
     if a newer release wrote it.
@@ -78,7 +78,7 @@ def open_sealed(payload: bytes, key: str) -> Envelope:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise CorruptRecord(f"not an envelope ({type(error).__name__})") from error
     if not 0 <= envelope.created_at < _NEVER:
-        raise CorruptRecord("its time of creation is no time")
+        raise CorruptRecord("its time of creation is invalid")
     return envelope
 
 
@@ -87,7 +87,7 @@ def _header(body: bytes, key: str) -> bytes:
 
 
 def _mismatch(payload: bytes) -> CorruptRecord | UnsupportedFormat:
-    """What is wrong with a payload that does not begin as it should."""
+    """Return the error for a payload that does not begin as it should."""
     if len(payload) < _HEADER_BYTES:
         return CorruptRecord("too short")
     if payload[0] > FORMAT:

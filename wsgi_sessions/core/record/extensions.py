@@ -16,12 +16,12 @@ from wsgi_sessions.errors import UnsupportedFormat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# By their names they are replaced while a library freezes time in tests.
+# A library that freezes time in tests replaces these names.
 DATES: tuple[Any, ...] = (datetime, date)
 
 
 class Extension:
-    """Extension codes. They are in stored records: never renumber, only add."""
+    """Extension codes. Stored records contain them: never renumber, only add."""
 
     INT = 1
     TEXT = 2
@@ -39,7 +39,7 @@ class Extension:
 
 
 def as_date(value: Any) -> object:
-    """The datetime or date that equals one of a subclass, as a frozen clock gives; else itself."""
+    """Return the plain datetime or date equal to a subclass' (a frozen clock's), else the value."""
     kind = next(kind for kind in DATES if isinstance(value, kind))
     made = kind(value.year, value.month, value.day)
     if kind is DATES[0]:

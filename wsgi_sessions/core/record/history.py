@@ -10,7 +10,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.record.repeats import TOKEN_BYTES
 from wsgi_sessions.errors import CorruptRecord
 
-_MAY_HAVE_REPEATS = b"\xc4%c" % TOKEN_BYTES  # how such a token begins in msgpack
+_MAY_HAVE_REPEATS = b"\xc4%c" % TOKEN_BYTES  # the beginning of such a token in MessagePack
 _REPEAT_SECONDS = 60.0
 _MAX_REPEATS = 16
 _SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
@@ -19,7 +19,7 @@ _MAX_COMMITS = 8
 
 @texts.shows("at", "route")
 class Commit(msgspec.Struct, array_like=True, frozen=True):
-    """One recent commit: when (seconds since the epoch), its random token, the request's route."""
+    """One recent commit: its time (seconds since the epoch), random token, and request route."""
 
     at: float
     token: bytes
@@ -33,7 +33,7 @@ _raw_commits_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def commits_in(encoded: msgspec.Raw) -> list[Commit]:
-    """The commits of a history, newest last. Raises CorruptRecord."""
+    """Return the commits of a history, newest last. Raises CorruptRecord."""
     try:
         return _commits_decoder.decode(encoded)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -41,17 +41,16 @@ def commits_in(encoded: msgspec.Raw) -> list[Commit]:
 
 
 def history(commits: list[Commit]) -> msgspec.Raw:
-    """Commits as an envelope holds them."""
+    """Return commits as an envelope holds them."""
     return msgspec.Raw(_encoder.encode(commits))
 
 
 def with_commit(earlier: msgspec.Raw, commit: Commit) -> msgspec.Raw:
-    """A history with one commit more: of the `earlier` ones, up to 8 in all are kept, and none if
-    the latest is more than 5 seconds away. None but that one is decoded.
+    """Return a history with one more commit.
 
-    Those of requests that may be sent again are kept beside them: the last 16 of a minute.
-
-    Raises CorruptRecord.
+    Up to 8 commits in all are kept; no `earlier` one if the latest is more than 5 seconds away.
+    Only that one is decoded. Commits of requests that a client may repeat are kept beside them: the
+    last 16 of a minute. Raises CorruptRecord.
     """
     if len(commit.token) == TOKEN_BYTES or bytes(earlier).find(_MAY_HAVE_REPEATS) >= 0:
         return _with_repeats(earlier, commit)

@@ -1,4 +1,4 @@
-"""The keys of a session: which may be, and how an error shows one."""
+"""The keys of a session: which are allowed, and how an error shows one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wsgi_sessions.errors import UnserializableValue
 def check_key(key: object) -> None:
     """Raise UnserializableValue for a key that cannot be stored."""
     if type(key) is not str:
-        raise UnserializableValue(texts.quoted(key), "a session's keys are plain strings")
+        raise UnserializableValue(texts.quoted(key), "the keys of a session must be plain strings")
     if not is_unicode(key):
-        raise UnserializableValue(ascii(key)[:40], "a session's keys are valid Unicode")
+        raise UnserializableValue(ascii(key)[:40], "the keys of a session must be valid Unicode")
 
 
 def shown(key: object) -> str:

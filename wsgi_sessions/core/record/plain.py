@@ -1,9 +1,9 @@
-"""Values without subclasses: what a session can hold, and what equals the value that was given.
+"""Values without subclasses: supported values that equal the given ones.
 
 Frameworks store what applications put in: a member of a ``str`` enumeration, an ``OrderedDict``, a
-time in pytz' zone, a translation that is made when it is shown. Each is stored as the value of a
-supported type (see `wsgi_sessions.core.record.codec`) that it is equal to. Where there is none, the
-value is refused: nothing is stored that would come back as something else.
+time in a pytz zone, a translation that is made when it is shown. Each is stored as an equal value
+of a supported type (see `wsgi_sessions.core.record.codec`). A value that equals none is refused:
+nothing is stored that would come back as something else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ZONES = (ZoneInfo, timezone)
 
 
 def encode_plain(value: object, path: str = "value") -> bytes:
-    """As `encode`, of what `plain` makes of the value. Raises UnserializableValue."""
+    """Like `encode`, for the `plain` form of the value. Raises UnserializableValue."""
     try:
         return encode(value, path)
     except UnserializableValue:
@@ -37,10 +37,11 @@ def encode_plain(value: object, path: str = "value") -> bytes:
 
 
 def plain(value: object, path: str = "value") -> Any:
-    """The value of supported types that equals this one.
+    """Return the value of supported types that equals this one.
 
-    An object that has ``__html__`` becomes Markup, and one that equals its own text that text, as
-    lazy translations do. Raises UnserializableValue with the path of what nothing equals.
+    An object with ``__html__`` becomes Markup; an object that equals its own text, such as a lazy
+    translation, becomes that text. Raises UnserializableValue with the path of a value that equals
+    none.
     """
     return _plain(value, path, 0)
 
@@ -72,11 +73,11 @@ def _container(value: Any, path: str, depth: int) -> Any:
     for kind in _CONTAINERS[1:]:
         if isinstance(value, kind):
             return kind(_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
-    raise TypeError(f"no container: {type(value).__qualname__}")
+    raise TypeError(f"not a container: {type(value).__qualname__}")
 
 
 def _equal(made: Any, value: Any, path: str) -> Any:
-    """What was made, if it equals the value."""
+    """Return the made value if it equals the given one."""
     try:
         is_equal = bool(made == value) or (made != made and value != value)  # NaN
     except Exception:  # noqa: BLE001  # of the application's class: then it is not equal
@@ -93,7 +94,7 @@ def _equal(made: Any, value: Any, path: str) -> Any:
 def _text(value: object) -> str | None:
     try:
         return str.__str__(str(value))
-    except Exception:  # noqa: BLE001  # of the application's class: then it is no text
+    except Exception:  # noqa: BLE001  # of the application's class: then there is no text
         return None
 
 
@@ -109,7 +110,7 @@ def _moment(kind: type[datetime], value: datetime) -> datetime:
 
 
 def _in_zones(wall: datetime, value: datetime) -> Iterator[datetime]:
-    """The same wall clock in zones that can be stored: by its name, or else by its offset."""
+    """Return the same wall-clock time in zones that can be stored: by name, or else by offset."""
     zone, offset = value.tzinfo, value.utcoffset()
     if zone is None or type(zone) in _ZONES:
         yield wall.replace(tzinfo=zone)
@@ -135,7 +136,7 @@ def _fixed(offset: timedelta, name: str | None) -> tzinfo:
     return timezone(offset) if name is None else timezone(offset, name)
 
 
-# Held here, and not only by their names: what freezes time in tests replaces those.
+# Kept as objects, not looked up by name: libraries that freeze time in tests replace the names.
 _MAKERS: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
     (str, _str),
     (int, lambda _, value: int(value)),

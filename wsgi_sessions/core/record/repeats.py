@@ -1,4 +1,4 @@
-"""Requests that a client sends again, known by a token that it chose for what it wants done."""
+"""Repeated requests, recognized by a token that the client chose for the operation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TOKEN_BYTES = 16
-"""How long the token of a commit is that is known again, unlike one that is random."""
+"""The length of a commit token that can be recognized; random ones have another."""
 _SHORTEST, _LONGEST = 8, 200
 
 
 class Repeats:
-    """The tokens of a request's commits, the same for each time that the request is sent."""
+    """The tokens of a request's commits, the same each time that the client sends it."""
 
     __slots__ = ("_number", "_seed", "_was_stored")
 
@@ -24,18 +24,18 @@ class Repeats:
         self._was_stored = False
 
     def was_stored(self, tokens: Iterable[bytes]) -> bool:
-        """Whether the request was stored before, if these are the tokens of what is stored now."""
-        if self._number == 0:  # later, the first commit may be this time's own
+        """Return whether the request was stored before, given the tokens that are stored now."""
+        if self._number == 0:  # later, the first commit may be our own
             self._was_stored = self._token(0) in tokens
         return self._was_stored
 
     @property
     def token(self) -> bytes:
-        """The token of the commit that is to be made now, as often as it is tried."""
+        """Return the token of the next commit; the same for every attempt at it."""
         return self._token(self._number)
 
     def advance(self) -> None:
-        """That one is made."""
+        """Go on to the next commit: this one is made."""
         self._number += 1
 
     def _token(self, number: int) -> bytes:
@@ -43,9 +43,9 @@ class Repeats:
 
 
 def repeats_of(value: str | None, *request: str) -> Repeats | None:
-    """What a header's value stands for, together with what else makes a `request` the same one.
+    """Return the identity of a repeated `request`: its header value, with its other traits.
 
-    None if there is none, or one that is no token: 8 to 200 visible ASCII characters.
+    None if there is no value, or it is not a token: 8 to 200 visible ASCII characters.
     """
     if value is None or not _SHORTEST <= len(value) <= _LONGEST:
         return None

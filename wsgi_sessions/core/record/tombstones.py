@@ -1,8 +1,8 @@
-"""Tombstones: what a session that ended, or got another id, leaves under its old key. Pure.
+"""Tombstones: the remains, under its old key, of a session that ended or got another id. Pure.
 
-A tombstone is a record without data. One of a session that got another id *leads on*: it names the
-key of the record in which the session goes on (never an id), and whether there was a log-in, or
-any change of rights, on the way. It counts for `TOMBSTONE_SECONDS`, however long it is stored.
+A tombstone is a record without data. If the session got another id, it *leads on*: it names the key
+of the record where the session goes on (never an id), and says whether there was a log-in, or
+another change of rights, on the way. It counts for `TOMBSTONE_SECONDS`, however long it is stored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KIND = "kind"
 _SUCCESSOR = "successor"
 
 TombstoneKind = Literal["cycle", "login"]
-"""Why a session got another id: "login" also for a log-out and for any other change of rights."""
+"""The reason for another id: "login" also for a log-out and any other change of rights."""
 
 
 @texts.shows("kind")
@@ -41,7 +41,7 @@ class Tombstone(Struct, frozen=True):
 
 
 def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
-    """What is stored in place of a session that goes on under another key."""
+    """Return the record in place of a session that goes on under another key."""
     metadata = {
         ENDED: Raw(encode("replaced")),
         _KIND: Raw(encode(kind)),
@@ -51,12 +51,12 @@ def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
 
 
 def grave(reason: str, at: float) -> Envelope:
-    """What is stored in place of a session that is over."""
+    """Return the record in place of a session that is over."""
     return Envelope(at, history([]), {ENDED: Raw(encode(reason))}, {})
 
 
 def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
-    """The tombstone that an envelope is, if it leads on, and still counts.
+    """Return the tombstone in an envelope if it leads on and still counts.
 
     Raises CorruptRecord.
     """

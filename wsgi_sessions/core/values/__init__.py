@@ -1,1 +1,1 @@
-"""The values of a session in one request: as they are, were, and are to be."""
+"""The values of a session in one request: present ones, former ones, and pending changes."""

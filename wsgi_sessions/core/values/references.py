@@ -1,9 +1,9 @@
-"""References: values that an application may still hold though the session has others by now. Pure.
+"""References: values that an application may still hold after the session got others. Pure.
 
 ``cart = session["cart"]``, then a block that reads afresh, or the first chunk, whose commit merges
-what others did. The session updates the object that it gave out. One that the application made, and
-what lies in either, it leaves alone: other requests may use it too. What is done to these later is
-found, and merged as if another request had done it.
+others' changes. The session updates the object that it gave out. It leaves objects that the
+application made, and objects inside either, alone: other requests may use them too. Later changes
+of those are found, and merged as if another request had made them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 MOST_REFERENCES = 100
-"""So many objects of one request are watched: a socket that lives for hours holds no more."""
+"""The most objects watched for one request: a socket may live for hours."""
 
 
 def encoding(encode: Encode, key: str, value: object) -> bytes | None:
-    """How an object is encoded; None if it cannot be, as after a block that failed."""
+    """Return the encoding of an object; None if it has none, as after a block that failed."""
     try:
         return encode(value, key)
     except UnserializableValue:
@@ -47,7 +47,7 @@ class Reference:
         self.encoded = encoded
 
     def merged(self, encode: Encode, current: bytes | None) -> bytes | None:
-        """What was done to the object since, merged onto the `current` value; None if nothing was.
+        """Return the object's changes since, merged onto the `current` value; None without any.
 
         Raises StaleValue if that is not possible.
         """
@@ -65,9 +65,9 @@ class Reference:
         return bytes(value)
 
     def update(self, value: Any) -> bool:
-        """Give the object the contents of another; False, with nothing done, if that cannot be.
+        """Give the object the contents of another; return False, with nothing done, if that fails.
 
-        From then on, this is a reference to what lay in it before.
+        From then on, this is a reference to its former contents.
         """
         held: Any = self._value
         if type(held) is not type(value) or not isinstance(held, (list, dict, set)):
@@ -81,13 +81,13 @@ class Reference:
         return True
 
     def has_parts(self) -> bool:
-        """Whether there are objects in it that may be held by themselves."""
+        """Return whether it contains objects that may be held on their own."""
         held: Any = self._value
         parts = held.values() if isinstance(held, dict) else held
         return any(type(part) not in IMMUTABLE for part in parts)
 
     def is_to(self, key: str, value: object, encode: Encode) -> bool:
-        """Whether it is to this very object, changed since."""
+        """Return whether it is to this very object, changed since."""
         if self.key != key or self._value is not value:
             return False
         return self._has_changed or encoding(encode, self.key, self._value) != self.encoded
@@ -99,20 +99,20 @@ class PresentValues(Protocol):
     encode: Encode
 
     def encoded(self, key: str) -> bytes | None:
-        """The value as it is encoded now, or None."""
+        """Return the value as it is encoded now, or None."""
 
     def put(self, key: str, value: object) -> Any:
-        """Have a value. Return the one before, or None."""
+        """Set a value. Return the one before, or None."""
 
     def is_assigned(self, key: str) -> bool:
-        """Whether the request assigned the key."""
+        """Return whether the request assigned the key."""
 
 
 class FormerValues:
-    """What an application knows of a session from before its present values.
+    """The values that an application knows from before the session's present ones.
 
-    `keys` were stored in a base that it saw. `given` are those whose object it made itself.
-    `references` are to objects that the session has no longer, or that lay in such.
+    `keys`: stored in a base that the application saw. `given`: keys whose object the application
+    made. `references`: to objects that the session no longer has, or that were inside such objects.
     """
 
     __slots__ = ("given", "keys", "references")
@@ -137,8 +137,10 @@ class FormerValues:
             self.given |= {key}
 
     def catch_up(self, present: PresentValues, *keys: str) -> None:
-        """Take over what was done to objects that the session has no longer; of all keys, if none
-        is given. Raises StaleValue, and UnserializableValue."""
+        """Take over changes of objects that the session no longer has, under `key` or all keys.
+
+        Raises StaleValue and UnserializableValue.
+        """
         for reference in self.references:
             key = reference.key
             merged = None
@@ -151,9 +153,9 @@ class FormerValues:
                     self.keep(present, key, held, is_given=is_given)
 
     def is_put_back(self, present: PresentValues, key: str, value: object) -> bool:
-        """Whether an object is assigned that the session had, and that was changed in place since.
+        """Return whether an assigned object was the session's, and was changed in place since.
 
-        That is found anyhow; any other assignment is the end of such objects.
+        That change is found in any case; any other assignment is the end of such objects.
         """
         if any(reference.is_to(key, value, present.encode) for reference in self.references):
             return True
@@ -161,5 +163,5 @@ class FormerValues:
         return False
 
     def let_go(self, key: str) -> None:
-        """Objects that were under a key have nothing to do with it any more."""
+        """Forget the objects that were under a key."""
         self.references = tuple(r for r in self.references if r.key != key)

@@ -1,4 +1,4 @@
-"""Replay: leaving a change pending that was merged onto another base. Pure."""
+"""Replay: a change that was merged onto another base, kept pending. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EMPTY_LIST = encode([])
 
 
 def redo(data: Workspace, key: str, change: Change, merged: Merged, *, is_stored: bool) -> None:
-    """Leave a change pending in `data`, whose base is another now. `is_stored`: it has the key."""
+    """Keep a change pending in `data`, on another base now. `is_stored`: that has the key."""
     if key not in merged.data:
         data.delete(key)
         return
@@ -30,7 +30,7 @@ def redo(data: Workspace, key: str, change: Change, merged: Merged, *, is_stored
         data.put(key, value)
     elif isinstance(change, Assign) and change.basis == "default":
         data.default(key, value)
-    else:  # also what stands as a conflict, though its base is no longer there
+    else:  # also a change that stands as a conflict, though its base is gone
         if not isinstance(change, Assign):
-            _ = key in data  # a look: it holds what was stored then, maybe of a former user
+            _ = key in data  # a read: it holds data of that time, maybe a former user's
         data.set(key, value)

@@ -1,4 +1,4 @@
-"""One request's view of a session's values: decoded when read, remembered when changed. Pure."""
+"""One request's view of a session's values: decoded when read, recorded when changed. Pure."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _NO_KEYS: frozenset[str] = frozenset()
 class Workspace:
     """Values over an encoded `base`, and the delta since.
 
-    A value is decoded at its first read and then kept, so that what the application mutates in
-    place is found: at `delta()`, what was read and is mutable is encoded again and compared. So is
-    what `encode` takes beside the types of `wsgi_sessions.core.record.codec`.
+    A value is decoded at its first read and then kept, so that changes in place are found:
+    `delta()` encodes every mutable value that was read again, and compares. It does the same with
+    values that `encode` takes beside the types of `wsgi_sessions.core.record.codec`.
     """
 
     __slots__ = (
@@ -62,23 +62,21 @@ class Workspace:
         self._seen: set[str] = set()
         self._assigned: dict[str, bytes] = {}
         self._operations: dict[str, list[Operation]] = {}
-        # Most requests need no set of these, so that nobody has one of his own before he does.
+        # Allocated at the first use: most requests need none.
         self._defaults = self._deleted = _NO_KEYS
         self.former: FormerValues | None = None
 
     def get(self, key: str) -> Any:
-        """The value, or ABSENT. What is set later may depend on it: the key counts as read, unless
-        this request has assigned or deleted it. So it is with every other look at a key."""
+        """Return the value, or ABSENT: a read, unless this request assigned or deleted the key."""
         if key not in self._assigned and key not in self._deleted:
             self._seen.add(key)
         return self.peek(key)
 
     def set(self, key: str, value: object) -> None:
-        """Assign a value: a write, whatever was there, also an equal one.
+        """Assign a value, even an equal one. Raises UnserializableValue, changing nothing.
 
-        But an object that has been changed in place, and is put back under its key, stays that:
-        ``s["cart"] += ["tea"]`` does so. Raises UnserializableValue, changing nothing, if the value
-        cannot be kept.
+        An object that was changed in place and is put back under its key stays a change in place:
+        ``s["cart"] += ["tea"]`` does so.
         """
         data = self.encode(value, key)
         if self.former is not None and self.former.is_put_back(self, key, value):
@@ -93,12 +91,12 @@ class Workspace:
         self._values[key] = value
 
     def default(self, key: str, value: object) -> Any:
-        """The value of a key; if it is absent, assign this one, unless another request did.
+        """Return the value of a key; if it is absent, assign this one, unless another request did.
 
-        The key does not count as read. Raises UnserializableValue, changing nothing.
+        Not a read. Raises UnserializableValue, changing nothing.
         """
         if not self.has(key):
-            is_deleted = self._is_deleted(key)  # then that is a write already, whatever others did
+            is_deleted = self._is_deleted(key)  # then it is a write already, whatever others did
             self.set(key, value)
             if not is_deleted:
                 self._defaults |= {key}
@@ -122,7 +120,7 @@ class Workspace:
         return value
 
     def append(self, key: str, item: object) -> None:
-        """Append to a list. The item is encoded now: changing it later is a change of the list."""
+        """Append to a list. The item is encoded now: later changes of it are the list's."""
         operation = Append(self.encode(item, key))
         value = self.peek(key)
         if isinstance(value, list):
@@ -142,7 +140,7 @@ class Workspace:
         return iter(keys)
 
     def keys(self) -> list[str]:
-        """The keys, without a look at them: the stored ones in their order, then new ones."""
+        """Return the keys, without reading them: the stored ones in their order, then new ones."""
         keys = [key for key in self._base if key not in self._deleted]
         keys += [key for key in self._values if key not in self._base]
         return keys
@@ -151,7 +149,7 @@ class Workspace:
         return len(self.keys())
 
     def delta(self) -> Delta:
-        """What has changed since the base. Raises UnserializableValue with the path of a value."""
+        """Return the changes since the base. Raises UnserializableValue, with the value's path."""
         if self.former is not None:
             self.former.catch_up(self)
         delta: Delta = {}
@@ -166,15 +164,15 @@ class Workspace:
         return delta
 
     def is_set(self, key: str) -> bool:
-        """Whether this request assigned the key, be it to an equal value, changed or deleted it."""
+        """Return whether this request assigned (even equally), changed or deleted the key."""
         return key in self._assigned or self._is_deleted(key) or self.is_changed(key)
 
     def is_assigned(self, key: str) -> bool:
-        """Whether this request assigned the key, and did not delete it since."""
+        """Return whether this request assigned the key, and did not delete it since."""
         return key in self._assigned
 
     def is_another(self, key: str) -> bool:
-        """Whether the key appeared, went, or has another value than the base."""
+        """Return whether the key appeared, went, or has another value than the base."""
         if self._is_deleted(key):
             return True
         if key not in self._values or (key in self._base and not self._may_differ(key)):
@@ -182,25 +180,22 @@ class Workspace:
         return key not in self._base or not self._is_as(self._values[key], self._base[key])
 
     def was_stored(self, key: str) -> bool:
-        """Whether the key is in the base, or was in one that this request saw before."""
+        """Return whether the key is in the base, or was in one that this request saw before."""
         return key in self._base or (self.former is not None and key in self.former.keys)
 
     def stored(self, key: str) -> Any:
-        """The value in the base, or ABSENT."""
+        """Return the value in the base, or ABSENT."""
         return decode(self._base[key]) if key in self._base else ABSENT
 
     def may_differ(self, keys: frozenset[str]) -> bool:
-        """Whether one of these keys was assigned, operated on or deleted, or is read and mutable.
-
-        Asked first, as a cheap look: most requests have done none of it.
-        """
+        """Return whether a key was assigned, operated on, deleted, or read and mutable: cheap."""
         if self.former is not None:
             self.former.catch_up(self)
         given = keys & self._values.keys()
         return not keys.isdisjoint(self._deleted) or any(map(self._may_differ, given))
 
     def is_changed(self, key: str) -> bool:
-        """Whether this request gave the key another value (deleting it is none)."""
+        """Return whether this request gave the key another value; a deletion gives none."""
         if key not in self._values or self._change(key, self._values[key]) is None:
             return False
         return key not in self._base or not self._is_as(self._values[key], self._base[key])
@@ -211,27 +206,27 @@ class Workspace:
         self._replay(base, delta, merge(self._base, delta, base, reassigned))
 
     def settle(self, base: Mapping[str, Raw]) -> None:
-        """As `rebase`, where some of the changes are in `base` by now: those are done."""
+        """Like `rebase`, onto a `base` that has some of the changes: those are done."""
         delta = {k: c for k, c in self.delta().items() if not is_done(c, base.get(k))}
         self._replay(base, delta, merge(self._base, delta, base))
 
     def restore(self, base: Mapping[str, Raw], delta: Delta) -> None:
-        """Back to what `delta()` was: undo what was changed since, also by a `reset`."""
-        for key in self._assigned.keys() - delta.keys():  # of no concern to the session any more
+        """Go back to an earlier `delta()`: undo the changes since, even those of a `reset`."""
+        for key in self._assigned.keys() - delta.keys():  # no longer the session's concern
             self._values.pop(key, None)
         self._replay(base, delta, apply(delta, base))
 
     def reset(self, base: Mapping[str, Raw]) -> None:
-        """Forget all changes; see `base` from now on."""
+        """Forget all changes, and go on from `base`."""
         self._keep_all(*self._start_anew(base))
 
     def put(self, key: str, value: object) -> Any:
-        """Have a value, which is no change by itself. Return the one before, or None."""
+        """Set a value without changing the session. Return the one before, or None."""
         before, self._values[key] = self._values.get(key), value
         return before
 
     def resume(self, key: str, operations: Iterable[Operation]) -> None:
-        """Let the value that was `put` be what these operations made of the base's."""
+        """Make the value that was `put` the result of these operations on the base's."""
         self._operations[key] = list(operations)
 
     def _replay(self, base: Mapping[str, Raw], delta: Delta, merged: Merged) -> None:
@@ -244,8 +239,7 @@ class Workspace:
         self._keep_all(held, given)
 
     def _start_anew(self, base: Mapping[str, Raw]) -> tuple[dict[str, Any], Set[str]]:
-        """Forget the values, not what was looked at: the application still knows that. Gives the
-        values, and which of them the application has given."""
+        """Forget the values, not the reads. Returns them, and those the application has given."""
         if not self._base.keys() <= base.keys():
             self._known().keys |= self._base.keys()
         held, given = self._values, _NO_KEYS
@@ -265,13 +259,13 @@ class Workspace:
                 self._known().keep(self, key, value, is_given=key in given)
 
     def _known(self) -> FormerValues:
-        """What the application knows of before; most requests have no use for it."""
+        """Return the former values that the application knows; most requests never need them."""
         if self.former is None:
             self.former = FormerValues()
         return self.former
 
     def encoded(self, key: str) -> bytes | None:
-        """The value as it is encoded now, or None."""
+        """Return the value as it is encoded now, or None."""
         if key in self._values:
             return self.encode(self._values[key], key)
         if key in self._base and key not in self._deleted:
@@ -279,13 +273,13 @@ class Workspace:
         return None
 
     def has(self, key: str) -> bool:
-        """Whether the key is there. It does not count as read."""
+        """Return whether the key is there. It does not count as read."""
         return key in self._values or (key in self._base and key not in self._deleted)
 
     def peek(self, key: str) -> Any:
-        """The value, or ABSENT. It does not count as read."""
+        """Return the value, or ABSENT. It does not count as read."""
         if self.former is not None:
-            # What is there is shown; `delta` raises.
+            # The present value is shown; `delta` raises.
             with suppress(StaleValue, UnserializableValue):
                 self.former.catch_up(self, key)
         if key in self._values:
@@ -296,7 +290,7 @@ class Workspace:
         return value
 
     def _is_deleted(self, key: str) -> bool:
-        """Whether this request deleted what was stored; it may also delete what it has set."""
+        """Return whether this request deleted the stored key; it may have set it again since."""
         return key in self._deleted and key in self._base
 
     def _may_differ(self, key: str) -> bool:
@@ -308,12 +302,12 @@ class Workspace:
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
         self._values[key] = value
-        if self._is_deleted(key):  # then begun again: no longer about what was stored
+        if self._is_deleted(key):  # begun again since: no longer about the stored value
             self.set(key, value)
         elif key in self._assigned:
             if key not in self._defaults or type(value) in IMMUTABLE:
                 self._assigned[key] = self.encode(value, key)
-                self._defaults -= {key}  # what counts on a default is no default any more
+                self._defaults -= {key}  # an operation on a default makes it a write
         else:
             self._operations.setdefault(key, []).append(operation)
 
@@ -329,7 +323,9 @@ class Workspace:
         if key in self._assigned:
             return self._assignment(key, data)
         if key not in self._base:
-            return Mutate(data, _EMPTY_LIST)  # of operations only a list can be changed in place
+            return Mutate(
+                data, _EMPTY_LIST
+            )  # of operated values, only a list can be changed in place
         return None if data == bytes(self._base[key]) else Mutate(data)
 
     def _assignment(self, key: str, data: bytes) -> Change:
@@ -339,7 +335,7 @@ class Workspace:
         return Assign(data, "default") if data == default else Mutate(data, default)
 
     def _is_mutated(self, key: str, value: object, data: bytes) -> bool:
-        """Whether what the key has already was changed in place since it was decoded."""
+        """Return whether the key's present value was changed in place since it was decoded."""
         if type(value) in IMMUTABLE or key in self._deleted:
             return False
         if key in self._assigned:

@@ -1,1 +1,1 @@
-"""The session cookie: what comes in with a request, what goes out with its response."""
+"""The session cookie: incoming with a request, outgoing with its response."""

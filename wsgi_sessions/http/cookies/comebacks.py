@@ -1,4 +1,4 @@
-"""Do the cookies of new sessions come back? Where none does, somebody should know why."""
+"""Do the cookies of new sessions come back? If none does, a warning says why."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 
 ENOUGH = 50
-"""New sessions of a process without a single cookie that came back, before that is reported."""
+"""New sessions of a process without a single returned cookie, before that is reported."""
 _SECURE = (
-    "the cookie has Secure, and the requests come over plain http, where browsers do not take it: "
+    "the cookie has Secure, and the requests come over plain http, where browsers refuse it:  "
     "serve https, or pass the scheme on (werkzeug's ProxyFix) if a proxy ends TLS"
 )
 _FRAMED = (
-    "the pages are in a frame of another site, where browsers bring no SameSite cookie, or none "
+    "the pages are in a frame of another site, where browsers send no SameSite cookie, or none  "
     "at all: set `cookie.samesite=None` and `cookie.partitioned=True`"
 )
 _UNKNOWN = (
@@ -26,22 +26,24 @@ _UNKNOWN = (
 
 
 class Comebacks:
-    """Of one process: counts new sessions until a cookie of ours has come back.
+    """A count, per process, of new sessions until a cookie of ours comes back.
 
-    Several threads may count at once; one that is missed does no harm.
+    Threads may count at once; a missed one does no harm.
     """
 
     def __init__(self) -> None:
         self._begun = 0
-        self.is_settled = False  # one came back, or it was told that none does
+        self.is_settled = False  # one came back, or the warning was given
 
     def came(self) -> None:
-        """A request has brought a cookie of ours."""
+        """Note that a request brought a cookie of ours."""
         self.is_settled = True
 
     def why_none(self, environ: WSGIEnvironment, policy: CookiePolicy) -> str | None:
-        """Note a new session. Once, when there have been enough: why none came back, if it shows
-        in this request."""
+        """Note a new session. Returns once, when there are enough, why none came back.
+
+        The reason is taken from this request.
+        """
         self._begun += 1
         if self._begun < ENOUGH or self.is_settled:
             return None

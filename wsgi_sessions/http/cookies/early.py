@@ -1,4 +1,4 @@
-"""An early cookie: who loads a page without a session gets one, before the page's scripts ask.
+"""Early cookies: a visitor without a session gets one with the page, before its scripts ask.
 
 Without it, a page whose scripts send several first requests at once makes a session with each that
 stores something, and the browser keeps one of them.
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def begin_early(
     transaction: Transaction, environ: WSGIEnvironment, cookie: SessionCookie, header: str | None
 ) -> bool:
-    """Begin a session with the page, if the visitor has none, and the page has begun none.
+    """Begin a session with the page if the visitor has none, and the page has begun none.
 
-    Whether it was begun; its commit stores it. Never raises for what is wrong with the store.
+    Returns whether it did; the commit stores it. Never raises for a fault of the store.
     """
     if not may_have_one(environ, cookie.policy):
         return False
     if not transaction.is_accessed and cookie.read(header).state not in ("absent", "invalid"):
-        return False  # not looked up for this: it is alive, most probably
+        return False  # not looked up for this: most probably it is alive
     try:
         draft = transaction.draft()
     except (StoreUnavailable, CorruptRecord):
@@ -42,10 +42,10 @@ def begin_early(
 
 
 def may_have_one(environ: WSGIEnvironment, policy: CookiePolicy) -> bool:
-    """Whether a page is loaded to which the cookie would have come, if there were one.
+    """Return whether a page is loaded that would have brought a cookie, if there were one.
 
-    Where a browser holds it back (another path or host; from another site, in a frame, or at all
-    if it is ``SameSite=Strict``) a new one would replace the visitor's session.
+    Where a browser holds the cookie back, a new one would replace the visitor's session. It does so
+    for another path or host, from another site, in a frame, or always with ``SameSite=Strict``.
     """
     if environ.get("REQUEST_METHOD") != "GET" or not is_page_load(environ):
         return False

@@ -1,4 +1,4 @@
-"""Which cookie of a request counts, where it is not the one of ours that it brings."""
+"""The cookie of a request that counts, where it is not simply our only one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def one_that_counts(
     presented: Presented, manager: SessionManager, route: Callable[[], str]
 ) -> tuple[Presented, Twins]:
-    """Return the cookie that counts, of several that verify, and what they lead to."""
+    """Return the one of several valid cookies that counts, and the sessions behind them."""
     twins = look_up(presented.candidates, manager.loader)
     if twins.alive > 1:
         manager.events.emit("ambiguous", alive=twins.alive, route=route())
@@ -28,6 +28,6 @@ def one_that_counts(
 def foreign_one(
     adoption: Adoption, header: str | None, route: Callable[[], str]
 ) -> Presented | None:
-    """Return the cookie of another library whose session is taken over, for want of an own."""
+    """Return the cookie of another library whose session is taken over, without one of ours."""
     session_id = adoption.session_id(header, route)
     return None if session_id is None else Presented("foreign", session_id)

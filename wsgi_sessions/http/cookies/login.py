@@ -1,4 +1,4 @@
-"""Cookies of the application by which it remembers who logged in, such as Flask-Login's."""
+"""Log-in cookies of the application, by which it remembers a user, such as Flask-Login's."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ def without_login_cookies(
 
 
 def _is_superseded(transaction: Transaction, result: Result) -> bool:
-    """Whether a log-in has replaced the session. A request that stored nothing has to ask: if
-    there is no answer, its log-out counts."""
+    """Return whether a log-in has replaced the session.
+
+    A request that stored nothing has to ask the store. If that does not answer, the request's
+    log-out counts.
+    """
     if transaction.is_superseded:
         return True
     if result not in ("unchanged", "touched"):

@@ -1,4 +1,4 @@
-"""What a response tells the browser about the session's cookie."""
+"""The session's cookie in a response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import Presented, SessionCookie
     from wsgi_sessions.http.cookies.twins import Twins
 
-_ENDING = ("created", "cycled", "destroyed")  # for a session that was there, it ended its id
+_ENDING = ("created", "cycled", "destroyed")  # an existing session lost its id
 
 
 def cookie_is_due(
@@ -31,7 +31,7 @@ def cookie_is_due(
     result: Result,
     before: Snapshot | None,
 ) -> bool:
-    """Whether the session is new, renewed or deleted, or its cookie to be written anew."""
+    """Return whether the session is new, renewed or deleted, or its cookie is to be rewritten."""
     if transaction.renewal == "always":
         return True
     if presented is not None and presented.state in ("renew", "foreign"):
@@ -44,16 +44,18 @@ def cookie_is_due(
 
 
 def may_move(before: Snapshot | None, after: Snapshot | None) -> bool:
-    """Whether the cookie of a session has a lifetime of its own, or had one: it moves with use."""
+    """Return whether the session has, or had, a lifetime of its own: its cookie moves with use."""
     return (before is not None and LIFETIME in before.envelope.metadata) or (
         after is not None and LIFETIME in after.envelope.metadata
     )
 
 
 def is_dead(transaction: Transaction, presented: Presented | None) -> bool:
-    """Whether the request came with a cookie of ours whose session was over before: it was looked
-    for, and there was none. Not one that a log-in has replaced, and not one that ended meanwhile:
-    the browser may have another cookie by now."""
+    """Return whether the cookie of the request led to no session when the request came.
+
+    The session was looked up, and there was none. False if a log-in has replaced it, or if it ended
+    during the request: the browser may have another cookie by now.
+    """
     return (
         presented is not None
         and presented.state in ("valid", "renew")
@@ -65,8 +67,10 @@ def is_dead(transaction: Transaction, presented: Presented | None) -> bool:
 
 
 class OutgoingCookie:
-    """The cookie of a session after its commit. `warn_of_http` is called before it goes out without
-    Secure."""
+    """The cookie of a session after its commit.
+
+    `warn_of_http` is called before a cookie goes out without Secure.
+    """
 
     __slots__ = ("_cookie", "_environ", "_presented", "_transaction", "_twins", "_warn_of_http")
 
@@ -87,9 +91,9 @@ class OutgoingCookie:
         self._warn_of_http = warn_of_http
 
     def values(self, result: Result, *, is_due: bool, lies_deep: bool) -> list[str]:
-        """The Set-Cookie values: dead twins go first, so that no deletion removes the session's.
+        """Return the Set-Cookie values, dead twins first: no deletion removes the session's.
 
-        `is_due` is what `cookie_is_due` says, `lies_deep` that there was a session, whose cookie
+        `is_due` is the answer of `cookie_is_due`. `lies_deep`: there was a session, and its cookie
         may have come from a path above the policy's.
         """
         twins = self._twins
@@ -114,7 +118,7 @@ class OutgoingCookie:
 
     def _deletions(self, twins: Twins, result: Result) -> list[str]:
         if self._transaction.is_superseded or result == "gone" or not twins.is_settled:
-            return []  # the browser has got, or is about to get, other cookies
+            return []  # the browser has, or is about to get, other cookies
         environ = self._environ
         return twins.deletions(
             self._cookie.policy,
@@ -125,11 +129,11 @@ class OutgoingCookie:
         )
 
     def _may_renew(self, result: Result) -> bool:
-        """Whether a cookie may be written for what the commit came to.
+        """Return whether a cookie may be written after this commit.
 
-        A request that only read does not know whether its session is still there. It must not
-        write back an id that a log-in has replaced meanwhile: so it looks, and if in doubt does not
-        renew.
+        A request that only read does not know whether its session is still there. It must not write
+        back an id that a log-in has replaced in between: so it asks the store, and does not renew
+        if in doubt.
         """
         if result not in ("unchanged", "touched"):
             return True
@@ -139,8 +143,8 @@ class OutgoingCookie:
             return False
 
     def _own(self, result: Result) -> str | None:
-        """The Set-Cookie value for what the session is now; None: there is nothing to tell."""
-        # What it is now: a ProxyFix may stand between this middleware and the application.
+        """Return the Set-Cookie value for the session as it is now; None: none is needed."""
+        # The present scheme: a ProxyFix may stand between this middleware and the application.
         scheme = self._environ.get("wsgi.url_scheme", "http")
         cookie, snapshot = self._cookie, self._transaction.snapshot
         if result == "unchanged" and is_dead(self._transaction, self._presented):
@@ -150,7 +154,7 @@ class OutgoingCookie:
             sent_one = presented is not None and presented.state != "absent"
             return cookie.delete(scheme=scheme) if sent_one else None
         if snapshot is None or not snapshot.session_id:
-            return None  # nothing, or a session that another request has given its new id to
+            return None  # nothing, or a session whose new id another request sends
         if not cookie.policy.is_secure(scheme):
             self._warn_of_http()
         asked = _asked_lifetime(snapshot)
@@ -158,14 +162,16 @@ class OutgoingCookie:
             return cookie.write(snapshot.session_id, scheme=scheme, max_age=None)
         now = self._transaction.manager.now()
         until = min(snapshot.expires_at, now + MAX_AGE_LIMIT)
-        # Rounded up by less than a second, so that what was asked for is what is said.
+        # Rounded up by less than a second, so that the header has the number that was asked for.
         max_age = max(ceil(min(until - now, asked)), 0)
         return cookie.write(snapshot.session_id, scheme=scheme, max_age=max_age, expires=until)
 
 
 def _asked_lifetime(snapshot: Snapshot | None) -> float | None:
-    """For how many seconds the cookie is to last, as `Session.remember` was told; without limit,
-    if it was told a moment: the session expires then."""
+    """Return the cookie's lifetime in seconds by `Session.remember`, or None.
+
+    Without limit if the session has a fixed end: it expires then.
+    """
     asked = None if snapshot is None else snapshot.envelope.get_metadata(LIFETIME)
     if asked is None:
         return None

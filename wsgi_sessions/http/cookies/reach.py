@@ -1,7 +1,7 @@
-"""Whether a session that a request begins would be found again by the next one like it.
+"""The reach of a cookie: would the next request like this one find a session begun here?
 
 The cookie goes to the paths and hosts of its policy alone. A page outside of them is requested
-without the user's cookie: a session that it began would take the place of the user's.
+without the user's cookie: a session that it began would replace the user's.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""With these, a browser that is sent here by another site brings a cookie that is SameSite=Lax."""
+"""With these methods, a browser sends a SameSite=Lax cookie from another site too."""
 _PATH = (
-    "the request is outside of the cookie's path, so that the browser sent no cookie, and a new "
+    "the request is outside of the cookie's path, so the browser sent no cookie, and a new  "
     "one would replace the user's: begin the session below that path, or set "
     "`cookie.path=/`; behind a proxy that takes a prefix off the path, pass it on as "
     "SCRIPT_NAME, or in X-Forwarded-Prefix"
 )
 _ELSEWHERE = (
-    "another site sent this form: browsers bring no SameSite cookie with that, and a new one would "
+    "another site sent this form: browsers send no SameSite cookie with it, and a new one would  "
     "replace the user's. Answer with a redirect (303) to a page of your own, which is requested "
-    "with the cookie; log in, or call cycle_id(), where a session shall begin all the same"
+    "with the cookie; log in, or call cycle_id(), to begin a session here nevertheless"
 )
 _DOMAIN = (
-    "the request's host is outside of the cookie's domain, so that no browser would take the "
+    "the request's host is outside of the cookie's domain, so no browser would take the  "
     "cookie: correct `cookie.domain`, or have the proxy pass the Host on"
 )
 
@@ -38,11 +38,10 @@ _DOMAIN = (
 def why_out_of_reach(
     environ: WSGIEnvironment, policy: CookiePolicy, path: str
 ) -> OutOfReach | None:
-    """Why the cookie of a session that begins here would not come back, or was held back; None if
-    it may begin.
+    """Return why the cookie of a session that begins here would not come back, or was held back.
 
-    `path` is the request's PATH_INFO as it was at first. A proxy may have changed path and host:
-    what it says of that counts too, and a host that is none on the internet tells nothing.
+    None if it may begin. `path` is the request's first PATH_INFO. A proxy may have changed path and
+    host: its headers count too, and a host that does not exist on the internet tells nothing.
     """
     if policy.path != "/":
         root, now = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
@@ -61,8 +60,11 @@ def why_out_of_reach(
 
 
 def _is_form_of_another_site(environ: WSGIEnvironment) -> bool:
-    """Whether a browser was sent here by another site, by more than a link: as a bank or an
-    identity provider sends it back (Fetch Metadata; it is silent over plain http)."""
+    """Return whether another site sent the browser here by more than a link.
+
+    A bank or an identity provider sends users back so. (Fetch Metadata; browsers omit it over plain
+    http.)
+    """
     return (
         environ.get("HTTP_SEC_FETCH_SITE") == "cross-site"
         and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"

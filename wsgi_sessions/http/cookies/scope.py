@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 
 def covers_path(policy: CookiePolicy, path: str) -> bool:
-    """Whether a browser sends the cookie to a path (RFC 6265, section 5.1.4)."""
+    """Return whether a browser sends the cookie to a path (RFC 6265, section 5.1.4)."""
     return f"{path}/".startswith(f"{policy.path.rstrip('/')}/")
 
 
 def covers_host(policy: CookiePolicy, host: str) -> bool:
-    """Whether a browser takes and sends the cookie for a host (section 5.1.3), port or not."""
+    """Return whether a browser takes and sends the cookie for a host, port or not (5.1.3)."""
     domain = policy.place.domain
     return domain is None or f".{_without_port(host)}".endswith(f".{domain}")
 
 
 def is_public(host: str) -> bool:
-    """Whether it is a name with dots: not what a proxy calls its backend, nor an address."""
+    """Return whether a name has dots: neither a proxy's backend name nor an address."""
     name = _without_port(host)
     if "." not in name.strip("."):
         return False

@@ -1,7 +1,7 @@
 """The session cookie: read from a request, written, renewed and deleted in a response.
 
-Nothing here knows WSGI or a store. Reading never raises and takes linear time, whatever the header
-holds; a value that does not verify costs no store call.
+Nothing here knows WSGI or a store. Reading never raises and takes linear time for any header; a
+value that does not verify costs no store call.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Secure = Literal["auto", "always", "never"]
 SameSite = Literal["Lax", "Strict", "None"]
 
 MAX_AGE_LIMIT = 400 * 24 * 3600
-"""Seconds that a browser keeps a cookie at most (RFC 6265bis, section 5.5)."""
+"""The most seconds that a browser keeps a cookie (RFC 6265bis, section 5.5)."""
 MAX_COOKIE_BYTES = 4096
-"""What a browser takes of one cookie (RFC 6265, section 6.1)."""
+"""The most bytes of a cookie that every browser takes (RFC 6265, section 6.1)."""
 _KEPT_HEADER_BYTES = 512
 MAX_CANDIDATES = 20
-"""Different cookies of our name in one request; with more, none is looked at."""
+"""The most different cookies of our name in a request; with more, all are ignored."""
 
 _SECURE_PREFIXES = ("__secure-", "__host-", "__http-")
 _HTTP_PREFIXES = ("__http-", "__host-http-")
 
 
 class Rule(NamedTuple):
-    """What one attribute of a cookie may be: a pattern, and the same in words."""
+    """The allowed values of a cookie attribute: a pattern, and the same in words."""
 
     pattern: re.Pattern[str]
     allowed: str
@@ -46,9 +46,10 @@ class Rule(NamedTuple):
 
 @texts.shows("domain", "path", "partitioned")
 class Place(NamedTuple):
-    """Where a browser keeps a cookie: with another Domain, Path or Partitioned it is another one.
+    """The place where a browser keeps a cookie.
 
-    Without a `domain` it goes to its host alone.
+    With another Domain, Path or Partitioned it is another cookie. Without a `domain` it goes to its
+    host alone.
     """
 
     domain: str | None
@@ -75,15 +76,22 @@ RULES = {
 
 @dataclass(frozen=True)
 class CookiePolicy:
-    """How the session cookie is named and sent.
+    """The name and the attributes of the session cookie.
 
-    `secure="auto"` sets Secure on https requests; a name with a prefix that browsers tie to Secure
-    (``__Host-``, ``__Secure-``, ``__Http-``, in any case) sets it always. `httponly=False` lets
-    scripts read the cookie, smuggled ones too; no environment variable asks for that, and no cookie
-    named ``__Http-…`` or ``__Host-Http-…`` may.
+    Args:
+        name: the cookie's name. Browsers tie the prefixes ``__Host-``, ``__Secure-`` and
+            ``__Http-`` (in any case) to Secure: such a cookie always has it.
+        secure: "auto" sets Secure on https requests; "always"; "never".
+        samesite: "Lax", "Strict" or "None".
+        domain: the hosts that get the cookie; None: the host that set it.
+        path: the paths that get the cookie.
+        partitioned: whether it is kept apart for each top-level site (CHIPS).
+        httponly: False lets scripts read the cookie, also injected ones; no environment variable
+            asks for that, and no cookie named ``__Http-…`` or ``__Host-Http-…`` may.
 
-    Raises `ConfigurationError` for a value that would break the header, and for a combination that
-    browsers refuse (RFC 6265bis sections 4.1.2.7 and 4.1.3; CHIPS). It names every fault at once.
+    Raises:
+        ConfigurationError: a value would break the header, or browsers refuse the combination (RFC
+            6265bis sections 4.1.2.7 and 4.1.3; CHIPS). It names every fault at once.
     """
 
     name: str = "session"
@@ -100,15 +108,15 @@ class CookiePolicy:
             raise ConfigurationError("\n".join(faults))
 
     def values(self, header: str | None) -> list[str]:
-        """The different raw values of cookies of our name in a Cookie header, in its order.
+        """Return the different raw values of cookies of our name in a Cookie header, in its order.
 
         Cookies are separated by ``;`` alone (RFC 6265, section 4.2.1): a comma is part of a value,
-        so that no other cookie's value can smuggle one of our name in. Two headers that a server
-        joined by ``,`` therefore name no session, where they should have been joined by ``;``.
+        so that no other cookie's value can smuggle in one of our name. Two headers that a server
+        joined by ``,`` instead of ``;`` therefore name no session.
 
         Quotes around a value are taken off, as some clients add them (RFC 2109). They protect no
-        ``;``, and nothing else is decoded: what we issue needs neither. Never raises. More than
-        `MAX_CANDIDATES` values are an attack or an accident: then there are none.
+        ``;``, and nothing else is decoded: the values that we issue need neither. Never raises.
+        More than `MAX_CANDIDATES` values are an attack or an accident: then there are none.
         """
         # `in` costs a fraction of the pattern, and many requests have other cookies only.
         if not header or self._needle not in header:
@@ -120,7 +128,7 @@ class CookiePolicy:
         return [*found] if len(found) <= MAX_CANDIDATES else []
 
     def is_secure(self, scheme: str) -> bool:
-        """Whether the cookie bears Secure in a response to a request of this URL scheme."""
+        """Return whether the cookie has Secure in a response to a request of this URL scheme."""
         if self.secure == "auto":
             return self._prefixed or scheme == "https"
         return self.secure == "always"
@@ -128,11 +136,10 @@ class CookiePolicy:
     def set_header(
         self, value: str, *, scheme: str, max_age: int | None, expires: float | None = None
     ) -> str:
-        """The value of a Set-Cookie header.
+        """Return the value of a Set-Cookie header. Raises `ValueError` if browsers would drop it.
 
         `max_age` is in seconds, capped at 400 days; None makes a cookie that ends with the browser.
-        `expires` says the same in seconds since the epoch, to clients that only know that.
-        Raises `ValueError` for a cookie that browsers would drop for its size.
+        `expires` is the same in seconds since the epoch, for clients that only know that.
         """
         if max_age is not None:
             max_age = min(max_age, MAX_AGE_LIMIT)
@@ -145,19 +152,21 @@ class CookiePolicy:
         return header
 
     def delete_header(self, *, scheme: str, place: Place | None = None) -> str:
-        """The Set-Cookie value that deletes it from the place where the policy has it, or, of this
-        name, from another one."""
+        """Return the Set-Cookie value that deletes the cookie from the policy's place.
+
+        With another place, it deletes a cookie of this name from there.
+        """
         return self._dump("", scheme, max_age=0, expires=0, place=place)
 
     @cached_property
     def place(self) -> Place:
-        """Where it is kept. The Domain as browsers compare it."""
+        """The place where browsers keep the cookie; the Domain as they compare it."""
         domain = None if self.domain is None else self.domain.lower().lstrip(".")
         return Place(domain, self.path, self.partitioned)
 
     @cached_property
     def is_host_only(self) -> bool:
-        """Whether its name keeps other hosts, and all other places, from having one like it."""
+        """Whether the name keeps other hosts, and all other places, from having one like it."""
         return self.name.lower().startswith("__host-")
 
     def _dump(
@@ -190,8 +199,8 @@ class CookiePolicy:
 
     @cached_property
     def _findall(self) -> Callable[[str], list[str]]:
-        # The name only where a pair begins, so that neither `=name=x` nor `xname=x` is taken for
-        # it. Blanks are tried from one separator to the next only, which keeps this linear.
+        # The name counts only at the begin of a pair, so that neither `=name=x` nor `xname=x`
+        # matches. Blanks are matched from one separator to the next only, which keeps this linear.
         return re.compile(rf"(?:\A|;)[ \t]*{re.escape(self.name)}=([^;]*)").findall
 
     @cached_property
@@ -248,13 +257,13 @@ CookieState = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguo
 
 @texts.shows("state")
 class Presented(Struct, frozen=True):
-    """What a request presented as its session cookie.
+    """The session cookie that a request presented.
 
     `state` is ``absent`` (none of our name), ``valid``, ``renew`` (valid, but signed by an older
-    secret: write it again), ``foreign`` (of another library, whose session was taken over: write
-    it in our form), ``invalid`` (none verifies) or ``ambiguous`` (several do, with different ids).
-    `session_id` is there for ``valid``, ``renew`` and ``foreign``, the raw `value` for the former,
-    and `candidates` for ``ambiguous``: each id once, in the order of the header.
+    secret: write it again), ``foreign`` (another library's, whose session was taken over: write it
+    in our form), ``invalid`` (none verifies) or ``ambiguous`` (several do, with different ids).
+    `session_id` is set for ``valid``, ``renew`` and ``foreign``, the raw `value` for ``valid`` and
+    ``renew``, and `candidates` for ``ambiguous``: each id once, in the order of the header.
     """
 
     state: CookieState
@@ -265,15 +274,20 @@ class Presented(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class SessionCookie:
-    """A cookie of one policy whose value is a signed session id."""
+    """A cookie of one policy whose value is a signed session id.
+
+    Args:
+        policy: the name and the attributes of the cookie.
+        signer: signs and verifies the ids.
+    """
 
     policy: CookiePolicy
     signer: IdSigner | BareIds
 
     def read(self, header: str | None) -> Presented:
-        """What `examine` finds, kept for the last headers that were asked about.
+        """Return the result of `examine`, kept for the latest headers.
 
-        A header is good or bad for as long as the secrets are the same, and a browser sends one
+        A header's result stays the same as long as the secrets do, and a browser sends one header
         many times: most requests are spared the parsing and the HMAC (5 µs).
         """
         if header is None or len(header) > _KEPT_HEADER_BYTES:
@@ -285,10 +299,10 @@ class SessionCookie:
         return lru_cache(maxsize=1024)(self.examine)
 
     def examine(self, header: str | None) -> Presented:
-        """The session id in a Cookie header. Never raises.
+        """Return the session id in a Cookie header. Never raises.
 
-        Of several cookies of our name the one that verifies is used. Which one of several counts
-        is told by the store alone: see `http.cookies.twins`.
+        Of several cookies of our name, the valid one is used. Of several valid ones, only the store
+        knows which one counts: see `http.cookies.twins`.
         """
         values = self.policy.values(header)
         if not values:
@@ -300,7 +314,7 @@ class SessionCookie:
             return _presented(*verified[0])
         by_id: dict[str, tuple[str, Verified]] = {}
         for value, found in verified:
-            # Canonical signatures differ, so that of one id one at most is current.
+            # Canonical signatures differ, so at most one cookie of an id is current.
             if found.is_current or found.session_id not in by_id:
                 by_id[found.session_id] = (value, found)
         candidates = tuple(_presented(*pair) for pair in by_id.values())
@@ -313,17 +327,17 @@ class SessionCookie:
     def write(
         self, session_id: str, *, scheme: str, max_age: int | None, expires: float | None = None
     ) -> str:
-        """The Set-Cookie value that hands out this id, signed with the newest secret."""
+        """Return the Set-Cookie value that hands out this id, signed with the newest secret."""
         value = self.signer.sign(session_id)
         return self.policy.set_header(value, scheme=scheme, max_age=max_age, expires=expires)
 
     def delete(self, *, scheme: str) -> str:
-        """The Set-Cookie value that deletes the cookie."""
+        """Return the Set-Cookie value that deletes the cookie."""
         return self.policy.delete_header(scheme=scheme)
 
 
 def _bare(value: str) -> str:
-    """A value as it stands in a Cookie header, without blanks after it and quotes around it."""
+    """Return a value of a Cookie header without trailing blanks and quotes."""
     value = value.rstrip(" \t")
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 

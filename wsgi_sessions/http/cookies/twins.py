@@ -1,9 +1,9 @@
 """Twins: several cookies of our name in one request, each well signed, with different ids.
 
-Browsers send them after a deploy that changed the cookie's Domain, Path or Partitioned, since to a
-browser that is another cookie; where two applications set one each at ``/`` and ``/admin``; and
-where another host of the domain has planted one. The signatures do not tell which one counts, but
-the store does: the one whose session is alive.
+Browsers send them after a deploy that changed the cookie's Domain, Path or Partitioned: to a
+browser that is another cookie. They also send them where two applications set one each at ``/`` and
+``/admin``, and where another host of the domain has planted one. The signatures do not tell which
+one counts, but the store does: the one whose session is alive.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 
 MOST_LOOK_UPS = 3
-"""Cookies of one request whose sessions are looked up; those behind them do not count."""
+"""The most cookies of a request whose sessions are looked up; later ones do not count."""
 MOST_DELETIONS = 6
-"""Set-Cookie headers of one response that delete twins: proxies take 4 KB of headers in all."""
+"""The most Set-Cookie headers of a response that delete twins: proxies take 4 KB of headers."""
 _LONGEST_PATH = 100
 _MOST_PREFIXES = 8
 _MOST_DOMAINS = 3
@@ -40,11 +40,11 @@ Side = Literal["before", "behind", "either"]
 
 @texts.shows("side", "is_alive", "is_ours")
 class OtherCookie(NamedTuple):
-    """A cookie that does not count: on which side of the one that does it stands (which is the
-    order of their paths, longest first: RFC 6265, section 5.4), whether its session is alive, and
-    whether this store knows that it has got another id.
+    """A cookie beside the one that counts.
 
-    One that the store does not know at all may be that of another application.
+    It says on which side of that one it stands (the order of their paths, longest first: RFC 6265,
+    section 5.4), whether its session is alive, and whether this store knows that the session got
+    another id. A cookie that the store does not know at all may be another application's.
     """
 
     side: Side
@@ -52,12 +52,11 @@ class OtherCookie(NamedTuple):
     is_ours: bool
 
     def may_be_deleted_at(self, longer: int) -> bool:
-        """Whether it may stand at a path, and be deleted there, that is by so much `longer` than
-        the policy's, or shorter.
+        """Return whether it may stand at a path so much `longer` than the policy's, to delete.
 
-        A twin has at least as long a path as the living one if it stands before that, and no longer
-        one if it stands behind: so no deletion takes another application's living cookie from
-        ``/``, where this one was merely sent it along.
+        A twin ahead of the living cookie has at least as long a path, a twin behind it no longer
+        one. So no deletion takes another application's living cookie from ``/``, from where it was
+        merely sent along.
         """
         if (longer > 0 and self.side == "behind") or (longer < 0 and self.side == "before"):
             return False
@@ -66,12 +65,12 @@ class OtherCookie(NamedTuple):
 
 @texts.shows("alive")
 class Twins(Struct, frozen=True):
-    """What the twins of a request lead to: `alive` says how many to a session.
+    """The outcome for the twins of a request: `alive` is the number that lead to a session.
 
-    `chosen` is the first of those; if there is none, one whose session has got another id, so that
-    the request counts as superseded; else None: the request is anonymous.
+    `chosen` is the first of those; without one, a cookie whose session got another id, so that the
+    request counts as superseded; else None: the request is anonymous.
 
-    `is_settled` is False if another one has got a new id, and the session that has it is not the
+    `is_settled` is False if another one has got a new id, and the session with that id is not the
     chosen one: the browser is about to get that id, or has it by now, and no answer may write
     another living cookie over it.
     """
@@ -84,14 +83,14 @@ class Twins(Struct, frozen=True):
     def deletions(
         self, policy: CookiePolicy, *, scheme: str, host: str, path: str, all_of_them: bool
     ) -> list[str]:
-        """The Set-Cookie values that delete the dead twins, wherever the browser may hold them.
+        """Return the Set-Cookie values that delete the dead twins from any place in the browser.
 
-        `host` (with a port or not) and `path` are those of the request's URL. The place where the
-        policy has the session's own cookie is left out, so a log-in that happens at the same time
-        is not undone. With `all_of_them`, at a log-out, the living twins go too.
+        `host` (with or without port) and `path` are those of the request's URL. The place of the
+        session's own cookie is left out, so that an overlapping log-in is not undone. With
+        `all_of_them`, at a log-out, the living twins go too.
 
-        Not promised: that all are reached. There are `MOST_DELETIONS` at most, and one that may
-        be the log-in of another application stays: on a path above the policy's, only what this
+        Not promised: that all are reached. There are at most `MOST_DELETIONS`, and a cookie that
+        may be another application's log-in stays: on a path above the policy's, only one that this
         store knows to be replaced is deleted.
         """
         doomed = [other for other in self.others if all_of_them or not other.is_alive]
@@ -111,10 +110,10 @@ class Twins(Struct, frozen=True):
 
 
 def deletions_above(policy: CookiePolicy, *, scheme: str) -> list[str]:
-    """The Set-Cookie values that delete a cookie of ours from the paths above the policy's.
+    """Return the Set-Cookie values that delete a cookie of ours from the paths above the policy's.
 
-    It may come from there, where the Path was another one before, and the session's own deletion,
-    or its new cookie, does not reach it.
+    It may come from there after the Path was changed, where neither the session's own deletion nor
+    its new cookie reaches it.
     """
     own = policy.place
     paths = [path for path in _prefixes(own.path) if len(path) < len(own.path)]
@@ -127,7 +126,7 @@ def deletions_above(policy: CookiePolicy, *, scheme: str) -> list[str]:
 def look_up(candidates: Sequence[Presented], loader: Loader) -> Twins:
     """Ask the store about the cookies of one request, in the order of its header.
 
-    A store call each. Raises StoreUnavailable.
+    Costs a store call for each. Raises StoreUnavailable.
     """
     looked = [(c, _found(c, loader)) for c in candidates[:MOST_LOOK_UPS]]
     alive = [i for i, (_, found) in enumerate(looked) if isinstance(found, Snapshot)]
@@ -168,22 +167,24 @@ def _side(place: int, alive: list[int]) -> Side:
 def _places(
     policy: CookiePolicy, hosts: list[str], path: str, *, is_secure: bool
 ) -> Iterator[Place]:
-    """Where a browser may hold a cookie that it sent to this URL, the likeliest places first, but
-    for the place where the policy has its own."""
+    """Return the places where a browser may hold a cookie for this URL, likeliest first.
+
+    The place of the policy's own cookie is left out.
+    """
     own = policy.place
     if own.partitioned or is_secure:  # Partitioned needs Secure
         yield own._replace(partitioned=not own.partitioned)
     if policy.is_host_only:
-        return  # the prefix of its name admits no other
+        return  # the prefix of its name allows no other
     domains, paths = [None, *hosts], [own.path, *_prefixes(path)]
     places = [own._replace(domain=domain, path=path) for path in paths for domain in domains]
-    # Deploys change one attribute at a time, mostly: with both changed, they come last.
+    # Deploys mostly change one attribute at a time: places with both changed come last.
     places.sort(key=lambda place: (place.domain != own.domain) + (place.path != own.path))
     yield from (place for place in dict.fromkeys(places) if place != own)
 
 
 def _hosts(host: str) -> list[str]:
-    """The Domains by which a cookie comes back to a Host header: its name, and those above it."""
+    """Return the Domains whose cookies come to a Host: its name, and those above it."""
     name = _PORT.sub("", host).lower().rstrip(".")
     if not RULES["domain"].pattern.fullmatch(name) or name.rpartition(".")[2].isdigit():
         return []  # an address, or no name at all
@@ -194,7 +195,7 @@ def _hosts(host: str) -> list[str]:
 
 
 def _prefixes(path: str) -> Iterator[str]:
-    """The Paths by which a cookie comes back to a URL's path, shortest first."""
+    """Return the Paths whose cookies come to a URL's path, shortest first."""
     cuts = (i for i, sign in enumerate(path) if sign == "/")
     ends = sorted({end for cut in cuts for end in (cut, cut + 1)} | {len(path)})
     prefixes = (path[:end] for end in ends if 0 < end <= _LONGEST_PATH)
