@@ -11,29 +11,21 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import capacity_text
-import contention
-import faults
-import growth
-import in_process
-import lost
-import pictures
-import targets
-import under_gunicorn
-from child import Child
-from contestants import CONTESTANTS, present
-from machine import as_line, machine
-from places import Place, place
-from readme import insert
+from benchmarks import HERE, RESULTS
+from benchmarks.contestants.table import CONTESTANTS, present
+from benchmarks.harness import targets
+from benchmarks.harness.child import Child
+from benchmarks.harness.machine import as_line, machine
+from benchmarks.harness.places import Place, place
+from benchmarks.measures import contention, faults, growth, in_process, lost, under_gunicorn
+from benchmarks.report import capacity_text, pictures
+from benchmarks.report.readme import insert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-HERE = Path(__file__).parent
-RESULTS = str(HERE / "results.json")
 PICTURES = str(HERE / "pictures")
 EVERY = [one.name for one in CONTESTANTS]
 THREADED = (
@@ -87,7 +79,9 @@ def main() -> None:
     parser.set_defaults(extent="normal")
     parser.add_argument("--only", nargs="+", choices=TEXTS, help="and keep the other results")
     parser.add_argument("--folder", default=".", help="on the file system to measure")
-    parser.add_argument("--results", default=RESULTS, metavar="FILE", help="where results are kept")
+    parser.add_argument(
+        "--results", default=str(RESULTS), metavar="FILE", help="where results are kept"
+    )
     parser.add_argument("--pictures", default=PICTURES, metavar="FOLDER")
     parser.add_argument("--json", action="store_true", help="print results for machines")
     parser.add_argument("--show", action="store_true", help="measure nothing, draw what is kept")

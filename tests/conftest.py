@@ -60,6 +60,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked = config.getoption("-m")
     left_out = {name for name in ("soak", "histories") if name not in asked}
@@ -67,7 +68,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out -= {"soak"}
     long_ones = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=long_ones)
-    items[:] = [item for item in items if item not in long_ones]
+    deselected = set(map(id, long_ones))
+    items[:] = [item for item in items if id(item) not in deselected]
+    # A file goes to one worker as a whole: those that start servers take longest, so they are
+    # handed out first, and the last worker is not left alone with one.
+    items.sort(key=lambda item: item.path.parent.name != "servers")
 
 
 # -- the contract of stores ------------------------------------------------------------------------

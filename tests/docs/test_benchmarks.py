@@ -1,34 +1,27 @@
 """The benchmarks work, draw legible pictures, and the documents hold what they found.
 
 Nothing is timed here. Peers that only the extra [bench] installs are tried by
-``benchmarks/run.py --selftest``.
+``python -m benchmarks.run --selftest``.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from documents import README, ROOT
+from documents import README
 from redis_servers import available
 from requirements_of_tests import require
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import capacity
-import capacity_text
-import lost
-import pictures
-import readme
-import run
-import syscalls
-import under_gunicorn
-from contestants import CONTESTANTS
-from places import Place, place
-from simulation import Sweeping, Traffic, simulate
-from svg import Axis, Bar, Line, Row, bars, decades, lines
+from benchmarks import RESULTS, run
+from benchmarks.contestants.table import CONTESTANTS
+from benchmarks.harness.places import Place, place
+from benchmarks.measures import lost, syscalls, under_gunicorn
+from benchmarks.report import capacity, capacity_text, pictures, readme
+from benchmarks.report.simulation import Sweeping, Traffic, simulate
+from benchmarks.report.svg import Axis, Bar, Line, Row, bars, decades, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +29,6 @@ if TYPE_CHECKING:
 
     from redis_servers import RedisServer
 
-KEPT = ROOT / "benchmarks" / "results.json"
 OURS = "wsgi_sessions, files"
 TRAFFIC = Traffic(arrivals=2.0, requests=5.0, pause=10.0, idle_lifetime=600.0)
 
@@ -51,7 +43,7 @@ def here(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def results() -> dict[str, Any]:
     """What the last complete run found; nothing before there was one."""
-    found: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+    found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     return found
 
 
@@ -137,7 +129,7 @@ def test_last_values_stand_in_their_order() -> None:
 
 def test_every_kept_picture_is_drawn_from_the_kept_results(results: dict[str, Any]) -> None:
     drawn = pictures.draw_all(results)
-    kept = {path.name: path.read_text("utf-8") for path in KEPT.parent.glob("pictures/*.svg")}
+    kept = {path.name: path.read_text("utf-8") for path in RESULTS.parent.glob("pictures/*.svg")}
     assert kept == drawn, "see 'Figures' in benchmarks/README.md"
     for picture in drawn.values():
         ET.fromstring(picture)
@@ -152,7 +144,7 @@ def test_figures_in_the_readme_are_the_kept_results(results: dict[str, Any]) -> 
 
 
 def test_capacity_is_worked_out_from_the_kept_results(results: dict[str, Any]) -> None:
-    document = KEPT.parent / "CAPACITY.md"
+    document = RESULTS.parent / "CAPACITY.md"
     if not results:
         assert not document.exists()
         return

@@ -1,0 +1,1 @@
+"""Who takes part: this package, its peers, and the floors that nobody can go below."""

@@ -1,0 +1,1 @@
+"""How it is measured: processes, servers, visitors, rounds, and the machine."""

@@ -1,0 +1,1 @@
+"""What is made of the results: pictures, tables, the documents."""
