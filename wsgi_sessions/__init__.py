@@ -8,9 +8,9 @@ Wrap an application, and every request has one::
 
 See the README for the guarantees, and `Session` for what a session can do.
 
-The names in ``__all__`` of this package and of the adapters in `wsgi_sessions.contrib` are public;
-REFERENCE.md lists them. Everything else, in any module, is private: it may change or move in any
-release.
+The names in ``__all__`` of this package, of the adapters in `wsgi_sessions.contrib` and of
+`wsgi_sessions.testing` are public; REFERENCE.md lists them. Everything else, in any module, is
+private: it may change or move in any release.
 """
 
 from wsgi_sessions.contexts.audit import Audit, AuditRecord
@@ -23,7 +23,15 @@ from wsgi_sessions.contexts.middleware import (
 from wsgi_sessions.contexts.permissions import OwnerPermission, TenantPermission
 from wsgi_sessions.contexts.policy import ApplicationContexts, ContextPolicy, Explanation
 from wsgi_sessions.contexts.settings import ContextConfig
-from wsgi_sessions.contract import Backend
+from wsgi_sessions.contract import (
+    Backend,
+    ExpiredDeletion,
+    PrincipalIndex,
+    Quarantine,
+    Record,
+    SessionIteration,
+    SessionStore,
+)
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
@@ -41,12 +49,16 @@ from wsgi_sessions.errors import (
     LockTimeout,
     SessionConflict,
     SessionError,
+    SessionExists,
+    SessionGone,
     SessionTooLarge,
     StaleValue,
     StoreUnavailable,
     TooManySessions,
     TooManyWaiting,
     UnserializableValue,
+    VersionConflict,
+    WriteInDoubt,
 )
 from wsgi_sessions.health.checker import HealthReport, check
 from wsgi_sessions.health.middleware import HealthMiddleware
@@ -59,6 +71,7 @@ from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.leases.middleware import LeaseMiddleware
 from wsgi_sessions.leases.policy import LeasePolicy, Leases
+from wsgi_sessions.mutex import Held, SessionLocks
 from wsgi_sessions.operations.maintenance import (
     BackendStatus,
     ContextClearing,
@@ -101,11 +114,13 @@ __all__ = [
     "Deletion",
     "Event",
     "Events",
+    "ExpiredDeletion",
     "Explanation",
     "HeadersAlreadySent",
     "HealthConfig",
     "HealthMiddleware",
     "HealthReport",
+    "Held",
     "IdSigner",
     "IdentityRules",
     "ImportConfig",
@@ -116,14 +131,22 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "OwnerPermission",
+    "PrincipalIndex",
+    "Quarantine",
+    "Record",
     "RefreshConfig",
     "Refresher",
     "Session",
     "SessionConflict",
     "SessionCookie",
     "SessionError",
+    "SessionExists",
+    "SessionGone",
+    "SessionIteration",
+    "SessionLocks",
     "SessionManager",
     "SessionMiddleware",
+    "SessionStore",
     "SessionTooLarge",
     "Sessions",
     "SqlVersions",
@@ -136,9 +159,11 @@ __all__ = [
     "Transaction",
     "UnserializableValue",
     "VersionConfig",
+    "VersionConflict",
     "VersionMiddleware",
     "VersionPolicy",
     "VersionTable",
+    "WriteInDoubt",
     "backend_status",
     "build",
     "bump_version",

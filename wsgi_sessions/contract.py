@@ -3,8 +3,8 @@
 A store keeps opaque payloads under opaque keys. It knows nothing of HTTP, cookies, Python values or
 merging: one commit loop (`wsgi_sessions.core.commit.loop`) makes all consistency out of the small
 operations of `SessionStore`. Every adapter passes one contract suite
-(``tests/contract/test_stores.py``). See `wsgi_sessions.upkeep` for a store's abilities of
-maintenance.
+(`wsgi_sessions.testing.SessionStoreContract`). See `wsgi_sessions.upkeep` for a store's abilities
+of maintenance.
 
 Units: an `expires_at` is seconds since the epoch (float); a key is the SHA-256 of a session id, 64
 hex characters; a payload is bytes; a version is an int that starts at 1 and grows by 1.

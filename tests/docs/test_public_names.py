@@ -12,6 +12,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,7 @@ def examples() -> Iterator[Any]:
         for name in sorted(names):
             doc = inspect.getdoc(getattr(import_module(module), name)) or ""
             for block in re.findall(r"::\n\n((?:(?: {4}.*)?\n)+)", doc + "\n"):
-                yield pytest.param(inspect.cleandoc(block), id=f"{module}.{name}")
+                yield pytest.param(textwrap.dedent(block), id=f"{module}.{name}")
 
 
 @pytest.mark.parametrize("example", list(examples()))
@@ -162,6 +163,7 @@ def test_the_public_names_need_no_optional_library() -> None:
     """Where SQLAlchemy is missing, only what needs it says so, and names the remedy."""
     program = """
 import sys
+import textwrap
 sys.modules.update(dict.fromkeys(("sqlalchemy", "redis", "flask", "psycopg")))
 import wsgi_sessions
 for name in wsgi_sessions.__all__:

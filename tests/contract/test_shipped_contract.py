@@ -1,0 +1,78 @@
+"""`SessionStoreContract` as others use it: a store that is not ours passes, and one with a bug does
+not, whichever law it breaks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import mutants_under_contract
+import pytest
+from documents import ROOT
+from shelf_store import open_shelf
+from store_mutants import MUTANTS
+
+from wsgi_sessions.testing import SessionStoreContract, StoreUnderTest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CASES = Path(mutants_under_contract.__file__)
+LAWS = {name.removeprefix("test_") for name in dir(SessionStoreContract) if name[:5] == "test_"}
+
+
+class TestShelf(SessionStoreContract):
+    """Dictionaries on shelves."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> StoreUnderTest:
+        return StoreUnderTest(partial(open_shelf, tmp_path / "shelf"))
+
+
+def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run of its own, with this project's settings but for ``addopts``."""
+    options = ["-c", str(ROOT / "setup.cfg"), "-o", "addopts=", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
+    """What became of each mutant under the law that it breaks."""
+    report = tmp_path_factory.mktemp("mutants") / "report.xml"
+    cases = [f"{CASES}::Test_{name}::test_{name}" for name in MUTANTS]
+    done = run_pytest(f"--junit-xml={report}", *cases)
+    assert report.exists(), done.stdout + done.stderr
+    found: dict[str, set[str]] = {}
+    for case in ET.parse(report).getroot().iter("testcase"):
+        name = case.attrib["name"].partition("[")[0].removeprefix("test_")
+        found.setdefault(name, set()).add(next((child.tag for child in case), "passed"))
+    return found
+
+
+def test_every_law_has_a_mutant() -> None:
+    assert set(MUTANTS) == LAWS
+
+
+@pytest.mark.parametrize("law", sorted(MUTANTS))
+def test_a_store_that_breaks_a_law_is_found_out(law: str, outcomes: Mapping[str, set[str]]) -> None:
+    assert "failure" in outcomes[law], outcomes[law]
+
+
+def test_a_class_without_a_store_is_told_what_it_needs(tmp_path: Path) -> None:
+    file = tmp_path / "test_nothing.py"
+    file.write_text(
+        "from wsgi_sessions.testing import SessionStoreContract\n"
+        "class TestNothing(SessionStoreContract): pass\n"
+    )
+    done = run_pytest(f"{file}::TestNothing::test_create_never_replaces")
+    assert "TestNothing needs a fixture 'store' that returns a StoreUnderTest" in done.stdout

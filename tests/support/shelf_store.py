@@ -1,0 +1,300 @@
+"""A store that is not of this package: sessions in a dictionary, or in one on a shelf (`shelve`).
+
+It shows what the author of a store writes, by public names alone: a class for the records, one for
+the index, one for the locks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shelve
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wsgi_sessions import (
+    Backend,
+    Held,
+    LockTimeout,
+    Record,
+    SessionExists,
+    SessionGone,
+    VersionConflict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+
+class Shelf(Protocol):
+    """A dictionary that one at a time may have: to look at, or to change as a whole."""
+
+    def reading(self) -> AbstractContextManager[dict[str, Any]]: ...
+
+    def changing(self) -> AbstractContextManager[dict[str, Any]]: ...
+
+
+class InMemory:
+    """A dictionary of this process."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def reading(self) -> Iterator[dict[str, Any]]:
+        with self._lock:
+            yield self._items
+
+    changing = reading
+
+
+class OnShelf:
+    """A dictionary on a shelf, for all processes that know the folder.
+
+    A change makes a new shelf, and is there once the link to the latest one is replaced: a process
+    that is killed leaves the former one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[dict[str, Any]]:
+        with self._locked():
+            yield self._items()
+
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, Any]]:
+        with self._locked():
+            items = self._items()
+            before = dict(items)
+            yield items
+            if items != before:
+                self._replace(items)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self._folder / "lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # readers too: many of them would keep writers out
+            yield
+
+    @property
+    def _latest(self) -> Path:
+        return self._folder / "latest"
+
+    def _items(self) -> dict[str, Any]:
+        if not self._latest.exists():
+            return {}
+        with shelve.open(str(self._latest / "items"), "r") as shelf:
+            return dict(shelf)
+
+    def _replace(self, items: dict[str, Any]) -> None:
+        former = os.readlink(self._latest) if self._latest.exists() else None
+        new = self._folder / ("a" if former != "a" else "b")
+        shutil.rmtree(new, ignore_errors=True)  # of one that was killed
+        new.mkdir()
+        with shelve.open(str(new / "items"), "n") as shelf:
+            shelf.update(items)
+        link = self._folder / "next"
+        link.unlink(missing_ok=True)
+        link.symlink_to(new.name)
+        link.rename(self._latest)
+
+
+class DictSessions:
+    """Records on a `Shelf`."""
+
+    def __init__(self, shelf: Shelf, clock: Callable[[], float]) -> None:
+        self.shelf = shelf
+        self.clock = clock
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            if self.live(items, key) is not None:
+                raise SessionExists(key[:10])
+            items[key] = (1, payload, expires_at)
+
+    def load(self, key: str) -> Record | None:
+        with self.shelf.reading() as items:
+            return self.live(items, key)
+
+    def save(
+        self,
+        key: str,
+        payload: bytes,
+        expires_at: float,
+        *,
+        expected_version: int,
+        fence: object = None,
+    ) -> int:
+        with self.shelf.changing() as items:
+            current = self.live(items, key)
+            if current is None:
+                raise SessionGone(key[:10])
+            if current.version != expected_version:
+                raise VersionConflict(current)
+            items[key] = (expected_version + 1, payload, expires_at)
+            return expected_version + 1
+
+    def touch(self, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            current = self.live(items, key)
+            if current is not None and expires_at > current.expires_at:
+                items[key] = (current.version, current.payload, expires_at)
+
+    def delete(self, key: str) -> None:
+        with self.shelf.changing() as items:
+            items.pop(key, None)
+
+    def ping(self) -> None:
+        with self.shelf.reading():
+            pass
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def keys(self) -> Iterator[str]:
+        with self.shelf.reading() as items:
+            return iter([key for key in items if self.live(items, key) is not None])
+
+    def count(self) -> int:
+        return sum(1 for _ in self.keys())
+
+    def delete_expired(self, limit: int) -> int:
+        with self.shelf.changing() as items:
+            expired = [key for key in items if self.live(items, key) is None][:limit]
+            for key in expired:
+                del items[key]
+            return len(expired)
+
+    def count_expired(self) -> int:
+        with self.shelf.reading() as items:
+            return sum(self.live(items, key) is None for key in items)
+
+    def live(self, items: dict[str, Any], key: str) -> Record | None:
+        record = Record(*items[key]) if key in items else None
+        return record if record is not None and record.expires_at > self.clock() else None
+
+
+class DictQuarantine:
+    """Records that were put aside on another `Shelf`."""
+
+    most = 100
+
+    def __init__(self, sessions: DictSessions, aside: Shelf) -> None:
+        self.sessions = sessions
+        self.aside = aside
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        with self.sessions.shelf.changing() as items:
+            if key not in items or items[key][0] != version:
+                return
+            with self.aside.changing() as aside:
+                aside[key] = items.pop(key)
+                while len(aside) > self.most:
+                    del aside[next(iter(aside))]
+
+    def quarantined(self) -> int:
+        with self.aside.reading() as aside:
+            return len(aside)
+
+
+class DictIndex:
+    """Keys by principal on a `Shelf`: the principal's repr stands for it, which is text always."""
+
+    def __init__(self, shelf: Shelf, clock: Callable[[], float]) -> None:
+        self.shelf = shelf
+        self.clock = clock
+
+    def add(self, principal: str, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            items[ascii(principal)] = {**items.get(ascii(principal), {}), key: expires_at}
+
+    def remove(self, principal: str, key: str) -> None:
+        with self.shelf.changing() as items:
+            items[ascii(principal)] = {
+                other: expires_at
+                for other, expires_at in items.get(ascii(principal), {}).items()
+                if other != key
+            }
+
+    def keys_of(self, principal: str) -> list[str]:
+        with self.shelf.reading() as items:
+            found = items.get(ascii(principal), {})
+            return [key for key, expires_at in found.items() if expires_at > self.clock()]
+
+
+class DictLocks:
+    """Mutexes of one process."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.guard = threading.Lock()
+
+    @contextmanager
+    def hold(self, key: str, timeout: float) -> Iterator[Held]:
+        deadline = time.monotonic() + timeout
+        while not self.take(key):
+            if time.monotonic() >= deadline:
+                raise LockTimeout(f"{key[:10]} is held", operation="lock", key=key[:10])
+            time.sleep(0.002)
+        try:
+            yield Held()
+        finally:
+            self.free(key)
+
+    def take(self, key: str) -> bool:
+        with self.guard:
+            if key in self.held:
+                return False
+            self.held.add(key)
+            return True
+
+    def free(self, key: str) -> None:
+        self.held.discard(key)
+
+
+class FileLocks:
+    """Mutexes of all processes, which the kernel frees when one is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def hold(self, key: str, timeout: float) -> Iterator[Held]:
+        deadline = time.monotonic() + timeout
+        with open(self._folder / key, "a") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise LockTimeout(
+                            f"{key[:10]} is held", operation="lock", key=key[:10]
+                        ) from None
+                    time.sleep(0.002)
+            yield Held()
+
+
+def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backend:
+    """A store on shelves in a folder."""
+    folder.mkdir(exist_ok=True)
+    sessions = DictSessions(OnShelf(folder / "sessions"), clock)
+    return Backend(
+        name="shelf",
+        sessions=sessions,
+        iteration=sessions,
+        index=DictIndex(OnShelf(folder / "index"), clock),
+        locks=FileLocks(folder / "locks"),
+        quarantine=DictQuarantine(sessions, OnShelf(folder / "aside")),
+        expired=sessions,
+    )

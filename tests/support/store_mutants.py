@@ -1,0 +1,508 @@
+"""Stores with one bug each, named for the test of the contract that has to find it.
+
+Each is a store in a dictionary of which one operation is wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from shelf_store import DictIndex, DictLocks, DictQuarantine, DictSessions, InMemory, OnShelf
+
+from wsgi_sessions import (
+    Backend,
+    Held,
+    Record,
+    SessionExists,
+    SessionGone,
+    StoreUnavailable,
+    VersionConflict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+# -- records ---------------------------------------------------------------------------------------
+
+
+class FindsWhatIsNotThere(DictSessions):
+    def load(self, key: str) -> Record | None:
+        return super().load(key) or Record(1, b"", self.clock() + 100)
+
+
+class LosesZeroBytes(DictSessions):
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        super().create(key, payload.strip(b"\0"), expires_at)
+
+
+class CreateReplaces(DictSessions):
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            items[key] = (1, payload, expires_at)
+
+
+class Saving(DictSessions):
+    """Save, in three steps that bugs are planted in."""
+
+    def save(self, key: str, payload: bytes, expires_at: float, **more: Any) -> int:
+        with self.shelf.changing() as items:
+            current = self.checked(items, key, more["expected_version"])
+            return self.store(items, key, current, (payload, expires_at))
+
+    def checked(self, items: dict[str, Any], key: str, expected: int) -> Record:
+        current = self.live(items, key)
+        if current is None:
+            raise SessionGone(key[:10])
+        if current.version != expected:
+            raise VersionConflict(current)
+        return current
+
+    def store(
+        self, items: dict[str, Any], key: str, current: Record, new: tuple[bytes, float]
+    ) -> int:
+        items[key] = (current.version + 1, *new)
+        return current.version + 1
+
+
+class SaveKeepsTheExpiry(Saving):
+    def store(self, items: Any, key: str, current: Record, new: Any) -> int:
+        return super().store(items, key, current, (new[0], current.expires_at))
+
+
+class SaveNeverShortens(Saving):
+    def store(self, items: Any, key: str, current: Record, new: Any) -> int:
+        later = max(new[1], current.expires_at)
+        return super().store(items, key, current, (new[0], later))
+
+
+class CutsLargePayloads(Saving):
+    def store(self, items: Any, key: str, current: Record, new: Any) -> int:
+        return super().store(items, key, current, (new[0][:65535], new[1]))
+
+
+class TakesAnyNewerVersion(Saving):
+    def checked(self, items: dict[str, Any], key: str, expected: int) -> Record:
+        current = self.live(items, key)
+        return super().checked(items, key, min(expected, current.version if current else 0))
+
+
+class SaveCreates(Saving):
+    def checked(self, items: dict[str, Any], key: str, expected: int) -> Record:
+        if self.live(items, key) is None:
+            items[key] = (expected, b"", self.clock() + 100)
+        return super().checked(items, key, expected)
+
+
+class ReturnsFromTheDead(DictSessions):
+    def delete(self, key: str) -> None:
+        with self.shelf.changing() as items:
+            if key in items:
+                items[key] = (*items[key][:2], 0.0)
+
+    def touch(self, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            if key in items:
+                items[key] = (*items[key][:2], expires_at)
+
+
+class DeletesOnce(DictSessions):
+    def delete(self, key: str) -> None:
+        with self.shelf.changing() as items:
+            del items[key]
+
+
+class Touching(DictSessions):
+    """Touch of a live record, however wrong."""
+
+    def touch(self, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            current = self.live(items, key)
+            if current is not None:
+                items[key] = self.touched(current, expires_at)
+
+    def touched(self, current: Record, expires_at: float) -> tuple[int, bytes, float]:
+        return current.version, current.payload, max(expires_at, current.expires_at)
+
+
+class TouchCountsUp(Touching):
+    def touched(self, current: Record, expires_at: float) -> tuple[int, bytes, float]:
+        version, *rest = super().touched(current, expires_at)
+        return version + 1, *rest  # type: ignore[return-value]
+
+
+class TouchShortens(Touching):
+    def touched(self, current: Record, expires_at: float) -> tuple[int, bytes, float]:
+        return current.version, current.payload, expires_at
+
+
+class TouchCreates(DictSessions):
+    def touch(self, key: str, expires_at: float) -> None:
+        super().touch(key, expires_at)
+        with self.shelf.changing() as items:
+            items.setdefault(key, (1, b"", expires_at))
+
+
+class MixesRecords(DictSessions):
+    def load(self, key: str) -> Record | None:
+        with self.shelf.reading() as items:
+            near = [other for other in items if other[0] == key[0]]
+            return self.live(items, near[0]) if near else None
+
+
+class EndsWhenClosed(DictSessions):
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        if self.is_closed:
+            raise StoreUnavailable("closed")
+        super().create(key, payload, expires_at)
+
+
+# -- expiry ----------------------------------------------------------------------------------------
+
+
+class ServesTheExpired(DictSessions):
+    def load(self, key: str) -> Record | None:
+        with self.shelf.reading() as items:
+            return Record(*items[key]) if key in items else None
+
+
+class TouchRevives(DictSessions):
+    def touch(self, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            if key in items and items[key][2] < expires_at:
+                items[key] = (*items[key][:2], expires_at)
+
+
+class KeepsPlacesOfTheExpired(DictSessions):
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        with self.shelf.reading() as items:
+            if key in items:
+                raise SessionExists(key[:10])
+        super().create(key, payload, expires_at)
+
+
+class GivesALeastLifetime(DictSessions):
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        super().create(key, payload, max(expires_at, self.clock() + 1))
+
+
+class PurgesWithoutLimit(DictSessions):
+    def delete_expired(self, limit: int) -> int:
+        return super().delete_expired(1000)
+
+
+class CountsNoExpired(DictSessions):
+    def count_expired(self) -> int:
+        return 0
+
+
+class PurgesTheLiving(DictSessions):
+    def delete_expired(self, limit: int) -> int:
+        with self.shelf.changing() as items:
+            keys = list(items)[:limit]
+            for key in keys:
+                del items[key]
+            return len(keys)
+
+
+# -- abilities -------------------------------------------------------------------------------------
+
+
+class CountsTheDead(DictSessions):
+    created = 0
+
+    def create(self, key: str, payload: bytes, expires_at: float) -> None:
+        super().create(key, payload, expires_at)
+        self.created += 1
+
+    def count(self) -> int:
+        return self.created
+
+
+class SlowClock:
+    def now(self) -> float:
+        return time.time() - 3600
+
+
+class FindsEverybody(DictIndex):
+    def keys_of(self, principal: str) -> list[str]:
+        with self.shelf.reading() as items:
+            return [key for found in items.values() for key in found]
+
+
+class RemovesOnce(DictIndex):
+    def remove(self, principal: str, key: str) -> None:
+        with self.shelf.changing() as items:
+            del items[ascii(principal)][key]
+
+
+class TakesPatterns(DictIndex):
+    def keys_of(self, principal: str) -> list[str]:
+        with self.shelf.reading() as items:
+            names = list(items) if principal == "*" else [ascii(principal)]
+            return [key for name in names for key in items.get(name, ())]
+
+
+class ShowsTheExpired(DictIndex):
+    def keys_of(self, principal: str) -> list[str]:
+        with self.shelf.reading() as items:
+            return list(items.get(ascii(principal), ()))
+
+
+class KeepsTheLatest(DictIndex):
+    def add(self, principal: str, key: str, expires_at: float) -> None:
+        with self.shelf.changing() as items:
+            items[ascii(principal)] = {key: expires_at}
+
+
+class OnlyCopies(DictQuarantine):
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        with self.sessions.shelf.reading() as items, self.aside.changing() as aside:
+            if key in items and items[key][0] == version:
+                aside[key] = items[key]
+
+
+class TakesAnyVersion(DictQuarantine):
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        current = self.sessions.load(key)
+        if current is not None:
+            super().set_aside(key, current.version, reason)
+
+
+class KeepsAll(DictQuarantine):
+    most = 10**9
+
+
+class LetsEverybodyIn(DictLocks):
+    def take(self, key: str) -> bool:
+        return True
+
+
+class OneForAll(DictLocks):
+    def take(self, key: str) -> bool:
+        return super().take("all")
+
+    def free(self, key: str) -> None:
+        super().free("all")
+
+
+class StaysLocked(DictLocks):
+    @contextmanager
+    def hold(self, key: str, timeout: float) -> Iterator[Held]:
+        with super().hold(key, timeout) as held:
+            try:
+                yield held
+            except ZeroDivisionError:
+                self.held.add(key + "!")
+                raise
+
+    def take(self, key: str) -> bool:
+        return key + "!" not in self.held and super().take(key)
+
+
+class DoesNotWait(DictLocks):
+    @contextmanager
+    def hold(self, key: str, timeout: float) -> Iterator[Held]:
+        with super().hold(key, 0.0) as held:
+            yield held
+
+
+# -- races -----------------------------------------------------------------------------------------
+
+
+class ComparesTooEarly(DictSessions):
+    def save(self, key: str, payload: bytes, expires_at: float, **more: Any) -> int:
+        current = self.load(key)
+        if current is None:
+            raise SessionGone(key[:10])
+        if current.version != more["expected_version"]:
+            raise VersionConflict(current)
+        time.sleep(0.001)
+        with self.shelf.changing() as items:
+            items[key] = (current.version + 1, payload, expires_at)
+        return current.version + 1
+
+
+class GoesByWhatItKnows(DictSessions):
+    """Each process reads a record once."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.known: dict[str, Record] = {}
+
+    def load(self, key: str) -> Record | None:
+        if key not in self.known:
+            found = super().load(key)
+            if found is None:
+                return None
+            self.known[key] = found
+        return self.known[key]
+
+    def save(self, key: str, payload: bytes, expires_at: float, **more: Any) -> int:
+        current = self.load(key)
+        assert current is not None
+        if current.version != more["expected_version"]:
+            raise VersionConflict(current)
+        self.known[key] = Record(current.version + 1, payload, expires_at)
+        with self.shelf.changing() as items:
+            items[key] = (current.version + 1, payload, expires_at)
+        return current.version + 1
+
+
+class WritesThePayloadLater(Saving):
+    """With the next save; until then, this process alone knows it."""
+
+    pending = b""
+
+    def store(self, items: Any, key: str, current: Record, new: Any) -> int:
+        before, self.pending = self.pending, new[0]
+        return super().store(items, key, current, (before, new[1]))
+
+
+class ServesAnOldOne(DictSessions):
+    loads = 0
+    first: Record | None = None
+
+    def load(self, key: str) -> Record | None:
+        found = super().load(key)
+        self.first = self.first or found
+        self.loads += 1
+        return self.first if self.loads % 3 == 0 else found
+
+
+class BringsBack(DictSessions):
+    def save(self, key: str, payload: bytes, expires_at: float, **more: Any) -> int:
+        try:
+            return super().save(key, payload, expires_at, **more)
+        except SessionGone:
+            self.create(key, payload, expires_at)
+            raise
+
+
+# -- guarantees ------------------------------------------------------------------------------------
+
+
+class ComparesNothing(Saving):
+    def checked(self, items: dict[str, Any], key: str, expected: int) -> Record:
+        current = self.live(items, key)
+        return super().checked(items, key, current.version if current else expected)
+
+
+class ConflictsWithoutTheRecord(Saving):
+    def checked(self, items: dict[str, Any], key: str, expected: int) -> Record:
+        try:
+            return super().checked(items, key, expected)
+        except VersionConflict as conflict:
+            current = conflict.current
+            raise VersionConflict(Record(current.version, b"", current.expires_at)) from None
+
+
+class ServesItsCache(DictSessions):
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.cache: dict[str, Record | None] = {}
+
+    def load(self, key: str) -> Record | None:
+        return self.cache.setdefault(key, super().load(key))
+
+
+class LosesTheFirstRead(DictSessions):
+    loads = 0
+
+    def load(self, key: str) -> Record | None:
+        self.loads += 1
+        return None if self.loads == 1 else super().load(key)
+
+
+class SavesNothing(Saving):
+    def store(self, items: Any, key: str, current: Record, new: Any) -> int:
+        return current.version + 1
+
+
+MUTANTS: dict[str, type] = {
+    "nothing_is_there_at_first": FindsWhatIsNotThere,
+    "what_is_created_is_loaded": LosesZeroBytes,
+    "create_never_replaces": CreateReplaces,
+    "save_replaces_payload_and_expiry_and_counts_up": SaveKeepsTheExpiry,
+    "save_may_shorten_the_expiry": SaveNeverShortens,
+    "payloads_of_every_size_come_back": CutsLargePayloads,
+    "save_at_another_version_is_a_conflict_with_the_current_record": TakesAnyNewerVersion,
+    "save_never_creates": SaveCreates,
+    "what_is_deleted_stays_dead": ReturnsFromTheDead,
+    "delete_is_idempotent": DeletesOnce,
+    "touch_moves_the_expiry_and_nothing_else": TouchCountsUp,
+    "touch_never_shortens": TouchShortens,
+    "touch_never_creates": TouchCreates,
+    "records_do_not_mix": MixesRecords,
+    "a_closed_store_opens_again": EndsWhenClosed,
+    "an_expired_record_is_none": ServesTheExpired,
+    "an_expired_record_cannot_be_saved_or_touched": TouchRevives,
+    "create_replaces_an_expired_record": KeepsPlacesOfTheExpired,
+    "an_expiry_in_the_past_is_gone_at_once": GivesALeastLifetime,
+    "only_what_has_expired_is_deleted_in_chunks": PurgesWithoutLimit,
+    "expired_records_are_counted_where_they_stay": CountsNoExpired,
+    "a_sweep_removes_no_live_session": PurgesTheLiving,
+    "iteration_and_count_see_live_sessions_only": CountsTheDead,
+    "the_clock_of_a_store_tells_the_time": SlowClock,
+    "the_index_finds_the_sessions_of_a_principal": FindsEverybody,
+    "an_index_entry_is_added_and_removed_once": RemovesOnce,
+    "a_principal_is_never_taken_for_a_path_or_a_pattern": TakesPatterns,
+    "an_index_entry_that_has_expired_is_not_shown": ShowsTheExpired,
+    "a_record_set_aside_is_gone_and_counted": OnlyCopies,
+    "a_record_at_another_version_is_not_set_aside": TakesAnyVersion,
+    "the_quarantine_is_bounded": KeepsAll,
+    "a_lock_keeps_others_out": LetsEverybodyIn,
+    "a_lock_is_of_one_session": OneForAll,
+    "a_lock_is_free_after_an_error": StaysLocked,
+    "threads_take_turns_at_a_lock": DoesNotWait,
+    "threads_racing_on_one_key_lose_nothing": ComparesTooEarly,
+    "processes_racing_on_one_key_lose_nothing": GoesByWhatItKnows,
+    "a_process_that_is_killed_leaves_a_whole_record": WritesThePayloadLater,
+    "a_reader_sees_no_half_record_and_no_older_one": ServesAnOldOne,
+    "delete_is_final_whoever_saves_at_the_same_time": BringsBack,
+    "changes_of_overlapping_requests_all_stay": ComparesNothing,
+    "a_request_that_only_reads_undoes_nothing": ServesItsCache,
+    "an_increment_that_was_sent_twice_counts_once": ConflictsWithoutTheRecord,
+    "a_session_that_was_ended_is_not_brought_back": SaveCreates,
+    "a_fault_is_not_taken_for_an_empty_session": LosesTheFirstRead,
+    "a_save_that_fails_leaves_the_session_as_it_was": SavesNothing,
+    "a_user_is_logged_out_everywhere": KeepsTheLatest,
+}
+"""By the test that finds it, without its ``test_``."""
+OF_PROCESSES = {
+    "processes_racing_on_one_key_lose_nothing",
+    "a_process_that_is_killed_leaves_a_whole_record",
+}
+"""Those on a shelf, since they need other processes."""
+
+
+def open_mutant(
+    name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.time
+) -> Backend:
+    """The mutant that a test has to find: in a dictionary, or on a shelf in a folder."""
+    wrong = MUTANTS[name]
+
+    def part(right: type) -> Any:
+        return wrong if issubclass(wrong, right) else right
+
+    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abc"]
+    sessions = part(DictSessions)(shelves[0], clock)
+    backend = Backend(
+        name="mutant",
+        sessions=sessions,
+        iteration=sessions,
+        index=part(DictIndex)(shelves[1], clock),
+        locks=part(DictLocks)(),
+        quarantine=part(DictQuarantine)(sessions, shelves[2]),
+        expired=sessions,
+    )
+    return replace(backend, clock=SlowClock()) if wrong is SlowClock else backend
