@@ -157,7 +157,7 @@ def test_a_player_who_is_gone_is_logged_out_everywhere(league: League) -> None:
     assert all("Max-Age=0" in cookie for cookie in deletions)
     assert browser.twin().get("/").json["values"] == {}
     (event,) = league.server.events("version-ended")
-    assert "found nobody" in event["why"]
+    assert "hook returned None" in event["why"]
 
 
 def test_a_database_restored_from_a_backup_refreshes_once(league: League) -> None:

@@ -146,10 +146,10 @@ def test_a_value_that_is_no_number_is_left_alone(database: Database) -> None:
     database.run("INSERT INTO system_settings (key, value) VALUES ('session_version', 'v2')")
     with (
         closing(database.connect()) as connection,
-        pytest.raises(ConfigurationError, match=r"session_version.*no whole number"),
+        pytest.raises(ConfigurationError, match=r"session_version.*not hold a whole number"),
     ):
         bump_version(connection, table=SYSTEM_SETTINGS)
-    with pytest.raises(StoreUnavailable, match="no whole number"):
+    with pytest.raises(StoreUnavailable, match="not hold a whole number"):
         version(database, table=SYSTEM_SETTINGS)
     assert database.run("SELECT value FROM system_settings") == [("v2",)]
 
@@ -186,11 +186,11 @@ def test_names_are_configurable_and_columns_may_be_missing(database: Database) -
     ],
 )
 def test_what_is_no_plain_name_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no plain SQL name"):
+    with pytest.raises(ConfigurationError, match="not a plain SQL name"):
         VersionTable(name=name)
     for column in ("scope", "version", "created_at", "updated_at", "description"):
         if name:  # an empty optional column is none
-            with pytest.raises(ConfigurationError, match="no plain SQL name"):
+            with pytest.raises(ConfigurationError, match="not a plain SQL name"):
                 VersionTable(**{column: name})
     with pytest.raises(ConfigurationError):
         VersionTable(scope="a.b")
@@ -346,7 +346,7 @@ def test_the_style_is_found_through_subclasses_and_pools(database: Database) -> 
 
 def test_what_is_no_connection_is_refused() -> None:
     for thing in (None, "dsn", object()):
-        with pytest.raises(ConfigurationError, match="no database connection"):
+        with pytest.raises(ConfigurationError, match="not a database connection"):
             bump_version(thing)
 
     class Unknown:

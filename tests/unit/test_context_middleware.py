@@ -1041,7 +1041,7 @@ def test_what_would_happen_is_explained(office: Office) -> None:
     assert (found.key, found.value, found.accessed_at) == (KEY, 7, 5.0)
     assert "7" not in repr(found).replace("5.0", "")
     office.may_access.answer = "gone"
-    assert explained() == ("refuse", "the permission hook says that it does not exist any more")
+    assert explained() == ("refuse", "the permission hook says that it no longer exists")
     office.may_access.answer = Odd("4711-secret")
     assert explained() == ("fail", "Odd")
     office.contexts.failing = {"get"}

@@ -447,11 +447,11 @@ def _leaves(session: Any, environ: Any) -> Any:
 # What the hook does, and why the session ends.
 FAILURES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "raises": (_raises, "raised KeyError"),
-    "finds nobody": (lambda session, environ: None, "found nobody"),
+    "finds nobody": (lambda session, environ: None, "hook returned None"),
     "no mapping": (lambda session, environ: 7, "raised TypeError"),
     "leaves out a required key": (lambda session, environ: {"email": "x"}, "left out name"),
-    "another principal": (_becomes_bob, "who the session belongs to"),
-    "logs out": (_leaves, "who the session belongs to"),
+    "another principal": (_becomes_bob, "the owner of the session"),
+    "logs out": (_leaves, "the owner of the session"),
     "no value": (lambda session, environ: {"name": object()}, "raised UnserializableValue"),
     "too large": (lambda session, environ: {"name": "x" * 5000}, "over its limit"),
     "still invalid": (lambda session, environ: {"name": "invalid"}, "do not validate"),
@@ -595,7 +595,7 @@ def test_no_id_no_key_and_no_value_reaches_a_log(
     site.stamps.bump("global")
     browser.get("/", **PAGE)
     assert "refreshing stale session" in caplog.text
-    assert "found nobody" in caplog.text
+    assert "hook returned None" in caplog.text
     for word in (value, value[:43], key, "Alice", "alice"):
         assert word not in caplog.text
 

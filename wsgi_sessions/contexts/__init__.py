@@ -1,1 +1,1 @@
-"""Contexts: what a user last worked on comes back after the session was lost."""
+"""Contexts: the last thing that a user worked on comes back after the session was lost."""

@@ -1,4 +1,4 @@
-"""Who selected, restored or lost which context, and why: for an audit log and a hook."""
+"""Audit of contexts: who selected, restored or lost which one, and why; for a log and a hook."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ _log = texts.log(__name__)
 @texts.shows("at", "user", "action", "key", "outcome", "why")
 @dataclass(frozen=True)
 class AuditRecord:
-    """One decision. `at` is seconds since the epoch, `key` the session's key, `value` its context.
+    """One decision about a context.
 
-    "select" is `select_context`, "remember" a value that the application put into the session
-    itself. Who and what are what the audit is about, so `principal` and `value` are here, and in no
-    other log; `user` is the principal's pseudonym, by which other logs name it.
+    The audit is about users and values, so `principal` and `value` are here, and in no other log.
+
+    Attributes:
+        action: "select" is `select_context`, "remember" a value that the application put into the
+            session itself.
+        user: the principal's pseudonym, by which other logs name it.
+        at: seconds since the epoch.
+        key: the session's key.
+        value: the context under that key.
     """
 
     at: float
@@ -39,9 +45,9 @@ class AuditRecord:
 class Audit:
     """Logs each record at INFO to ``wsgi_sessions.contexts.audit``, and passes it to a hook.
 
-    A log record bears the whole of it as a dictionary in its attribute ``audit`` (``extra=``); its
-    message tells all but the value, and the user by pseudonym. An exception in the hook is logged
-    and goes no further.
+    A log record has the whole of it as a dictionary in its attribute ``audit`` (``extra=``); its
+    message has everything but the value, and the user by pseudonym. An exception in the hook is
+    logged and goes no further.
     """
 
     def __init__(
@@ -54,7 +60,7 @@ class Audit:
         self._hook = hook
 
     def record(self, record: AuditRecord) -> None:
-        """Tell of a decision."""
+        """Log a decision and pass it to the hook."""
         if self._logged:
             _log.info(
                 "%s of %s by %s: %s, %s",

@@ -1,4 +1,4 @@
-"""ContextMiddleware: what a user last worked on comes back after the session was lost."""
+"""ContextMiddleware: a user's last context comes back after the session was lost."""
 
 from __future__ import annotations
 
@@ -29,32 +29,41 @@ ENVIRON_KEY = "wsgi_sessions.contexts"
 
 
 def select_context(environ: WSGIEnvironment, value: object, key: str | None = None) -> Verdict:
-    """Select what the user works on: ``"allowed"``, or why not (``"denied"``, ``"gone"``).
+    """Select the context that the user works on.
 
-    Allowed, the session's key holds the value at once, and it is remembered as the principal's last
-    context when the session is committed: not if the response is an error. Otherwise nothing
-    changes. Nobody is allowed who is not logged in. `key` may be left out if there is one only.
+    If allowed, the session's key holds the value at once, and the commit of the session remembers
+    it as the principal's last context, unless the response is an error. Otherwise nothing changes.
+    A visitor who is not logged in is never allowed.
 
-    Raises what the permission hook raises, with nothing changed; UnserializableValue for a value
-    that a session cannot hold, and ValueError for None; LookupError outside of a ContextMiddleware,
-    and after the end of the request.
+    Args:
+        key: the session's key; may be left out if there is only one.
+
+    Returns:
+        ``"allowed"``, or why not: ``"denied"``, ``"gone"``.
+
+    Raises:
+        UnserializableValue: a session cannot hold the value.
+        ValueError: the value is None.
+        LookupError: outside of a ContextMiddleware, and after the end of the request.
+
+    An exception of the permission hook is raised, with nothing changed.
     """
     return _use(environ, key).select(value)
 
 
 def forget_context(environ: WSGIEnvironment, key: str | None = None) -> None:
-    """Leave the context: it goes from the session, and nothing is remembered.
+    """Leave the context: it goes from the session, and is no longer remembered.
 
-    Merely to delete the session's key is to have a session without a context: the next request
-    gets it back. To stay without and remember it for the next log-in, set the key to None.
+    Deleting only the session's key gives a session without a context: the next request gets it
+    back. To go on without it but remember it for the next log-in, set the key to None.
     """
     _use(environ, key).forget()
 
 
 def explain_context(environ: WSGIEnvironment, key: str | None = None) -> Explanation:
-    """What is remembered for this request's principal, and why it would or would not be restored.
+    """Return what is remembered for this request's principal, and if and why it would be put back.
 
-    Loads and asks, changes nothing.
+    Loads and asks the permission hook; changes nothing.
     """
     return _use(environ, key).explain()
 
@@ -68,17 +77,20 @@ class ContextMiddleware:
 
     It stands inside of a SessionMiddleware; for several keys, wrap several times. A context is put
     back at the first access of the session, before the application sees it. A session that has its
-    key (even with None in it), that has no principal, or that nobody looks at, costs no call.
-    A principal for whom nothing is remembered costs one look-up in each request that uses the
+    key (even with None in it), that has no principal, or that the request does not touch, costs no
+    call. A principal without a remembered context costs one look-up in each request that uses the
     session.
 
-    `contexts` is a store's ability (``backend.contexts``), or `ApplicationContexts`. For
-    `may_access`, `restoring` and `remembering` see `ContextPolicy`. Permission is asked at each
-    restore; denied or gone, the reference is forgotten, and "lost access" is logged. Any fault in
-    restoring or remembering is logged, and the request goes on without.
+    Permission is asked at each restore. If it is denied, or the context is gone, the reference is
+    forgotten and "lost access" is logged. Any fault in restoring or remembering is logged, and the
+    request goes on without.
 
-    Not promised: that a context already in the session is taken away when permission is. That is
-    for the application to check where it uses it, as for any id that a session holds.
+    Not promised: that a context in the session goes when permission does. The application has to
+    check that where it uses the context, as for any id in a session.
+
+    Args:
+        contexts: a store's ability (``backend.contexts``), or `ApplicationContexts`.
+        may_access, restoring, remembering: see `ContextPolicy`.
     """
 
     def __init__(
@@ -111,13 +123,13 @@ class ContextMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
         use = ContextBinding(self.policy, environ)
-        # Weak, since it leads back here. The transaction keeps it, until its end.
+        # Weak, since it refers back here. The transaction keeps it until its end.
         environ.setdefault(ENVIRON_KEY, {})[self.policy.key] = ref(use)
         return self._app(environ, start_response)
 
 
 class ContextBinding:
-    """One key's context in one request, from the first access of the session to its commits."""
+    """One key's context in one request, from the session's first access to its commits."""
 
     __slots__ = (
         "__weakref__",
@@ -149,9 +161,9 @@ class ContextBinding:
     def select(self, value: object) -> Verdict:
         """See `select_context`."""
         if value is None:
-            raise ValueError("None is no context: call forget_context to leave one")
+            raise ValueError("None is not a context: call forget_context to leave one")
         session, was_read = self._transaction.session, self._transaction.session.accessed
-        self._selecting = True  # if this is the first access: nothing is put back to be replaced
+        self._selecting = True  # at a first access, nothing is put back only to be replaced
         principal = session.principal
         self._selecting = False
         verdict = self._policy.select(principal, value, self._environ)
@@ -182,8 +194,8 @@ class ContextBinding:
 
     def _restore(self) -> None:
         draft = self._transaction.peek()
-        # `has` and `default`, since to look at the key through the session would count as reading
-        # it: what the application then sets blindly would be taken for a conflict.
+        # `has` and `default`, since a look at the key through the session would count as a read: a
+        # later blind write of the application would then be a conflict.
         if draft.snapshot is None or draft.data.has(self._policy.key):
             return
         principal = draft.get_metadata(PRINCIPAL)
@@ -191,7 +203,7 @@ class ContextBinding:
             self._policy.restore(principal, self._environ, self._put)
 
     def _put(self, value: object) -> None:
-        # A default: a context that another request selects meanwhile is not overwritten.
+        # A default: it does not overwrite a context that another request selects now.
         self._transaction.peek().data.default(self._policy.key, value)
         self._restored = encode(value)
 
@@ -232,7 +244,7 @@ class ContextBinding:
 
 
 def _mark(snapshot: Snapshot | None) -> bytes | None:
-    """Whose session it is, as it is stored."""
+    """Return the stored principal of the session."""
     encoded = None if snapshot is None else snapshot.envelope.metadata.get(PRINCIPAL)
     return None if encoded is None else bytes(encoded)
 
@@ -250,5 +262,5 @@ def _use(environ: WSGIEnvironment, key: str | None) -> ContextBinding:
         raise LookupError(f"name one of the context keys: {', '.join(uses)}")
     use = uses[key]()
     if use is None:
-        raise LookupError("the request has ended, and its contexts with it")
+        raise LookupError("the request has ended: its contexts can no longer be used")
     return use

@@ -1,4 +1,4 @@
-"""Who may access what a session refers to: the answers of a permission hook, and two ready ones."""
+"""Permissions on contexts: the answers of a permission hook, and two ready-made ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Principal = str | int
 Verdict = Literal["allowed", "denied", "gone"]
 Environ = Mapping[str, Any]
 MayAccess = Callable[[Principal, Any, Environ], Verdict | bool]
-"""``may_access(principal, value, environ)``: ``"gone"`` is for what does not exist any more."""
+"""``may_access(principal, value, environ)``: ``"gone"`` means that it no longer exists."""
 
 _VERDICTS = get_args(Verdict)
 
 
 def as_verdict(answer: object) -> Verdict:
-    """What a permission hook answered; true and false are allowed and denied.
+    """Return the answer of a permission hook; true and false mean allowed and denied.
 
     Raises ValueError for anything else: a hook that forgot to answer has not said "allowed".
     """
@@ -33,10 +33,10 @@ def as_verdict(answer: object) -> Verdict:
 
 @dataclass(frozen=True)
 class OwnerPermission:
-    """Allowed to the owner alone.
+    """Allows access to the owner alone.
 
-    ``owner_of(value, environ)`` gives the principal who owns what the value refers to, or None if
-    it does not exist any more. Principals are compared as text, so that 5 is ``"5"``.
+    ``owner_of(value, environ)`` returns the principal who owns what the value refers to, or None if
+    it no longer exists. Principals are compared as text, so that 5 is ``"5"``.
     """
 
     owner_of: Callable[[Any, Environ], Principal | None]
@@ -51,10 +51,10 @@ class OwnerPermission:
 
 @dataclass(frozen=True)
 class TenantPermission:
-    """What `may_access` allows, and only within the principal's tenant.
+    """Allows what `may_access` allows, and only within the principal's tenant.
 
     ``in_tenant(principal, value, environ)`` answers as `MayAccess` does. It is asked second, and
-    only about what the first one allows: nothing is looked up for what is denied anyway.
+    only about what the first one allows: a denied value costs no further look-up.
     """
 
     may_access: MayAccess

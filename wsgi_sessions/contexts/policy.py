@@ -1,8 +1,8 @@
 """The last context of each principal: remembered, and put back after its session was lost.
 
 A context is what a user works on, such as a deal or a project: the value of one key of the session.
-`ContextPolicy` decides; it knows no WSGI. `environ` is passed on to the application's hooks, and
-nothing in it is looked at here.
+`ContextPolicy` decides; it knows no WSGI. It passes `environ` on to the application's hooks, and
+reads nothing in it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = texts.log(__name__)
 
 @texts.shows("accessed_at")
 class Remembered(NamedTuple):
-    """A last context: its value, when it was selected (if that is known), and how it is stored."""
+    """A last context: its value, its time of selection (if known), and its stored form."""
 
     value: Any
     accessed_at: float | None = None
@@ -45,10 +45,10 @@ class Remembered(NamedTuple):
 
 
 class ContextMemory(Protocol):
-    """Where last contexts are remembered. May raise anything."""
+    """The memory of last contexts. May raise anything."""
 
     def load(self, principal: Principal, name: str, environ: Environ) -> Remembered | None:
-        """The last context, or None."""
+        """Return the last context, or None."""
 
     def store(self, principal: Principal, name: str, value: Any, environ: Environ) -> None:
         """Remember a value in place of the last one."""
@@ -56,7 +56,7 @@ class ContextMemory(Protocol):
     def clear(
         self, principal: Principal, name: str, environ: Environ, found: Remembered | None = None
     ) -> None:
-        """Forget it; with `found`, only if it is that one still, where the memory can tell."""
+        """Forget the context; with `found`, only that one, if the memory can tell them apart."""
 
 
 class StoredContexts:
@@ -92,9 +92,11 @@ class StoredContexts:
 class ApplicationContexts:
     """Contexts in the application's own table, as in a column ``last_deal_id`` of its users.
 
-    ``load(principal, key, environ)`` gives the value or None; ``store(principal, key, value,
-    environ)`` keeps it, and forgets it if it is None. Both run in the request, after the session
-    was read or committed.
+    Both functions run in the request, after the session was read or committed.
+
+    Args:
+        load: ``load(principal, key, environ)`` returns the value or None.
+        store: ``store(principal, key, value, environ)`` keeps the value; None forgets it.
 
     Not promised: that a context selected at the same moment survives when a stale one is cleared.
     """
@@ -115,14 +117,14 @@ class ApplicationContexts:
         self, principal: Principal, name: str, environ: Environ, found: Remembered | None = None
     ) -> None:
         """See `ContextMemory.clear`."""
-        del found  # the application's table is asked nothing more
+        del found  # the application's table is not asked again
         self.store_value(principal, name, None, environ)
 
 
 @texts.shows("key", "would", "why")
 @dataclass(frozen=True)
 class Explanation:
-    """What would happen to a principal's session that has no context, and why."""
+    """The fate of a principal's session without a context, and the reason."""
 
     key: str
     principal: Principal | None
@@ -133,12 +135,14 @@ class Explanation:
 
 
 class ContextPolicy:
-    """What becomes of one key of the session, whose last value is remembered for each principal.
+    """The rules for one key of the session, whose last value is remembered for each principal.
 
-    `may_access(principal, value, environ)` is asked before every restore, every selection, and
-    before a value that the application set is remembered; its answer is never kept. `restoring`
-    False: nothing is put back. `remembering` "set": whatever the application puts under the key;
-    "selected": only what goes through `select_context`.
+    Args:
+        may_access: ``may_access(principal, value, environ)`` is asked before every restore, every
+            selection, and before a value that the application set is remembered. No answer is kept.
+        restoring: False puts nothing back.
+        remembering: "set" remembers every value that the application puts under the key; "selected"
+            only those of `select_context`.
     """
 
     def __init__(
@@ -163,13 +167,13 @@ class ContextPolicy:
         self._clock = clock
 
     def ask(self, principal: Principal, value: Any, environ: Environ) -> Verdict:
-        """The permission hook's answer. Raises what it raises, ValueError if it is none."""
+        """Return the permission hook's answer. Raises as the hook; ValueError for a bad answer."""
         return as_verdict(self._may_access(principal, value, environ))
 
     def restore(self, principal: Principal, environ: Environ, put: Callable[[Any], object]) -> None:
-        """Pass the last context to `put`, if the principal may still access it; else forget it.
+        """Pass the last context to `put` if the principal may still access it; else forget it.
 
-        Never raises: without its context a request is still worth answering.
+        Never raises: a request without its context is still worth answering.
         """
         if not self.restoring:
             return
@@ -189,7 +193,7 @@ class ContextPolicy:
             self._failed("restore", principal, value, error)
 
     def select(self, principal: Principal | None, value: Any, environ: Environ) -> Verdict:
-        """Whether the principal may select this value. Raises what the permission hook raises."""
+        """Return whether the principal may select this value. Raises as the permission hook."""
         if principal is None:
             self._report("select", principal, value, "denied", "nobody is logged in")
             return "denied"
@@ -198,14 +202,14 @@ class ContextPolicy:
         return verdict
 
     def keep(self, principal: Principal, value: Any, environ: Environ) -> None:
-        """Remember what was selected. Never raises: the selection itself stands."""
+        """Remember a selected context. Never raises: the selection itself stands."""
         try:
             self._memory.store(principal, self.key, value, environ)
         except Exception as error:  # noqa: BLE001  # hooks and stores of all kinds
             self._failed("remember", principal, value, error)
 
     def remember(self, principal: Principal, value: Any, environ: Environ) -> None:
-        """Remember what the application set, if the principal may access it. Never raises."""
+        """Remember a value that the application set, if access is allowed. Never raises."""
         try:
             verdict = self.ask(principal, value, environ)
         except Exception as error:  # noqa: BLE001  # the application's own code
@@ -216,7 +220,7 @@ class ContextPolicy:
             self.keep(principal, value, environ)
 
     def forget(self, principal: Principal, environ: Environ) -> None:
-        """Remember nothing any more. Never raises."""
+        """Forget the context. Never raises."""
         try:
             self._memory.clear(principal, self.key, environ)
         except Exception as error:  # noqa: BLE001  # hooks and stores of all kinds
@@ -225,7 +229,7 @@ class ContextPolicy:
         self._report("forget", principal, None, "allowed", "the application asked for it")
 
     def explain(self, principal: Principal | None, environ: Environ) -> Explanation:
-        """What `restore` would do now, and why. Changes nothing, reports nothing, never raises."""
+        """Return what `restore` would do now, and why. Changes nothing, never raises."""
         if principal is None:
             return Explanation(self.key, None, "nothing", "nobody is logged in")
         if not self.restoring:
@@ -268,12 +272,12 @@ class ContextPolicy:
 _WHY = {
     "allowed": "the permission hook says allowed",
     "denied": "the permission hook says denied",
-    "gone": "the permission hook says that it does not exist any more",
+    "gone": "the permission hook says that it no longer exists",
 }
 
 
 def _said(error: Exception) -> str:
-    """Our own errors hold no values; of others, only the type is told."""
+    """Return the text of our own errors, which hold no values; of others, only the type."""
     return str(error) if isinstance(error, SessionError) else type(error).__name__
 
 

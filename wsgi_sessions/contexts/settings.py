@@ -1,4 +1,4 @@
-"""The settings of contexts: what they are, and how they go together."""
+"""The settings of contexts, and the rules between them."""
 
 # ruff: noqa: RUF009 - `setting` returns a dataclasses.field, which is what belongs there
 
@@ -12,15 +12,15 @@ from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Fallback, setting
 
 Remembering = Literal["set", "selected"]
-"""Which values come back: all that the application sets, or those it selects."""
+"""The values that come back: all that the application sets, or those that it selects."""
 
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """Which keys of the session are contexts, and who decides about them.
+    """The settings of contexts: which keys of the session they are, and the hooks that decide.
 
     `permission`, `tenant`, `load` and `store` name hooks: `permission` one for each key, in their
-    order. Raises ConfigurationError for what cannot go together.
+    order. Raises ConfigurationError for settings that contradict each other.
     """
 
     key: tuple[str, ...] = setting(

@@ -1,17 +1,17 @@
 """Version stamps in a SQL database, bumped in the transaction that changes the data.
 
-Either in a table of our own, which `database.version_table.create_version_table` makes, or as rows
-of a table of settings that is there already::
+They are in a table of our own, which `database.version_table.create_version_table` makes, or in
+rows of an existing table of settings::
 
     with psycopg.connect(dsn) as connection:      # one transaction: all of it, or nothing
         load_everything(connection)
         bump_version(connection, "league:5", table=SYSTEM_SETTINGS)
 
-Tried on SQLite and PostgreSQL. Other databases work as far as they understand the same statements;
-where there is no ``ON CONFLICT`` (MySQL), the rows must be there before they are bumped.
+Tested on SQLite and PostgreSQL. Other databases work as far as they understand the same statements;
+without ``ON CONFLICT`` (MySQL), the rows must exist before they are bumped.
 """
 
-# ruff: noqa: S608 - names cannot be parameters; VersionTable lets plain identifiers in only
+# ruff: noqa: S608 - names cannot be parameters; VersionTable accepts only plain identifiers
 
 from __future__ import annotations
 
@@ -45,19 +45,22 @@ def bump_version(
     paramstyle: ParamStyle | None = None,
     least: int = 0,
 ) -> int:
-    """Add one to the version of a scope, in the transaction of `connection`; the new version.
+    """Add one to the version of a scope in the transaction of `connection`; return the sum.
 
-    Where that is less than `least`, it becomes `least`.
+    The bump is visible when that transaction commits, and never if it is rolled back. This function
+    does neither. Other bumps of the scope wait for the transaction, so bump near its end. A missing
+    row is made.
 
-    It is seen when that transaction commits, and never if it is rolled back. This function does
-    neither. Other bumps of the scope wait for it meanwhile, so bump near the end. The row is made
-    if it is missing.
+    Args:
+        connection: DB-API 2.0 (PEP 249), SQLAlchemy, or a SQLAlchemy ORM session. With autocommit,
+            the bump alone is atomic.
+        least: the least new version.
+        paramstyle: see `executor`.
 
-    `connection`: DB-API 2.0 (PEP 249), SQLAlchemy, or a SQLAlchemy ORM session. On one in
-    autocommit mode the bump is atomic by itself. `paramstyle`: see `executor`.
+    Raises:
+        ConfigurationError: `connection` is not one, or the row does not hold a whole number.
 
-    Raises ConfigurationError if `connection` is none, or if what the row holds is no whole number;
-    and whatever the driver raises.
+    Errors of the driver are raised as they are.
     """
     if not scope:
         raise ConfigurationError("a scope has to have a name")
@@ -73,11 +76,11 @@ def bump_version(
 
 
 def _advance(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
-    """Add one to the row; None if there is none, or if somebody else was faster.
+    """Add one to the row; None if there is none, or another bump was faster.
 
     The first statement changes nothing: it takes the row's lock (in SQLite, the database's), so
-    that nobody comes in between. With autocommit it holds nothing, and the comparison decides.
-    The number is written as a literal, which fits an integer and a text column alike.
+    that no other bump comes in between. With autocommit it holds nothing, and the comparison
+    decides. The number is written as a literal, which fits integer and text columns alike.
     """
     lock = f"UPDATE {table.name} SET {table.scope} = {table.scope} WHERE {table.scope} = :name"
     if not execute(lock, {"name": name}).affected:
@@ -97,7 +100,7 @@ def _advance(execute: Execute, table: VersionTable, name: str, least: int) -> in
 
 
 def _insert(execute: Execute, table: VersionTable, name: str, least: int) -> int | None:
-    """Make the row, at version 1 or `least`; None if it is there."""
+    """Insert the row, at version 1 or `least`; return None if it exists."""
     version = max(1, least)
     values = {table.scope: ":name", table.version: f"'{version:d}'"}
     if table.description:
@@ -113,8 +116,11 @@ def _insert(execute: Execute, table: VersionTable, name: str, least: int) -> int
 
 
 def read_versions(execute: Execute, table: VersionTable, scopes: Sequence[str]) -> dict[str, int]:
-    """The version of each scope, of which there is one at least. Raises StoreUnavailable if a
-    row holds no whole number, and whatever the driver raises."""
+    """Return the version of each scope; there must be at least one scope.
+
+    Raises StoreUnavailable if a row does not hold a whole number. Errors of the driver are raised
+    too.
+    """
     names = {f"name{number}": table.row_of(scope) for number, scope in enumerate(scopes)}
     markers = ", ".join(f":{marker}" for marker in names)
     select = (
@@ -126,7 +132,7 @@ def read_versions(execute: Execute, table: VersionTable, scopes: Sequence[str]) 
 
 
 def read_history(execute: Execute, table: VersionTable, scope: str) -> list[Bump]:
-    """The latest bump, of which alone the table tells. Raises as `read_versions`."""
+    """Return the latest bump, the only one in the table. Raises as `read_versions`."""
     if table.updated_at is None:
         return []
     name = table.row_of(scope)
@@ -138,13 +144,15 @@ def read_history(execute: Execute, table: VersionTable, scope: str) -> list[Bump
 
 
 class SqlVersions:
-    """`VersionStamps` in a SQL database; sessions may be kept elsewhere, in Redis or files.
+    """`VersionStamps` in a SQL database; the sessions may be elsewhere, in Redis or files.
 
-    `connect` gives a connection of its own at each call, which is closed after use:
-    ``engine.connect`` of SQLAlchemy, or ``lambda: sqlite3.connect(path)``. With a driver's own
-    `connect` each question pays for connecting: the cache of `VersionPolicy` makes them rare.
+    Args:
+        connect: returns a new connection at each call, closed after use: ``engine.connect`` of
+            SQLAlchemy, or ``lambda: sqlite3.connect(path)``. A driver's own `connect` makes each
+            look-up pay for the connection; the cache, `CachedStamps`, makes them rare.
 
-    Raises StoreUnavailable, also if the table is missing (see `create_version_table`).
+    Raises:
+        StoreUnavailable: also if the table is missing (see `create_version_table`).
     """
 
     def __init__(
@@ -183,7 +191,7 @@ class SqlVersions:
         return self._on_connection("bump", work)
 
     def history(self, scope: str, limit: int = 20) -> list[Bump]:
-        """See `VersionStamps.history`. The table tells of the latest bump only."""
+        """See `VersionStamps.history`. The table has the latest bump only."""
         if limit < 1:
             return []
         return self._on_connection(
@@ -203,8 +211,8 @@ class SqlVersions:
             said = words_of(getattr(error, "orig", None) or error)
             raise StoreUnavailable(
                 f"the version table {self._table.name} cannot be used "
-                f"({type(error).__name__}{said and f': {said}'}): look whether the database "
-                "answers, and whether create_version_table was called",
+                f"({type(error).__name__}{said and f': {said}'}): check that the database "
+                "answers, and that create_version_table was called",
                 operation=operation,
             ) from bare(error)
 
@@ -212,11 +220,11 @@ class SqlVersions:
 def open_sql_versions(
     url: str, *, timeout: float = 1.0, table: VersionTable = OWN_TABLE
 ) -> SqlVersions:
-    """The stamps in the database at a SQLAlchemy URL; ``postgresql://`` means psycopg 3.
+    """Return the stamps in the database at a SQLAlchemy URL; ``postgresql://`` means psycopg 3.
 
-    No connection stays open between questions, so that forked workers share none. `timeout`
+    No connection stays open between look-ups, so that forked workers share none. `timeout`
     (seconds) bounds a statement on PostgreSQL and the wait for a lock on SQLite; connecting to
-    PostgreSQL may take two seconds at least, which is libpq's limit.
+    PostgreSQL may take up to two seconds, which is libpq's minimum.
 
     Raises ConfigurationError, without the URL, which may hold a password.
     """
@@ -230,12 +238,13 @@ def open_sql_versions(
 
 
 def _whole(value: object, table: VersionTable, name: str) -> int:
-    """A version, from an integer or a text column."""
+    """Return a version from an integer or a text column."""
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]  # what the driver gave
     except (TypeError, ValueError):
         raise ConfigurationError(
-            f"{table.name}: the row {name[:80]!a} holds no whole number: set {table.version} to one"
+            f"{table.name}: the row {name[:80]!a} does not hold a whole number: set "
+            f"{table.version} to one"
         ) from None
 
 

@@ -45,10 +45,10 @@ _SEVERAL_HOSTS = re.compile(
 
 
 def parse_sql_url(text: str) -> URL:
-    """A SQLAlchemy URL with a driver; ``postgres://`` and ``postgresql://`` mean psycopg 3.
+    """Return a SQLAlchemy URL with a driver; ``postgres://`` and ``postgresql://`` mean psycopg 3.
 
-    Several hosts of PostgreSQL are named as libpq does, ``host1:port1,host2:port2``, or as
-    SQLAlchemy does, ``?host=host1:port1&host=host2:port2``.
+    Several hosts of PostgreSQL may be written as in libpq, ``host1:port1,host2:port2``, or as in
+    SQLAlchemy, ``?host=host1:port1&host=host2:port2``.
 
     Raises ConfigurationError, without the URL, which may hold a password.
     """
@@ -62,13 +62,13 @@ def parse_sql_url(text: str) -> URL:
     url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     if url.get_backend_name() == "sqlite" and not os.path.isabs(url.database or ""):
         raise ConfigurationError(
-            "SQLite is named by an absolute path, with four slashes: sqlite:////var/lib/app.db"
+            "SQLite needs an absolute path, with four slashes: sqlite:////var/lib/app.db"
         )
     return url
 
 
 def with_hosts_in_query(text: str) -> str:
-    """libpq's way of naming several hosts, which SQLAlchemy does not read, in SQLAlchemy's."""
+    """Return a URL with several hosts as libpq writes them in the form that SQLAlchemy reads."""
     several = _SEVERAL_HOSTS.fullmatch(text)
     if several is None:
         return text
@@ -78,7 +78,7 @@ def with_hosts_in_query(text: str) -> str:
 
 
 def label_of(url: URL) -> str:
-    """What a database is called in errors: no user, no password."""
+    """Return the name of a database for errors: no user, no password."""
     name = _NAMES.get(url.get_backend_name(), url.get_backend_name())
     if name == "SQLite":
         return f"SQLite in {url.database}"
@@ -87,9 +87,9 @@ def label_of(url: URL) -> str:
 
 
 def connect_sql(url: URL, timeout: float, *, create: Literal["file", "nothing"]) -> Engine:
-    """An engine that connects on use. With `create` a missing SQLite file is made (mode 0600).
+    """Return an engine that connects on use; `create`: it makes a missing SQLite file (mode 0600).
 
-    Raises ConfigurationError, with what to install, if the driver is missing.
+    Raises ConfigurationError, naming the package to install, if the driver is missing.
     """
     try:
         if url.get_backend_name() == "sqlite":
@@ -114,7 +114,7 @@ def _pool(timeout: float) -> dict[str, Any]:
         "pool_size": 5,
         "max_overflow": 20,
         "pool_timeout": timeout,
-        "pool_use_lifo": True,  # what is not needed any more is left to go stale, and is replaced
+        "pool_use_lifo": True,  # unused connections are left to go stale, and are replaced
         "hide_parameters": True,
     }
 
@@ -123,7 +123,7 @@ def _postgresql(url: URL, timeout: float) -> Engine:
     if url.get_driver_name() != "psycopg":
         limit = max(2, round(min(timeout / 2, _LONGEST_CONNECT)))
         return create_engine(url, connect_args={"connect_timeout": limit}, **_pool(timeout))
-    # hstore's number would be asked for at the first connect.
+    # The first connect would ask for hstore's number.
     engine = create_engine(url, use_native_hstore=False, **_pool(timeout))
     connect_by_deadline(engine, min(timeout / 2, _LONGEST_CONNECT))
     return engine
@@ -139,16 +139,16 @@ def _mysql(url: URL, timeout: float) -> Engine:
 def connect_by_deadline(
     engine: Engine, connecting: float, *, answering: float | None = None
 ) -> None:
-    """Let an Engine of psycopg 3 connect within `connecting` seconds, to a PostgreSQL or a pooler.
+    """Let a psycopg 3 engine connect within `connecting` seconds, to a PostgreSQL or a pooler.
 
-    Its connections keep to their `deadline` (see `database.psycopg`): the client cancels what takes
-    longer. Nothing is asked for at the start of a connection, which a pooler would refuse, and no
-    statement is prepared under a name, which in a pooler meets other connections' names. That is
-    for a server without a pooler to have by ``?prepare_threshold=5`` in the URL.
+    Its connections keep their `deadline` (see `database.psycopg`): the client cancels longer
+    statements. A pooler refuses settings at the start of a connection, and a named prepared
+    statement meets other connections' names there: so there are neither. For a server without a
+    pooler, the URL can ask for the latter by ``?prepare_threshold=5``.
 
-    With `answering` a connection has its deadline from the start: so many seconds.
+    With `answering`, a connection has its deadline from the start: so many seconds.
 
-    Raises ConfigurationError for a threshold that is no whole number.
+    Raises ConfigurationError for a threshold that is not a whole number.
     """
     from wsgi_sessions.database.psycopg import PsycopgConnection, connect
 

@@ -1,6 +1,6 @@
-"""Statements on whichever SQL connection there is: DB-API 2.0 (PEP 249) or SQLAlchemy.
+"""Statements on any SQL connection: DB-API 2.0 (PEP 249) or SQLAlchemy.
 
-A statement is written once, with parameters as ``:name``, and put into the driver's own style.
+A statement is written once, with parameters as ``:name``, and rendered in the driver's own style.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 @texts.shows("affected")
 class ExecuteResult(NamedTuple):
-    """What a statement returned, and how many rows it was about."""
+    """The rows that a statement returned, and the number of rows that it affected."""
 
     rows: list[tuple[Any, ...]]
     affected: int
@@ -33,7 +33,7 @@ Execute = Callable[[str, Parameters], ExecuteResult]
 
 
 def executor(connection: Any, paramstyle: ParamStyle | None = None) -> Execute:
-    """What executes statements on this connection, within the transaction that it is in.
+    """Return a function that executes statements on this connection, in its transaction.
 
     `connection` is a DB-API connection, a SQLAlchemy one, or a SQLAlchemy ORM session. `paramstyle`
     is needed only where the driver's cannot be found out: ``"format"`` for Django's connections.
@@ -46,28 +46,28 @@ def executor(connection: Any, paramstyle: ParamStyle | None = None) -> Execute:
         return _of_sqlalchemy(connection)
     if not callable(getattr(connection, "cursor", None)):
         raise ConfigurationError(
-            f"{type(connection).__name__} is no database connection: pass a DB-API or SQLAlchemy "
-            "connection"
+            f"{type(connection).__name__} is not a database connection: "
+            "pass a DB-API or SQLAlchemy one"
         )
     return _of_dbapi(connection, paramstyle or paramstyle_of(connection))
 
 
 def paramstyle_of(connection: object) -> ParamStyle:
-    """How the driver of a DB-API connection wants parameters, as its module says (PEP 249)."""
+    """Return the parameter style of a DB-API connection, from its driver's module (PEP 249)."""
     driver = getattr(connection, "driver_connection", None) or connection  # out of a pool's wrapper
     for module in _modules(type(driver)):
         style: Any = getattr(sys.modules.get(module), "paramstyle", None)
         if style in get_args(ParamStyle):
             return style  # type: ignore[no-any-return]  # one of them
     raise ConfigurationError(
-        f"it cannot be told how {type(driver).__module__} wants its parameters: pass paramstyle="
+        f"the parameter style of {type(driver).__module__} is unknown: pass paramstyle="
     )
 
 
 def render(
     statement: str, parameters: Parameters, style: ParamStyle
 ) -> tuple[str, tuple[object, ...] | dict[str, object]]:
-    """A statement and its parameters in the style of a driver."""
+    """Return a statement and its parameters in the style of a driver."""
     names: list[str] = []
 
     def marker(match: re.Match[str]) -> str:
@@ -87,19 +87,19 @@ def render(
 
 
 def check_identifier(name: str, *, parts: int = 1) -> None:
-    """Refuse what is no plain SQL name, since names cannot be parameters.
+    """Refuse anything but a plain SQL name, since names cannot be parameters.
 
     `parts`: as many names may be joined by dots (``schema.table``). Raises ConfigurationError.
     """
     names = name.split(".")
     if len(names) > parts or not all(map(_IDENTIFIER.fullmatch, names)):
         raise ConfigurationError(
-            f"{name[:80]!a} is no plain SQL name: use ASCII letters, digits and underscores"
+            f"{name[:80]!a} is not a plain SQL name: use ASCII letters, digits and underscores"
         )
 
 
 def seconds_of(at: object) -> float:
-    """A time of a database, in seconds since the epoch; without a zone it is UTC."""
+    """Return a time of a database in seconds since the epoch; without a zone it is UTC."""
     moment = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
@@ -107,7 +107,7 @@ def seconds_of(at: object) -> float:
 
 
 def _modules(kind: type) -> Iterator[str]:
-    """The modules that may be a connection's driver, the nearest first."""
+    """Return the modules that may be a connection's driver, the nearest first."""
     for base in kind.__mro__:
         name = base.__module__
         while name:

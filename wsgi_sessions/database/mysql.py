@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: connections with limits, in an isolation that the binary log can bear."""
+"""MySQL and MariaDB: connections with limits, in an isolation level that the binary log allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _IDLE_FACTOR = 10
-# What one of the two servers does not know, or not since when, it takes for a comment.
+# A server treats the statements that it does not know as comments.
 _LIMITS = (
     "SET SESSION innodb_lock_wait_timeout = {whole}"
     " /*M!100101 , max_statement_time = {seconds} */"
@@ -27,13 +27,13 @@ _ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 def limit_waiting(engine: Engine, connecting: float, answering: float) -> None:
     """Let an engine's connections wait for a server no longer than that, in seconds.
 
-    The server ends statements at `answering`, and transactions in which this process is stopped; a
-    server that does not answer is hung up on. PyMySQL's connections keep to a `deadline` of each
-    operation beside that (see `database.pymysql`), mysqlclient's wait whole seconds; what other
-    drivers wait is for the URL to say. So are limits that the URL names.
+    The server ends statements at `answering`, and transactions of a stopped process; the client
+    hangs up on a server that does not answer. PyMySQL's connections also keep a `deadline` for each
+    operation (see `database.pymysql`); mysqlclient's wait whole seconds; for other drivers, the URL
+    sets their time-outs. Limits in the URL win.
 
-    Rows are read as they were committed (READ COMMITTED), so that no gaps between them are locked,
-    unless the server logs statements: it would refuse each change.
+    Reads are of committed rows (READ COMMITTED), so that no gaps between them are locked, unless
+    the server logs statements: it would refuse each change.
     """
     driver = engine.dialect.driver
 
@@ -64,7 +64,7 @@ def limit_waiting(engine: Engine, connecting: float, answering: float) -> None:
 
 def _set_up(connection: Any, answering: float) -> None:
     limits = _LIMITS.format(
-        whole=max(1, round(answering)),  # 0 would be: no wait at all
+        whole=max(1, round(answering)),  # 0 would mean no wait at all
         seconds=max(0.001, answering),
         milliseconds=max(1, round(answering * 1000)),
         idle=math.ceil(answering * _IDLE_FACTOR),

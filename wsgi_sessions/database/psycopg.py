@@ -1,8 +1,8 @@
-"""psycopg 3 connections that wait no longer than they may, also for a server that is stopped.
+"""psycopg 3 connections with a deadline, even if the server is stopped.
 
-`statement_timeout` is kept by the server, so not by one that hangs, and poolers such as PgBouncer
-refuse it in the start-up packet. libpq's ``tcp_user_timeout`` ends when the kernel at the other end
-has acknowledged; and its ``connect_timeout`` is two seconds at least.
+The server keeps `statement_timeout`, so a hung one does not, and poolers such as PgBouncer refuse
+it in the start-up packet. libpq's ``tcp_user_timeout`` ends when the kernel at the other end has
+acknowledged; its ``connect_timeout`` is at least two seconds.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 _GRACE = 0.3
-"""Seconds that a server has to say that it gave up a statement, before it is hung up on."""
+"""Seconds that a server has to confirm a cancelled statement, before the client hangs up."""
 
 
 class PsycopgConnection(psycopg.Connection[Any]):
     """A connection that gives a statement up at its deadline.
 
-    `deadline` is by `time.monotonic`, or None. It is looked at as often as psycopg wakes up, every
-    0.1 seconds. Then the server is asked to cancel the statement, so that it does not go on, and
-    perhaps take effect, for nobody. If it does not answer that within a moment, the connection is
-    closed, and nobody knows what the server has done.
+    `deadline` is by `time.monotonic`, or None. It is checked as often as psycopg wakes up, every
+    0.1 seconds. Then the client asks the server to cancel the statement, so that it does not go on,
+    and perhaps take effect, without a client. If the server does not confirm that within a moment,
+    the connection is closed, and the outcome is unknown.
 
     `is_cancelled`: the server was asked. The connection must not be used again: the request may
-    come late, and meet the next statement.
+    come late and hit the next statement.
     """
 
     deadline: float | None = None
@@ -68,7 +68,7 @@ class PsycopgConnection(psycopg.Connection[Any]):
 def connect(timeout: float, args: Any, kwargs: Any) -> PsycopgConnection:
     """Connect within `timeout` seconds, in a thread that may be left behind.
 
-    Raises what psycopg raises. A thread that comes too late closes what it opened.
+    Raises as psycopg. A thread that comes too late closes what it opened.
     """
     attempt = _Attempt(args, kwargs)
     threading.Thread(target=attempt.run, name="wsgi_sessions-connect", daemon=True).start()
@@ -76,7 +76,7 @@ def connect(timeout: float, args: Any, kwargs: Any) -> PsycopgConnection:
 
 
 class _Attempt:
-    """One attempt to connect, and who gets the connection: the caller, or nobody any more."""
+    """One attempt to connect; the connection goes to the caller, unless it gave up."""
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self._args = args
@@ -103,7 +103,7 @@ class _Attempt:
     def result(self, timeout: float) -> PsycopgConnection:
         try:
             self._done.wait(timeout)
-        finally:  # also when the waiting was interrupted, by gevent.Timeout
+        finally:  # also if gevent.Timeout interrupted the wait
             with self._lock:
                 self._is_abandoned = True
         if self._error is not None:

@@ -1,6 +1,6 @@
-"""PyMySQL connections that wait no longer than they may, also for a server that is stopped.
+"""PyMySQL connections with a deadline, even if the server is stopped.
 
-Its own time-outs are of a connection, not of an operation, and none by default.
+Its own time-outs are per connection, not per operation, and off by default.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from pymysql.constants.CR import CR_NET_PACKET_TOO_LARGE
 from wsgi_sessions.clock import monotonic
 
 _GRACE = 0.3
-"""Seconds that a server has to say that it gave up a statement, before it is hung up on."""
+"""Seconds that a server has to confirm a cancelled statement, before the client hangs up."""
 _STEP = 0.1
-"""To as many seconds a wait is rounded up: a socket is told a time-out only when that changes."""
+"""Waits are rounded up to this many seconds: a socket's time-out is set only if it changes."""
 
 _MOST_BYTES = 4  # of a character
 
 
 class PyMySQLConnection(Connection):  # type: ignore[misc]  # PyMySQL has no types
-    """A connection that hangs up when its deadline is past; nobody knows what the server has done.
+    """A connection that hangs up at its deadline; the outcome is then unknown.
 
-    `deadline` is by `time.monotonic`. Without one, the time-outs that it was made with hold, each
-    for one packet. `largest`: the server's limit of a packet, in bytes.
+    `deadline` is by `time.monotonic`. Without one, the time-outs from its creation count, each for
+    one packet. `largest`: the server's limit of a packet, in bytes.
     """
 
     deadline: float | None = None
     largest: float = math.inf
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:  # noqa: FBT001, FBT002 - PyMySQL's
-        """Send a statement, unless the server takes none of its size.
+        """Send a statement, unless it is too large for the server.
 
-        It would hang up in the middle, as one does that is being restarted.
+        The server would hang up in the middle, as one does that is being restarted.
         """
         size = len(sql)
         if isinstance(sql, str) and size <= self.largest < size * _MOST_BYTES + 1:
             size = len(sql.encode(self.encoding, "surrogateescape"))
-        if size >= self.largest:  # with the byte that says that it is a statement
+        if size >= self.largest:  # with the byte for the kind of packet
             raise OperationalError(
                 CR_NET_PACKET_TOO_LARGE,
                 f"a statement of {size} bytes, where max_allowed_packet is {self.largest}",
@@ -74,5 +74,5 @@ class PyMySQLConnection(Connection):  # type: ignore[misc]  # PyMySQL has no typ
 
 
 def connect(kwargs: dict[str, Any]) -> PyMySQLConnection:
-    """As ``pymysql.connect``."""
+    """Connect like ``pymysql.connect``."""
     return PyMySQLConnection(**kwargs)

@@ -1,7 +1,7 @@
-"""SQLite's file: made without being opened, connected to, and the journal that it keeps.
+"""SQLite's file: made without being opened, connected to, and its journal.
 
-SQLite holds its locks by ``fcntl``. The kernel drops all of those that a process has on a file as
-soon as the process closes any descriptor of it, so nothing but SQLite itself ever opens the file.
+SQLite holds its locks by ``fcntl``. The kernel drops all locks of a process on a file as soon as
+the process closes any descriptor of it, so nothing but SQLite itself ever opens the file.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from wsgi_sessions.linking import name_new_file
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# How long SQLite itself waits for a lock. It waits inside of C, which stops all of gevent's
-# greenlets: the engine does the rest of the waiting.
+# SQLite's own wait for a lock. It waits in C code, which stops all of gevent's greenlets: the
+# engine does the rest of the waiting.
 _WAIT_MS = 5
 _PRIVATE = 0o600
 
 
 def make_file(path: str) -> None:
-    """Make an empty database file for its owner alone, unless something is there under its name.
+    """Make an empty database file for its owner alone, unless the path exists.
 
-    The file is never opened under that name, neither a new one nor one that is there (see above).
-    Raises nothing: what keeps the file from being made keeps SQLite from opening it, which says so.
+    The file is never opened under that name, neither a new nor an existing one (see above). Raises
+    nothing: a fault that keeps the file from being made keeps SQLite from opening it, and SQLite
+    reports it.
     """
     with suppress(OSError):
         target = os.path.realpath(path)
@@ -42,7 +43,7 @@ def make_file(path: str) -> None:
 def _link(target: str) -> None:
     descriptor, temporary = mkstemp(dir=os.path.dirname(target))
     try:
-        os.close(descriptor)  # before anybody could connect to it
+        os.close(descriptor)  # before any process could connect to it
         name_new_file(temporary, target)
     finally:
         with suppress(FileNotFoundError):
@@ -50,7 +51,7 @@ def _link(target: str) -> None:
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Connect to the database in a file that is there. Changes nothing in it.
+    """Connect to the database in an existing file. Changes nothing in it.
 
     Raises sqlite3.OperationalError if there is none.
     """
@@ -60,7 +61,7 @@ def connect(path: str) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
         if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
-            # Safe for the file with a write-ahead log, and only with that.
+            # Safe for a file with a write-ahead log, and only for that.
             connection.execute("PRAGMA synchronous=NORMAL")
     except BaseException:
         connection.close()
@@ -69,10 +70,10 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def use_wal_if_empty(connection: Connection) -> None:
-    """Give a SQLite database that holds nothing yet a write-ahead log, outside of a transaction.
+    """Give an empty SQLite database a write-ahead log, outside of a transaction.
 
-    A database that holds something keeps its journal: the mode is written into the file, for all
-    programs that use it, such as a backup that copies the one file. Other databases are left alone.
+    A database with content keeps its journal: the mode is written into the file, for all programs
+    that use it, such as a backup that copies the one file. Other databases are left alone.
     """
     if connection.dialect.name != "sqlite":
         return

@@ -1,4 +1,4 @@
-"""Databases that are asked now and then: no connection stays open, so forked workers share none."""
+"""Databases for occasional use: no connection stays open, so forked workers share none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def open_unpooled(url: str, *, timeout: float, setting: str, forms: str) -> Engine:
-    """An engine for a SQLAlchemy URL, which is not asked yet.
+    """Return an engine for a SQLAlchemy URL, without connecting yet.
 
     `timeout` (seconds) bounds a statement on PostgreSQL, MariaDB and MySQL and the wait for a lock
-    on SQLite; connecting to a server may take two seconds at least, which is libpq's limit.
-    `setting` is what errors name, `forms` are the URLs that they advise.
+    on SQLite; connecting to a server may take up to two seconds, which is libpq's minimum. Errors
+    name `setting`, and advise the URLs in `forms`.
 
     Raises ConfigurationError, without the URL, which may hold a password.
     """

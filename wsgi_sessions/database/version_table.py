@@ -1,4 +1,4 @@
-"""The table that version stamps lie in: a table of our own, or one that is there already."""
+"""The table of version stamps: one of our own, or an existing one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 _LONGEST = 255
 _HASHED = "sha256:"
 GLOBAL = "global"
-"""The scope of what concerns every session."""
+"""The scope that concerns every session."""
 
 
 @dataclass(frozen=True)
 class VersionTable:
-    """A table with a row for each scope, and what its columns are called.
+    """A table with a row for each scope, and the names of its columns.
 
-    `scope` and `version` are columns; the latter may be of an integer or a text type. `scope` must
-    be unique, since a missing row is inserted. Columns that are None are not written.
+    `scope` must be unique, since a missing row is inserted; `version` may be an integer or a text
+    column. Columns that are None are not written.
 
-    `key`: in a table that holds other rows too, the scope ``global`` is the row of this key, and
-    any other scope the row ``<key>:<scope>``. None: the rows are named by the scopes.
+    Args:
+        name: the table, with a schema if need be.
+        key: in a table that holds other rows too, the scope ``global`` is the row of this key, and
+            any other scope the row ``<key>:<scope>``. None: the rows have the names of the scopes.
 
-    Raises ConfigurationError for a name that is no plain identifier; `name` may have a schema.
+    Raises:
+        ConfigurationError: a name is not a plain identifier.
     """
 
     name: str = "wsgi_sessions_versions"
@@ -45,7 +48,7 @@ class VersionTable:
             check_identifier(column)
 
     def row_of(self, scope: str) -> str:
-        """What the row of a scope is named: by its hash, where databases could not take it."""
+        """Return the row name of a scope: its hash, where databases could not take the scope."""
         name = scope
         if self.key is not None:
             name = self.key if scope == GLOBAL else f"{self.key}:{scope}"
@@ -53,7 +56,7 @@ class VersionTable:
 
 
 def _fits(name: str) -> bool:
-    """Whether a text is one that every database keeps as it is, in 255 characters."""
+    """Return whether every database keeps a text as it is, in 255 characters."""
     return len(name) <= _LONGEST and name.isprintable() and not name.startswith(_HASHED)
 
 
@@ -71,7 +74,7 @@ SYSTEM_SETTINGS = VersionTable(
 def create_version_table(
     connection: Any, *, table: VersionTable = OWN_TABLE, paramstyle: ParamStyle | None = None
 ) -> None:
-    """Create the table if it is not there, in the transaction of `connection`."""
+    """Create the table unless it exists, in the transaction of `connection`."""
     execute = executor(connection, paramstyle)
     columns = [
         f"{table.scope} VARCHAR(255) NOT NULL PRIMARY KEY",

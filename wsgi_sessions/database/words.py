@@ -1,4 +1,4 @@
-"""What a SQL database, or its driver, says of a fault, without what it was sent."""
+"""The words of a SQL database, or its driver, about a fault, without the sent values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from wsgi_sessions import texts
 
 _MOST_WORDS = 200
 _DIGEST = re.compile(r"[0-9a-f]{32,}")  # a store key, or the hash of a user
-_STATEMENT = re.compile(r" near ['\"].*")  # a syntax error repeats what was sent
+_STATEMENT = re.compile(r" near ['\"].*")  # a syntax error repeats the statement
 _WITH_VALUES = ("DataError", "IntegrityError")
 
 
 def words_of(original: BaseException) -> str:
-    """The text of an exception of a driver (not SQLAlchemy's, which has the statement) on one line.
+    """Return the text of a driver's exception on one line.
 
-    Empty for errors that are about values: they repeat them.
+    Not of SQLAlchemy's, which has the statement. Empty for errors about values: they repeat them.
     """
     if any(cls.__name__ in _WITH_VALUES for cls in type(original).__mro__):
         return ""
-    if isinstance(original, UnicodeEncodeError):  # it repeats the whole text: a password, perhaps
+    if isinstance(original, UnicodeEncodeError):  # it repeats the whole text, perhaps a password
         return f"{original.encoding}: {original.reason}"
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
     text = primary or " ".join(filter(None, map(_text_in, original.args)))
@@ -28,8 +28,10 @@ def words_of(original: BaseException) -> str:
 
 
 def _text_in(argument: object) -> str:
-    """Of what an exception was made with, what is no code. pg8000 gives the fields of PostgreSQL's
-    answer, among which those beside the message repeat values."""
+    """Return the text among an exception's arguments, without its code.
+
+    pg8000 gives the fields of PostgreSQL's answer; those beside the message repeat values.
+    """
     if isinstance(argument, dict):
         argument = argument.get("M")
     return argument if isinstance(argument, str) else ""

@@ -1,4 +1,4 @@
-"""Is the session store fit to serve? A check that does what requests do, within a time limit."""
+"""A check that the session store is fit to serve: it does what requests do, within a time limit."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 CheckEffect = Literal["probe", "look"]
 DEFAULT_TIMEOUT = 2.0
 SHARED_SECONDS = 1.0
-"""How long `HealthChecker` gives one report to all who ask."""
+"""Seconds for which `HealthChecker` gives one report to all callers."""
 _PROBE_SECONDS = 60.0
 _log = texts.log(__name__)
 
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What a check found. `details` are plain values for JSON, without secrets and session ids.
+    """The result of a check. `details` are plain values for JSON, without secrets and session ids.
 
-    - ``latency_ms``: milliseconds that each step took
-    - ``warnings``: settings that endanger sessions, a sentence each; they make nothing unhealthy
-    - ``store``: facts of the store, such as its file system and the room on it
+    - ``latency_ms``: milliseconds of each step
+    - ``warnings``: settings that endanger sessions, a sentence each; they do not make it unhealthy
+    - ``store``: facts of the store, such as its file system and free space
     - ``place``: a fingerprint of the store itself: the same in every worker that uses it
     - ``keys``: a `fingerprint` of each signing key, the newest last: the same in every worker
     - ``error``: why it is not healthy; it may name the store's address or folder
@@ -55,13 +55,13 @@ class HealthReport:
 
 
 def fingerprint(secret: str | bytes) -> str:
-    """8 hex characters by which workers can be seen to hold one key, too few to tell it from."""
+    """Return 8 hex characters that show whether workers hold the same key, too few to guess it."""
     key = secret.encode() if isinstance(secret, str) else secret
     return hmac.digest(key, b"wsgi_sessions.fingerprint.v1", "sha256").hex()[:8]
 
 
 def look(backend: Backend, *, timeout: float = DEFAULT_TIMEOUT) -> HealthReport:
-    """As `check`, of what a look can tell: the store answers and reads. Nothing is written."""
+    """Like `check`, without writes: the store answers and reads."""
     return HealthChecker(backend, timeout=timeout, effect="look").check()
 
 
@@ -72,20 +72,20 @@ def check(
     fingerprints: Sequence[str] = (),
     place: str = "",
 ) -> HealthReport:
-    """Write, read, compare-and-set and delete a probe record; look at the store's own settings.
+    """Write, read, compare-and-set and delete a probe record; check the store's own settings.
 
-    Never raises: what goes wrong is in the report. After `timeout` seconds it is unhealthy,
-    whatever the store's own deadline. The probe is no session, and expires within a minute.
+    Never raises: faults are in the report. After `timeout` seconds the store is unhealthy, whatever
+    its own deadline. The probe is not a session, and expires within a minute.
     """
     checker = HealthChecker(backend, timeout=timeout, fingerprints=fingerprints, place=place)
     return checker.check()
 
 
 class HealthChecker:
-    """Checks one at a time, and gives its report to all who ask meanwhile, and for a second more.
+    """Runs one check at a time, and gives its report to all callers until a second after it.
 
-    So that neither a hung store nor many who ask make many threads, probes, or writes. Each process
-    checks for itself. `clock` tells seconds, from any moment on.
+    So neither a hung store nor many callers make many threads, probes, or writes. Each process
+    checks for itself. `clock`: seconds, from any moment.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class HealthChecker:
         )
 
     def _join(self) -> _Run:
-        """The check that runs or has just ended, or a new one."""
+        """Return the check that runs or has just ended, or a new one."""
         checks = self._checks.get()
         with checks.lock:
             run = checks.last
@@ -126,7 +126,7 @@ class HealthChecker:
         return run
 
     def _start(self, run: _Run) -> bool:
-        # A daemon: a store that hangs must not keep the process from its end.
+        # A daemon: a hung store must not keep the process from ending.
         thread = threading.Thread(
             target=self._examine, args=(run,), name="wsgi_sessions.health", daemon=True
         )
@@ -150,7 +150,7 @@ class HealthChecker:
 
 
 class _Checks:
-    """Those of one process."""
+    """The checks of one process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -159,14 +159,14 @@ class _Checks:
 
 @dataclass
 class _Run:
-    """A check, under way or ended."""
+    """A check, running or ended."""
 
     done: threading.Event = field(default_factory=threading.Event)
     report: HealthReport | None = None
     ended_at: float | None = None
 
     def is_over(self, now: float) -> bool:
-        """Whether it ended too long ago to be told."""
+        """Return whether it ended too long ago for its report to count."""
         return self.ended_at is not None and now - self.ended_at >= SHARED_SECONDS
 
 
@@ -176,7 +176,7 @@ def examine(
     effect: CheckEffect = "probe",
     place: str = "",
 ) -> HealthReport:
-    """`check` without a time limit of its own; or, with `effect` "look", `look`."""
+    """Run `check`, or `look` with that `effect`, without a time limit."""
     details: dict[str, Any] = {"keys": [*fingerprints]} if fingerprints else {}
     if place:
         details["place"] = place
@@ -208,7 +208,7 @@ def _run(probe: _Probe, backend: Backend, details: dict[str, Any]) -> None:
 
 
 class _Probe:
-    """A record that is written, read, compared and deleted as a session is."""
+    """A record that is written, read, compared and deleted like a session."""
 
     def __init__(self, sessions: SessionStore) -> None:
         self._sessions = sessions
@@ -216,7 +216,7 @@ class _Probe:
         self._times: dict[str, float] = {}
 
     def run(self) -> dict[str, float]:
-        """Milliseconds by step. Raises StoreUnavailable, also if a promise was broken."""
+        """Return milliseconds by step. Raises StoreUnavailable, also if a promise was broken."""
         sessions, key, expires_at = self._sessions, self.key, wall_clock() + _PROBE_SECONDS
         first, second = (self._payload(number) for number in (1, 2))
         self._time("write", lambda: sessions.create(key, first, expires_at))
@@ -228,14 +228,14 @@ class _Probe:
         self._expect(second, 2, sessions.load(key))
         self._time("delete", lambda: sessions.delete(key))
         if sessions.load(key) is not None:
-            raise self._broken("a record that was deleted is there still")
+            raise self._broken("a deleted record is still there")
         return self._times
 
     def look(self) -> dict[str, float]:
-        """The same for steps that only read."""
+        """Like `run`, for the steps that only read."""
         self._time("ping", self._sessions.ping)
         if self._time("read", lambda: self._sessions.load(self.key)) is not None:
-            raise self._broken("a record was read that nobody made")
+            raise self._broken("a record was read that was never written")
         return self._times
 
     def _time(self, step: str, action: Callable[[], Any]) -> Any:
@@ -245,13 +245,13 @@ class _Probe:
         return result
 
     def _payload(self, number: int) -> bytes:
-        """An envelope, so that nobody takes it for damage; ended, so that it is no session."""
+        """Return an ended envelope: neither damage nor a session to any process."""
         metadata = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
         return seal(Envelope(wall_clock(), history([]), metadata, {}), self.key)
 
     def _expect(self, payload: bytes, version: int, found: Any) -> None:
         if found is None or (found.version, found.payload) != (version, payload):
-            raise self._broken("what was read is not what had been written")
+            raise self._broken("a read gave other data than had been written")
 
     def _expect_conflict(self, payload: bytes, expires_at: float) -> None:
         try:

@@ -31,7 +31,7 @@ _FORWARDED = frozenset(
         *("X_AZURE_CLIENTIP", "X_APPENGINE_USER_IP", "X_ORIGINAL_HOST", "CDN_LOOP"),
     )
 )
-"""What proxies say of whom they speak for, whoever made them."""
+"""Headers by which proxies name the client that they speak for; a client can send them too."""
 
 
 class HealthMiddleware:
@@ -39,25 +39,29 @@ class HealthMiddleware:
 
         application = HealthMiddleware(application, backend, path="/api/health/session")
 
-    For what is checked and told see `wsgi_sessions.health.checker.check`; the answer takes
-    `timeout` seconds at most, and no cache may keep it. One probe at a time is made, and its report
-    shared for a second, by each process. Liveness tells that this worker serves requests, and never
-    touches the store: a worker must not be restarted because its store is down. A path of None is
-    not answered. Stands outside of all other middlewares.
+    For the checks and their report see `wsgi_sessions.health.checker.check`; no cache may keep the
+    answer. Each process makes one probe at a time, and shares its report for a second. Liveness
+    says that this worker serves requests, and never touches the store: a worker must not be
+    restarted because its store is down. Stands outside of all other middlewares.
 
-    Strangers see ``{"backend": "redis", "healthy": true}``. The details, which tell the room on the
-    store and, in an error, its address, are for
+    Strangers see ``{"backend": "redis", "healthy": true}``. The details include the free space of
+    the store and, in an error, its address.
 
-    - ``details="local"``: a request from this host itself, or one with the token;
-    - ``details="token"``: one with the token alone, sent as ``Authorization: Bearer …``;
-    - ``details="all"``: everybody.
+    A request is from this host if REMOTE_ADDR is a loopback address and no header says that a proxy
+    forwarded it. Not promised: recognition of a proxy on this host that sends no such header, or
+    whose headers the server drops (as Waitress does without ``trusted_proxy``): use ``"token"``
+    there.
 
-    A request is from this host if REMOTE_ADDR is a loopback address and no header says that a
-    proxy forwarded it. Not promised: that a proxy on this host which sends no such header, or whose
-    headers the server drops (as Waitress does without ``trusted_proxy``), is told from it: take
-    ``"token"`` there.
+    Args:
+        path, liveness: the paths to answer; None for none.
+        fingerprints, place: shown in the details.
+        timeout: the most seconds for an answer.
+        details: the requests that get them: "local", from this host itself or with the token;
+            "token", with the token alone, sent as ``Authorization: Bearer …``; "all".
+        token: for ``details``.
 
-    Raises ConfigurationError for ``"token"`` without one.
+    Raises:
+        ConfigurationError: ``"token"`` without a token.
     """
 
     def __init__(
@@ -110,12 +114,12 @@ class HealthMiddleware:
         scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if self._token is None or scheme.lower() != "bearer":
             return False
-        # The bytes that came (PEP 3333); a comparison that takes as long for any of them.
+        # The received bytes (PEP 3333), compared in constant time.
         return hmac.compare_digest(given.strip(" ").encode("latin-1", "replace"), self._token)
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:
-    """Whether the client is on this host, and no proxy."""
+    """Return whether the client is on this host, and is not a proxy."""
     if any(name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) for name in environ):
         return False
     try:

@@ -36,7 +36,7 @@ _TOKEN = kinds.or_unset(
 @texts.shows("path", "liveness_path", "timeout", "details")
 @dataclass(frozen=True)
 class HealthConfig:
-    """Where the store's health is told, and to whom. Raises ConfigurationError."""
+    """The health paths, and the readers of their details. Raises ConfigurationError."""
 
     path: str | None = setting(
         "WSGI_SESSIONS_HEALTH_PATH",
@@ -76,7 +76,7 @@ class HealthConfig:
 
 
 def require_token(details: HealthDetails, token: str | None) -> None:
-    """Raise ConfigurationError if details are for holders of a token, and there is none."""
+    """Raise ConfigurationError if details need a token, and there is none."""
     if details == "token" and token is None:
         raise ConfigurationError(
             "`health.details=token` needs `health.token`: make one with 'wsgi-sessions keygen'"

@@ -1,1 +1,1 @@
-"""Leases: which sessions are in use now."""
+"""Leases: the sessions in use now."""

@@ -16,7 +16,7 @@ _log = texts.log(__name__)
 
 
 class Renewable(Protocol):
-    """What can be kept."""
+    """A lease that can be kept."""
 
     def renew(self) -> None:
         """Called every period, from the keeper's thread."""
@@ -25,9 +25,9 @@ class Renewable(Protocol):
 class Keeper:
     """Renews and releases leases in a thread of its own, one in each process.
 
-    It starts with the first lease. What a request asks for is done in order, between renewals of
-    all that are kept, every `period` seconds. A lease that nobody refers to any more (a server that
-    never closed the body) is not kept.
+    It starts with the first lease. Jobs of requests are done in order, between renewals of all kept
+    leases every `period` seconds. A lease that is no longer referred to (a server never closed the
+    body) is not kept.
     """
 
     def __init__(self, period: float) -> None:
@@ -38,7 +38,7 @@ class Keeper:
         self._background.start().leases[id(lease)] = weakref.ref(lease)
 
     def forget(self, lease: Renewable) -> None:
-        """Do not renew it any more."""
+        """Stop renewing this lease."""
         kept = self._background.known()
         if kept is not None:
             kept.leases.pop(id(lease), None)
@@ -48,7 +48,7 @@ class Keeper:
         self._background.start().jobs.put(job)
 
     def close(self) -> None:
-        """End the thread once it has done what was asked for, or after two seconds."""
+        """End the thread once its jobs are done, or after two seconds."""
         self._background.close()
 
 

@@ -22,15 +22,15 @@ class LeaseMiddleware:
         application = LeaseMiddleware(application, leases)
         application = SessionMiddleware(application, SessionManager(backend), cookie)
 
-    It stands inside of the SessionMiddleware, on any WSGI callable. The lease is acquired when the
-    session is first accessed, in the same round trip as the load where the store allows, and
-    released when the session's transaction ends: when the body is closed, if it is made while it is
-    sent (a generator, which may block for as long as it likes: the lease is renewed meanwhile);
-    when the application has returned, if the body is then complete (a list, a file wrapper), since
-    none of its code runs any more. Exceptions and clients that go away end it too.
+    It stands inside of the SessionMiddleware, on any WSGI callable. The lease is acquired at the
+    first access of the session, in the same round trip as the load where the store allows that. It
+    is released when the session's transaction ends. If the body is made while it is sent (a
+    generator, which may block for any time: the lease is renewed), that is when the body is closed.
+    If the body is complete (a list, a file wrapper), that is when the application has returned,
+    since none of its code runs afterwards. Exceptions and clients that go away end it too.
 
-    A request that leaves its session alone costs nothing; others cost one store call more, after
-    the response. For what leases promise, see `wsgi_sessions.leases.policy`.
+    A request that leaves its session alone costs nothing; others cost one more store call, after
+    the response. For the promises of leases, see `wsgi_sessions.leases.policy`.
     """
 
     def __init__(self, app: WSGIApplication, leases: Leases) -> None:
@@ -48,5 +48,5 @@ class LeaseMiddleware:
 
 
 def _follow(lease: Lease, transaction: Transaction) -> None:
-    """A new session has a key now, one whose id was cycled another one."""
+    """Follow a new session to its first key, and a cycled one to its new key."""
     lease.follow(None if transaction.snapshot is None else transaction.snapshot.key)

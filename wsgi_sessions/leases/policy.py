@@ -1,4 +1,4 @@
-"""Leases: which sessions are in use now. Policy over a `LeaseStore`; no WSGI.
+"""Leases: the sessions in use now. A policy over a `LeaseStore`; no WSGI.
 
 A request holds a lease on the session that it uses, and a `Refresher` claims a session before it
 refreshes it. Promised:
@@ -7,13 +7,13 @@ refreshes it. Promised:
 - holders are counted: the first of two to end does not free the session;
 - a dead holder blocks claims for at most the ttl; in a file store, not at all;
 - a lease is released however its request ends; if that fails, see the line above;
-- while somebody has claimed the session, new requests wait, for as long as the policy says.
+- while a refresher claims the session, new requests wait, for as long as the policy says.
 
 Not promised:
 
 - mutual exclusion between requests (that is `Session.exclusive`);
-- that a holder that was paused for longer than the ttl notices. Others may have written meanwhile;
-  what it saves then is merged or refused by the version compare, never written blindly;
+- that a holder that was paused for longer than the ttl notices. Others may have written in between;
+  its later save is merged, or refused by the version compare, never written blindly;
 - that leases work while the store does not: a fault is logged, and the request goes on without.
 """
 
@@ -45,12 +45,14 @@ _log = texts.log(__name__)
 
 @dataclass(frozen=True)
 class LeasePolicy:
-    """How sessions are leased. Times are in seconds.
+    """The rules of leases. Times are in seconds.
 
-    `ttl`: for how long a dead holder blocks a claim. `wait`: for how long a request waits for a
-    claim to be released; then it goes on without a lease (``"proceed"``; its changes are merged
-    with those of the claimant), or is answered 503 (``"refuse"``). At most two requests of a
-    process wait for one session; others do so at once.
+    Args:
+        ttl: how long a dead holder blocks a claim.
+        wait: how long a request waits for a claim to be released. At most two requests of a process
+            wait for one session; others do not wait.
+        on_claim: after that, "proceed" without a lease (the changes are merged with the
+            claimant's), or "refuse" with 503.
     """
 
     ttl: float = 30.0
@@ -79,7 +81,7 @@ class Leases:
         self.waiters = Waiters()
 
     def begin(self, read: Callable[[str], Record | None]) -> Lease:
-        """A lease for one request; `read` loads a session where the store cannot do both at once.
+        """Return a lease for one request; `read` loads the session if the store cannot do both.
 
         Nothing is held before `Lease.load`.
         """
@@ -102,7 +104,7 @@ class Leases:
         return None, "absent"
 
     def renew(self, key: str, holder: str) -> None:
-        """Hold on; if the lease had been lost, acquire it again. A fault is logged."""
+        """Hold on; acquire the lease again if it was lost. A fault is logged."""
         try:
             if self.store.renew(key, holder, self.policy.ttl):
                 return
@@ -114,7 +116,7 @@ class Leases:
             _log.debug("session %s is %s", short_key(key), state)
 
     def release(self, key: str, holder: str) -> None:
-        """Let go. A fault is logged: the lease then ends by itself."""
+        """Release the lease. A fault is logged: the lease then expires."""
         try:
             self.store.release(key, holder)
         except StoreUnavailable as error:
@@ -123,11 +125,11 @@ class Leases:
             _log.debug("session %s is released", short_key(key))
 
     def close(self) -> None:
-        """Release what has ended, and stop renewing. May be used again."""
+        """Release ended leases, and stop renewing. May be used again."""
         self.keeper.close()
 
     def acquire(self, key: str, holder: str) -> bool:
-        """Hold it; False while somebody has claimed it. After a fault, which is logged, as if."""
+        """Acquire the lease; False while it is claimed. True after a fault, which is logged."""
         try:
             return self.store.acquire(key, holder, self.policy.ttl)
         except StoreUnavailable as error:
@@ -136,7 +138,7 @@ class Leases:
 
 
 class Lease:
-    """One request's lease, on the session that it uses. Not for several threads at once."""
+    """One request's lease on the session that it uses. Not thread-safe."""
 
     __slots__ = ("__weakref__", "_holder", "_key", "_leases", "_pid", "_read")
 
@@ -148,11 +150,11 @@ class Lease:
         self._key: str | None = None
 
     def load(self, key: str) -> Record | None:
-        """The session's record, held from now on; waits if it is claimed.
+        """Return the session's record, held from now on; wait if it is claimed.
 
         Raises StoreUnavailable, and LockTimeout where the policy refuses.
         """
-        # Known from here on, so that an interruption (gevent.Timeout) in the call is cleaned up.
+        # Noted before the call, so that an interruption (gevent.Timeout) in it is cleaned up.
         self._key = key
         record, state = self._take(key)
         if state == "absent":
@@ -166,11 +168,11 @@ class Lease:
         return record
 
     def follow(self, key: str | None) -> None:
-        """The session has another key by now, or is gone.
+        """Follow the session to another key, or to its end.
 
-        The new key is held when this returns, before anybody is told the id; as in `load`, a claim
-        on it is waited for, but never refused: the session is stored. The old key is let go soon,
-        by the keeper's thread.
+        The new key is held on return, before any client learns the id. As in `load`, a claim on it
+        is waited for, but never refused: the session is stored. The keeper's thread releases the
+        old key soon after.
         """
         old, self._key = self._key, key
         if key != old:
@@ -186,7 +188,7 @@ class Lease:
             self._leases.renew(key, self._holder)
 
     def release(self) -> None:
-        """Let go. Done soon, by the keeper's thread: the response does not wait for it."""
+        """Release the lease soon, by the keeper's thread: the response does not wait for it."""
         key, self._key = self._key, None
         self._leases.keeper.forget(self)
         self._let_go(key)
@@ -225,7 +227,7 @@ class Lease:
         )
 
     def _let_go(self, key: str | None) -> None:
-        # A forked child has a copy of the request, whose lease is its parent's.
+        # A forked child has a copy of the request; its lease is the parent's.
         if key is not None and self._pid == os.getpid():
             leases, holder = self._leases, self._holder
             leases.keeper.do(lambda: leases.release(key, holder))
@@ -236,7 +238,7 @@ def _pause() -> None:
 
 
 def require_leases(backend: Backend) -> LeaseStore:
-    """The backend's leases. Raises ConfigurationError if it has none."""
+    """Return the backend's leases. Raises ConfigurationError if it has none."""
     if backend.leases is None:
         raise ConfigurationError(f"the {backend.name} store has no leases: use another one")
     return backend.leases

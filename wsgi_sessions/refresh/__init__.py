@@ -1,1 +1,1 @@
-"""Keeping sessions fresh in the background, while nobody uses them."""
+"""The background refresh: sessions stay fresh while no request uses them."""

@@ -1,4 +1,4 @@
-"""Calling a hook that may raise, hang or be called off, without hanging with it."""
+"""The call of a hook that may raise, hang or be called off, without hanging with it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ _log = texts.log(__name__)
 
 @texts.shows("kind")
 class HookResult(NamedTuple):
-    """How a call ended. "late", "lost" and "stopped" ones are still running, left behind."""
+    """The result of a call. "late", "lost" and "stopped" calls still run, left behind."""
 
     kind: Literal["done", "raised", "late", "lost", "stopped"]
     error: BaseException | None = None
 
 
 class HookRunner:
-    """Calls a hook, one at a time, each in a thread of its own; left behind after `deadline`
-    seconds."""
+    """Calls a hook, each call in a thread of its own, left behind after `deadline` seconds."""
 
     def __init__(self, hook: Callable[[Session], object], deadline: float) -> None:
         self._hook = hook
@@ -37,10 +36,13 @@ class HookRunner:
         self._abandoned: list[_Call] = []
 
     def call(self, session: Session, beat: Callable[[], bool], period: float) -> HookResult:
-        """Call the hook and wait for it. `beat` is called every `period` seconds, and at its end:
-        when it returns False, the call is "lost"; what it raises goes on."""
+        """Call the hook and wait for it.
+
+        `beat` is called every `period` seconds, and at the end: if it returns False, the call is
+        "lost". Its exceptions are raised.
+        """
         call = self._current = _Call(self._hook, session)
-        if self._stopped.is_set():  # looked at only now: `stop` may not have seen this call
+        if self._stopped.is_set():  # checked only now: `stop` may not have seen this call
             return HookResult("stopped")
         call.start()
         try:
@@ -50,13 +52,13 @@ class HookRunner:
                 self._abandoned.append(call)
 
     def stop(self) -> None:
-        """Leave the current call behind, and make no more."""
+        """Leave the current call behind, and make no more calls."""
         self._stopped.set()
         if self._current is not None:
             self._current.wake.set()
 
     def pause(self, seconds: float) -> bool:
-        """Wait for so long, or until `stop`. Whether to go on."""
+        """Wait for so many seconds, or until `stop`; return whether to go on."""
         return not self._stopped.wait(seconds)
 
     def is_free(self) -> bool:
@@ -94,7 +96,7 @@ class _Call:
         self._session = session
 
     def start(self) -> None:
-        """Begin it, in a daemon thread: one that hangs does not keep the process from ending."""
+        """Start it in a daemon thread: a hung one does not keep the process from ending."""
         threading.Thread(target=self._run, name="wsgi_sessions refresh hook", daemon=True).start()
 
     def _run(self) -> None:

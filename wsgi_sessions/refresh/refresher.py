@@ -1,18 +1,18 @@
-"""Refresher: calls a hook for each session that is kept alive, once per interval, while nobody
-uses it. No WSGI.
+"""Refresher: calls a hook for each kept-alive session, once per interval, while no request uses it.
 
-An application keeps a session alive (`Session.keep_alive`) that holds something which grows old by
-itself: a token of another service, a feed, a price. The hook makes it new before it is needed.
+No WSGI. An application keeps a session alive (`Session.keep_alive`) if it holds something that goes
+stale on its own: a token of another service, a feed, a price. The hook renews it before it is
+needed.
 
 Promised: the hook is called at most once per interval for a session, by one refresher of all at a
-time, and not while a request holds a lease on it; neither its idle nor its absolute lifetime moves.
-That a call begins is stored before it does, so that it counts also where the store then stops to
-answer, or the refresher is killed: what the hook changed is lost, and the next call is an interval
+time, and never while a request holds a lease on it; neither its idle nor its absolute lifetime
+moves. The start of a call is stored before the call, so that it counts even if the store then
+fails, or the refresher is killed: the hook's changes are lost, and the next call is an interval
 later.
 
-Not promised: that it is refreshed on time. One that is in use is taken once it is free; one whose
-refresh failed waits longer and longer; one whose schedule was lost with a server's memory is not
-refreshed before `keep_alive` is called again.
+Not promised: that the refresh is on time. A session in use is taken once it is free; after a failed
+refresh the wait grows; a session whose schedule was lost with a server's memory is not refreshed
+until `keep_alive` is called again.
 """
 
 from __future__ import annotations
@@ -40,20 +40,23 @@ _log = texts.log(__name__)
 
 
 class Refresher:
-    """Refreshes sessions of a manager: ``refresh(session)`` may change the session it is given.
+    """Refreshes the kept-alive sessions of a manager: ``refresh(session)`` may change them.
 
-    Times are in seconds. `interval`: between two refreshes of a session. `deadline`: for one call
-    of the hook; one that takes longer is left behind, and what it still does to its session comes
-    to nothing. `ttl`: for how long a refresher that dies keeps requests waiting. A hook that raises
-    or hangs is called again after 2, 4, 8 and then every 16 intervals.
+    Call `ensure_running` with each request, or `run` in a process of its own. The first starts a
+    thread, once in each process; all these threads share the work.
 
-    The hook may change data, or log the session out; what would need a cookie (a log-in, a new id)
-    raises `HeadersAlreadySent`. It runs in a thread of its own, one at a time in each process.
+    The hook may change data, or log the session out; a change that needs a cookie (a log-in, a new
+    id) raises `HeadersAlreadySent`. It runs in a thread of its own, one at a time in each process.
+    A hook that raises or hangs is called again after 2, 4, 8 and then every 16 intervals.
 
-    Call `ensure_running` with each request, or in a process of its own: it starts a thread, once in
-    each process. All these threads share the work.
+    Args:
+        interval: seconds between two refreshes of a session.
+        deadline: seconds for one call of the hook; a longer call is left behind, and its later
+            changes are dropped.
+        ttl: seconds for which a dead refresher keeps requests waiting.
 
-    Raises ConfigurationError for a backend without leases, and for times that are not above 0.
+    Raises:
+        ConfigurationError: the backend has no leases, or a time is not above 0.
     """
 
     def __init__(
@@ -74,11 +77,11 @@ class Refresher:
         """Start the thread, once in each process. Bound here: every request calls it."""
 
     def run(self) -> None:
-        """Refresh what is due, in this thread, until another one calls `stop`."""
+        """Refresh due sessions, in this thread, until another one calls `stop`."""
         self._background.worker().run()
 
     def stop(self) -> None:
-        """Have `run` return soon: a hook that is running is left behind, its claim released."""
+        """Make `run` return soon: a running hook is left behind, its claim released."""
         self._background.worker().stop()
 
     def close(self) -> None:
@@ -86,7 +89,7 @@ class Refresher:
         self._background.close()
 
     def refresh_due(self) -> Counter[RefreshOutcome]:
-        """Refresh what is due now, up to a hundred sessions; what came of each.
+        """Refresh up to a hundred sessions that are due now; return the count of each outcome.
 
         Raises StoreUnavailable.
         """
@@ -98,7 +101,7 @@ class Refresher:
 
 
 class _Poller:
-    """One process looking, every `poll` seconds, at what is due."""
+    """The loop of one process, every `poll` seconds, over the sessions that are due."""
 
     def __init__(self, visits: RefreshJob, runner: HookRunner, poll: float) -> None:
         self._job = visits
@@ -118,7 +121,7 @@ class _Poller:
 
     def refresh_due(self) -> Counter[RefreshOutcome]:
         keys = self._job.queue.due(self._job.clock(), BATCH)
-        random.shuffle(keys)  # several refreshers had better not all begin with the same one
+        random.shuffle(keys)  # several refreshers should not all begin with the same one
         outcomes: Counter[RefreshOutcome] = Counter()
         for key in keys:
             if self._runner.is_free():

@@ -1,4 +1,4 @@
-"""When a session needs a background refresh: facts kept with it, and the rule over them. Pure."""
+"""The rule for background refreshes, over facts that are stored with each session. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MAX_DOUBLINGS = 4
 
 
 class Failures(NamedTuple):
-    """How often refreshing has failed since it last succeeded, and when it did so last."""
+    """The number of failures since the last successful refresh, and the time of the latest."""
 
     number: int
     at: float
 
 
 class Refreshing(NamedTuple):
-    """What a session keeps about its refreshes. Times are seconds since the epoch.
+    """The facts about its refreshes that a session keeps. Times are seconds since the epoch.
 
-    `tried_at`: when a hook was called of which nothing more is known: its refresher was stopped, or
-    the store did not answer to what it had changed.
+    `tried_at`: the start of a hook call with an unknown end: its refresher was stopped, or the
+    store did not answer when the changes were stored.
     """
 
     is_kept_alive: bool
@@ -44,10 +44,10 @@ class Refreshing(NamedTuple):
         )
 
     def due_at(self, interval: float) -> float:
-        """When the next refresh is due; at once (0) for a session that was never refreshed.
+        """Return the time of the next refresh; at once (0) for a session that was never refreshed.
 
-        After the n-th failure in a row, 2ⁿ intervals later, but at most 16; in no case less than
-        one after a hook was called.
+        After the n-th failure in a row, 2ⁿ intervals later, but at most 16; never less than one
+        after a call of the hook.
         """
         due_at = 0.0 if self.refreshed_at is None else self.refreshed_at + interval
         if self.failures is not None:
@@ -56,7 +56,7 @@ class Refreshing(NamedTuple):
         return due_at if self.tried_at is None else max(due_at, self.tried_at + interval)
 
     def needs_refresh(self, now: float, interval: float, holders: int = 0) -> bool:
-        """Whether the session is kept alive, not in use, and due."""
+        """Return whether the session is kept alive, not in use, and due."""
         return self.is_kept_alive and not holders and self.due_at(interval) <= now
 
 

@@ -1,4 +1,4 @@
-"""The settings of the refresh in the background, and of the leases that it heeds."""
+"""The settings of the background refresh, and of the leases that it respects."""
 
 # ruff: noqa: RUF009 - `setting` returns a dataclasses.field, which is what belongs there
 
@@ -18,9 +18,9 @@ RefreshIn = Literal["workers", "process"]
 @texts.shows("hook", "interval", "where", "lease_ttl")
 @dataclass(frozen=True)
 class RefreshConfig:
-    """What refreshes sessions in the background, how often, and where. Times are in seconds.
+    """The settings of the background refresh. Times are in seconds.
 
-    `hook` names a function. `lease_ttl`: how long a request that died holds its session.
+    `hook` names a function. `lease_ttl`: how long a dead request holds its session.
     """
 
     hook: str | None = setting(

@@ -33,22 +33,25 @@ if TYPE_CHECKING:
 RefreshOutcome = Literal[
     "refreshed",
     "in use",  # a request holds a lease: later
-    "claimed",  # another refresher is at it
+    "claimed",  # another refresher is visiting it
     "early",  # another refresher has done it
     "over",  # the session is dead, or no longer kept alive
-    "failed",  # the hook raised, hung, or left what cannot be stored
+    "failed",  # the hook raised, hung, or left a value that cannot be stored
     "lost",  # the claim: this process was paused for too long, or the server failed over
     "stopped",  # `Refresher.stop` was called
 ]
-_MOST_TOLD = 10_000  # sessions that are remembered; beyond it some are told of again
+_MOST_TOLD = 10_000  # the most sessions remembered; beyond it, some are reported again
 _JITTER = 0.1  # of the interval, so that sessions that began together drift apart
 _log = texts.log(__name__)
 
 
 @dataclass(frozen=True)
 class RefreshPolicy:
-    """Times of refreshing, in seconds. `interval`: between two refreshes of a session; `deadline`:
-    for one call of the hook; `ttl`: for how long a refresher that dies keeps requests waiting."""
+    """The times of the background refresh, in seconds.
+
+    `interval`: between two refreshes of a session; `deadline`: for one call of the hook; `ttl`: how
+    long a dead refresher keeps requests waiting.
+    """
 
     interval: float = 60.0
     deadline: float = 30.0
@@ -60,14 +63,14 @@ class RefreshPolicy:
 
 
 class _ReportThrottle:
-    """Of which sessions it was told that they are in use: of each once in `interval` seconds."""
+    """A throttle for reports of sessions in use: one of each in `interval` seconds."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._again: dict[str, float] = {}  # when it may be told again, the earliest first
+        self._again: dict[str, float] = {}  # when it may be reported again, the earliest first
 
     def is_due(self, key: str, now: float) -> bool:
-        """Whether to tell of a session `now`; if so, it counts as told."""
+        """Return whether to report a session `now`; if so, it counts as reported."""
         if self._again.get(key, now) > now:
             return False
         while self._again and (len(self._again) >= _MOST_TOLD or self._first() <= now):
@@ -80,7 +83,7 @@ class _ReportThrottle:
 
 
 class RefreshJob:
-    """What visits to sessions have in common. All may raise StoreUnavailable."""
+    """The common parts of visits to sessions. Every method may raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class RefreshJob:
         self._told = _ReportThrottle(policy.interval)
 
     def visit(self, key: str, runner: HookRunner) -> RefreshOutcome:
-        """Refresh a session, if it is its turn."""
+        """Refresh a session, unless a request or another refresher has it."""
         claim = _Claim(self._leases, key, self.policy.ttl)
         if not claim.take():
             return self._skip(key)
@@ -106,12 +109,12 @@ class RefreshJob:
             claim.release()
 
     def _skip(self, key: str) -> RefreshOutcome:
-        """Somebody has it: a request, or another refresher."""
+        """Leave a session to its holder: a request, or another refresher."""
         if not self._leases.holders(key):
             return "claimed"
         if self._told.is_due(key, self.clock()):
             self._manager.events.emit("refresh-skipped", short_key(key))
-        # Behind the others that are due, lest those in use fill every batch.
+        # Behind the others that are due: sessions in use must not fill every batch.
         self.queue.schedule(key, self.clock())
         return "in use"
 
@@ -135,7 +138,7 @@ class RefreshJob:
 
     def _refresh(self, snapshot: Snapshot, claim: _Claim, runner: HookRunner) -> RefreshOutcome:
         transaction = self._transaction(snapshot)
-        # First of all, lest a hook be called twice that has run when the store stops to answer.
+        # First of all, so that a hook is not called twice if the store fails after its first call.
         note_attempt(transaction.draft(), self.clock())
         transaction.commit("closed")
         if transaction.snapshot is None:
@@ -144,9 +147,9 @@ class RefreshJob:
         try:
             ending = runner.call(transaction.session, claim.renew, self.policy.ttl / 3)
         finally:
-            transaction.close()  # from here on a thread that was left behind can change nothing
+            transaction.close()  # from here on, a thread left behind can change nothing
         if ending.kind == "stopped" or ending.kind == "lost":
-            return ending.kind  # for whoever comes after the interval
+            return ending.kind  # for the visit after the interval
         if ending.kind != "done":
             return self._fail(snapshot, self._reason(ending))
         try:
@@ -154,7 +157,7 @@ class RefreshJob:
         except StoreUnavailable as error:
             self._report(claim.key, type(error).__name__, self.policy.interval)
             raise
-        except SessionError as error:  # what the hook has put into the session cannot be stored
+        except SessionError as error:  # a value of the hook cannot be stored
             return self._fail(snapshot, str(error))
 
     def _reason(self, ending: HookResult) -> str:
@@ -164,13 +167,13 @@ class RefreshJob:
         return f"it took over {self.policy.deadline:g} s"
 
     def _commit(self, transaction: Transaction, key: str) -> RefreshOutcome:
-        # Read again first: what a request has moved meanwhile (the expiry) must stay.
+        # Read again first: changes of a concurrent request (the expiry) must stay.
         transaction.catch_up()
         draft = transaction.draft()
         if draft.snapshot is not None:
             note_success(draft, self.clock())
         transaction.commit("closed")
-        if transaction.snapshot is None:  # logged out by the hook, or by a request meanwhile
+        if transaction.snapshot is None:  # logged out by the hook, or by a concurrent request
             self.queue.remove(key)
             return "over"
         self._manager.events.emit("refreshed", short_key(key))
@@ -178,7 +181,7 @@ class RefreshJob:
         return "refreshed"
 
     def _fail(self, snapshot: Snapshot, reason: str) -> RefreshOutcome:
-        """Keep count with the session, so that every refresher waits as long."""
+        """Keep the count of failures with the session, so that every refresher waits as long."""
         transaction, now = self._transaction(snapshot), self.clock()
         transaction.catch_up()
         state = note_failure(transaction.draft(), now)
@@ -212,15 +215,15 @@ class _Claim:
         self._holder = secrets.token_hex(8)
 
     def take(self) -> bool:
-        """Whether the session is ours now."""
+        """Claim the session; return whether it worked."""
         return self._leases.claim(self.key, self._holder, self._ttl)
 
     def renew(self) -> bool:
-        """Whether it still is, for another ttl."""
+        """Renew the claim for another ttl; return whether it still holds."""
         return self._leases.renew(self.key, self._holder, self._ttl)
 
     def release(self) -> None:
-        """Give it back; if the store does not answer, its ttl does."""
+        """Release the claim; if the store does not answer, it expires."""
         try:
             self._leases.release(self.key, self._holder)
         except StoreUnavailable as error:
@@ -228,10 +231,10 @@ class _Claim:
 
 
 class _Background:
-    """What a transaction asks of its request."""
+    """The request of a background transaction."""
 
     def session_id(self) -> None:
-        """None: the session is there already."""
+        """Return None: the session is there already."""
 
     def route(self) -> str:
         return "background refresh"
@@ -244,7 +247,7 @@ _NEVER = Refreshing(is_kept_alive=False)
 
 
 def require_queue(backend: Backend) -> RefreshQueue:
-    """The backend's refresh times. Raises ConfigurationError if it has none."""
+    """Return the backend's refresh queue. Raises ConfigurationError if it has none."""
     if backend.refreshes is None:
         raise ConfigurationError(f"the {backend.name} store keeps no refresh times: use another")
     return backend.refreshes

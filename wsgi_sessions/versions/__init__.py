@@ -1,1 +1,1 @@
-"""Version stamps: a session that is older than the data it was made from is made anew."""
+"""Version stamps: a session that is older than the data it was made from is rebuilt."""

@@ -1,4 +1,4 @@
-"""When was the first bump that a session has missed? By what stores and processes know. No WSGI."""
+"""The time of the first bump that a session missed, as stores and processes know it. No WSGI."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LONGEST_LOADER = 600.0
 
 
 class BumpTimes:
-    """Times of bumps, in seconds since the epoch, from two sources, of which the earlier counts.
+    """Times of bumps, in seconds since the epoch, from two sources; the earlier time counts.
 
-    The store's history (`ask(scope, limit)`, None if it cannot tell) is asked once for each
-    version, when a session turns out to be stale. In SQL it holds the latest bump alone, and by the
-    database's clock. So each process notes when it learned of a version, too: bumps that follow one
-    another, or a clock that is ahead, prolong nothing.
+    The store's history (`ask(scope, limit)`, None if the store has none) is asked once for each
+    version, when a session turns out to be stale. In SQL it holds the latest bump alone, by the
+    database's clock. So each process also notes when it learned of a version: neither a series of
+    bumps nor a clock that is ahead prolongs anything.
     """
 
     def __init__(self, ask: AskHistory, wall: Callable[[], float] = wall_clock) -> None:
@@ -35,29 +35,29 @@ class BumpTimes:
         self._lock = threading.Lock()
 
     def saw(self, scope: str, version: int) -> None:
-        """Note that a version is current, and was not when it was asked for before."""
+        """Note that a version is current, and was not at the previous look-up."""
         with self._lock:
             if len(self._seen) > _MAX_SCOPES:
                 self._seen.clear()
             seen = (*self._seen.get(scope, ()), Bump(version, self.wall()))
-            # Of too many every other one goes: the next one stands for it. So the span stays, also
-            # where bumps are frequent.
+            # If there are too many, every other one goes: the next one stands for it. So the span
+            # stays, even with frequent bumps.
             self._seen[scope] = seen if len(seen) <= _HISTORY else (*seen[:-1:2], seen[-1])
 
     def missed_since(self, scope: str, stamp: int, version: int) -> float:
-        """When the first bump after `stamp` was; `version` is current."""
+        """Return the time of the first bump after `stamp`; `version` is current."""
         bumps = (*self._seen.get(scope, ()), *(self._history(scope, version) or ()))
         return min((bump.at for bump in bumps if bump.version > stamp), default=self.wall())
 
     def came_after(self, begun: float, scope: str, version: int) -> bool:
-        """Whether a bump is known to have come after a moment."""
+        """Return whether a bump is known to have come after a moment."""
         return any(bump.at > begun for bump in self._history(scope, version) or ())
 
     def may_overlap(self, begun: float, scope: str, version: int) -> bool:
-        """Whether the latest bump may have come while somebody logged in, who was in at `begun`.
+        """Return whether the latest bump may have come during a log-in that had ended at `begun`.
 
-        In SQL its time is that of the beginning of a transaction, which may be committed long
-        after: so if it was within ten minutes before, or if the history cannot tell.
+        In SQL the time is that of the start of a transaction, which may be committed long after. So
+        it may if it was within ten minutes before, or if the history does not tell.
         """
         history = self._history(scope, version)
         return history is None or any(bump.at > begun - _LONGEST_LOADER for bump in history)

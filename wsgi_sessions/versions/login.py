@@ -1,4 +1,4 @@
-"""The answer to a visitor who has to log in again: the log-in page, or 401 for other clients."""
+"""Answers to visitors who have to log in again: the log-in page, or 401 for other clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _URL = re.compile(r"(?:https?://[!-~]+|/[!-~]*)", re.ASCII)
 
 
 def check_login_url(url: str) -> None:
-    """Raises ConfigurationError for what is no path and no http(s) URL, or leads elsewhere."""
+    """Raise ConfigurationError unless it is a path or an http(s) URL that leads there."""
     if not _URL.fullmatch(url) or url.startswith("//") or "\\" in url or "#" in url:
         raise ConfigurationError(
             f"login URL {url[:100]!a}: write a path such as /login, or a URL that begins with "
@@ -31,7 +31,7 @@ def check_login_url(url: str) -> None:
 
 
 def login_answer(environ: WSGIEnvironment, login_url: str) -> Answer:
-    """302 to the log-in page, with where the visitor wanted to go as ``next``."""
+    """Return 302 to the log-in page, with the visitor's destination as ``next``."""
     location = login_url
     wanted = next_of(environ)
     if wanted is not None:
@@ -41,23 +41,23 @@ def login_answer(environ: WSGIEnvironment, login_url: str) -> Answer:
 
 
 def unauthorized_answer(login_url: str | None, error: str = "login_required") -> Answer:
-    """401 for a client that does not want a page; `login_url` is passed on, if there is one."""
+    """Return 401 for a client that does not want a page; it includes `login_url`, if set."""
     facts = {"error": error} | ({"login_url": login_url} if login_url else {})
     # A 401 must name a scheme (RFC 9110, section 15.5.2).
     return plain_answer("401 Unauthorized", facts, ("WWW-Authenticate", "Session"))
 
 
 def is_login_page(environ: WSGIEnvironment, login_url: str) -> bool:
-    """Whether the request is for the log-in page itself."""
+    """Return whether the request is for the log-in page itself."""
     return login_url.startswith("/") and _path(environ) == urlsplit(login_url).path
 
 
 def next_of(environ: WSGIEnvironment) -> str | None:
-    """The path and query of this request, to come back to; None if it is better not to.
+    """Return the path and query of this request, to come back to, or None.
 
-    Never leads to another host (CWE-601): it begins with exactly one slash, and a path with two
-    slashes in a row, a backslash or a control character, of which browsers make other addresses,
-    is left out. So is that of a request that cannot be repeated by following a link.
+    Never leads to another host (CWE-601): it begins with exactly one slash. None for a path with
+    two slashes in a row, a backslash or a control character, of which browsers make other
+    addresses, and for a request that a link cannot repeat.
     """
     path, query = _path(environ), environ.get("QUERY_STRING", "")
     if environ.get("REQUEST_METHOD") not in ("GET", "HEAD") or not path.startswith("/"):
@@ -68,7 +68,7 @@ def next_of(environ: WSGIEnvironment) -> str | None:
         url = quote(path.encode("latin-1"), safe=_PATH_CHARACTERS)
         if query:
             url += "?" + quote(query.encode("latin-1"), safe=_QUERY_CHARACTERS)
-    except UnicodeEncodeError:  # not what PEP 3333 lets a server pass
+    except UnicodeEncodeError:  # not allowed by PEP 3333
         return None
     return url if len(url) <= _LONGEST_NEXT else None
 

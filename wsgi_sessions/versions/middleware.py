@@ -1,4 +1,4 @@
-"""VersionMiddleware: a session that is older than the data it was made from is made anew."""
+"""VersionMiddleware: rebuilds a session that is older than the data it was made from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class VersionMiddleware:
-    """Refreshes a stale session at the next page load, before the application runs::
+    """Rebuilds a stale session at the next page load, before the application runs::
 
         def refresh(session, environ):
             user = load_user(session.principal)
@@ -46,47 +46,51 @@ class VersionMiddleware:
             login_url="/login",
         )
 
-    It stands inside of a SessionMiddleware. `versions` is a store's ability, or `SqlVersions` on
-    the database whose loader calls `bump_version`. For `scopes`, `required` and `principal_key` see
-    `VersionPolicy`. A session is stale when a required key is missing, its stamps are not the
-    current versions, or ``validate(session, environ)`` is false (or raises). Anonymous sessions
-    never are: those without a principal and without any required key.
+    It stands inside of a SessionMiddleware. A session is stale when a required key is missing, its
+    stamps are not the current versions, or ``validate(session, environ)`` is false (or raises).
+    Anonymous sessions are never stale: those without a principal and without any required key.
 
-    ``refresh(session, environ)`` gives the values that replace all of the session's. They and the
+    ``refresh(session, environ)`` returns the values that replace all of the session's. They and the
     new stamps are one commit; id, cookie and principal stay, and the application sees them in the
-    same request. The versions are read before the hook is called, so a bump meanwhile is found at
-    the next page load. Of many requests at once, one calls the hook, and the others wait for it up
-    to `wait` seconds (after which they get 503; at once, if the manager's `waiters` are waiting).
-    That holds while a refresh takes no longer than the store's lock lasts (30 s on Redis; files:
-    any time).
+    same request. The versions are read before the hook is called, so the next page load finds any
+    later bump. Of many concurrent requests, one calls the hook, and the others wait for it up to
+    `wait` seconds; after that, or at once if the manager's `waiters` are waiting, they get 503.
+    This holds as long as a refresh is shorter than the store's lock (30 s on Redis; files: any
+    time).
 
-    If the hook raises, returns None, leaves out a required key or changes who the session belongs
-    to, if the new values do not validate, or if there is no hook, then the session ends: a page
-    load is sent to `login_url` with ``next``, another client gets 401. A hook that raises
+    The session ends if the hook raises, returns None, leaves out a required key or changes the
+    owner of the session, if the new values do not validate, or if there is no hook. A page load is
+    then sent to `login_url` with ``next``, another client gets 401. A hook that raises
     `StoreUnavailable` says "not now": 503, and the session stays as it is, unserved.
 
-    Which requests make a session anew is decided by `is_page_load`, or by `applies(environ)`. All
-    others, as of scripts, are served from what the session holds, for `grace` seconds after the
-    first bump that it has missed; not at all after one of `rights`, which are scopes too. Then they
-    go on as those of an anonymous visitor, may log somebody in or out but store nothing else, and
-    get 401 with ``{"error": "session_stale"}``, whatever the application answers: the next page
-    load decides. One that leaves its session alone is not affected, and costs nothing.
+    `is_page_load`, or `applies(environ)`, decides which requests rebuild a session. All others, as
+    of scripts, are served from the stale session for `grace` seconds after the first bump that it
+    missed; not at all after one of `rights`. After that, they are anonymous: they may log a user in
+    or out but store nothing else, and get 401 with ``{"error": "session_stale"}``, whatever the
+    application answers; the next page load decides. A request that leaves its session alone is not
+    affected, and costs nothing.
 
     Cost when fresh: one comparison per scope, and the session's own load, which the application
     does anyway. The current versions come from a cache of this process, no older than `max_age`
-    seconds; with 0, each page load of somebody logged in asks: memory a dictionary, files one small
+    seconds; with 0, each page load of a logged-in user asks: memory a dictionary, files one small
     file per scope, Redis one HMGET, SQL one connection and SELECT.
 
-    If the source of the versions does not answer, sessions are judged by what was last known of
-    them (see `CachedStamps`): requests go on, and no refresh is missed once it is back.
+    If the source of the versions does not answer, the last known ones judge sessions (see
+    `CachedStamps`): requests go on, and no refresh is missed once it is back.
 
-    Log-in: the session is stamped with what was known before that request began. A scope that was
-    not known then is taken to be at 0, which costs one refresh at most, and never misses a bump.
-    Until that page load, other requests are judged by the version when the log-in ended; if its
-    bump was less than ten minutes before, for `grace` seconds at most.
-    Log out with `Session.flush`: what is only cleared still belongs to somebody, and is refreshed.
+    Log-in: the session is stamped with the versions known before that request began. A scope that
+    was not known then counts as 0, which costs one refresh at most, and never misses a bump. Until
+    that page load, other requests are judged by the version when the log-in ended; if its bump was
+    less than ten minutes before, for `grace` seconds at most. Log out with `Session.flush`: a
+    session that is only cleared still belongs to its user, and is refreshed.
 
-    Raises ConfigurationError for a wrong `login_url` or scope.
+    Args:
+        versions: a store's ability, or `SqlVersions` on the database whose loader calls
+            `bump_version`.
+        scopes, rights, required, principal_key: see `VersionPolicy`.
+
+    Raises:
+        ConfigurationError: a wrong `login_url` or scope.
     """
 
     def __init__(
@@ -131,12 +135,14 @@ class VersionMiddleware:
         return self._app(environ, start_response)
 
     def judge(self, environ: WSGIEnvironment, transaction: Transaction) -> None:
-        """Let a transaction that was opened past this middleware, as for an event of a socket, see
-        a stale session no longer than a script's request does."""
+        """Withhold a stale session from a transaction as from a script's request.
+
+        For transactions that were opened past this middleware, as for an event of a socket.
+        """
         VersionCheck(self._rules, environ, transaction).judge(self._stale)
 
     def _answer(self, environ: WSGIEnvironment) -> Answer | None:
-        """Log in again. None: this is the log-in page, which shows itself."""
+        """Return the answer to log in again; None for the log-in page, which shows itself."""
         url = self._login_url
         if url is None or not is_page_load(environ):
             return unauthorized_answer(url)

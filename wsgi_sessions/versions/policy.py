@@ -1,4 +1,4 @@
-"""Version stamps: when is what a session holds older than what it was made from? No WSGI.
+"""Version stamps: is a session older than the data that it was made from? No WSGI.
 
 A session keeps, in its metadata, the version of each of its scopes from before its data was read.
 It is stale as soon as one of them differs from the current one. Versions are always read *before*
@@ -40,7 +40,7 @@ _log = texts.log(__name__)
 
 
 class Staleness(NamedTuple):
-    """Why a session is stale; `detail` holds no value of the session."""
+    """The reason why a session is stale; `detail` holds no value of the session."""
 
     reason: Reason
     detail: str = ""
@@ -50,8 +50,11 @@ class Staleness(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Versions by scope. Uncertain ones are the last known, of a source that does not answer; a
-    scope that was never read is left out."""
+    """Versions by scope.
+
+    Uncertain ones are the last known, of a source that does not answer; a scope that was never read
+    is left out.
+    """
 
     versions: Mapping[str, int]
     is_certain: bool
@@ -64,7 +67,7 @@ class _Template(NamedTuple):
     keys: tuple[str, ...]
 
     def filled(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> str | None:
-        """The scope, or None while one of the keys has no value."""
+        """Return the scope, or None while one of the keys has no value."""
         if not self.keys:
             return self.text
         values = {key: data.get(key) for key in self.keys}
@@ -91,15 +94,19 @@ def _parse(text: str) -> _Template:
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which versions a session depends on, and what makes it stale.
+    """The versions that a session depends on, and the conditions that make it stale.
 
-    `scopes` and `rights` are templates (``global``, ``league:{league_id}``, ``user:{principal}``)
-    that are filled from the session's keys, or `scopes` is a function ``scopes(session)``. A
-    template is left out while the session lacks one of its keys. `rights` are scopes too, of which
-    a bump means that the user may do other things than before. `required` are keys without which a
-    logged-in session is stale. `principal_key`: as in `SessionManager`.
+    Args:
+        scopes: templates (``global``, ``league:{league_id}``, ``user:{principal}``) that are filled
+            from the session's keys, or a function ``scopes(session)``. A template is left out while
+            the session lacks one of its keys.
+        rights: templates of further scopes; a bump of one means that the rights of the user
+            changed.
+        required: keys without which a logged-in session is stale.
+        principal_key: as in `SessionManager`.
 
-    Raises ConfigurationError for a template with anything but plain key names in braces.
+    Raises:
+        ConfigurationError: a template has anything but plain key names in braces.
     """
 
     scopes: tuple[str, ...] | ScopeFunction = ("global",)
@@ -107,7 +114,7 @@ class VersionPolicy:
     principal_key: str | None = None
     rights: tuple[str, ...] = ()
     fixed_scopes: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """The scopes that are those of every session."""
+    """The scopes of every session."""
     _rights: tuple[_Template, ...] = field(init=False, repr=False, compare=False)
     _templates: tuple[_Template, ...] = field(init=False, repr=False, compare=False)
 
@@ -128,16 +135,16 @@ class VersionPolicy:
     def scopes_of(
         self, session: Session, principal: OptionalPrincipal, data: Mapping[str, Any]
     ) -> tuple[str, ...]:
-        """The scopes of a session that belongs to `principal`, and whose values are `data`."""
+        """Return the scopes of a session of `principal` with the values `data`."""
         named = self.scopes(session) if callable(self.scopes) else ()
         return tuple(dict.fromkeys((*named, *_filled(self._templates, principal, data))))
 
     def rights_of(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of them that say what the user may do."""
+        """Return its scopes that stand for the user's rights."""
         return _filled(self._rights, principal, data)
 
     def is_logged_in(self, principal: OptionalPrincipal, data: Mapping[str, Any]) -> bool:
-        """Whether the session is somebody's: only then can it be stale."""
+        """Return whether the session belongs to a user: only then can it be stale."""
         if principal is not None:
             return True
         keys = (*self.required, *(() if self.principal_key is None else (self.principal_key,)))
@@ -146,13 +153,13 @@ class VersionPolicy:
     def staleness(
         self, data: Container[str], stamps: Mapping[str, int] | None, reading: Reading
     ) -> Staleness | None:
-        """Why a logged-in session is stale, or None.
+        """Return why a logged-in session is stale, or None.
 
         `data` has its keys, `reading` the versions of its scopes.
 
-        A scope without a stamp counts as 0, which is the version of what was never bumped. A stamp
-        from the future (a database restored from a backup) is believed only if the versions are
-        certain: else two workers with different last known ones could refresh for ever.
+        A scope without a stamp counts as 0, the version of a scope that was never bumped. A stamp
+        from the future (a database restored from a backup) counts only if the versions are certain:
+        else two workers with different last known ones could refresh for ever.
         """
         for key in self.required:
             if key not in data:
@@ -175,7 +182,7 @@ def _filled(
 
 
 class StoredValues(Mapping[str, Any]):
-    """The values of a stored session, looked at without counting as read by the request.
+    """The values of a stored session, read without counting as a read of the request.
 
     Raises CorruptRecord for a value that does not decode.
     """
@@ -199,28 +206,33 @@ class StoredValues(Mapping[str, Any]):
 
 
 class StampSource(Protocol):
-    """Where current versions come from: any `VersionStamps`.
+    """A source of current versions: any `VersionStamps`.
 
-    One that has no ``history(scope, limit)`` too, of bumps with their time, cannot tell when a bump
-    was: what counts is then when a process learned of it.
+    Without ``history(scope, limit)`` of bumps and their times, a bump counts from the moment when a
+    process learned of it.
     """
 
     def current(self, scopes: Sequence[str]) -> dict[str, int]:
-        """The current version of each scope."""
+        """Return the current version of each scope."""
 
 
 class _CachedVersion(NamedTuple):
     version: int
-    asked_at: float  # when the latest asking began
-    since: float  # when the first asking that gave this version had ended
+    asked_at: float  # when the latest look-up began
+    since: float  # when the first look-up with this version had ended
 
 
 class CachedStamps:
-    """A source, asked once in `max_age` seconds for each scope and process; 0: at each call.
+    """A cache of a source of versions, asked once in `max_age` seconds for each scope and process.
 
-    If the source fails, its last known versions go on being used, and it is asked again after a
-    second or `max_age`, whichever is longer; logged once, and once when it is back. It never
-    raises. `clock`: seconds, monotonic; `wall`: seconds since the epoch.
+    If the source fails, the last known versions stay in use, and it is asked again after a second
+    or `max_age`, whichever is longer. The fault is logged once, and so is the return. The cache
+    never raises.
+
+    Args:
+        max_age: seconds; 0 asks at each call.
+        clock: monotonic seconds.
+        wall: seconds since the epoch.
     """
 
     def __init__(
@@ -240,7 +252,7 @@ class CachedStamps:
         self._lock = threading.Lock()
 
     def current(self, scopes: Sequence[str]) -> Reading:
-        """The versions, none of them older than `max_age`."""
+        """Return the versions, none of them older than `max_age`."""
         oldest, known, versions = self._clock() - self._max_age, self._known, {}
         for scope in scopes:
             found = known.get(scope)
@@ -250,7 +262,7 @@ class CachedStamps:
         return Reading(versions, self._failed_at is None)
 
     def fresh(self, scopes: Sequence[str]) -> Reading:
-        """The versions as they are now."""
+        """Return the versions as they are now."""
         if not scopes or self._is_pausing():
             return self._last_known(scopes)
         asked_at = self._clock()
@@ -263,8 +275,10 @@ class CachedStamps:
         return Reading(versions, is_certain=True)
 
     def known_before(self, scopes: Sequence[str], moment: float) -> dict[str, int]:
-        """Versions that were current at some time before `moment`, of the scopes that were asked
-        for then. Does not ask. If one has changed since, it is left out."""
+        """Return versions that were current at some time before `moment`, of the scopes known then.
+
+        Does not ask the source. A version that has changed since is left out.
+        """
         found = {scope: self._known.get(scope) for scope in scopes}
         return {s: known.version for s, known in found.items() if known and known.since <= moment}
 
@@ -280,7 +294,7 @@ class CachedStamps:
         return bumps
 
     def now(self) -> float:
-        """A moment, for `known_before`."""
+        """Return a moment, for `known_before`."""
         return self._clock()
 
     def _is_pausing(self) -> bool:

@@ -40,7 +40,7 @@ _LOGIN_URL = kinds.matching(
 )
 @dataclass(frozen=True)
 class VersionConfig:
-    """Which versions a session depends on, where they are, and what makes a stale session anew.
+    """The settings of version stamps: scopes, their source, and the hooks that rebuild a session.
 
     `refresh` and `validate` name hooks. `url` None: the sessions' own store. Times are in seconds.
     """
@@ -61,19 +61,19 @@ class VersionConfig:
     grace: float = setting(
         "WSGI_SESSIONS_VERSION_GRACE",
         kinds.duration(0, kinds.DAY, "60 (seconds), 0 or 5m"),
-        "how long after any other bump a stale session serves what is no page load; then 401",
+        "how long after any other bump a stale session serves other requests than page loads",
         60.0,
     )
     required: tuple[str, ...] = setting(
         "WSGI_SESSIONS_VERSION_REQUIRED",
         kinds.several(kinds.PRINTABLE),
-        "session keys without which a session of somebody logged in is stale",
+        "session keys without which the session of a logged-in user is stale",
         (),
     )
     refresh: str | None = setting(
         "WSGI_SESSIONS_VERSION_REFRESH",
         kinds.HOOK,
-        "makes the data of a stale session anew, at the next page load",
+        "rebuilds the data of a stale session, at the next page load",
         None,
     )
     validate: str | None = setting(
@@ -104,7 +104,7 @@ class VersionConfig:
     login_url: str | None = setting(
         "WSGI_SESSIONS_LOGIN_URL",
         _LOGIN_URL,
-        "where a user logs in whose session could not be made anew; not set: such a one gets 401",
+        "the log-in page for users whose session could not be rebuilt; not set: they get 401",
         None,
     )
 

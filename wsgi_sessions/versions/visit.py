@@ -1,4 +1,4 @@
-"""One request's session and its versions: is it stale, and if so, make it anew."""
+"""One request's session and its versions: if it is stale, it is rebuilt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = texts.log(__name__)
 
 @dataclass(frozen=True)
 class Rules:
-    """What is current, what is stale, and what to do about it; `wait` and `grace` in seconds."""
+    """The rules for stale sessions: versions, policy and hooks; `wait` and `grace` in seconds."""
 
     policy: VersionPolicy
     versions: CachedStamps
@@ -47,11 +47,11 @@ class Rules:
 
 
 class RefreshFailed(Exception):
-    """The hook gave nothing that the session can be made of; why, without any value."""
+    """The hook's result cannot make a session; the text says why, without any value."""
 
 
 class VersionCheck:
-    """A request, from before the application runs to the commit of its session."""
+    """The check of one request, from before the application runs to its commit."""
 
     __slots__ = ("_began", "_environ", "_rules", "_session", "_transaction")
 
@@ -64,7 +64,7 @@ class VersionCheck:
         self._transaction.when_committing(self._stamp_login)
 
     def refresh(self) -> CheckOutcome:
-        """Have the session fresh, or at its end, before the application sees it.
+        """Refresh or end a stale session, before the application sees it.
 
         Raises StoreUnavailable if a refresh is needed that cannot be made now.
         """
@@ -72,7 +72,7 @@ class VersionCheck:
             # No access: a page that does not use its session does not depend on the cookie.
             draft = self._transaction.peek()
         except StoreUnavailable:
-            return "unread"  # the application meets the same, if it needs its session, or not
+            return "unread"  # the application finds the same fault, if it needs its session
         try:
             return self._check(draft)
         except CorruptRecord as error:
@@ -80,8 +80,10 @@ class VersionCheck:
             raise
 
     def judge(self, stale: Answer) -> None:
-        """Withhold the session from the application, and answer in its place, if by its first
-        access the session has been stale for too long: this request cannot make it anew."""
+        """Withhold a session that is stale for too long, and answer in place of the application.
+
+        This request cannot rebuild it.
+        """
 
         def look() -> None:
             draft = self._transaction.peek()
@@ -93,7 +95,7 @@ class VersionCheck:
         self._transaction.when_loaded(look)
 
     def _is_overdue(self, draft: Draft) -> bool:
-        """Whether a bump of rights was missed, or any other one for longer than the grace time."""
+        """Return whether a bump of rights was missed, or another one for the grace time."""
         versions = self._rules.versions.current(self._scopes(draft)).versions
         stamps: dict[str, int] = draft.get_metadata(STAMPS) or {}
         behind = [scope for scope, version in versions.items() if version > stamps.get(scope, 0)]
@@ -163,7 +165,7 @@ class VersionCheck:
         try:
             with self._session.exclusive(self._rules.wait):
                 outcome = self._renew_alone(draft)
-        except SessionTooLarge as error:  # which shows at the commit only
+        except SessionTooLarge as error:  # which only the commit finds out
             return self._end(draft, error)
         if outcome == "refreshed":
             key = _short_key(draft)
@@ -172,9 +174,9 @@ class VersionCheck:
         return outcome
 
     def _renew_alone(self, draft: Draft) -> CheckOutcome:
-        """With the session's mutex held, and the session read afresh."""
+        """Renew the session with its mutex held, after reading it afresh."""
         if draft.is_gone:
-            # Ended, or given another id, by a request before this one. Its cookie may be a new one
+            # An earlier request ended it or gave it another id. The browser may have a new cookie
             # by now, so it is left alone.
             draft.adopt(None)
             return "ended"
@@ -196,25 +198,25 @@ class VersionCheck:
         return "refreshed"
 
     def _rebuild(self, draft: Draft) -> None:
-        """Let the hook give new values in place of all others. Raises what it raises, too."""
+        """Replace all values by those of the hook. Raises the hook's exceptions, too."""
         refresh, session, owner = self._rules.refresh, self._session, self._session.principal
         if refresh is None:
             raise RefreshFailed("there is no refresh hook")
         old = _stored(draft)
         new = refresh(session, self._environ)
         if new is None:
-            raise RefreshFailed("the refresh hook found nobody")
+            raise RefreshFailed("the refresh hook returned None")
         values = dict(new)
         self._require(values)
         if session.new or session.principal != owner or self._changes_owner(old, values):
-            raise RefreshFailed("the refresh hook changed who the session belongs to")
+            raise RefreshFailed("the refresh hook changed the owner of the session")
         _replace(session, values)
         if not self._is_valid():
             raise RefreshFailed("the new values do not validate")
 
     def _require(self, values: Mapping[str, Any]) -> None:
         missing = [key for key in self._rules.policy.required if key not in values]
-        if missing:  # the session would be stale at once, and refreshed for ever
+        if missing:  # without it, the session would be stale at once, and refreshed for ever
             raise RefreshFailed(f"the refresh hook left out {', '.join(missing)}")
 
     def _changes_owner(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -222,7 +224,7 @@ class VersionCheck:
         return key is not None and old.get(key) != new.get(key)
 
     def _end(self, draft: Draft, error: Exception) -> CheckOutcome:
-        """Destroy the session: it would be served with stale rights otherwise."""
+        """Destroy the session: otherwise it would be served with stale rights."""
         key, is_ours = _short_key(draft), isinstance(error, (RefreshFailed, SessionTooLarge))
         why = str(error) if is_ours else f"the refresh raised {type(error).__name__}"
         _log.error("session %s ends: %s", key, why, exc_info=None if is_ours else error)
@@ -233,14 +235,16 @@ class VersionCheck:
     # -- stamps --------------------------------------------------------------------------------
 
     def _prepare_login(self, draft: Draft) -> None:
-        """Ask for the versions of every session, where a log-in may come: the session of one can be
-        stamped only with what was known before."""
+        """Ask for the versions of every session, where a log-in may come.
+
+        A log-in's session can be stamped only with versions known before.
+        """
         if draft.snapshot is not None or self._environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             self._rules.versions.current(self._rules.policy.fixed_scopes)
             self._began = self._rules.versions.now()
 
     def _stamp_login(self) -> None:
-        """At the commit of a request that logged somebody in."""
+        """Stamp the session at the commit of a request that logged a user in."""
         draft, policy = self._transaction.draft(), self._rules.policy
         if self._is_somebodys(draft.snapshot):
             return
@@ -251,11 +255,11 @@ class VersionCheck:
             draft.set_metadata(AT_LOGIN, self._rules.versions.current(others).versions or None)
 
     def _known_before(self, moment: float) -> dict[str, int]:
-        """What was current at some time before this moment, for the session as it is now."""
+        """Return the versions known before this moment, for the session as it is now."""
         return self._rules.versions.known_before(self._scopes_now(), moment)
 
     def _of_now(self, reading: Reading) -> dict[str, int]:
-        """The part of a reading that is about the session as it is now."""
+        """Return the part of a reading that is about the session as it is now."""
         return {s: reading.versions[s] for s in self._scopes_now() if s in reading.versions}
 
     def _scopes_now(self) -> tuple[str, ...]:
@@ -264,8 +268,10 @@ class VersionCheck:
 
 
 def _replace(session: Session, values: Mapping[str, Any]) -> None:
-    """Leave a session with these values alone. What it has already is not written, so that what
-    another request makes of it meanwhile stays."""
+    """Leave only these values in a session.
+
+    Values that it has already are not written, so that concurrent changes of them stay.
+    """
     for key in [key for key in session if key not in values]:
         del session[key]
     for key, value in values.items():

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 ENOUGH = 50
 """New sessions of a process without a single returned cookie, before that is reported."""
 _SECURE = (
-    "the cookie has Secure, and the requests come over plain http, where browsers refuse it:  "
+    "the cookie has Secure, and the requests come over plain http, where browsers refuse it: "
     "serve https, or pass the scheme on (werkzeug's ProxyFix) if a proxy ends TLS"
 )
 _FRAMED = (
-    "the pages are in a frame of another site, where browsers send no SameSite cookie, or none  "
+    "the pages are in a frame of another site, where browsers send no SameSite cookie, or none "
     "at all: set `cookie.samesite=None` and `cookie.partitioned=True`"
 )
 _UNKNOWN = (

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """With these methods, a browser sends a SameSite=Lax cookie from another site too."""
 _PATH = (
-    "the request is outside of the cookie's path, so the browser sent no cookie, and a new  "
+    "the request is outside of the cookie's path, so the browser sent no cookie, and a new "
     "one would replace the user's: begin the session below that path, or set "
     "`cookie.path=/`; behind a proxy that takes a prefix off the path, pass it on as "
     "SCRIPT_NAME, or in X-Forwarded-Prefix"
 )
 _ELSEWHERE = (
-    "another site sent this form: browsers send no SameSite cookie with it, and a new one would  "
+    "another site sent this form: browsers send no SameSite cookie with it, and a new one would "
     "replace the user's. Answer with a redirect (303) to a page of your own, which is requested "
     "with the cookie; log in, or call cycle_id(), to begin a session here nevertheless"
 )
 _DOMAIN = (
-    "the request's host is outside of the cookie's domain, so no browser would take the  "
+    "the request's host is outside of the cookie's domain, so no browser would take the "
     "cookie: correct `cookie.domain`, or have the proxy pass the Host on"
 )
 
