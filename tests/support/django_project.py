@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.conf import settings
+from django.contrib import messages
 from django.core.management import call_command
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENGINE = "wsgi_sessions.contrib.django"
 SECRET = "django's own (secret) key: #$%, of its settings"
@@ -58,9 +63,41 @@ def fails(request: HttpRequest) -> HttpResponse:
     return HttpResponse("failed", status=500)
 
 
-urlpatterns = [
-    path(view.__name__, view) for view in (show, put, enter, leave, whoami, nothing, fails)
-]
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Changes the session while its body is made."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"begun"
+        request.session["streamed"] = True
+        yield b", and ended"
+
+    return StreamingHttpResponse(chunks())
+
+
+def say(request: HttpRequest) -> HttpResponse:
+    """Add a message."""
+    messages.info(request, request.GET["text"])
+    return HttpResponse("said")
+
+
+def hear(request: HttpRequest) -> JsonResponse:
+    """Show all messages."""
+    return JsonResponse({"heard": [str(each) for each in messages.get_messages(request)]})
+
+
+def bump(request: HttpRequest) -> HttpResponse:
+    """Count, and keep what came, in a list and under a key of its own."""
+    item = request.GET["item"]
+    request.session.increment("n")
+    cart = request.session.setdefault("cart", [])
+    time.sleep(float(request.GET.get("wait", 0)))  # others change it meanwhile
+    cart.append(item)
+    request.session[f"item {item}"] = True
+    return HttpResponse("ok")
+
+
+VIEWS = (show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bump)
+urlpatterns = [path(view.__name__, view) for view in VIEWS]
 
 
 def configure(**more: Any) -> None:

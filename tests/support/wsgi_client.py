@@ -53,7 +53,7 @@ class Browser:
         return response
 
     def _take(self, header: str) -> None:
-        pair, _, attributes = header.partition(";")
+        pair, _, attributes = header.strip().partition(";")
         name, _, value = pair.partition("=")
         if "max-age=0" in attributes.lower():
             self.cookies.pop(name, None)

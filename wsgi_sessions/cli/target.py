@@ -14,11 +14,10 @@ from wsgi_sessions.cli.output import say
 from wsgi_sessions.cli.owner import line_as, take_on_owner
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stack.build import Stack
+from wsgi_sessions.stack.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from wsgi_sessions.stack.config import Config
 
 TARGET = "wsgi_sessions.app"
 """Where a command's context has its application: an object, or where to import it from."""
@@ -100,6 +99,8 @@ def _config_in(app: Any, target: object) -> Config:
     for _ in range(10):
         if isinstance(app, Stack):
             return app.config
+        if isinstance(app, Config):
+            return app
         flask = sys.modules.get("flask")
         if flask is not None and isinstance(app, flask.Flask):
             return _config_of_flask(app)

@@ -1,8 +1,12 @@
 """Django: ``request.session`` is a session of this package, and views do not change.
 
-``SESSION_ENGINE = "wsgi_sessions.contrib.django"`` is all that it takes.
+``SESSION_ENGINE = "wsgi_sessions.contrib.django"`` is all that it takes. `SessionMiddleware` in
+place of Django's, and `wrap` around the application in ``wsgi.py``, give the rest.
 """
 
 from wsgi_sessions.contrib.django.engine import SessionStore
+from wsgi_sessions.contrib.django.messages import MessageStorage
+from wsgi_sessions.contrib.django.middleware import SessionMiddleware
+from wsgi_sessions.contrib.django.wsgi import manager, wrap
 
-__all__ = ["SessionStore"]
+__all__ = ["MessageStorage", "SessionMiddleware", "SessionStore", "manager", "wrap"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.core.checks import register
 
 
 class WSGISessionsConfig(AppConfig):  # type: ignore[misc]  # Django has no annotations
@@ -11,3 +14,8 @@ class WSGISessionsConfig(AppConfig):  # type: ignore[misc]  # Django has no anno
     name = "wsgi_sessions.contrib.django"
     label = "wsgi_sessions"
     verbose_name = "Sessions"
+
+    def ready(self) -> None:
+        """Called by Django: registers the system checks."""
+        checks = import_module("wsgi_sessions.contrib.django.checks")
+        register(checks.check_settings, "wsgi_sessions")

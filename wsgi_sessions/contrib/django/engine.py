@@ -52,6 +52,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._said = False
         self._settled: Delta | None = None
         self._is_gone = False
+        self._is_loaded = False
+        self.route = "django"  # what names the request in reports
         super().__init__(session_key)
 
     @classmethod
@@ -60,6 +62,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         store = cls(session_key)
         store._transaction = transaction
         return store
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """What it stands on, once it was accessed."""
+        return self._transaction
 
     # -- what it holds -------------------------------------------------------------------------
 
@@ -76,7 +83,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     @property
     def _session_cache(self) -> Data:
         """What Django calls the loaded session, which some look for by this name."""
-        if self._transaction is None or not self._transaction.is_accessed:
+        if not self._is_loaded:
             raise AttributeError("the session is not loaded")
         return self._data()
 
@@ -86,7 +93,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
         To set it to False is to say that all changes so far are no reason to save.
         """
-        if self._said or self._transaction is None or not self._transaction.is_accessed:
+        if self._said or self._transaction is None or not self._is_loaded:
             return self._said
         draft = self._transaction.draft()
         return draft.is_changed() and draft.data.delta() != self._settled
@@ -94,8 +101,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     @modified.setter
     def modified(self, value: bool) -> None:
         self._said = bool(value)
-        if not value and self._transaction is not None and self._transaction.is_accessed:
+        if not value and self._transaction is not None and self._is_loaded:
             self._settled = self._transaction.draft().data.delta()
+
+    def setdefault(self, key: str, value: Any) -> Any:
+        """See `Session.setdefault`: what is changed in a list, dictionary or set merges."""
+        data = self._get_session()
+        self._said = self._said or key not in data
+        return data.setdefault(key, value)
 
     def clear(self) -> None:
         """Remove all keys. The session and its key stay."""
@@ -131,7 +144,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
     def create(self) -> None:
         """Store a new session of what this one holds, under a new key."""
-        self._create(dict(self._data()) if self._is_loaded() else {})
+        self._create(dict(self._data()) if self._is_loaded else {})
         self.modified = True
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's
@@ -148,6 +161,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
             self._create(dict(self._data()))
             return
         draft = self._opened().draft()
+        if draft.fault is not None:
+            raise draft.fault
         if draft.superseded is not None or draft.withheld is not None:
             raise UpdateError
         if draft.snapshot is None:
@@ -197,9 +212,6 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _is_loaded(self) -> bool:
-        return self._transaction is not None and self._transaction.is_accessed
-
     def _data(self) -> Data:
         return Data(self._opened().session)
 
@@ -207,14 +219,15 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         """The transaction, with the session read."""
         transaction = self._transaction
         if transaction is None:
-            transaction = self._transaction = _begin(self._session_key)
-        if not transaction.is_accessed:
+            transaction = self._transaction = _begin(self._session_key, self.route)
+        if not self._is_loaded:
             self._take(transaction)
         return transaction
 
     def _take(self, transaction: Transaction) -> None:
         """Read the session, and tell its key."""
         draft = transaction.draft()
+        self._is_loaded = True
         draft.accept(encode_plain)
         if draft.snapshot is not None:
             key = transaction.session_id
@@ -222,12 +235,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
                 self._said or key != self._session_key
             )  # taken over: its cookie is to go out
             self._session_key = key
-        elif draft.superseded is None and draft.withheld is None:
+        elif draft.superseded is None and draft.withheld is None and draft.fault is None:
             self._session_key = None
 
     def _look_up(self, session_key: str | None) -> Transaction:
         """A transaction of its own on the session of a key."""
-        found = _begin(session_key)
+        found = _begin(session_key, self.route)
         found.peek()
         return found
 
@@ -286,11 +299,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self.modified = True
 
 
-def _begin(session_key: str | None) -> Transaction:
+def _begin(session_key: str | None, route: str) -> Transaction:
     """A transaction on the session of a key, in the store of the site."""
     opened = site().sessions()
     opened.ensure_running()
-    presented = Presented(session_key, site().adoption())
+    presented = Presented(session_key, site().adoption(), route)
     transaction = Transaction(opened.manager, presented)
     presented.follow(transaction)
     return transaction

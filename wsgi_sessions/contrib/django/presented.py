@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 class Presented:
-    """The `Request` of a transaction under Django's own middleware: no more than a key is known."""
+    """The `Request` of a transaction that no middleware of this package has begun."""
 
-    __slots__ = ("_adoption", "_key")
+    __slots__ = ("_adoption", "_key", "_route")
 
-    def __init__(self, key: str | None, adoption: Adoption | None) -> None:
+    def __init__(self, key: str | None, adoption: Adoption | None, route: str) -> None:
         self._key = key
         self._adoption = adoption
+        self._route = route
 
     def follow(self, transaction: Transaction) -> None:
         """Note that a session which was taken over has been opened by its own key."""
@@ -36,7 +37,7 @@ class Presented:
 
     def route(self) -> str:
         """See `Request`."""
-        return "django"
+        return self._route
 
     def access(self) -> Access:
         """See `Request`."""

@@ -1,0 +1,42 @@
+"""What a site's ``wsgi.py`` needs beside its application, and what jobs and views ask."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from wsgi_sessions.contrib.django.config import config_of
+from wsgi_sessions.contrib.django.site import site
+from wsgi_sessions.stack.build import Stack, build
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from typing_extensions import Unpack
+
+    from wsgi_sessions.core.manager import SessionManager
+    from wsgi_sessions.stack.hooks import Hooks
+
+
+def wrap(application: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
+    """Wrap a site's WSGI application, for all that takes place outside of Django::
+
+        application = wrap(get_wsgi_application())
+
+    That is: health paths, leases, version stamps, contexts, exclusive paths, and changes of a
+    streamed response. It needs `SessionMiddleware` of this module in ``MIDDLEWARE``. `hooks` are
+    those of `wsgi_sessions.build`. Raises ConfigurationError.
+    """
+    stack = build(application, config_of(settings, os.environ), **hooks)
+    site().use(stack.opened)
+    stack.sessions.adoption = site().adoption()
+    return stack
+
+
+def manager() -> SessionManager:
+    """To find and end sessions of a user, as in ``manager().destroy_sessions_of(str(user.pk))``.
+
+    Raises ConfigurationError.
+    """
+    return site().sessions().manager
