@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_used_stops_who_has_no_other(tmp_path: Path) -> 
     good, bad = str(tmp_path / "good"), str(tmp_path / "open")
     History([bad, good], timeout=5).leave(["x"])
     assert History([bad, good], timeout=5).left_at("x") > 0
-    with pytest.raises(ConfigurationError, match="cannot keep when a session store was left"):
+    with pytest.raises(ConfigurationError, match="cannot record that a session store was left"):
         History([bad], timeout=5).leave(["x"])
 
 
@@ -227,7 +227,7 @@ def test_a_damaged_file_is_reported_and_replaced(
     os.chmod(tmp_path, 0o700)
     kept = History([str(tmp_path)], timeout=5)
     assert kept.left_at("x") == 0
-    assert "is forgotten" in caplog.text
+    assert "are dropped" in caplog.text
     kept.leave(["x"])
     assert kept.left_at("x") > 0
 

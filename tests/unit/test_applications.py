@@ -225,8 +225,8 @@ def test_two_products_of_one_factory_are_two(
     assert with_cookies(shop, logged_in(blog)).get("/").body == b"None"
     again = from_env(make("shop"))
     assert with_cookies(again, logged_in(shop)).get("/").body == b"1", "the same once more"
-    assert "several applications in this process are one by their code" in caplog.text
-    assert "number 2 keeps its sessions apart" in caplog.text
+    assert "several applications in this process have the same code" in caplog.text
+    assert "number 2 keeps its own sessions" in caplog.text
 
 
 def test_a_name_that_is_given_is_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

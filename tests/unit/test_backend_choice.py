@@ -147,7 +147,7 @@ def test_what_cannot_be_meant_stops_the_start_also_behind_a_healthy_store(
 ) -> None:
     with pytest.raises(ConfigurationError, match="unknown session store 'redsi'"):
         open_chosen(replace(config, url=f"{config.url} redsi://h"))
-    with pytest.raises(ConfigurationError, match="memory:// is another store in each process"):
+    with pytest.raises(ConfigurationError, match="memory:// is a different store in each process"):
         open_chosen(replace(config, url=f"{config.url} memory://"))
     with pytest.raises(ConfigurationError, match="these are several session stores"):
         open_backend(config.url)
@@ -202,7 +202,7 @@ def test_those_who_join_are_told_why(
     assert backend.name == first.backend.name == "file"
     (message,) = caplog.messages
     assert "cannot be reached" in message
-    assert "as the processes agreed that run already" in message
+    assert "agreed by running processes" in message
 
 
 def test_other_stores_and_other_prefixes_are_another_decision(
@@ -415,7 +415,7 @@ def test_an_unsafe_folder_is_refused(config: Config, tmp_path: Path) -> None:
     folder = tmp_path / "choices"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(ConfigurationError, match="not of this user alone"):
+    with pytest.raises(ConfigurationError, match="does not belong to this user alone"):
         open_chosen(config)
     folder.rmdir()
     (tmp_path / "other").mkdir(0o700)
@@ -432,7 +432,7 @@ def test_an_unsafe_folder_is_refused(config: Config, tmp_path: Path) -> None:
 def test_somebody_elses_folder_is_refused(config: Config, tmp_path: Path) -> None:
     (tmp_path / "choices").mkdir(0o700)
     os.chown(tmp_path / "choices", 65534, 65534)
-    with pytest.raises(ConfigurationError, match="not of this user alone"):
+    with pytest.raises(ConfigurationError, match="does not belong to this user alone"):
         open_chosen(config)
 
 

@@ -247,7 +247,7 @@ def test_without_a_secret_writing_tells_what_is_missing() -> None:
 
 
 def test_an_unknown_hook_is_refused() -> None:
-    with pytest.raises(TypeError, match="on_events is no hook"):
+    with pytest.raises(TypeError, match="unknown hook 'on_events'"):
         WSGISessions(on_events=print)  # type: ignore[call-arg]
 
 

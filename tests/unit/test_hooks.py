@@ -28,7 +28,7 @@ def test_a_function_and_a_method_are_found() -> None:
         ("os.no_such_module:x", "there is no module os.no_such_module"),
         ("os.path:no_such_name", "os.path has no no_such_name"),
         ("os.path:join.nothing", "os.path has no join.nothing"),
-        ("os.path:sep", "that is nothing to call"),
+        ("os.path:sep", "it is not callable"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_variable(path: str, why: str) -> None:

@@ -1,1 +1,1 @@
-"""What a setting is, which kinds there are."""
+"""Settings: their declarations and the kinds of their values."""

@@ -1,6 +1,7 @@
-"""What a setting is: a declaration from which reading, errors, help and documentation are made.
+"""Declarations of settings: reading, errors, help and documentation are made from them.
 
-The declarations themselves stand beside the fields that they fill (`wsgi_sessions.stack.config`).
+A feature's settings are the fields of a dataclass in its `settings` module; `Config` in
+`wsgi_sessions.stack.config` puts all of them together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT = "default"
-"""The source of a value that no variable gave."""
+"""The source of a value that came from no variable."""
 PART = "part"
 """The key of a field's `Part` in its metadata."""
 _FILE_LIMIT = 65536
@@ -38,7 +39,8 @@ class Given(NamedTuple):
     kind: Kind[Any]
 
     def value(self) -> Any:
-        """Raises `ConfigurationError`, with the source and what is allowed."""
+        """Return the parsed value. Raises `ConfigurationError`, with the source and what is
+        allowed."""
         text = self.text.strip()
         if not text:
             raise ConfigurationError(
@@ -47,7 +49,7 @@ class Given(NamedTuple):
         try:
             return self.kind.parse(text)
         except ValueError as error:
-            # Not chained: a cause could show in a traceback what this message hides.
+            # Not chained: a traceback of the cause could show what this message hides.
             raise ConfigurationError(self._refusal(text, str(error))) from None
 
     def _refusal(self, text: str, reason: str) -> str:
@@ -60,10 +62,10 @@ class Given(NamedTuple):
 @texts.shows("env", "when", "unless")
 @dataclass(frozen=True)
 class Fallback:
-    """A familiar variable, read where this project's own is absent.
+    """A familiar variable, read if this project's own is not set.
 
-    With `when`, only if that variable is on; `otherwise` is then the text if this one is absent.
-    With `unless`, not if that variable is off.
+    With `when`, it is read only if that variable is on; `otherwise` is then its text if it is not
+    set. With `unless`, it is ignored if that variable is off.
     """
 
     env: str
@@ -84,7 +86,7 @@ class Fallback:
 
 @dataclass(frozen=True)
 class SecretFile:
-    """A variable that names a file, as container platforms hand out secrets."""
+    """A variable that names a file, the way container platforms pass secrets."""
 
     env: str
     kind: Kind[Any]
@@ -97,12 +99,11 @@ class SecretFile:
 
 @dataclass(frozen=True)
 class Setting(Generic[T]):
-    """One setting: its variable, the kind of its value, and where else the value may come from.
+    """One setting: its variable, the kind of its value, and the other places it may come from.
 
-    Without any variable it is `default`, or what `computed` makes of the environment; then
-    `default_text` tells the reader of the documentation. Of familiar variables the first that is
-    there is used; or where there is a `join`, what that makes of all of them and of the default,
-    in this order.
+    If no variable is set, the value is `default`, or what `computed` returns for the environment;
+    the documentation then shows `default_text`. The first familiar variable that is set is used;
+    with a `join`, the result of joining all of them and the default, in this order.
     """
 
     env: str
@@ -116,7 +117,7 @@ class Setting(Generic[T]):
     join: Callable[[Sequence[T]], T] | None = None
 
     def read(self, environ: Mapping[str, str]) -> tuple[T, str]:
-        """The value and its source: the variable it came from, or `DEFAULT`.
+        """Return the value and its source: the variable it came from, or `DEFAULT`.
 
         Raises `ConfigurationError`.
         """
@@ -131,7 +132,7 @@ class Setting(Generic[T]):
         return self._joined(self.join, familiar, environ)
 
     def variables(self) -> tuple[str, ...]:
-        """The names of this project's own that it is read from."""
+        """Return this project's own variables for the setting."""
         return (self.env, self.file.env) if self.file else (self.env,)
 
     def _default(self, environ: Mapping[str, str]) -> T:
@@ -145,7 +146,7 @@ class Setting(Generic[T]):
     ) -> tuple[T, str]:
         values: list[T] = [given.value() for given in familiar]
         sources = [given.source for given in familiar]
-        # Without a default, what is named is enough.
+        # There may be no default; the named values are enough then.
         with suppress(ConfigurationError):
             values.append(self._default(environ))
             sources.append(DEFAULT)
@@ -161,34 +162,34 @@ class Setting(Generic[T]):
 
 
 class Part(NamedTuple):
-    """How one field of the configuration is made: by one setting, or by a factory of several.
+    """The source of one configuration field: one setting, or a factory of several.
 
-    The settings are by the factory's argument; a single one that needs no factory is under "".
+    Settings are keyed by the factory's argument; a single one without a factory is keyed by "".
     """
 
     settings: Mapping[str, Setting[Any]]
     factory: Callable[..., Any] | None = None
 
     def paths(self, name: str) -> dict[str, Setting[Any]]:
-        """The settings by dotted attribute, for the field of this name."""
+        """Return the settings by dotted attribute, for the field of this name."""
         return {f"{name}.{member}".rstrip("."): s for member, s in self.settings.items()}
 
 
 def setting(env: str, kind: Kind[T], about: str, default: T, **more: Any) -> T:
-    """A dataclass field with its `Setting`: to the type checkers, its default."""
+    """Return a dataclass field with its `Setting`; to type checkers, its default."""
     part = Part({"": Setting(env, kind, about, default, **more)})
     return field(default=default, metadata={PART: part})
 
 
 def filled_by(setting: Setting[T]) -> T:
-    """A dataclass field with a `Setting` that is declared elsewhere."""
+    """Return a dataclass field for a `Setting` that is declared elsewhere."""
     return field(default=setting.default, metadata={PART: Part({"": setting})})
 
 
 def group(factory: Callable[..., T], **members: Setting[Any]) -> T:
-    """A dataclass field that `factory` makes of several settings, given as keyword arguments.
+    """Return a dataclass field that `factory` builds from several settings, as keyword arguments.
 
-    The settings are those that a dataclass declares for its own fields, and `members`.
+    The settings are those declared by the fields of the dataclass `factory`, plus `members`.
     """
     own = {f.name: f.metadata[PART].settings[""] for f in _fields_of(factory) if PART in f.metadata}
     return field(default=factory(), metadata={PART: Part({**own, **members}, factory)})
@@ -199,8 +200,8 @@ def _fields_of(factory: object) -> tuple[Field[Any], ...]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that an unknown one may be meant for."""
-    # The common beginning would make every name resemble every other.
+    """Return the known name closest to an unknown one, if any is close."""
+    # The common prefix would make all names look alike.
     tails = {_tail(candidate): candidate for candidate in known}
     close = difflib.get_close_matches(_tail(name), tails, n=1, cutoff=0.6)
     return tails[close[0]] if close else None
@@ -215,16 +216,18 @@ def _is_on(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _read(env: str, path: str) -> str:
-    # Only an absolute path is shown: anything else may be the secret itself, set by mistake.
+    # Only absolute paths are shown: anything else may be the secret itself, set by mistake.
     if not os.path.isabs(path):
         raise ConfigurationError(f"{env}: must be the absolute path of a file")
     try:
         with open(path, "rb") as file:
             content = file.read(_FILE_LIMIT + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no valid path"
+        why = getattr(error, "strerror", None) or "invalid path"
         raise ConfigurationError(f"{env}={path!a}: cannot be read: {why}") from None
     if len(content) > _FILE_LIMIT:
-        raise ConfigurationError(f"{env}={path!a}: larger than {_FILE_LIMIT} bytes, no secret file")
-    # What is no UTF-8 stays a lone surrogate, and its reader refuses it.
+        raise ConfigurationError(
+            f"{env}={path!a}: larger than {_FILE_LIMIT} bytes: this is not a secret file"
+        )
+    # Invalid UTF-8 becomes a lone surrogate, which the parser refuses.
     return content.decode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
 """Kinds of configuration values: how each is read from text, shown and described.
 
-Every `Kind` here is pure. A parser raises `ValueError`; the message, if any, tells what is wrong
-and never repeats the text, which may be a secret.
+Every `Kind` here is pure. Parsers raise `ValueError`; the message, if any, says what is wrong and
+never repeats the text, which may be a secret.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ HIDDEN = "(hidden)"
 
 
 def show_plain(value: object) -> str:
-    """The text of a value that needs no more than that."""
+    """Return the plain text of a value."""
     return UNSET if value is None else str(value)
 
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """How a value is read, and how it may be shown.
+    """The way a value is read and shown.
 
-    `parse` gets stripped text that is not empty. `allowed` completes "must be ...". `show` gives
-    the text of a value without its secrets; `conceal` what an error may repeat of refused text.
+    `parse` gets stripped, non-empty text. `allowed` completes "must be ...". `show` returns the
+    text of a value without secrets; `conceal` returns the part of refused text that an error may
+    repeat.
     """
 
     parse: Callable[[str], T]
@@ -44,7 +45,7 @@ class Kind(Generic[T]):
 
 
 def matching(pattern: re.Pattern[str], allowed: str) -> Kind[Any]:
-    """Text that matches as a whole."""
+    """Text that matches the whole pattern."""
 
     def parse(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -55,7 +56,7 @@ def matching(pattern: re.Pattern[str], allowed: str) -> Kind[Any]:
 
 
 def choice(names: Sequence[str]) -> Kind[Any]:
-    """One of these names, in any case; the value is the name as it stands here."""
+    """One of these names, in any case; the value is the name as spelled here."""
     by_lower = {name.lower(): name for name in names}
 
     def parse(text: str) -> str:
@@ -75,7 +76,7 @@ APPLICATION = matching(
     "a name of up to 64 ASCII letters, digits, dots, - and _, the first one a letter or a digit",
 )
 KEY_PREFIX = matching(
-    re.compile(r"[!-z|~]{1,128}"), "up to 128 printable ASCII characters without blanks and braces"
+    re.compile(r"[!-z|~]{1,128}"), "up to 128 printable ASCII characters without blanks or braces"
 )
 
 _SWITCH = {
@@ -92,7 +93,7 @@ def _parse_switch(text: str) -> bool:
 
 
 def show_switch(value: bool | None) -> str:  # noqa: FBT001 - the value is what is shown
-    """As the environment spells it."""
+    """Return the value as the environment spells it."""
     return show_plain(None) if value is None else "on" if value else "off"
 
 
@@ -115,7 +116,7 @@ def or_off(kind: Kind[T]) -> Kind[T | None]:
 
 
 def or_unset(kind: Kind[T]) -> Kind[T | None]:
-    """`kind`, for a setting without a default: None is shown as not set."""
+    """`kind`, for a setting without a default; None is shown as "not set"."""
 
     def show(value: T | None) -> str:
         return UNSET if value is None else kind.show(value)
@@ -125,7 +126,7 @@ def or_unset(kind: Kind[T]) -> Kind[T | None]:
 
 # -- numbers ---------------------------------------------------------------------------------------
 
-# ASCII digits only (`\d` and int() take others too), and few enough to stay exact.
+# ASCII digits only (`\d` and int() accept others), and few enough to stay exact.
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?(ms|s|m|h|d|w)?")
 _MILLISECONDS = {
     "w": WEEK * 1000,
@@ -138,7 +139,7 @@ _MILLISECONDS = {
 
 
 def duration(low: float, high: float, examples: str) -> Kind[float]:
-    """Seconds from `low` to `high`, written with a unit or as bare seconds."""
+    """Seconds from `low` to `high`, with a unit or as bare seconds."""
 
     def parse(text: str) -> float:
         if not (match := _DURATION.fullmatch(text)):
@@ -151,7 +152,7 @@ def duration(low: float, high: float, examples: str) -> Kind[float]:
 
 
 def show_duration(seconds: float) -> str:
-    """Seconds in the largest unit that they are a multiple of: ``30m``; one day is ``24h``."""
+    """Return seconds in the largest unit that divides them: ``30m``; one day is ``24h``."""
     milliseconds = round(seconds * 1000, 6)
     for unit, length in _MILLISECONDS.items():
         least = length if unit in {"s", "ms"} else 2 * length
@@ -176,7 +177,7 @@ def size(low: int, high: int) -> Kind[int]:
 
 
 def show_size(count: int) -> str:
-    """Bytes in the largest unit that gives a whole number."""
+    """Return bytes in the largest unit that gives a whole number."""
     for unit, factor in (("m", MIB), ("k", KIB)):
         if count % factor == 0:
             return f"{count // factor}{unit}"
@@ -215,7 +216,7 @@ def _parse_patterns(text: str) -> tuple[str, ...]:
 
 PATH_PATTERNS = Kind[tuple[str, ...]](
     _parse_patterns,
-    "paths that begin with /, separated by commas, where * stands for anything: /cart,/api/*",
+    "paths that begin with /, separated by commas, where * matches anything: /cart,/api/*",
     lambda patterns: ",".join(patterns) or UNSET,
 )
 
@@ -226,7 +227,7 @@ FOLDER = matching(re.compile(r"/[ -~]{0,1000}"), "the absolute path of a folder,
 PATH = matching(re.compile(r"/[!-~]{0,200}"), "a path such as /health, in ASCII without blanks")
 _HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 HOOK = matching(_HOOK, "a function, written package.module:function")
-"""Where a hook is; `wsgi_sessions.stack.hooks` fetches it."""
+"""The path of a hook, which `wsgi_sessions.stack.hooks` imports."""
 
 
 def several(kind: Kind[str]) -> Kind[tuple[str, ...]]:
@@ -253,19 +254,19 @@ def _parse_url(text: str) -> str:
         raise ValueError
     try:
         parts = urlsplit(text)
-        # Several hosts (Sentinel, Cluster) are checked where they are known, by their store.
+        # Several hosts (Sentinel, Cluster) are checked by their store, which knows them.
         _ = "," in parts.netloc or parts.port
     except ValueError:
-        # Python's own message repeats what it could not read, which may be a password.
+        # Python's own message repeats the text, which may be a password.
         raise ValueError("its host or port is malformed") from None
     return text
 
 
 def hide_credentials(url: str) -> str:
-    """A URL, however malformed, without user, password and secret query parameters."""
-    # Up to the last @: a password that holds an unescaped @ or / must not show its tail.
+    """Return a URL, however malformed, without its user, password and query values."""
+    # Up to the last @: a password with an unescaped @ or / must not show its tail.
     shown = re.sub(r"^([^:/@]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
-    # `redis://:password`, its host forgotten: what follows a colon is shown if it can be a port.
+    # `redis://:password` without a host: text after a colon is shown only if it can be a port.
     shown = re.sub(r"(?<=://)([^/?#\[\]:]*):(?![0-9]{1,5}(?:[,/?#]|$))[^/?#]*", r"\1:***", shown)
     return re.sub(r"([?&][^=&]*=)[^&#]*", r"\1***", shown)
 
@@ -281,13 +282,13 @@ URL = Kind[str](
 
 def _parse_urls(text: str) -> str:
     if _URL_AFTER_A_COMMA.search(text):
-        # A comma may stand inside a URL, between the hosts of a Redis Cluster.
+        # A URL may contain commas, between the hosts of a Redis Cluster.
         raise ValueError("several URLs are separated by blanks")
     return " ".join(dict.fromkeys(map(_parse_url, re.split(r"[ \t\r\n]+", text))))
 
 
 def separate(urls: str) -> tuple[str, ...]:
-    """The URLs in a text that `URLS` has read, or that was written in Python."""
+    """Return the URLs in a text that `URLS` parsed, or that was written in Python."""
     return tuple(_BEFORE_A_URL.split(urls))
 
 
@@ -308,7 +309,7 @@ def _checked_secrets(secrets: Sequence[str]) -> tuple[str, ...]:
 
 
 def _separated_secrets(text: str) -> tuple[str, ...]:
-    # An empty item between commas is a variable that was not expanded: it is refused, not skipped.
+    # An empty item between commas is a variable that was not expanded: refused, not skipped.
     items = [part.split() or [""] for part in text.split(",")]
     return _checked_secrets([secret for item in items for secret in item])
 

@@ -1,14 +1,14 @@
-"""Which application this is: a name of its own, where no setting gives it one.
+"""A name for each application that no setting names.
 
-Two applications of one user, on one Redis or in one database, must not meet in a session, a secret
-or an index. So each has a name, and that is part of its default folder, of its keys, of the
-signature of its cookie and of its index of users. `WSGI_SESSIONS_APPLICATION` gives it; else it is
-derived from where the application's code lies.
+Two applications of one user, on one Redis or in one database, must not share a session, a secret or
+an index. So each has a name, which is part of its default folder, its keys, the signature of its
+cookie and its index of users. `WSGI_SESSIONS_APPLICATION` sets it; otherwise it is derived from the
+place of the application's code.
 
 A derived name is the same in all workers, threads and commands of an application, after each
 restart, and after a deploy into another folder of ``releases/``. It changes when the code moves, or
-when the function or class that is the application gets another name: all users log in again then,
-once. Set a name to prevent that, and to let several programs share their sessions.
+when the application's function or class is renamed: all users then have to log in again, once. Set
+a name to prevent that, or to let several programs share their sessions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _URL = "WSGI_SESSIONS_URL"
-# A number, a date or a hash: what else lies there may be several applications, each with its name.
+# A number, a date or a hash: folders with other names there may be several applications.
 _RELEASE = re.compile(r"/releases/(?:v?[0-9][0-9._TZ+-]*|[0-9a-f]{7,64})(?=/)")
 _LIBRARY = re.compile(r"/lib(?:64)?/python[^/]*/(?:site|dist)-packages(?=/)")
 _INNER = ("app", "wsgi_app", "application")
@@ -41,14 +41,14 @@ _log = texts.log(__name__)
 
 @texts.shows("name", "origin")
 class Application(NamedTuple):
-    """An application's derived name, and the file of code that it comes from."""
+    """The derived name of an application, and the source file it comes from."""
 
     name: str
     origin: str
 
 
 def config_for(app: Any, environ: Mapping[str, str], wrapped_in: FrameType) -> Config:
-    """The configuration in a mapping, for an application that has no other name: see `derive`.
+    """Return the configuration in a mapping, with a derived name if none is set: see `derive`.
 
     Raises ConfigurationError.
     """
@@ -58,7 +58,7 @@ def config_for(app: Any, environ: Mapping[str, str], wrapped_in: FrameType) -> C
 
 
 def config_named(environ: Mapping[str, str], application: Application) -> Config:
-    """The configuration in a mapping, for an application that has this name if none is given.
+    """Return the configuration in a mapping, with this name if none is set.
 
     Raises ConfigurationError.
     """
@@ -71,22 +71,22 @@ def config_named(environ: Mapping[str, str], application: Application) -> Config
 
 
 def derive(app: Any, wrapped_in: FrameType | None = None, store: str = "") -> Application:
-    """The name of a WSGI application, from its code, and from where that is wrapped.
+    """Return the name of a WSGI application, derived from its code and the place of wrapping.
 
-    Two in one store that differ in what they are made of alone, such as two products of a factory,
-    are told apart within a process, by the order in which they come here; a warning says so.
+    Two applications in one store with the same code but different parts, such as two products of a
+    factory, are numbered within a process in the order of these calls; a warning says so.
     """
     inside = _inside(app)
     own = _place_of(inside)
     places = [*_place_of_frame(wrapped_in), *own]
-    if not own:  # a library's, which a library may have wrapped, too
+    if not own:  # an object of a library, possibly wrapped by a library
         places = [*_place_of_import(wrapped_in), *places]
     origin = next(iter([*own, *places]), os.getcwd())
     return _distinct(named_after(origin, *places), store, inside if own else app)
 
 
 def named_after(origin: str, *places: str) -> Application:
-    """A name that is made of a file's, and of all that tells it from others."""
+    """Return a name made from that of a file, and a digest of all distinguishing places."""
     path = origin.partition(":")[0]
     words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(path.removesuffix(".py").split("/")[-2:]))
     digest = texts.hashed("\0".join([origin, *places]))
@@ -94,13 +94,13 @@ def named_after(origin: str, *places: str) -> Application:
 
 
 def project_path(file: str) -> str:
-    """A path of code, with no trace of the release or of the interpreter that it lies in."""
+    """Return a path of code, independent of its release folder and its interpreter."""
     path = os.path.realpath(file)
     return _LIBRARY.sub("", _RELEASE.sub("", path))
 
 
 def of_flask(import_name: str, root_path: str) -> Application:
-    """The name of a Flask application."""
+    """Return the name of a Flask application."""
     file = getattr(sys.modules.get(import_name), "__file__", None)
     if file is not None:
         return named_after(project_path(file))
@@ -108,15 +108,14 @@ def of_flask(import_name: str, root_path: str) -> Application:
 
 
 def numbered(application: Application, number: int) -> Application:
-    """The name of the second application, or a later one, that one piece of code makes."""
+    """Return the name of the second or a later application that one piece of code makes."""
     if number < 2:
         return application
     other = application._replace(name=f"{application.name}-{number}")
     _log.warning(
-        "several applications in this process are one by their code (%s), and differ in what they "
-        "were made of: number %d keeps its sessions apart from the others', as %s; set %s to "
-        "one name that they share, or give each its own: build(app, Config.from_environ({"
-        "**os.environ, '%s': 'shop'}))",
+        "several applications in this process have the same code (%s) and differ in their parts: "
+        "number %d keeps its own sessions, as %s; set %s to one name for all of them to share, "
+        "or give each its own: build(app, Config.from_environ({**os.environ, '%s': 'shop'}))",
         application.origin,
         number,
         other.name,
@@ -130,7 +129,7 @@ def numbered(application: Application, number: int) -> Application:
 
 
 def _inside(app: Any) -> Any:
-    """The application inside of a library's middlewares."""
+    """Return the application inside a library's middlewares."""
     for _ in range(10):
         if isinstance(app, (FunctionType, MethodType)) or not _is_library(_file_of(type(app))):
             break
@@ -152,7 +151,7 @@ def _file_of(cls: type) -> str | None:
 
 
 def _place_of(app: Any) -> list[str]:
-    """The file and the name of an application's own code; none for an object of a library."""
+    """Return the file and name of an application's own code; empty for an object of a library."""
     while isinstance(app, partial):
         app = app.func
     if isinstance(app, MethodType):
@@ -174,15 +173,15 @@ def _place_of_frame(frame: FrameType | None) -> list[str]:
 
 
 def _place_of_import(frame: FrameType | None) -> list[str]:
-    """The module whose import has led to a frame, if the frame's own code lies elsewhere: it may be
-    a helper that several applications call."""
+    """Return the module whose import led to a frame, if the frame's own code lies elsewhere: it may
+    be a helper that several applications call."""
     if frame is None:
         return []
     helper = os.path.dirname(os.path.realpath(frame.f_code.co_filename))
     outer: FrameType | None = frame
     while outer is not None:
         file = os.path.realpath(outer.f_code.co_filename)
-        # A command's own script (gunicorn, flask) is not what differs between applications.
+        # A command's own script (gunicorn, flask) does not differ between applications.
         if outer.f_code.co_name == "<module>" and file.endswith(".py") and not _is_library(file):
             folder = os.path.dirname(file)
             return [] if f"{helper}/".startswith(f"{folder}/") else [project_path(file)]
@@ -194,7 +193,7 @@ def _place_of_import(frame: FrameType | None) -> list[str]:
 
 
 class _Known(NamedTuple):
-    """An application of a name: the object, for as long as it lives, and its traits."""
+    """An application with a name: a weak reference to the object, and its traits."""
 
     app: ref[Any] | None
     traits: str
@@ -204,7 +203,7 @@ def _distinct(application: Application, store: str, app: Any) -> Application:
     known = _made(application.name, store)
     traits = traits_of(app)
     for number, other in enumerate(known, 1):
-        is_same = other.app is not None and other.app() is app  # whatever has become of it
+        is_same = other.app is not None and other.app() is app  # even if it has changed since
         if is_same or other.traits == traits:
             return numbered(application, number)
     known.append(_Known(_weak(app), traits))
@@ -220,6 +219,6 @@ def _weak(app: Any) -> ref[Any] | None:
 
 @cache
 def _made(_name: str, _store: str) -> list[_Known]:
-    """All applications of a name so far: what a process has made is a fact about the process, so
-    that this one list belongs to it."""
+    """Return all applications of a name so far. The list belongs to the process: it records what
+    the process has made."""
     return []

@@ -1,4 +1,4 @@
-"""The composition root: from a configuration to a wrapped application. It alone knows all parts."""
+"""The composition root: builds a wrapped application from a configuration."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _log = texts.log(__name__)
 
 
 def from_env(app: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
-    """Wrap an application as the environment's ``WSGI_SESSIONS_…`` variables say.
+    """Wrap an application as configured by ``WSGI_SESSIONS_…`` environment variables.
 
-    Raises ConfigurationError, naming every variable that is wrong. A store that is named alone is
-    not asked before the first request: an application starts while its Redis does not. Of several,
-    the first healthy one is found out here, once for all workers (`open_chosen`).
+    Raises ConfigurationError, naming every variable that is wrong. A single store is not contacted
+    before the first request: an application can start while its Redis is down. Of several stores,
+    the first healthy one is determined here, once for all workers (`open_chosen`).
 
-    The application keeps apart from all others by its name: see `wsgi_sessions.stack.applications`.
+    Its name keeps the application apart from all others: see `wsgi_sessions.stack.applications`.
     """
     config = config_for(app, os.environ, sys._getframe(1))  # noqa: SLF001  # the module that calls
     return build(app, config, **hooks)
@@ -52,9 +52,9 @@ def from_env(app: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
 
 @naming_variables()
 def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack:
-    """Wrap an application as a configuration says. Raises ConfigurationError.
+    """Wrap an application as configured. Raises ConfigurationError.
 
-    Hooks are given here, or named in the configuration.
+    Hooks are passed here, or named in the configuration.
     """
     sessions = open_sessions(config, **hooks)
     config, manager = sessions.config, sessions.manager
@@ -75,13 +75,13 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
         retry_token_header=config.retry_token_header,
         when_opened=judge,
     )
-    # Bound once: calling an object itself takes twice as long, and every request does.
+    # Bound once: calling the object itself takes twice as long, on every request.
     app = _with_health(middleware.__call__, config, manager.backend, sessions.secrets)
     return Stack(app, middleware, sessions, contexts, stamps)
 
 
 class Stack:
-    """A wrapped application, with the parts that it is made of."""
+    """A wrapped application and its parts."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Stack:
         return self._app(environ, start_response)
 
     def change_cookie(self, config: Config) -> None:
-        """Read and write cookies as another configuration says, from the next request on.
+        """Read and write cookies by another configuration, from the next request on.
 
         Raises ConfigurationError.
         """
@@ -126,7 +126,7 @@ class Stack:
 
 
 def outage_page(config: Config, hooks: Hooks) -> OnUnavailable | None:
-    """The application's own answer in an outage, given or named. Raises ConfigurationError."""
+    """Return the application's own page for outages, passed or named. Raises ConfigurationError."""
     given = hooks.get("on_unavailable")
     if given is None and config.on_unavailable is not None:
         given = load_hook(config.on_unavailable, "WSGI_SESSIONS_ON_UNAVAILABLE")

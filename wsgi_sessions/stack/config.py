@@ -1,8 +1,9 @@
 """The configuration: one frozen value, read from a mapping such as `os.environ`.
 
-Each setting is declared once. Parsing, errors, the table of the documentation and
-``wsgi-sessions config`` (`wsgi_sessions.stack.config_help`) are made from that. To add one, declare
-it in the settings of its feature, or in `wsgi_sessions.stack.declared`, and its field in `Config`.
+Each setting is declared once. Parsing, errors, the table in the documentation and ``wsgi-sessions
+config`` (`wsgi_sessions.stack.config_help`) are made from that declaration. To add a setting,
+declare it in the settings of its feature; or declare it in `wsgi_sessions.stack.declared`, and its
+field in `Config`.
 """
 
 # ruff: noqa: RUF009 - `setting` and `group` return a dataclasses.field, which is what belongs there
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.file.disk.system import Fsync
     from wsgi_sessions.stores.urls import SqlSchema
 
-# Not after a quote: there begins a value that somebody gave.
+# Not after a quote: a quote begins a value from the outside.
 _ATTRIBUTE = re.compile(r"(?<!['\"])`([a-z_]+(?:\.[a-z_]+)?)(=[^`\s]+)?`")
 _SPELLED = MappingProxyType({"=True": "=on", "=False": "=off"})
 _PREFIX = re.compile(r"WSGI_?SESSION", re.IGNORECASE)
@@ -59,7 +60,7 @@ NAME_OF_COOKIE = "name of the cookie; `__Host-session` keeps other hosts from se
 
 
 def variable(attribute: str) -> str:
-    """The environment variable of an attribute of `CookiePolicy`."""
+    """Return the environment variable of a `CookiePolicy` attribute."""
     return f"WSGI_SESSIONS_COOKIE_{attribute.upper()}"
 
 
@@ -71,12 +72,12 @@ def _cookie(attribute: str, kind: Kind[Any], about: str) -> Setting[Any]:
 class Config:
     """Every setting. Times are in seconds, sizes in bytes.
 
-    `sources` tells for each setting's variable where its value came from: the name of a variable,
-    or ``default``; `remarks` what may not be meant, a sentence each. Neither `repr` nor an error
-    shows a secret or a URL's credentials.
+    `sources` maps the variable of each setting to the origin of its value: the name of a variable,
+    or ``default``. `remarks` are sentences about values that may be unintended. Neither `repr` nor
+    an error shows a secret or the credentials in a URL.
 
-    `url` is one URL, or several in order of priority, separated by blanks. `confirming_keys` and
-    `login_cookies` come from adapters alone: see `IdentityRules` and `SessionMiddleware`; so does
+    `url` is one URL, or several in order of priority, separated by blanks. Only adapters set
+    `confirming_keys` and `login_cookies`: see `IdentityRules` and `SessionMiddleware`; so does
     `signs_ids`: False where the framework's cookie holds the id as it is.
 
     Raises `ConfigurationError`.
@@ -98,13 +99,13 @@ class Config:
         CookiePolicy,
         name=_cookie("name", kinds.matching(*RULES["name"]), NAME_OF_COOKIE),
         secure=_cookie(
-            "secure", kinds.choice(get_args(Secure)), "whether it bears Secure; auto: on https"
+            "secure", kinds.choice(get_args(Secure)), "whether it has Secure; auto: on https"
         ),
         samesite=_cookie(
             "samesite", kinds.choice(get_args(SameSite)), "its SameSite; None needs Secure always"
         ),
         domain=_cookie(
-            "domain", kinds.matching(*RULES["domain"]), "its Domain; not set: this host alone"
+            "domain", kinds.matching(*RULES["domain"]), "its Domain; not set: this host only"
         ),
         path=_cookie("path", kinds.matching(*RULES["path"]), "its Path"),
         partitioned=_cookie(
@@ -153,7 +154,7 @@ class Config:
         if self.migrate_from in self.urls:
             faults.append(
                 "WSGI_SESSIONS_MIGRATE_FROM and WSGI_SESSIONS_URL name the same store: unset the "
-                "first, or name the store that was used before"
+                "first, or set it to the previous store"
             )
         _raise_all(faults)
 
@@ -164,12 +165,12 @@ class Config:
 
     @property
     def store_prefix(self) -> str:
-        """What the application's own keys in a shared store begin with."""
+        """The prefix of the application's own keys in a shared store."""
         return f"{self.key_prefix}@{self.application}:" if self.application else self.key_prefix
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Each URL of `url`, in order of priority."""
+        """The URLs in `url`, in order of priority."""
         return kinds.separate(self.url)
 
     def __repr__(self) -> str:
@@ -178,10 +179,11 @@ class Config:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """The configuration in a mapping. Nothing else is read but a file of secrets it names.
+        """Return the configuration in a mapping. Nothing else is read, except secret files it
+        names.
 
-        Raises one `ConfigurationError` for all that is wrong. A variable that begins like this
-        project's own and is unknown is among the `remarks`.
+        Raises one `ConfigurationError` for all faults. An unknown variable with this project's
+        prefix becomes a remark.
         """
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
@@ -203,15 +205,15 @@ class Config:
 PARTS: Mapping[str, Part] = MappingProxyType(
     {f.name: f.metadata[PART] for f in fields(Config) if PART in f.metadata}
 )
-"""What fills each field of `Config`."""
+"""The source of each field of `Config`."""
 SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
     {path: declared for name, part in PARTS.items() for path, declared in part.paths(name).items()}
 )
-"""Every setting, by the dotted attribute of `Config` that it fills."""
+"""All settings, keyed by the dotted attribute of `Config` that they fill."""
 
 
 def shown_value(config: Config, path: str) -> str:
-    """The text of a value, without secrets."""
+    """Return the text of a value, without secrets."""
     return SETTINGS[path].kind.show(attrgetter(path)(config))
 
 
@@ -236,9 +238,8 @@ def _read_part(part: Part, environ: Mapping[str, str], sources: dict[str, str]) 
 def with_variables(text: str) -> str:
     """Return a message with the variable of each setting in place of its attribute.
 
-    The rooms below know no variable: their messages name an attribute of `Config` in backticks,
-    as in "raise `max_size`" or "set `cookie.secure=always`". A word in backticks that is not an
-    attribute of `Config` stays.
+    The packages below know no variables: their messages name an attribute of `Config` in backticks,
+    as in "raise `max_size`" or "set `cookie.secure=always`". Other words in backticks stay.
     """
     return _ATTRIBUTE.sub(_as_variable, text)
 
@@ -252,7 +253,7 @@ def _as_variable(named: re.Match[str]) -> str:
 
 @contextmanager
 def naming_variables() -> Iterator[None]:
-    """Pass errors on with the variables in place of the attributes: see `with_variables`."""
+    """Put variables in place of attributes in the errors of a block: see `with_variables`."""
     try:
         yield
     except ConfigurationError as error:
@@ -282,7 +283,7 @@ def _raise_all(faults: list[str]) -> None:
 
 
 def _unknown(environ: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each variable that begins like this project's own and is unknown."""
+    """Yield a sentence for each unknown variable with this project's prefix."""
     known = [name for declared in SETTINGS.values() for name in declared.variables()]
     for name in environ:
         if _PREFIX.match(name) and name not in known:

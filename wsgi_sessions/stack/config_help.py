@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """One setting as it stands: its variable, its value without secrets, where that came from."""
+    """One setting: its variable, its value without secrets, and the source of that value."""
 
     env: str
     value: str
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def describe(config: Config) -> list[Row]:
-    """A row for each setting. A value that was passed in Python has the source ``argument``."""
+    """Return a row for each setting. A value passed in Python has the source ``argument``."""
     return [
         Row(declared.env, shown_value(config, path), _source(config, path))
         for path, declared in SETTINGS.items()
@@ -33,7 +33,7 @@ def describe(config: Config) -> list[Row]:
 
 
 def advice(config: Config) -> list[str]:
-    """What would make the set-up safer, and why it is not done by itself."""
+    """Return changes that would make the set-up safer, with the reason they are not the default."""
     policy = config.cookie
     if policy.is_host_only or policy.secure == "never":
         return []
@@ -43,15 +43,15 @@ def advice(config: Config) -> list[str]:
     ]
     and_more = "".join(f" and {each}" for each in more if each)
     text = (
-        f"set {variable('name')}=__Host-session{and_more}, if all pages are https: from another "
-        f"host of the domain browsers take a cookie named {policy.name}, by which an attacker can "
-        "have visitors use a session of the attacker's own (all users log in anew once)"
+        f"set {variable('name')}=__Host-session{and_more}, if all pages are https: browsers "
+        f"accept a cookie named {policy.name} from another host of the domain, so an attacker "
+        "there can make visitors use the attacker's session (all users must log in again once)"
     )
     return [text]
 
 
 def markdown_table() -> str:
-    """The table of settings for the documentation."""
+    """Return the table of settings for the documentation."""
     lines = ["| variable | falls back to | default | meaning | allowed |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(_cells(declared))} |" for declared in SETTINGS.values()]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""From the settings and hooks of contexts to the middlewares: a part of `stack`."""
+"""Build the context middlewares from settings and hooks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _PERMISSION = "WSGI_SESSIONS_CONTEXT_PERMISSION"
 def with_contexts(
     app: WSGIApplication, config: ContextConfig, manager: SessionManager, hooks: Hooks
 ) -> tuple[WSGIApplication, dict[str, ContextPolicy]]:
-    """The application with a ContextMiddleware around it for each key, and their policies.
+    """Wrap the application in a ContextMiddleware for each key; return it and their policies.
 
-    Raises ConfigurationError if a hook is missing: nothing is put back unasked.
+    Raises ConfigurationError if a hook is missing: nothing is restored without permission.
     """
     policies: dict[str, ContextPolicy] = {}
     permissions = _permissions(config, hooks)
@@ -65,9 +65,9 @@ def _permissions(config: ContextConfig, hooks: Hooks) -> dict[str, MayAccess]:
     keys = config.key or tuple(given)
     if set(keys) != set(given) or (not keys and hooks.get("may_access") is not None):
         raise ConfigurationError(
-            f"WSGI_SESSIONS_CONTEXT_KEY names the keys {', '.join(keys) or '(none)'}, and there is "
-            f"permission for {', '.join(given) or '(none)'}: name a function for each key in "
-            f"{_PERMISSION}, or pass may_access={{key: function}}"
+            f"WSGI_SESSIONS_CONTEXT_KEY names the keys {', '.join(keys) or '(none)'}, but there "
+            f"are permission functions for {', '.join(given) or '(none)'}: name a function for "
+            f"each key in {_PERMISSION}, or pass may_access={{key: function}}"
         )
     return {key: given[key] for key in keys}
 
@@ -80,9 +80,10 @@ def _within_tenant(may_access: MayAccess, config: ContextConfig, hooks: Hooks) -
         return may_access
     if in_tenant is None:
         raise ConfigurationError(
-            "USE_MULTI_TENANCY or WSGI_SESSIONS_CONTEXT_TENANCY is on: name the function that says "
-            "whether a context belongs to the user's tenant in WSGI_SESSIONS_CONTEXT_TENANT, or "
-            "set WSGI_SESSIONS_CONTEXT_TENANCY=off if the permission function sees to it"
+            "USE_MULTI_TENANCY or WSGI_SESSIONS_CONTEXT_TENANCY is on: name the function that "
+            "says whether a context belongs to the user's tenant in "
+            "WSGI_SESSIONS_CONTEXT_TENANT, or set WSGI_SESSIONS_CONTEXT_TENANCY=off if the "
+            "permission function checks the tenant itself"
         )
     return TenantPermission(may_access, in_tenant)
 
@@ -97,7 +98,7 @@ def _contexts(
     if load is not None and store is not None:
         return ApplicationContexts(load, store)
     if load is not None or store is not None:
-        raise ConfigurationError("load_context and store_context go together: give both")
+        raise ConfigurationError("load_context and store_context go together: pass both")
     if backend.contexts is None:
         raise ConfigurationError(
             f"the {backend.name} store keeps no contexts: set WSGI_SESSIONS_CONTEXT_LOAD and "

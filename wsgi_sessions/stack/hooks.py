@@ -1,4 +1,4 @@
-"""The application's functions that this package calls: given as arguments, or by their names."""
+"""The application's functions that this package calls: passed as arguments, or named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Hooks(TypedDict, total=False):
-    """The keyword arguments of `build` and `from_env`; each goes before what a setting names.
+    """The keyword arguments of `build` and `from_env`; each takes precedence over its setting.
 
     `on_event`: see `Events`. `on_unavailable`: see `SessionMiddleware`. `refresh`: see `Refresher`.
     `may_access`, for several keys a mapping of them: see `ContextPolicy`. `in_tenant`: see
@@ -49,18 +49,18 @@ class Hooks(TypedDict, total=False):
 
 
 def require_known(hooks: Hooks) -> None:
-    """Raises TypeError for an argument that is no hook, as a function's signature would."""
+    """Raise TypeError for an unknown hook, as a function's signature would."""
     unknown = hooks.keys() - Hooks.__annotations__.keys()
     if unknown:
         known = ", ".join(Hooks.__annotations__)
-        raise TypeError(f"{min(unknown)} is no hook: there are {known}")
+        raise TypeError(f"unknown hook {min(unknown)!r}; expected one of {known}")
 
 
 def load_hook(path: str, variable: str) -> Any:
-    """The callable that a dotted path leads to; `variable` is where the path was given.
+    """Return the callable at a dotted path; `variable` is the setting with the path.
 
-    Imports the module. Raises ConfigurationError if it cannot be found or is nothing to call. What
-    else the module raises while it is imported is the application's own, and goes on as it is.
+    Imports the module. Raises ConfigurationError if it cannot be found or is not callable. Any
+    other exception during the import is the application's own and passes through.
     """
     module_name, _, attribute = path.partition(":")
     try:
@@ -68,17 +68,17 @@ def load_hook(path: str, variable: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise _refusal(path, variable, f"there is no module {error.name}") from error
-        raise  # something that the module itself imports
+        raise  # raised by an import inside the module
     try:
         hook = attrgetter(attribute)(module)
     except AttributeError as error:
         raise _refusal(path, variable, f"{module_name} has no {attribute}") from error
     if not callable(hook):
-        raise _refusal(path, variable, "that is nothing to call")
+        raise _refusal(path, variable, "it is not callable")
     return hook
 
 
 def _refusal(path: str, variable: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{variable}={path}: {why}; it must be a function, as package.module:function"
+        f"{variable}={path}: {why}; expected a function, as package.module:function"
     )

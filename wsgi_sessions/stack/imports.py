@@ -1,4 +1,4 @@
-"""From the settings of an import to what takes sessions over: a part of `stack`."""
+"""Build the adoption of imported sessions from the settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def adoption_of(
     config: Config, manager: SessionManager, clock: Callable[[], float] = wall_clock
 ) -> Adoption | None:
-    """What takes over the sessions that the configuration names; None once that is over.
+    """Return what takes over the sessions that the configuration names; None once that is over.
 
     Raises ConfigurationError.
     """
     url, until = config.imports.source, config.imports.until
     if url is None or until is None:
         return None
-    if clock() >= end_of(until):  # what the URL names may well be gone
+    if clock() >= end_of(until):  # the source may no longer exist
         log_end(library_of(url))
         return None
     return Adoption(manager, importer_at(url, config, clock=clock), until=until, clock=clock)
@@ -41,7 +41,7 @@ def importer_at(
     clock: Callable[[], float] = wall_clock,
     unpickle: Callable[[bytes], object] | None = None,
 ) -> Importer:
-    """The importer at a URL, with the secrets and times of a configuration.
+    """Return the importer at a URL, with the secrets and times of a configuration.
 
     Raises ConfigurationError.
     """

@@ -1,4 +1,4 @@
-"""Where sessions are, as a fingerprint: workers that show the same one use the same store."""
+"""A fingerprint of the place of sessions: workers with the same one use the same store."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 
 
 def place_of(config: Config) -> str:
-    """8 hex characters that tell the store of a configuration, and the application's part of it.
+    """Return 8 hex characters for the store of a configuration and the application's part of it.
 
-    No user, password or option goes into it. A folder or file is told by its inode, a server by its
-    address; a loopback address and a socket file also by the name of this host.
+    Users, passwords and options do not count. A folder or file counts by its inode, a server by its
+    address; for a loopback address or a socket file, the name of this host counts too.
 
-    Not promised: the same for a server that is addressed by two names.
+    Not promised: the same result for a server that is addressed by two names.
     """
     told = "\0".join([*_told(config.url), config.store_prefix, config.application or ""])
     return texts.hashed(told)[:8]
@@ -44,7 +44,7 @@ def _told(url: str) -> list[str]:
 
 
 def _told_of_file(path: str) -> list[str]:
-    """By its inode, which is one on a shared file system too, wherever that is mounted."""
+    """Identify a file by its inode, which is the same on all hosts of a shared file system."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""The secrets that sign cookies and make pseudonyms: the settings', or the file store's own."""
+"""The secrets that sign cookies and make pseudonyms: from the settings or the file store."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
 
 
 def secrets_of(config: Config, backend: Backend) -> tuple[str, ...]:
-    """The secrets that a server signs with, the newest last; a file store makes one.
+    """Return the secrets that a server signs with, newest last; a file store makes one.
 
-    Raises ConfigurationError if there is none, StoreUnavailable.
+    Raises ConfigurationError if there is no secret, and StoreUnavailable.
     """
     if config.secret_keys:
         return config.secret_keys
     if backend.secret is not None:
         return (backend.secret.secret(),)
     raise ConfigurationError(
-        "WSGI_SESSIONS_SECRET_KEYS is not set: sessions outside of a file store need a secret that "
-        "all workers share, and so do those that are taken over; make one with 'wsgi-sessions "
-        "keygen', or name the file 'secret' in the folder of the file store that was used before "
-        "in WSGI_SESSIONS_SECRET_KEYS_FILE"
+        "WSGI_SESSIONS_SECRET_KEYS is not set: sessions outside a file store, and sessions that "
+        "are taken over, need a secret that all workers share; make one with 'wsgi-sessions "
+        "keygen', or set WSGI_SESSIONS_SECRET_KEYS_FILE to the file 'secret' in the folder of "
+        "the previous file store"
     )
 
 
 def kept_secrets(config: Config, backend: Backend) -> tuple[str, ...]:
-    """The same, to look only: nothing is made. Raises as `secrets_of` does."""
+    """Return the same secrets without making one. Raises as `secrets_of` does."""
     if config.secret_keys or backend.secret is None:
         return secrets_of(config, backend)
     kept = backend.secret.kept()
     if kept is None:
         raise ConfigurationError(
-            "no server has made a secret in this store yet: name the store that the application "
-            "uses with --url or WSGI_SESSIONS_URL"
+            "no server has made a secret in this store yet: name the store of the application "
+            "with --url or WSGI_SESSIONS_URL"
         )
     return (kept,)

@@ -1,4 +1,4 @@
-"""Sessions as a configuration says, with all that serves them but a wrapped application."""
+"""Configured sessions and everything that serves them, without a wrapped application."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _log = texts.log(__name__)
 
 @naming_variables()
 def open_sessions(config: Config, **hooks: Unpack[Hooks]) -> Sessions:
-    """Open the sessions that a configuration says: for jobs, commands, tests and adapters.
+    """Open the sessions of a configuration: for jobs, commands, tests and adapters.
 
-    `build` wraps an application in them. Hooks are those of `build`; of them only `on_event` and
-    `refresh` have a meaning without an application. Raises ConfigurationError.
+    `build` wraps an application in them. Hooks are those of `build`; only `on_event` and `refresh`
+    matter without an application. Raises ConfigurationError.
     """
     require_known(hooks)
     for remark in config.remarks:
@@ -102,26 +102,26 @@ class Sessions:
     def begin(self, session_id: str | None = None, *, route: str = "job") -> Transaction:
         """Begin a transaction on the session of this id, or on a new one. Nothing is read yet.
 
-        No id is ever adopted: one that the store does not know leads to a new session. `commit`
-        stores all changes at once, `Transaction.session_id` then tells the id, `close` ends it.
+        Unknown ids are never adopted: they lead to a new session. `commit` stores all changes at
+        once, `Transaction.session_id` is the id after that, `close` ends the transaction.
         """
         return begin(self.manager, session_id, route=route)
 
     def job(
         self, session_id: str | None = None, *, route: str = "job"
     ) -> AbstractContextManager[Session]:
-        """A session for a block of code, committed at its end; one that raises stores nothing."""
+        """Provide a session for a block and commit it at the end; an exception stores nothing."""
         return job(self.manager, session_id, route=route)
 
     def ensure_running(self) -> None:
-        """See to it that this process has the sweeper and the refresher, also after a fork."""
+        """Start the sweeper and the refresher in this process if needed, also after a fork."""
         if self.sweeper is not None:
             self.sweeper.ensure_running()
         if self.refresher is not None:
             self.refresher.ensure_running()
 
     def close(self) -> None:
-        """Stop what runs in the background, and close the store's connections."""
+        """Stop the background threads and close the store's connections."""
         if self.sweeper is not None:
             self.sweeper.close()
         if self.refresher is not None:
@@ -137,7 +137,7 @@ class Sessions:
 def open_refresher(
     config: Config, *, refresh: Callable[[Session], object] | None = None
 ) -> tuple[Refresher, Backend]:
-    """A refresher for a process of its own, and the backend to close at its end.
+    """Return a refresher for a process of its own, and the backend to close when it ends.
 
     Raises ConfigurationError.
     """
@@ -146,15 +146,15 @@ def open_refresher(
 
 
 def signer_of(secrets: Sequence[str], config: Config) -> IdSigner | BareIds:
-    """A derived name goes on with what the application signed before it had one; whoever sets a
-    name means to keep apart."""
+    """With a derived name, cookies signed before the application had a name stay valid; a name that
+    is set means separation."""
     if not config.signs_ids:
         return BareIds()
     return IdSigner(secrets, config.application, accepts_unnamed=config.has_derived_name)
 
 
 def _say_which(config: Config, backend: Backend) -> None:
-    """What was chosen for an application with a name, and why; and whether it is alone there."""
+    """Log the store of a named application and the reason, and other applications in that store."""
     if config.application is None:
         return
     _log.info(
@@ -163,27 +163,25 @@ def _say_which(config: Config, backend: Backend) -> None:
         config.sources.get(APPLICATION, "argument"),
         hide_credentials(config.url),
     )
-    if backend.name == "file":  # a server is asked nothing before the first request
+    if backend.name == "file":  # a server is not contacted before the first request
         _say_who_else(config, backend)
 
 
 def _say_who_else(config: Config, backend: Backend) -> None:
-    """Whether other applications use a folder, which have told so at their start."""
+    """Warn if other applications use the folder: each one noted itself when it started."""
     if not isinstance(backend.index, NamedIndex) or backend.tenants is None:
         return
     try:
         backend.index.note()
         others = [name for name in backend.tenants.names() if name != config.application]
     except StoreUnavailable as error:
-        _log.warning(
-            "the applications in %s cannot be told: %s", hide_credentials(config.url), error
-        )
+        _log.warning("cannot list the applications in %s: %s", hide_credentials(config.url), error)
         return
     if others:
         _log.warning(
-            "%s is used by other applications too (%s): each has sessions and users of its own, "
-            "but one sweep, one set of version stamps and, if none is set, one secret serve all; "
-            "name a folder of its own for each, or one name for all in %s",
+            "%s is used by other applications too (%s): each has its own sessions and users, but "
+            "they share the sweep, the version stamps and, if none is set, the secret; give each "
+            "a folder of its own, or all the same name in %s",
             hide_credentials(config.url),
             ", ".join(others),
             APPLICATION,
@@ -191,7 +189,7 @@ def _say_who_else(config: Config, backend: Backend) -> None:
 
 
 def lifetimes_of(config: Config) -> Lifetimes:
-    """How long sessions live, by the rules of a configuration."""
+    """Return the lifetimes of sessions in a configuration."""
     named = (config.principal_key, *(config.login_keys or ()))
     return Lifetimes(
         config.idle_lifetime,
@@ -205,7 +203,7 @@ def lifetimes_of(config: Config) -> Lifetimes:
 
 
 def open_manager(config: Config, backend: Backend, events: Events | None = None) -> SessionManager:
-    """The sessions on a backend, by the rules of a configuration."""
+    """Return the manager of the sessions on a backend, as configured."""
     return SessionManager(
         backend,
         lifetimes=lifetimes_of(config),
@@ -234,7 +232,7 @@ def _sweeping(config: Config, backend: Backend) -> Sweeper | None:
 def _refreshing(
     config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
 ) -> tuple[Leases | None, Refresher | None]:
-    """Requests hold leases where somebody refreshes, be it these workers or a process apart."""
+    """Requests hold leases if sessions are refreshed, in these workers or in another process."""
     if refresh is None and config.refresh.hook is None:
         return None, None
     leases = Leases(manager.backend, LeasePolicy(ttl=config.refresh.lease_ttl))
@@ -248,7 +246,7 @@ def _refresher(
 ) -> Refresher:
     if refresh is None and config.refresh.hook is None:
         raise ConfigurationError(
-            "WSGI_SESSIONS_REFRESH is not set: name a function to refresh with"
+            "WSGI_SESSIONS_REFRESH is not set: name the function that refreshes"
         )
     return Refresher(
         manager,
@@ -278,7 +276,7 @@ def _hooks(
 def _require_secrets(config: Config) -> None:
     if len(config.urls) > 1 and not config.secret_keys:
         raise ConfigurationError(
-            "WSGI_SESSIONS_SECRET_KEYS is not set: of several session stores, not all keep a "
-            f"secret themselves ({', '.join(map(hide_credentials, config.urls))}); make one with "
+            "WSGI_SESSIONS_SECRET_KEYS is not set: not all of these session stores keep a secret "
+            f"themselves ({', '.join(map(hide_credentials, config.urls))}); make one with "
             "'wsgi-sessions keygen'"
         )

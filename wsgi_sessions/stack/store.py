@@ -1,4 +1,4 @@
-"""From the settings to the store: a part of `stack`, and what commands use too."""
+"""Open the store that the settings name, for `stack` and for commands."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @naming_variables()
 def open_store(config: Config, purpose: Purpose = "change") -> Chosen:
-    """The store that the settings name (for that and `purpose` see `open_chosen`), taking over from
-    the one that was used before if they name that too.
+    """Open the store that the settings name (see `open_chosen`, also for `purpose`); it takes over
+    sessions from the previous store if the settings name one.
 
-    Who opens it closes it. Raises ConfigurationError.
+    The caller closes it. Raises ConfigurationError.
     """
     chosen = open_chosen(config, purpose)
     if config.migrate_from is None:
@@ -34,5 +34,5 @@ def open_store(config: Config, purpose: Purpose = "change") -> Chosen:
 
 @naming_variables()
 def open_url(url: str, config: Config, purpose: Purpose = "use") -> Backend:
-    """The store at a URL, with the rest of the settings. Raises ConfigurationError."""
+    """Open the store at a URL, with all other settings. Raises ConfigurationError."""
     return open_chosen(replace(config, url=url, migrate_from=None), purpose).backend

@@ -1,8 +1,8 @@
-"""What an application is made of, so that two of one code are told apart. Pure.
+"""A fingerprint of an application object, to tell apart two that share their code. Pure.
 
-Two are taken for one only if they look the same all over: code, what it has closed over, what it
-holds. Not seen is what objects of C hold, such as a lock; and of a very large application, what
-lies deepest.
+Two applications count as one only if all visible parts are equal: code, closures, attributes. The
+contents of C objects, such as a lock, are not visible; nor are the deepest parts of a very large
+application.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EMPTY = "an empty cell"
 
 
 def traits_of(app: object) -> str:
-    """A digest of all that shows; it means something within this process alone."""
+    """Return a digest of all visible parts; it is meaningful only within this process."""
     return texts.hashed("\0".join(_described(app)))
 
 
@@ -44,9 +44,9 @@ def _described(app: object) -> Iterator[str]:
 
 
 def _named(value: Any) -> str:
-    """What tells it from others of its kind, but for its parts.
+    """Return what distinguishes a value from others of its type, apart from its parts.
 
-    By its type alone: what it says of itself, a proxy says of something else, or raises.
+    By its type only: a proxy answers for another object, or raises.
     """
     kind = type(value)
     for plain in _PLAIN:
@@ -89,7 +89,7 @@ def _parts(value: Any) -> Iterable[Any]:
 def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # nothing is in it yet
+    except ValueError:  # the cell is still empty
         return _EMPTY
 
 
@@ -98,7 +98,7 @@ def _is_of_python(cls: type) -> bool:
 
 
 def _written(cls: type) -> Iterator[Any]:
-    """The methods and values of a class: several may have one name."""
+    """Yield the methods and values of a class: several may share a name."""
     for name, value in [*vars(cls).items()]:
         if not name.startswith("__") or isinstance(value, FunctionType):
             yield from (name, value)
@@ -109,6 +109,6 @@ def _attributes(value: Any) -> list[Any]:
     names = chain.from_iterable((s,) if isinstance(s, str) else s for s in slots)
     found: list[Any] = []
     for name in ("__dict__", *names):
-        with suppress(Exception):  # what has taken a slot's place raises what it likes
+        with suppress(Exception):  # a descriptor in place of a slot may raise anything
             found += (name, object.__getattribute__(value, name))
     return found

@@ -1,4 +1,4 @@
-"""From the settings and hooks of version stamps to the middleware: a part of `stack`."""
+"""Build the version middleware from settings and hooks."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ _HOOKS = ("version_refresh", "version_validate", "version_scopes", "version_appl
 def with_versions(
     app: WSGIApplication, config: Config, manager: SessionManager, hooks: Hooks
 ) -> tuple[WSGIApplication, Backend | None, Judge | None]:
-    """The application with a VersionMiddleware around it, if a setting or hook asks for one; the
-    backend that was opened for its stamps alone, to be closed at the end; and
-    `VersionMiddleware.judge`.
+    """Wrap the application in a VersionMiddleware, if a setting or hook asks for one. Return it,
+    the backend opened only for its stamps (to be closed at the end), and `VersionMiddleware.judge`.
 
     Raises ConfigurationError.
     """
@@ -62,8 +61,8 @@ def with_versions(
 
 @naming_variables()
 def open_versions(config: Config, backend: Backend) -> tuple[VersionStamps, Backend | None]:
-    """The stamps where the configuration says, which is in `backend` if it says nothing; and the
-    backend that was opened for them, if it is another one. Raises ConfigurationError."""
+    """Return the version stamps, from `backend` unless the configuration names another place; and
+    the backend opened for them, if it is another one. Raises ConfigurationError."""
     url, opened = config.version.url, None
     if url is not None and (is_sql_url(url) or not is_store_url(url)):
         return _open_sql(url, config), None

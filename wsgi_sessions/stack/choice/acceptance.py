@@ -1,4 +1,4 @@
-"""A store of which only those sessions are accepted that began after it was last left."""
+"""A store that accepts only sessions that began after it was last left."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def not_before(backend: Backend, moment: float) -> Backend:
 
 
 class LaterSessions:
-    """`SessionStore` of what began at a moment, or after it."""
+    """`SessionStore` of sessions that began at or after a moment."""
 
     def __init__(self, sessions: SessionStore, moment: float) -> None:
         self._sessions = sessions
         self._moment = moment
-        self.save = sessions.save  # who has loaded nothing saves nothing
+        self.save = sessions.save  # a save needs a session that was loaded
         self.touch = sessions.touch
         self.delete = sessions.delete
         self.ping = sessions.ping
         self.close = sessions.close
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
-        """See `SessionStore.create`. What is as if not there is not in the way."""
+        """See `SessionStore.create`. A hidden record does not block it."""
         try:
             self._sessions.create(key, payload, expires_at)
         except SessionExists:
@@ -52,14 +52,14 @@ class LaterSessions:
 
 
 class LaterLoading:
-    """`LeasedLoading` of what began at a moment, or after it."""
+    """`LeasedLoading` of sessions that began at or after a moment."""
 
     def __init__(self, loading: LeasedLoading, moment: float) -> None:
         self._loading = loading
         self._moment = moment
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
-        """See `LeasedLoading.load_and_acquire`; the lease of what is not there ends by itself."""
+        """See `LeasedLoading.load_and_acquire`; the lease of a hidden session expires."""
         record, acquired = self._loading.load_and_acquire(key, holder, ttl)
         return _later(key, record, self._moment), acquired
 
@@ -70,4 +70,4 @@ def _later(key: str, record: Record | None, moment: float) -> Record | None:
     try:
         return record if open_sealed(record.payload, key).created_at >= moment else None
     except CorruptRecord:
-        return record  # who opens it has it set aside
+        return record  # the caller sets it aside on opening it

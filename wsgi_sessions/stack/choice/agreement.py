@@ -1,11 +1,11 @@
-"""What all processes that share something agree on: one text, decided by the first of them.
+"""Agreement between processes: one text, decided by the first of them.
 
-It is kept in a file that each of them holds locked (shared) while it lives, however it dies. The
-text stands as long as somebody holds it, or a server lives whose workers held it: so also while all
-of its workers are being restarted. Who comes later finds it; who comes when it has ended decides
-anew. All this happens under one lock of the folder.
+The text is in a file on which each process holds a shared lock until it ends, however it ends. It
+is valid while any process holds the lock, or while a server lives whose workers held it, so that it
+survives a restart of all workers. A later process finds it; a process that starts after it has
+ended decides again. All this happens under one lock of the folder.
 
-Not promised: agreement between hosts, between users, or between those who name different folders.
+Not promised: agreement between hosts, between users, or between processes with different folders.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 _FILE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _OURS = re.compile(r"[0-9a-f]{64}(\.new)?")
-STICKY = 0o1600  # systemd-tmpfiles leaves such a file alone, however old it is
+STICKY = 0o1600  # systemd-tmpfiles never removes such a file, however old
 
 
 class Hold:
-    """A process' share in what was agreed, for as long as this object, or a fork of it, lives."""
+    """The hold of a process on an agreement, while this object or a fork of it lives."""
 
     def __init__(self, fd: int) -> None:
         self.release = weakref.finalize(self, os.close, fd)
 
 
 class Agreed(NamedTuple):
-    """What was agreed, whether this process decided it, and its hold on it."""
+    """The agreed text, whether this process decided it, and its hold on it."""
 
     text: str
     is_new: bool
@@ -50,13 +50,13 @@ class Agreed(NamedTuple):
 
 
 def agree(folder: str, name: str, decide: Callable[[], str], *, timeout: float) -> Agreed:
-    """What stands in `folder` under `name` (64 hex characters), else what `decide` answers.
+    """Return the text agreed in `folder` under `name` (64 hex characters), or agree on `decide()`.
 
-    The folder is made (0700) if need be. `decide` gives one line, and may raise: then nothing is
-    agreed. `timeout` is how long to wait for others who decide, in seconds.
+    The folder is created (0700) if missing. `decide` returns one line, or raises: then nothing is
+    agreed. `timeout` is the time to wait for another process that decides, in seconds.
 
-    Raises ConfigurationError if the folder is not safe or cannot be used: whoever went on without
-    it could differ from the others. LockTimeout if another process does not come to a decision.
+    Raises ConfigurationError if the folder is unsafe or unusable: a process without it could decide
+    differently from the others. Raises LockTimeout if another process does not reach a decision.
     """
     try:
         with folder_of_user(folder, timeout) as place:
@@ -68,21 +68,21 @@ def agree(folder: str, name: str, decide: Callable[[], str], *, timeout: float) 
             return Agreed(_read(fd).text, is_new, hold)
     except OSError as error:
         raise ConfigurationError(
-            f"the folder {folder}, in which processes agree on one of several session stores, "
-            f"cannot be used ({error.strerror}): {_REMEDY}"
+            f"the folder {folder}, which processes use to agree on a session store, cannot be "
+            f"used ({error.strerror}): {_REMEDY}"
         ) from error
 
 
 def standing(folder: str, name: str) -> str | None:
-    """What stands in `folder` under `name`; None if nothing does. Makes nothing, and agrees to
-    nothing: it may be over when this returns.
+    """Return the text agreed in `folder` under `name`, or None. Creates nothing and takes no hold:
+    the agreement may have ended when this returns.
 
-    Raises ConfigurationError as `agree`.
+    Raises ConfigurationError as `agree` does.
     """
     try:
         place = os.open(folder, _FOLDER)
     except OSError:
-        return None  # nobody has agreed on anything there yet
+        return None  # there is no agreement yet
     try:
         _require_private(folder, os.fstat(place))
         fd = _standing(place, name)
@@ -94,8 +94,8 @@ def standing(folder: str, name: str) -> str | None:
             os.close(fd)
     except OSError as error:
         raise ConfigurationError(
-            f"the folder {folder}, in which processes agree on one of several session stores, "
-            f"cannot be read ({error.strerror}): {_REMEDY}"
+            f"the folder {folder}, which processes use to agree on a session store, cannot be "
+            f"read ({error.strerror}): {_REMEDY}"
         ) from error
     finally:
         os.close(place)
@@ -106,7 +106,7 @@ _REMEDY = "name one store, or another folder in WSGI_SESSIONS_CHOICE_FOLDER"
 
 @contextmanager
 def folder_of_user(folder: str, timeout: float) -> Iterator[int]:
-    """A folder that is this user's alone, made (0700) if need be: open, and locked.
+    """Open and lock a folder that belongs to this user alone; create it (0700) if missing.
 
     Raises ConfigurationError if it is not, LockTimeout, and OSError.
     """
@@ -117,24 +117,24 @@ def folder_of_user(folder: str, timeout: float) -> Iterator[int]:
         wait_for_lock(
             place,
             monotonic() + timeout,
-            f"the folder {folder}, in which processes agree on a session store,",
+            f"the folder {folder}, which processes use to agree on a session store,",
         )
         yield place
     finally:
-        # Closing unlocks: nobody forks in between but to start a program, which inherits nothing.
+        # Closing unlocks: a fork in between only starts a program, which inherits nothing.
         os.close(place)
 
 
 def _require_private(folder: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(
-            f"the folder {folder}, in which processes agree on one of several session stores, is "
-            f"not of this user alone: remove it after a look, {_REMEDY}"
+            f"the folder {folder}, which processes use to agree on a session store, does not "
+            f"belong to this user alone: inspect and remove it, {_REMEDY}"
         )
 
 
 def _standing(place: int, name: str) -> int | None:
-    """The file under this name, held; None if there is none or its time is over."""
+    """Open and hold the file of this name; None if it is missing or has ended."""
     try:
         fd = os.open(name, _FILE, dir_fd=place)
     except FileNotFoundError:
@@ -142,22 +142,22 @@ def _standing(place: int, name: str) -> int | None:
     if _is_over(fd):
         os.close(fd)
         return None
-    # At once: nobody holds it exclusively but who has the folder.
+    # Never blocks: only the holder of the folder locks it exclusively.
     fcntl.flock(fd, fcntl.LOCK_SH)
     return fd
 
 
 def _is_over(fd: int) -> bool:
-    """Whether nobody holds the file, and no server whose workers did lives."""
+    """Return whether the file has no holder, and no living server whose workers held it."""
     return try_lock(fd) and not any(server.is_alive() for server in _read(fd).servers)
 
 
 def _begin(place: int, name: str, text: str) -> int:
-    """A file with this text, held from before it can be found."""
+    """Create a file with this text, held before it becomes visible."""
     _remove_old(place)
     fd = os.open(f"{name}.new", _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=place)
     try:
-        with suppress(OSError):  # not everywhere for everybody
+        with suppress(OSError):  # the mode is not allowed everywhere
             os.fchmod(fd, STICKY)
         fcntl.flock(fd, fcntl.LOCK_SH)
         _write(fd, f"{text}\n")
@@ -169,12 +169,12 @@ def _begin(place: int, name: str, text: str) -> int:
 
 
 def _remove_old(place: int) -> None:
-    """Remove what nobody needs any more, of whichever name."""
+    """Remove files that have ended, of any name."""
     for name in filter(_OURS.fullmatch, os.listdir(place)):
         try:
             fd = os.open(name, _FILE, dir_fd=place)
         except OSError:
-            continue  # no file of ours; if it is in the way, the next step says so
+            continue  # not a file of ours; if it is in the way, the next step says so
         try:
             if name.endswith(".new") or _is_over(fd):
                 os.unlink(name, dir_fd=place)

@@ -1,9 +1,9 @@
-"""One of several session stores, the same for all processes that could share sessions.
+"""One of several session stores, the same one in all processes that could share sessions.
 
-Where `Config.url` names several, the first healthy one is used. That is found out once, by the
-first process; all others that name the same stores (see `agreement`) use the same one
-while any of them lives, whatever became of the stores meanwhile: workers that are restarted, a new
-server beside an old one, a command. Nobody switches while he runs.
+If `Config.url` names several, the first healthy one is used. The first process determines it once;
+all others with the same stores (see `agreement`) use the same one while any of them lives, whatever
+happens to the stores: restarted workers, a new server beside an old one, a command. A running
+process never switches.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 _URL = "WSGI_SESSIONS_URL"
 _USER = re.compile(r"(?<=://)[^/?#]*@")
-_DECIDING = 10.0  # seconds beside the checks
+_DECIDING = 10.0  # seconds in addition to the checks
 logger = texts.log(__name__)
 
 
 class Chosen(NamedTuple):
-    """The store in use: the configuration with its URL alone, and its backend."""
+    """The store in use: the configuration with only its URL, and its backend."""
 
     config: Config
     backend: Backend
@@ -47,9 +47,9 @@ class Chosen(NamedTuple):
 
 @texts.shows("place")
 class Choice(msgspec.Struct, frozen=True, tag="choice.v1"):
-    """Which of the URLs is used, by its place in the list, and what was wrong with others.
+    """The chosen URL, by its place in the list, and the faults of others.
 
-    `faults` are in the order of the list: of those before the chosen one, or of all.
+    `faults` are in the order of the list: those of URLs before the chosen one, or of all.
     """
 
     place: int
@@ -57,19 +57,19 @@ class Choice(msgspec.Struct, frozen=True, tag="choice.v1"):
 
 
 def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
-    """Open the store that a configuration names, or the one to be used of several.
+    """Open the store that a configuration names; of several, the one in use.
 
-    One store is not asked anything. Of several, the first that passes `health.check` within
-    `config.health.timeout` is used; if none does the first, which may come back. A log line says
-    which, and why not the others. Who only looks (`purpose`) takes the one that others agreed on,
-    or the first that answers, and agrees to nothing.
+    A single store is not contacted. Of several, the first that passes `health.check` within
+    `config.health.timeout` is used; if none does, the first one, which may come back. A log line
+    says which, and what is wrong with the others. With `purpose` "look", the store is the one that
+    others agreed on, or the first that answers, and nothing is agreed.
 
-    Who opens it to "change" sessions, and so to end some, thereby leaves the other stores: what
-    they hold by then is not accepted any more when they are used again (see `history`). To "use"
-    it for anything else, or to "look" at sessions, leaves no store.
+    Opening it to "change" sessions, which may end some, leaves the other stores: sessions that they
+    hold at that time are no longer accepted if they are used again (see `history`). Opening it to
+    "use" or to "look" leaves no store.
 
-    Raises ConfigurationError: for a URL that cannot be meant (a familiar variable's is passed
-    over), and where processes cannot agree. LockTimeout if another process is stuck at it.
+    Raises ConfigurationError for an impossible URL (that of a familiar variable is skipped), and if
+    processes cannot agree. Raises LockTimeout if another process is stuck while deciding.
     """
     if len(config.urls) == 1:
         return Chosen(config, _open(config, purpose))
@@ -90,7 +90,7 @@ def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
 
 
 def _left_at(config: Config, chosen: Config, purpose: Purpose) -> float:
-    """When the chosen store was last left for one of the others; these are left now."""
+    """Return the time when the chosen store was last left for another; leave the others now."""
     history = History(_folders_of(config), timeout=_DECIDING)
     if purpose == "change":
         others = (url for url in config.urls if url != chosen.url)
@@ -98,8 +98,8 @@ def _left_at(config: Config, chosen: Config, purpose: Purpose) -> float:
     moment = history.left_at(_store(config, chosen.url))
     if moment:
         logger.info(
-            "sessions in %s that began before %s are not accepted: another store was in use then, "
-            "in which they could not be ended",
+            "sessions in %s that began before %s are not accepted: another store was in use "
+            "then, from which they could not be ended",
             hide_credentials(chosen.url),
             f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
         )
@@ -107,7 +107,7 @@ def _left_at(config: Config, chosen: Config, purpose: Purpose) -> float:
 
 
 def _store(config: Config, url: str) -> str:
-    """What names a store: by whomever it is logged in to, it is the same one."""
+    """Return the identity of a store: the same for all users and passwords."""
     place = _USER.sub("", url)
     return f"{config.store_prefix}\0{config.application}\0{place}"
 
@@ -119,7 +119,7 @@ def _folders_of(config: Config) -> list[str]:
 
 
 def _state_folder() -> list[str]:
-    """A folder that outlives a restart of the host, if this user has a place for it."""
+    """Return a folder that survives a restart of the host, if this user has one."""
     home = os.path.expanduser("~")
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
     return [os.path.join(state, "wsgi_sessions", "choices")] if os.path.isabs(state) else []
@@ -158,8 +158,8 @@ def _open(config: Config, purpose: Purpose = "use") -> Backend:
 def _refuse_memory(config: Config) -> None:
     if "memory://" in config.urls:
         raise ConfigurationError(
-            f"{_URL}: memory:// is another store in each process, so it cannot be one of "
-            "several: name it alone, or leave it out"
+            f"{_URL}: memory:// is a different store in each process, so it cannot be one of "
+            "several: use it alone, or leave it out"
         )
 
 
@@ -168,7 +168,7 @@ def _default_folder() -> str:
 
 
 def _name(config: Config) -> str:
-    """Of the decision. A hash, since a URL may hold a password."""
+    """Return the name of the decision: a hash, since a URL may contain a password."""
     return hashlib.sha256(msgspec.json.encode([config.urls, config.key_prefix])).hexdigest()
 
 
@@ -188,14 +188,14 @@ def _open_or_fault(config: Config) -> Backend | str:
     try:
         return _open(config)
     except ConfigurationError as error:
-        # A DATABASE_URL may be there for another purpose, and name what is no store.
+        # A DATABASE_URL may serve another purpose, and name something that is not a store.
         if config.sources.get(_URL, _URL) != _URL:
             return str(error)
         raise
 
 
 def _fault(backend: Backend, timeout: float) -> str | None:
-    """Why the backend is not healthy."""
+    """Return the reason if the backend is not healthy."""
     report = health.check(backend, timeout=timeout)
     backend.close()
     return None if report.healthy else str(report.details["error"])
@@ -208,8 +208,8 @@ def _read(text: str, count: int) -> Choice:
         choice = Choice(-1, [])
     if not 0 <= choice.place < count:
         raise ConfigurationError(
-            "the processes that run already have chosen one of several session stores in a way "
-            "that this release cannot read: stop all of them, then start this one"
+            "running processes have chosen one of several session stores in a form that this "
+            "release cannot read: stop all of them, then start this one"
         )
     return choice
 
@@ -217,17 +217,17 @@ def _read(text: str, count: int) -> Choice:
 def _report(choice: Choice, urls: tuple[str, ...], *, is_new: bool) -> None:
     shown = [hide_credentials(url) for url in urls]
     faults = "; ".join(f"{url}: {fault}" for url, fault in zip(shown, choice.faults, strict=False))
-    who = "found now" if is_new else "as the processes agreed that run already"
+    who = "determined now" if is_new else "agreed by running processes"
     if len(choice.faults) == len(urls):
         logger.error(
-            "no session store is healthy, and the first, %s, is used (%s): %s",
+            "no session store is healthy; the first, %s, is used (%s): %s",
             shown[0],
             who,
             faults,
         )
     elif faults:
         logger.warning(
-            "sessions are kept in %s (%s), since others are not healthy: %s",
+            "sessions are kept in %s (%s) because others are not healthy: %s",
             shown[choice.place],
             who,
             faults,

@@ -1,13 +1,14 @@
-"""When each of several session stores was last left for another one.
+"""The times when session stores were last left for another one.
 
-What lies in a store that was left could have been ended meanwhile, where nobody could reach it: so
-it is not accepted when the store is back in use (CVE-2025-29928). One moment per store tells it.
+A session in a store that was left may have been ended in between, when the store could not be
+reached: so it is not accepted when the store is back in use (CVE-2025-29928). One time per store
+decides.
 
-It is kept in a file of the folder in which processes agree on a store, and, if none is named, also
-under the user's state directory: temporary files do not outlive every restart of the host.
+The times are in a file of the folder in which processes agree on a store, and, if no folder is set,
+also under the user's state directory: temporary files may not survive a restart of the host.
 
-Not promised: that another host, or another user, knows of it; nor anything if all these files are
-lost, as in a container that keeps none.
+Not promised: that other hosts or users know; nor anything if all these files are lost, as in a
+container without volumes.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 
 _FILE = "left"
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_MOST = 100  # stores that a user has left: URLs change now and then
+_MOST = 100  # stores that a user has left; URLs change over time
 _LIMIT = 1 << 16
 _log = texts.log(__name__)
 
 
 class History:
-    """The moments at which stores were left, in the same file of several folders.
+    """The times when stores were left, in the same file of several folders.
 
-    The latest of what the folders tell counts. `clock`: seconds since the epoch.
+    The latest time in any folder counts. `clock`: seconds since the epoch.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class History:
         self._clock = clock
 
     def left_at(self, store: str) -> float:
-        """When a store (its URL and prefix) was last left; 0 if that is not known."""
+        """Return the time when a store (its URL and prefix) was last left; 0 if unknown."""
         return max(_read_in(folder).get(_digest(store), 0.0) for folder in self._folders)
 
     def leave(self, stores: Iterable[str]) -> None:
-        """Note that another store than these is in use from now on.
+        """Record that these stores are left from now on.
 
-        Raises ConfigurationError if none of the folders can be used: what is ended now would
-        be alive again later.
+        Raises ConfigurationError if no folder is usable: sessions that end now would be alive again
+        later.
         """
         left = dict.fromkeys(map(_digest, stores), self._clock())
         faults = [fault for folder in self._folders if (fault := self._leave_in(folder, left))]
@@ -62,7 +63,7 @@ class History:
             raise ConfigurationError(faults[0])
 
     def _leave_in(self, folder: str, left: dict[str, float]) -> str | None:
-        """What is wrong with a folder, if anything is."""
+        """Record it in one folder; return the fault, if any."""
         try:
             os.makedirs(os.path.dirname(folder), exist_ok=True)
             with folder_of_user(folder, self._timeout) as place:
@@ -71,12 +72,12 @@ class History:
                 data = msgspec.json.encode(dict(latest))
                 replace_file(_FILE, data, fsync="full", mode=STICKY, place=place)
         except (OSError, ConfigurationError, LockTimeout) as error:
-            return f"the folder {folder} cannot keep when a session store was left: {error}"
+            return f"the folder {folder} cannot record that a session store was left: {error}"
         return None
 
 
 def _digest(store: str) -> str:
-    """A hash, since a URL may hold a password."""
+    """Return a hash, since a URL may contain a password."""
     return texts.hashed(store)
 
 
@@ -86,7 +87,7 @@ def _read_in(folder: str) -> dict[str, float]:
     except OSError:
         return {}
     try:
-        # Of another user's folder nothing counts: it could tell that nobody's session is accepted.
+        # A folder of another user does not count: it could make all sessions refused.
         return _read(place) if os.fstat(place).st_uid == os.geteuid() else {}
     finally:
         os.close(place)
@@ -100,7 +101,9 @@ def _read(place: int) -> dict[str, float]:
     try:
         return msgspec.json.decode(os.read(fd, _LIMIT), type=dict[str, float])
     except (msgspec.DecodeError, OSError) as error:
-        _log.error("when session stores were left cannot be read, and is forgotten: %s", error)
+        _log.error(
+            ("the times when session stores were left are unreadable and are dropped: %s"), error
+        )
         return {}
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""The process that the workers of one server come from, as seen from a worker."""
+"""The parent process of the workers of a server, as seen from a worker."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _DEAD = ("Z", "X")
 
 
 class Process(NamedTuple):
-    """A process, told from a later one with its number by when it was started (kernel ticks)."""
+    """A process, identified by its number and its start time (kernel ticks)."""
 
     pid: int
     started: int
 
     def is_alive(self) -> bool:
-        """Whether it runs still. True also if that cannot be told."""
+        """Return whether it is still running, or True if that is unknown."""
         try:
             found = _Stat.of(self.pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -26,13 +26,13 @@ class Process(NamedTuple):
 
 
 def server_of_this_process() -> Process | None:
-    """The parent of this process, if it is the server that this one is a worker of.
+    """Return the parent of this process, if this is one of its workers.
 
-    It is, if this process was forked from it and runs the same program still (gunicorn, uWSGI,
-    mod_wsgi), or was spawned by its `multiprocessing`. A shell, systemd or a supervisor is not:
-    from these, a program of its own was started. None too where there is no ``/proc``.
+    That is the case if this process was forked from it and still runs the same program (gunicorn,
+    uWSGI, mod_wsgi), or was spawned by its `multiprocessing`; not if a shell, systemd or a
+    supervisor started another program. Also None without ``/proc``.
     """
-    from multiprocessing import parent_process  # only who asks pays for the import
+    from multiprocessing import parent_process  # imported on use: few processes need it
 
     spawner = parent_process()
     try:
@@ -49,7 +49,7 @@ def server_of_this_process() -> Process | None:
 
 
 class _Stat(NamedTuple):
-    """What ``/proc/PID/stat`` says, see proc_pid_stat(5)."""
+    """Fields of ``/proc/PID/stat``, see proc_pid_stat(5)."""
 
     name: str
     state: str
@@ -58,7 +58,7 @@ class _Stat(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> _Stat:
-        """Raises OSError if there is no such process or file, ValueError for what is no stat."""
+        """Read them. Raises OSError without such a process or file, ValueError if malformed."""
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="surrogateescape") as file:
             head, _, tail = file.read().rpartition(")")
         fields = tail.split()
@@ -67,11 +67,11 @@ class _Stat(NamedTuple):
         return cls(head.partition("(")[2], fields[0], int(fields[19]), int(fields[25]))
 
     def runs_the_image_of(self, other: _Stat) -> bool:
-        """Whether one was forked from the other, with no program started since.
+        """Return whether one was forked from the other without starting a program since.
 
-        The kernel puts the stack to a new random place whenever a program is started, and a fork
-        leaves it there. The address of another user's process reads as 0: then the names decide,
-        as for workers that gave up the rights of their server.
+        The kernel moves the stack to a random address when a program starts; a fork keeps it. The
+        address reads as 0 for a process of another user: then the names decide, as for workers that
+        dropped the rights of their server.
         """
         if self.stack and other.stack:
             return self.stack == other.stack

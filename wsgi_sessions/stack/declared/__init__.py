@@ -1,1 +1,1 @@
-"""The settings that are not those of a single feature."""
+"""Settings that do not belong to a single feature."""

@@ -1,4 +1,4 @@
-"""The settings of an application's own keys that hold its user and rights."""
+"""The settings of the application's own session keys for users and rights."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PRINCIPAL_KEY = Setting[Any](
 PRIVILEGE_KEYS = Setting[Any](
     "WSGI_SESSIONS_PRIVILEGE_KEYS",
     _KEYS,
-    "session keys that hold rights, such as role,is_admin: the id changes with their values",
+    "session keys with rights, such as role,is_admin: the id changes when their values do",
     (),
 )
 LOGIN_KEYS = Setting[Any](
     "WSGI_SESSIONS_LOGIN_KEYS",
     kinds.or_off(_KEYS),
-    "session keys that name a user: the id changes when one appears; or off",
+    "session keys that name a user: the id changes when one appears",
     None,
     default_text="off; with Flask `user_id,_user_id,username,uid,user,account_id`",
 )
 LOGIN_DROPS = Setting[Any](
     "WSGI_SESSIONS_LOGIN_DROPS",
     kinds.or_off(_KEYS),
-    "session keys that are dropped when an anonymous visitor logs in: CSRF tokens may be planted",
+    "session keys dropped when an anonymous visitor logs in: CSRF tokens may have been planted",
     CSRF_TOKENS,
 )

@@ -1,4 +1,4 @@
-"""The settings of how long sessions live, how large they get, and how many there may be."""
+"""The settings of lifetimes, sizes and the number of sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIFETIME = kinds.duration(1, 3650 * DAY, "1800 (seconds), 90s, 30m, 24h or 30d"
 IDLE_LIFETIME = Setting[Any](
     "WSGI_SESSIONS_IDLE_LIFETIME",
     _LIFETIME,
-    "a session that nobody uses ends after this time",
+    "an unused session ends after this time",
     float(24 * HOUR),
     fallbacks=(Fallback("PERMANENT_SESSION_LIFETIME", _LIFETIME),),
 )
@@ -27,27 +27,27 @@ ABSOLUTE_LIFETIME = Setting[Any](
 MAX_SIZE = Setting[Any](
     "WSGI_SESSIONS_MAX_SIZE",
     kinds.size(KIB, 64 * MIB),
-    "what one session may take in the store",
+    "the most that one session may take in the store",
     MIB,
 )
 ANONYMOUS_MAX_SIZE = Setting[Any](
     "WSGI_SESSIONS_ANONYMOUS_MAX_SIZE",
     kinds.size(KIB, 64 * MIB),
-    "the same for a session of nobody: without a user by login, principal key or login keys",
+    "the same for an anonymous session: without a user by login, principal key or login keys",
     256 * KIB,
 )
 ANONYMOUS_IDLE_LIFETIME = Setting[Any](
     "WSGI_SESSIONS_ANONYMOUS_IDLE_LIFETIME",
     kinds.or_unset(_LIFETIME),
-    "such a session ends after this time without a request, at the latest",
+    "an anonymous session ends after this time without a request, at the latest",
     None,
     default_text="as for all",
 )
 MAX_SESSIONS = Setting[Any](
     "WSGI_SESSIONS_MAX_SESSIONS",
     kinds.or_off(kinds.whole_number(1, 10**12)),
-    "with so many sessions, no new one is made for nobody (503), and expired ones are swept at "
-    "once; live ones are never evicted",
+    "at this number of sessions, no new anonymous one is made (503), and expired ones are swept "
+    "at once; live ones are never evicted",
     None,
 )
 SWEEP_INTERVAL = Setting[Any](

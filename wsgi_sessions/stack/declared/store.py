@@ -1,4 +1,4 @@
-"""The settings of the store: where sessions are kept, under which names, and how it is used."""
+"""The settings of the store: its place, the names of its keys, and the way it is used."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 APPLICATION = "WSGI_SESSIONS_APPLICATION"
 DERIVED = "from "
-"""How the source of an application's derived name begins."""
+"""The prefix of the source of an application's derived name."""
 
 
 def _state_url(environ: Mapping[str, str]) -> str:
-    """A folder of this package's own for the file store (XDG Base Directory Specification), and in
-    it one of the application's own, if that has a name."""
+    """Return a folder for the file store (XDG Base Directory Specification), and in it one for the
+    application, if it has a name."""
     state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME", "")
     if not os.path.isabs(state):
         if not os.path.isabs(home):
             raise ConfigurationError(
-                "WSGI_SESSIONS_URL is not set, and without HOME there is no folder for the file "
-                f"store: set it to {kinds.URL.allowed}"
+                "WSGI_SESSIONS_URL is not set, and HOME is not set to put a file store in: set "
+                f"it to {kinds.URL.allowed}"
             )
         state = os.path.join(home, ".local", "state")
     application = environ.get(APPLICATION, "").strip()
@@ -38,13 +38,15 @@ def _state_url(environ: Mapping[str, str]) -> str:
     try:
         return "file://" + quote(os.fsencode(os.path.join(state, *place)))
     except UnicodeEncodeError:
-        raise ConfigurationError(f"HOME or XDG_STATE_HOME={state!a}: is no file name") from None
+        raise ConfigurationError(
+            f"HOME or XDG_STATE_HOME={state!a}: is not a valid file name"
+        ) from None
 
 
 URL = Setting[Any](
     "WSGI_SESSIONS_URL",
     kinds.URLS,
-    "where sessions are stored; of several, in the first that is healthy at start",
+    "where sessions are stored; of several, in the first that is healthy at the start",
     default="",
     computed=_state_url,
     default_text="a folder of the application's own under the user's state directory",
@@ -62,19 +64,19 @@ URL = Setting[Any](
 MIGRATE_FROM = Setting[Any](
     "WSGI_SESSIONS_MIGRATE_FROM",
     kinds.or_off(kinds.URL),
-    "the store that was used before: its sessions are taken over, each at its next use",
+    "the previous store: its sessions are taken over, each at its next use",
     None,
 )
 KEY_PREFIX = Setting[Any](
     "WSGI_SESSIONS_KEY_PREFIX",
     kinds.KEY_PREFIX,
-    "what keys in a shared store begin with, before the application's name",
+    "the prefix of keys in a shared store, before the application's name",
     "session:",
 )
 FSYNC = Setting[Any](
     "WSGI_SESSIONS_FSYNC",
     kinds.choice(get_args(Fsync)),
-    "what the file store flushes to disk at each commit, against power loss",
+    "what the file store flushes to disk on each commit, against power loss",
     "none",
 )
 FOLDER_GROUP = Setting[Any](
@@ -82,18 +84,18 @@ FOLDER_GROUP = Setting[Any](
     kinds.PRINTABLE,
     "a group (name or number) whose members may write to the file store's folder",
     None,
-    default_text="not set: nobody but its user may",
+    default_text="not set: only its user may",
 )
 SQL_SCHEMA = Setting[Any](
     "WSGI_SESSIONS_SQL_SCHEMA",
     kinds.choice(get_args(SqlSchema)),
-    "whether a SQL store needs its tables to be there, or makes and upgrades them on first use",
+    "whether a SQL store requires its tables, or creates and upgrades them on first use",
     "require",
 )
 TIMEOUT = Setting[Any](
     "WSGI_SESSIONS_TIMEOUT",
     kinds.duration(0.01, MINUTE, "1 (second), 500ms or 2s"),
-    "how long a store call may take in all, before the answer is 503",
+    "how long a store call may take in total, before the answer is 503",
     1.0,
 )
 CHOICE_FOLDER = Setting[Any](
@@ -101,12 +103,12 @@ CHOICE_FOLDER = Setting[Any](
     kinds.FOLDER,
     "where the processes of this user agree on one of several stores",
     None,
-    default_text="`wsgi_sessions-UID` in the system's folder for temporary files",
+    default_text="`wsgi_sessions-UID` in the system's temporary folder",
 )
 APPLICATION_NAME = Setting[Any](
     APPLICATION,
     kinds.APPLICATION,
-    "the application's name: those of one name share sessions, others never do",
+    "the application's name: applications with one name share sessions, others never do",
     None,
-    default_text="derived from where the code lies",
+    default_text="derived from the place of its code",
 )
