@@ -249,7 +249,7 @@ def test_a_session_past_its_absolute_lifetime_is_not_there(
     refusing(backend, "delete")
     for _ in range(2):
         assert sessions.seen(session_id) == (None, {})
-    assert len([text for text in warnings(caplog) if "stays" in text]) == 1
+    assert len([text for text in warnings(caplog) if "records stay" in text]) == 1
 
 
 def test_a_damaged_session_is_not_there_where_it_cannot_be_set_aside() -> None:

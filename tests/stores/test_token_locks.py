@@ -130,7 +130,7 @@ def test_a_fault_in_the_freeing_undoes_nothing(
     with TokenLocks(holds).hold(KEY, 1.0) as held:
         pass
     assert not held.was_lost
-    assert "stay until they expire" in caplog.text
+    assert "stays until it expires" in caplog.text
     assert KEY not in caplog.text
 
 

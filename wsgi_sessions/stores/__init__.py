@@ -1,2 +1,1 @@
-"""Stores: where session records live. Each adapter imports the contract and never another
-adapter."""
+"""Stores of session records. Each adapter imports the contract and never another adapter."""

@@ -1,4 +1,4 @@
-"""A circuit breaker, which each store puts before its server."""
+"""A circuit breaker, which each store puts in front of its server."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOT_ASKED = "has not answered, and is not asked again for a second"
-"""What is said of the server where the breaker lets an operation not through; the cause follows."""
+"""The sentence about a server when the breaker refuses an operation; the cause follows."""
 _log = texts.log(__name__)
 
 
 class CircuitOpen(Exception):
-    """The breaker let nothing through. The text says which faults opened it."""
+    """The breaker refused an operation. The text names the faults that opened it."""
 
 
 class Breaker:
     """Spares callers the wait for a server that is known not to answer.
 
     After `threshold` operations in a row without an answer it opens: for `pause` seconds every
-    other operation fails at once. Then one operation at a time is let through as a probe; an answer
-    closes the breaker, none keeps it open for another `pause`. Any answer counts, errors too. Who
-    comes while the probe is under way waits for it, for at most `patience` seconds: a server that
-    is back answers at once, and nobody need be refused.
+    other operation fails at once. Then one operation at a time passes as a probe; an answer closes
+    the breaker, a silence keeps it open for another `pause`. Any answer counts, errors too. A
+    caller that comes during the probe waits for it, for at most `patience` seconds: a server that
+    is back answers at once, and no caller need be refused.
 
-    Thread-safe. `server` is what the log calls it, `clock` is monotonic, in seconds.
+    Thread-safe. `server` is its name in the log, `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Breaker:
 
     @contextmanager
     def probe(self) -> Iterator[None]:
-        """Be the one that tries, or come after it. Raises `CircuitOpen` while it is not time."""
+        """Be the probe, or follow it. Raises `CircuitOpen` while it is too early."""
         deadline = monotonic() + self._patience
         while not self._may_go():
             if monotonic() >= deadline:
@@ -69,11 +69,11 @@ class Breaker:
         try:
             yield
         finally:
-            # Also when the probe was interrupted and says neither success nor failure.
+            # Also after an interrupted probe, which is neither success nor failure.
             self._probing = False
 
     def _may_go(self) -> bool:
-        """Whether this caller may use the server. Raises `CircuitOpen` while it is not time."""
+        """Return whether this caller may use the server. Raises `CircuitOpen` if it must not."""
         with self._lock:
             if self.closed:
                 return True
@@ -85,7 +85,7 @@ class Breaker:
             return True
 
     def answered(self) -> None:
-        """The server answered."""
+        """Note that the server answered."""
         if not self.failures:
             return
         with self._lock:
@@ -94,7 +94,7 @@ class Breaker:
             self._log.info("%s answers again", self._server)
 
     def unanswered(self, why: str) -> None:
-        """An operation, with its retry, got no answer."""
+        """Note an operation that, with its retry, got no answer."""
         with self._lock:
             self.failures += 1
             self._last = why

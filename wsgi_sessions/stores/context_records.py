@@ -1,7 +1,6 @@
-"""How a context lies in a store that keeps bytes: with whom and what it belongs to. Pure.
+"""Contexts as bytes in a store: each names its principal and its name. Pure.
 
-The principal and the name are in it because stores find a context by a hash of them, which cannot
-be turned back when all contexts are listed.
+Stores find a context by a hash of the two, which cannot be reversed when all contexts are listed.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _decoder = msgspec.msgpack.Decoder(_Stored)
 
 
 def digest(*parts: str) -> str:
-    """64 hex characters in place of texts that have no place in the name of a key or a file."""
+    """Return 64 hex characters for texts that must not appear in the name of a key or a file."""
     hashed = [hashlib.sha256(texts.as_bytes(part)).digest() for part in parts]
     return hashlib.sha256(b"".join(hashed)).hexdigest()
 
 
 def pack(principal: str, name: str, context: Context) -> bytes:
-    """Format (1 byte), checksum (4 bytes), body."""
+    """Return the format (1 byte), the checksum (4 bytes) and the body."""
     stored = _Stored(
         texts.as_bytes(principal), texts.as_bytes(name), context.accessed_at, context.value
     )
@@ -48,7 +47,7 @@ def pack(principal: str, name: str, context: Context) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[str, str, Context]:
-    """What was packed. Raises CorruptRecord, and UnsupportedFormat for a newer release's."""
+    """Return what was packed. Raises CorruptRecord, and UnsupportedFormat for a newer release's."""
     if data and data[0] > FORMAT:
         raise UnsupportedFormat(
             f"a context has format {data[0]}, this release knows up to {FORMAT}: finish the "
@@ -57,22 +56,22 @@ def unpack(data: bytes) -> tuple[str, str, Context]:
         )
     checksum, body = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
     if not data or data[0] != FORMAT or checksum != crc32(body).to_bytes(_CHECKSUM_BYTES, "big"):
-        raise CorruptRecord("no context, or a damaged one")
+        raise CorruptRecord("not a context, or a damaged one")
     try:
         stored = _decoder.decode(body)
         of = [part.decode("utf-8", "surrogatepass") for part in (stored.principal, stored.name)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptRecord("a context does not decode") from error
     if not math.isfinite(stored.accessed_at):
-        raise CorruptRecord("a context of no time")
+        raise CorruptRecord("a context with an invalid time")
     return of[0], of[1], Context(stored.value, stored.accessed_at)
 
 
 def unpack_under(key: str, data: bytes) -> tuple[str, str, Context]:
-    """What was packed for this principal and name, of which `key` is the `digest`.
+    """Return what was packed for this principal and name; `key` is their `digest`.
 
-    Raises as `unpack`, and CorruptRecord for what was packed for others: a record that was copied
-    or moved to this place opens nobody's context.
+    Raises as `unpack`, and CorruptRecord for another principal's or name's context: a record that
+    was copied or moved to this place opens no context.
     """
     found = unpack(data)
     if digest(found[0], found[1]) != key:

@@ -1,4 +1,4 @@
-"""Sessions in SQL over a URL or an `Engine`; SQLAlchemy, which is optional, is imported on use."""
+"""Sessions in SQL, by a URL or an `Engine`; SQLAlchemy is optional, and imported on use."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ MIGRATION_SECONDS = 600.0
 def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = False) -> Backend:
     """Return the backend in a database. Does not connect: the server may be down.
 
-    `target`: a URL such as ``postgresql://user@host/database``, or a SQLAlchemy `Engine` of the
-    application, which is used as it is. `timeout` bounds each operation, its retries included, in
-    seconds. `create_all`: create or upgrade the tables on the first use; otherwise missing ones are
-    a `StoreUnavailable` that names the command.
+    Args:
+        target: a URL such as ``postgresql://user@host/database``, or the application's SQLAlchemy
+            `Engine`, which is used as it is.
+        timeout: seconds for each operation, including its retries.
+        create_all: create or upgrade the tables on the first use. Without it, missing tables are a
+            `StoreUnavailable` that names the command.
 
-    Raises ConfigurationError for a URL or time-out that makes no sense, and for a missing driver.
+    Raises:
+        ConfigurationError: the URL or the time-out makes no sense, or the driver is missing.
     """
     backend: Backend = _adapter().open_sql(target, timeout=timeout, create_all=create_all)
     return backend
@@ -33,7 +36,7 @@ def migrate_schema(target: str | Engine, *, timeout: float = MIGRATION_SECONDS) 
     """Create or upgrade the tables; return the schema's version before and after.
 
     Idempotent, and safe when several processes do it at once. Raises StoreUnavailable, and
-    ConfigurationError as `open_sql` does.
+    ConfigurationError as `open_sql`.
     """
     versions: tuple[int, int] = _adapter().migrate_schema(target, timeout=timeout)
     return versions

@@ -1,4 +1,4 @@
-"""A store for those who only look: what loading, finding and counting would tidy up stays."""
+"""A store for inspection: loading, finding and counting change nothing in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def looking(backend: Backend) -> Backend:
-    """The same store, of which records, users and what is set aside can be read only."""
+    """Return the same store with read-only records, users and quarantine."""
     return replace(
         backend,
         sessions=Loading(backend.sessions),
@@ -28,7 +28,7 @@ def looking(backend: Backend) -> Backend:
 
 
 class Loading:
-    """`SessionStore` that loads. All that changes something raises StoreUnavailable."""
+    """A `SessionStore` that loads. Every operation that writes raises StoreUnavailable."""
 
     def __init__(self, sessions: SessionStore) -> None:
         self._sessions = sessions
@@ -46,23 +46,23 @@ class Loading:
         self._sessions.close()
 
     def refuse(self, *_: object, **__: object) -> NoReturn:
-        """Change nothing."""
-        raise StoreUnavailable("this store was opened to look at it: it is not changed")
+        """Raise StoreUnavailable: nothing is changed."""
+        raise StoreUnavailable("this store was opened for inspection: it cannot be changed")
 
     create = save = touch = delete = refuse
 
 
 class ReadOnlyIndex:
-    """`PrincipalIndex` that finds, and keeps dead entries."""
+    """A `PrincipalIndex` that finds, and keeps dead entries."""
 
     def __init__(self, index: PrincipalIndex) -> None:
         self._index = index
 
     def add(self, principal: str, key: str, expires_at: float) -> None:
-        """Nothing is added."""
+        """Do nothing."""
 
     def remove(self, principal: str, key: str) -> None:
-        """Nothing is removed."""
+        """Do nothing."""
 
     def keys_of(self, principal: str) -> list[str]:
         """See `PrincipalIndex.keys_of`."""
@@ -70,13 +70,13 @@ class ReadOnlyIndex:
 
 
 class Counting:
-    """`Quarantine` that counts."""
+    """A `Quarantine` that only counts."""
 
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine = quarantine
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
-        """What is damaged stays where it is."""
+        """Do nothing: damaged records stay where they are."""
 
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""

@@ -1,9 +1,9 @@
 """One application's part of a store that several may share: its own users, by its name.
 
 A record is found by the hash of an id that no other application knows, and needs a name only for
-those who go through all of them (see `draft.APPLICATION`). The index of users and the last contexts
-are found by a user's own text, such as ``1``, which is somebody else in each application; and each
-refreshes its own sessions.
+those who go through all records (see `draft.APPLICATION`). The index of users and the last contexts
+are found by a user's own text, such as ``1``, which is another user in each application. And each
+application refreshes its own sessions.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
         RefreshQueue,
     )
 
-_MARK = "\x1f"  # in no name of an application, and hardly in one of a user
+_MARK = "\x1f"  # in no application's name, and hardly in a user's
 _NOTED = f"{_MARK}applications"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NOTED_SECONDS = 3650.0 * DAY
 
 
 def of_application(backend: Backend, name: str | None) -> Backend:
-    """The same store, with the users of this application alone; without a name as it is."""
+    """Return the same store with the users of this application alone; unchanged without a name."""
     tenants = backend.tenants or NotedTenants(backend.index)
     if name is None:
         return replace(backend, tenants=tenants)
@@ -53,7 +53,7 @@ def of_application(backend: Backend, name: str | None) -> Backend:
 
 
 class NotedTenants:
-    """`Tenants` by a note in the index, under what is no user."""
+    """`Tenants` by a note in the index, under a text that is not a user."""
 
     def __init__(self, index: PrincipalIndex) -> None:
         self._index = index
@@ -63,13 +63,15 @@ class NotedTenants:
         return sorted(filter(_NAME.fullmatch, self._index.keys_of(_NOTED)))
 
     def note(self, name: str) -> None:
-        """Have an application found by its name. Raises StoreUnavailable."""
+        """Note an application by its name. Raises StoreUnavailable."""
         self._index.add(_NOTED, name, wall_clock() + _NOTED_SECONDS)
 
 
 class NamedIndex:
-    """`PrincipalIndex` of one application, which it notes at the first entry of each process: see
-    `note_once`."""
+    """`PrincipalIndex` of one application.
+
+    It notes the application at the first entry of each process: see `note_once`.
+    """
 
     def __init__(self, index: PrincipalIndex, name: str) -> None:
         self._index = index
@@ -99,8 +101,11 @@ class NamedIndex:
 
 
 class NotedRefreshes:
-    """`RefreshQueue` of one application, which is noted at the first session that is scheduled: a
-    refresher in a process of its own finds it by that, where no setting names it."""
+    """`RefreshQueue` of one application, noted when its first session is scheduled.
+
+    A refresher in a process of its own finds the application by the note, where no setting names
+    it.
+    """
 
     def __init__(self, queue: RefreshQueue, index: NamedIndex) -> None:
         self._queue = queue

@@ -1,4 +1,4 @@
-"""The sweeper: one worker of all removes what has expired and what crashes left behind."""
+"""The sweeper: one worker of all removes expired records and the remains of crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = texts.log(__name__)
 
 
 class Sweep(NamedTuple):
-    """What one sweep did."""
+    """The result of one sweep."""
 
     expired: int
     leftovers: dict[str, int]
@@ -28,10 +28,10 @@ class Sweep(NamedTuple):
 class Sweeper:
     """Sweeps a backend at the start and every `interval` seconds, in a thread of its own.
 
-    The thread starts with the first request of each process, and all processes of a store that can
-    elect one of them do so for each sweep. A live session is never removed: with `max_sessions`,
-    exceeding it brings the next sweep forward and is logged, nothing else. No fault ends the
-    thread: it is said once, and the next sweep is tried.
+    The thread starts with the first request of each process. All processes of a store elect one of
+    them for each sweep, if the store can do so. A live session is never removed: exceeding
+    `max_sessions` brings the next sweep forward and is logged, nothing else. No fault ends the
+    thread: it is logged once, and the next sweep is tried.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class Sweeper:
         """Start the thread, once in each process. Bound here: every request calls it."""
 
     def note_created(self) -> None:
-        """Count a new session; if there may be too many now, sweep soon."""
+        """Count a new session; sweep soon if there may be too many now."""
         self.rounds.note_created()
 
     def note_full(self) -> None:
-        """There is no room for a new session: sweep soon, at most once a second."""
+        """Note that there is no room for a new session: sweep soon, at most once a second."""
         self.rounds.note_full()
 
     def close(self) -> None:
-        """End the thread after the sweep it is in, waiting for two seconds at most."""
+        """End the thread after its present sweep; wait for two seconds at most."""
         self._background.close()
 
     @property
     def rounds(self) -> SweepSchedule:
-        """This process's."""
+        """This process's schedule."""
         return self._background.worker()
 
     def sweep(self) -> Sweep:
-        """One whole sweep, now, whoever else sweeps. Raises StoreUnavailable."""
+        """Do one whole sweep now, even if another process sweeps. Raises StoreUnavailable."""
         backend = self._backend
         expired = 0
         if backend.expired is not None:
@@ -78,7 +78,7 @@ class Sweeper:
 
 
 class SweepSchedule:
-    """When one process sweeps."""
+    """The schedule of sweeps in one process."""
 
     def __init__(
         self, sweeper: Sweeper, backend: Backend, interval: float, max_sessions: int | None
@@ -97,7 +97,7 @@ class SweepSchedule:
 
     @property
     def is_due(self) -> bool:
-        """Whether the next one need not wait for its time."""
+        """Whether the next sweep is due before its time."""
         return self._wake.is_set()
 
     @property
@@ -130,17 +130,17 @@ class SweepSchedule:
             self._wake.clear()
 
     def stop(self) -> None:
-        """End after the sweep that is under way."""
+        """End after the present sweep."""
         self._is_stopped = True
         self._wake.set()
 
     def advise(self) -> None:
-        """Log what endangers sessions."""
+        """Log the settings that endanger sessions."""
         name = self._backend.name
         FaultLog(_log, f"the {name} store could not be examined").attempt(self._say_advice)
 
     def sweep(self) -> None:
-        """Sweep unless another process does, or did shortly before."""
+        """Sweep, unless another process does, or did a short while ago."""
         self._trouble.attempt(self._sweep_in_turn)
 
     def _say_advice(self) -> None:

@@ -1,4 +1,4 @@
-"""One mutex per session, from a store's two steps: take for a while, and free what is one's own."""
+"""One mutex per session from two steps of a store: take it for a while, free it by its token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCK_TTL = 30.0
 _LONGEST_PAUSE = 0.01
-_CLOCK_SECONDS = 60.0  # two clocks that drift apart by 0.05 % differ by 30 ms after that
+_CLOCK_SECONDS = 60.0  # after that, clocks that drift apart by 0.05 % differ by 30 ms
 _MOST_LATE = 3
 _MOST_DOUBTS = 1000
 _MOST_FREED = 3  # by one request
@@ -31,10 +31,10 @@ _log = texts.log(__name__)
 
 @texts.shows("outcome", "now")
 class LockAttempt(NamedTuple):
-    """What came of an attempt to take a lock, and the server's clock then, if it said so: seconds
-    since the epoch.
+    """The result of an attempt to take a lock, and the server's clock then, if known.
 
-    "late": the attempt reached the server after its time, so that nothing was done.
+    The clock is in seconds since the epoch. "late": the attempt reached the server after its time,
+    and nothing was done.
     """
 
     outcome: Literal["taken", "held", "late"]
@@ -45,42 +45,44 @@ Freeing = Literal["freed", "lost", "unknown"]
 
 
 class TokenHolds(Protocol):
-    """Each atomic on the server, by whose clock what was taken is free again after `ttl` seconds.
+    """The steps of a mutex, each atomic on the server, where it expires after `ttl` seconds.
 
-    `patience`: for how many seconds after its beginning an attempt is waited for at least. All
-    raise StoreUnavailable; then nobody knows whether it was done.
+    `patience`: the least seconds to wait for an attempt after its start. Every step may raise
+    StoreUnavailable; its outcome is then unknown.
     """
 
     ttl: float
     patience: float
 
     def clock(self, key: str) -> float:
-        """The clock of the server that has the lock of this key: seconds since the epoch."""
+        """Return the clock of the server that has the lock of this key: seconds since the epoch."""
         ...
 
     def take(self, key: str, token: str, latest: float) -> LockAttempt:
         """Take it unless another token has it, or it is later than `latest` (the server's clock).
 
-        Taking what one has already is a success, also when it is late: the answer to a first
+        Taking it again with the same token succeeds, even if it is late: the answer to a first
         attempt may have been lost.
         """
         ...
 
     def free(self, key: str, token: str) -> Freeing:
-        """Free it if this token has it; "lost" if it had not. "unknown": an attempt whose answer
-        was lost may have freed it."""
+        """Free it if this token has it; return "lost" if it had not.
+
+        "unknown": an attempt with a lost answer may have freed it.
+        """
         ...
 
 
 class TokenLocks:
     """`SessionLocks`: taken with a random token, freed by its holder alone.
 
-    Of those in one process who wait for the same session, one asks the server.
+    Of the callers of one process that wait for the same session, one asks the server.
 
-    An attempt to take bears its deadline, by the server's clock, lest a server that hung takes the
-    lock for somebody who is gone. Where the answer was lost to an attempt that was in time, the
-    next one who comes in this process uses the same token, or frees it, having come for another
-    session; until then other processes wait, until it expires at most.
+    An attempt carries its deadline, by the server's clock, so that a hung server does not take the
+    lock for a caller that has given up. If the answer to a timely attempt was lost, the next caller
+    in this process uses the same token, or frees it when it comes for another session; until then
+    other processes wait, at most until it expires.
 
     A block that takes longer than the time to live no longer keeps others out.
     """
@@ -102,8 +104,8 @@ class TokenLocks:
                 self._doubt(key, token)
             raise
         except BaseException:
-            # Interrupted (gevent.Timeout, SystemExit), perhaps between the taking and the reply.
-            with suppress(StoreUnavailable):  # then, too, it expires
+            # Interrupted (gevent.Timeout, SystemExit), perhaps between the step and its reply.
+            with suppress(StoreUnavailable):  # if this fails, it expires
                 self._holds.free(key, token)
             raise
         if self._doubts:
@@ -127,20 +129,20 @@ class TokenLocks:
         )
 
     def _poll(self, key: str, token: str, deadline: float) -> bool:
-        """Ask until it is taken, or until the deadline. Whether it is."""
+        """Ask until it is taken, or until the deadline; return whether it is."""
         pause = 0.0
         while not self._take(key, token):
             left = deadline - self._clock()
             if left <= 0:
                 return False
-            # Soon at first: among many short blocks it is free in a moment. Jitter keeps processes
+            # Short at first: among many short blocks it is free in a moment. Jitter keeps processes
             # from asking in step.
             pause = min(_LONGEST_PAUSE, pause + 0.002)
             time.sleep(min(left, random.uniform(pause / 2, pause)))  # noqa: S311 - nothing secret
         return True
 
     def _take(self, key: str, token: str) -> bool:
-        """One attempt, sent again if it came too late, as when the server's clock was set."""
+        """Make one attempt; repeat it if it was late, as when the server's clock was set."""
         for _ in range(_MOST_LATE):
             latest = self._clock() + self._holds.patience
             taking = self._holds.take(key, token, latest + self._server_ahead(key))
@@ -157,15 +159,14 @@ class TokenLocks:
         )
 
     def _server_ahead(self, key: str) -> float:
-        """What to add to a moment of this process' clock to get that of the server's, or a little
-        less."""
+        """Return the lead of the server's clock over this process' clock, or a little less."""
         known = self._ahead
         if known is None or self._clock() - known[1] > _CLOCK_SECONDS:
             known = self._learn(self._holds.clock(key))
         return known[0]
 
     def _learn(self, there: float) -> tuple[float, float]:
-        # As if the answer had taken no time: too little rather than too much.
+        # Computed as if the answer had taken no time: too little rather than too much.
         here = self._clock()
         known = self._ahead = (there - here, here)
         return known
@@ -177,17 +178,17 @@ class TokenLocks:
         self._doubts[key] = _Doubt(token, self._clock() + self._holds.ttl, os.getpid())
 
     def _doubtful(self, key: str) -> str | None:
-        """The token of an attempt that may have taken the lock, and did not hear of it."""
+        """Return the token of an attempt that may have taken the lock, without an answer."""
         if not self._doubts:
             return None
         doubt = self._doubts.pop(key, None)
-        # A parent's is the parent's: both would hold it.
+        # A fork must not use its parent's: both would hold it.
         if doubt is None or doubt.pid != os.getpid() or doubt.until < self._clock():
             return None
         return doubt.token
 
     def _free_doubtful(self) -> None:
-        """Free what may have been taken for nobody, now that the server answers."""
+        """Free a lock that such an attempt may have taken, now that the server answers."""
         for key in list(self._doubts)[:_MOST_FREED]:
             token = self._doubtful(key)
             if token is None:
@@ -201,9 +202,9 @@ class TokenLocks:
                 return
 
     def _is_lost(self, key: str, token: str, since: float) -> bool:
-        """Free it; whether it was lost by then.
+        """Free it; return whether it was lost before.
 
-        Never raises for a fault: what the block did is done, and the lock expires by itself.
+        Never raises for a fault: the block is done, and the lock expires.
         """
         try:
             freeing = self._holds.free(key, token)

@@ -1,4 +1,4 @@
-"""Who wants the same thing in one process asks a server for it one at a time."""
+"""Turns: callers of one process with the same wish ask a server one at a time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class _Queue:
 
 
 class Turns:
-    """A queue per key, within this process: fifty threads that poll a server for one lock would
-    keep it too busy to serve the one that has the lock.
+    """A queue per key, within this process.
 
-    No mutual exclusion is promised by it; that is the server's. Thread-safe, also with gevent's
-    threads, and empty in a forked child.
+    Fifty threads that poll a server for one lock would keep it too busy to serve the lock's holder.
+    The queue does not promise mutual exclusion; that is the server's. Thread-safe, also with
+    gevent's threads, and empty in a forked child.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class Turns:
 
     @property
     def lengths(self) -> dict[str, int]:
-        """How many have or await their turn in this process, by key."""
+        """Return the number of callers that have or await their turn in this process, by key."""
         return {key: queue.length for key, queue in self._queues.get().queues.copy().items()}
 
     @contextmanager
     def turn(self, key: str, timeout: float) -> Iterator[bool]:
-        """Be the first of those who wait for `key`, for as long as the block takes.
+        """Be the first of the callers that wait for `key`, for the time of the block.
 
-        False: others were before it for all of `timeout` seconds. A StoreUnavailable that the block
-        of the first raises is raised to all who wait behind it, too: a server that hangs must not
-        cost them a deadline each, one after the other.
+        False: others were first for all of `timeout` seconds. If the block of the first raises
+        StoreUnavailable, it is raised to all callers behind it, too: a hung server must not cost
+        each of them a deadline, one after the other.
         """
         queues = self._queues.get()
         queue = queues.join(key)
@@ -67,7 +67,7 @@ class Turns:
 
 
 class _Queues:
-    """Those of one process."""
+    """The queues of one process."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -86,7 +86,7 @@ class _Queues:
                 del self.queues[key]
 
     def dissolve(self, key: str, queue: _Queue, error: StoreUnavailable) -> None:
-        """Who comes from now on has not waited, and asks the server afresh."""
+        """Start a new queue: later callers have not waited, and ask the server again."""
         queue.fault = error
         with self._guard:
             if self.queues.get(key) is queue:

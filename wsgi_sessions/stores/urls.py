@@ -1,4 +1,4 @@
-"""From a URL to a backend: one table, each adapter imported on use."""
+"""From a URL to a backend: one table, with each adapter imported on use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SqlSchema = Literal["require", "create"]
 
 
-_SEVERAL = "these are several session stores: open them one by one, or by open_chosen(config)"
+_SEVERAL = "these are several session stores: open them one by one, or with open_chosen(config)"
 
 
 def open_backend(
@@ -35,18 +35,23 @@ def open_backend(
     purpose: Purpose = "use",
     clock: Callable[[], float] = wall_clock,
 ) -> Backend:
-    """The backend that a URL names. Servers are not asked before the first use.
+    """Return the backend that a URL names. Servers are not asked before the first use.
 
     ``memory://``, ``file:///folder``, ``redis://host:port/db``, ``rediss://…``, ``unix:///socket``,
     ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2`` (and ``rediss+…``),
     ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
 
-    `key_prefix` is for Redis, `fsync` for files, and so is `folder_group` (whose members may write
-    to the folder); `sql_schema` is for SQL (whether missing tables are created on the first use),
-    `clock` (seconds since the epoch) for memory and files. `timeout`: what one store call may take
-    in all, in seconds. `purpose` "look": what is not there is not made, but a fault.
+    Args:
+        key_prefix: the beginning of all keys, for Redis.
+        fsync: "none", "data" or "full", for files.
+        folder_group: the group whose members may write to the folder, for files.
+        sql_schema: whether missing tables are created on the first use, for SQL.
+        clock: seconds since the epoch, for memory and files.
+        timeout: the most seconds of one store call.
+        purpose: with "look", a missing store is a fault and is not made.
 
-    Raises ConfigurationError for a URL that cannot be meant, with no password in its message.
+    Raises:
+        ConfigurationError: the URL makes no sense; its password is not in the message.
     """
     return _opener_of_one(url)(
         url,
@@ -67,12 +72,12 @@ def _unknown(url: str) -> ConfigurationError:
 
 
 def is_store_url(url: str) -> bool:
-    """Whether the URL is meant for a session store, by its scheme."""
+    """Return whether the scheme of a URL is that of a session store."""
     return _opener(url) is not None
 
 
 def is_sql_url(url: str) -> bool:
-    """Whether the URL is meant for a SQL database, by its scheme."""
+    """Return whether the scheme of a URL is that of a SQL database."""
     return _opener(url) is _open_sql
 
 
@@ -118,7 +123,7 @@ def _open_file(
     path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
         raise ConfigurationError(
-            "a file store is named by an absolute path, with three slashes: file:///var/lib/sessions"
+            "a file store needs an absolute path, with three slashes: file:///var/lib/sessions"
         )
     if parts.query or parts.fragment:
         raise ConfigurationError("a file store's URL has no options: file:///var/lib/sessions")

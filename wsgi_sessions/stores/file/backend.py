@@ -1,15 +1,15 @@
 """A store in files: one per session, changed in place under a kernel lock, read without one.
 
-Works for all processes of one host, and on network file systems that support flock. Promises what
-`SessionStore` says; at a power failure, what the `fsync` policy says: with "none" a session may be
-found as it was some seconds ago, with "data" and "full" every acknowledged commit is on the disk.
+Works for all processes of one host, and on network file systems that support flock. It keeps the
+promises of `SessionStore`; after a power failure, those of the `fsync` policy: with "none" a
+session may be some seconds old, with "data" and "full" every acknowledged commit is on the disk.
 
 The folder::
 
-    FORMAT              made with the folder: while it is there, a missing file is a missing session
+    FORMAT              made with the folder: while it exists, a missing file is a missing session
     sessions/ab/<key>   the records (see `file.slots`), sharded by the first two digits
-    contexts/ab/<hash>  last contexts (see `file.contexts`)
-    index/, locks/, quarantine/, leases/, processes/, refreshes/, secret, sweep
+    contexts/ab/<hash>  last contexts (see `file.contexts`) index/, locks/, quarantine/, leases/,
+    processes/, refreshes/, secret, sweep
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ def open_files(
     purpose: Purpose = "use",
     clock: Callable[[], float] = wall_clock,
 ) -> Backend:
-    """A backend in this folder, which is made (mode 0700) if it is not there.
+    """Return the backend in this folder; a missing folder is made (mode 0700).
 
-    `timeout`: seconds a call may wait for a lock. `group`: whose members may write to the folder
-    (name or number), if any. With `purpose` "look" nothing is made or repaired. `clock`: seconds
-    since the epoch. Raises ConfigurationError if the folder cannot be used safely (see
-    `ownership.prepare`).
+    `timeout`: seconds that a call may wait for a lock. `group`: its members may write to the folder
+    (name or number). With `purpose` "look" nothing is made or repaired. `clock`: seconds since the
+    epoch. Raises ConfigurationError if the folder cannot be used safely (see `ownership.prepare`).
     """
     store = FileStore(
         folder, fsync=fsync, timeout=timeout, group=group, purpose=purpose, clock=clock
@@ -61,7 +60,7 @@ def open_files(
 def _backend_of(
     store: FileStore, fsync: Fsync, timeout: float, clock: Callable[[], float]
 ) -> Backend:
-    """All abilities of the store, in its folder."""
+    """Return all abilities of the store in its folder."""
     secret = FileSecret(store.folder, store.presence.ownership)
     upkeep = FileUpkeep(store.presence, secret)
     diagnosis = FileDiagnosis(store.folder)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class FileContexts:
     """`ContextStore` in the folder of a file store.
 
-    `fsync` as for sessions; `timeout`: seconds that a change may wait for another one's.
+    `fsync`: as for sessions; `timeout`: seconds that a change may wait for another change.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which sessions belong to a principal, in files."""
+"""The sessions of each principal, in files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FileIndex:
-    """Which sessions belong to a principal: a folder per principal, an empty file per session.
+    """`PrincipalIndex` with a folder per principal, and an empty file per session.
 
     The file's time of modification is the entry's expiry.
     """
@@ -50,7 +50,7 @@ class FileIndex:
     def _remove(self, folder: str, key: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, key))
-        with suppress(OSError):  # not empty, or somebody adds to it: then _add makes it again
+        with suppress(OSError):  # not empty, or just used: _add makes it again
             os.rmdir(folder)
 
     def _keys_in(self, folder: str) -> list[str]:

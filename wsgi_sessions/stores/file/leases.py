@@ -1,12 +1,12 @@
-"""Who uses a session now, in files: a small table per session, while somebody does.
+"""Leases in files: a small table per session, while it is in use.
 
-A table lists holders and the claim, each with its expiry and the process it belongs to. It is read
-and rewritten under its lock, removed under it when the last one goes, and whoever waited for the
-lock of a removed table begins anew.
+A table lists holders and the claim, each with its expiry and its process. It is read and rewritten
+under its lock, and removed under it with its last entry; a waiter for the lock of a removed table
+starts again.
 
 Each process keeps one file locked while it lives (`LivenessFile`). The kernel frees that lock at
-its death, however it dies: its leases are then worth nothing, at once. A process that lives but
-hangs loses them when their time is up. So the number of sessions in use costs no file descriptors.
+its death, however it dies: its leases are then void at once. A process that lives but hangs loses
+them when they expire. So the number of sessions in use costs no file descriptors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-_SPARE = 4096  # bytes of padding that a table may keep
+_SPARE = 4096  # the most bytes of padding that a table keeps
 
 
 @texts.shows("role", "expires_at", "ttl")
@@ -52,9 +52,9 @@ _decoder = msgspec.json.Decoder(list[Entry])
 class FileLeases:
     """`LeaseStore` in a session folder.
 
-    `timeout`: seconds a call may wait for a table. `clock`: seconds since the epoch. When the
-    clock is set forward, leases end early, and are acquired anew when they are renewed; when it is
-    set back, none lasts longer than its ttl from the next look at it.
+    `timeout`: seconds a call may wait for a table. `clock`: seconds since the epoch. If the clock
+    is set forward, leases end early, and their next renewal acquires them again; if it is set back,
+    no lease lasts longer than its ttl from its next check.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class FileLeases:
         retrying("release", key, lambda key: self._change(key, change, absent=None))
 
     def holders(self, key: str) -> int:
-        """See `LeaseStore.holders`. Whoever looks changes nothing."""
+        """See `LeaseStore.holders`. It changes nothing."""
         return retrying("holders", key, self._count)
 
     def _count(self, key: str) -> int:
@@ -114,7 +114,7 @@ class FileLeases:
             others = (entry for entry in entries if (entry.role, entry.name) != ("claim", holder))
             if any(map(self._lives, others)):
                 return False
-            entries.clear()  # what the dead left
+            entries.clear()  # remains of dead processes
             self._put(entries, "claim", holder, ttl)
             return True
 
@@ -127,7 +127,7 @@ class FileLeases:
                 yield from self._found_in(os.path.join(root, key), key)
 
     def remove_abandoned(self) -> int:
-        """Remove the tables of which no entry is alive, and the files of dead processes."""
+        """Remove tables without a live entry, and the files of dead processes."""
         return self._life.remove_dead() + sum(
             self._remove_if_abandoned(os.path.join(root, name))
             for root, _, names in os.walk(self._folder)
@@ -150,8 +150,10 @@ class FileLeases:
         ]
 
     def _entries_at(self, path: str, key: str) -> list[Entry]:
-        """The entries whose time is not up, to look at: the table stays as it is. Raises
-        FileNotFoundError."""
+        """Return the entries that have not expired, for inspection: the table stays as it is.
+
+        Raises FileNotFoundError.
+        """
         deadline = monotonic() + self._timeout
         with lock_ours(path, WRITE, deadline, key, "the leases of session %s") as file:
             return self._timely(file.read())
@@ -181,7 +183,7 @@ class FileLeases:
             return absent
 
     def _change_at(self, path: str, key: str, change: Callable[[list[Entry]], T], flags: int) -> T:
-        """Apply `change` to the entries whose time is not up. Raises FileNotFoundError."""
+        """Apply `change` to the entries that have not expired. Raises FileNotFoundError."""
         deadline = monotonic() + self._timeout
         with lock_ours(path, flags, deadline, key, "the leases of session %s") as file:
             return self._rewrite(file, path, change)
@@ -221,8 +223,8 @@ def _parse(data: bytes) -> list[Entry]:
     try:
         return _decoder.decode(data) if data else []
     except (msgspec.DecodeError, ValueError):
-        # A writer was killed between two pages of a large table. Its living holders acquire anew
-        # when they renew.
+        # A writer was killed between two pages of a large table. Living holders acquire again at
+        # their next renewal.
         return []
 
 
@@ -231,8 +233,11 @@ def _remove(entries: list[Entry], name: str) -> None:
 
 
 def _write(file: LockedFile, data: bytes, old_size: int) -> None:
-    """Replace a table. Blanks cover what it was, so that a writer who is killed leaves no mixture
-    of the two: JSON may end with blanks."""
+    """Replace a table.
+
+    Blanks cover its former content, so that a killed writer leaves no mixture of the two: JSON may
+    end with blanks.
+    """
     file.write(data.ljust(old_size), 0)
     if old_size - len(data) > _SPARE:
         file.cut(len(data))

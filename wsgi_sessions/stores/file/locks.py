@@ -22,11 +22,11 @@ class FileLocks:
         self._folder = os.path.join(folder, "locks")
 
     def hold(self, key: str, timeout: float) -> AbstractContextManager[Held]:
-        """See `SessionLocks.hold`. It is lost if somebody removes the lock's file."""
+        """See `SessionLocks.hold`. The mutex is lost if its file is removed by hand."""
         return locked_path(os.path.join(self._folder, key), timeout, key)
 
     def require(self, fence: Fence, key: str) -> None:
-        """Raise LockLost, about the session `key`, if the lock is not held any more."""
+        """Raise LockLost, about the session `key`, if the lock is no longer held."""
         path = os.path.join(self._folder, fence.key)
         if retrying("save", key, lambda _: number_of(path)) != fence.number:
             raise lock_lost(key)

@@ -1,4 +1,4 @@
-"""Damaged files of the session folder, set aside."""
+"""Damaged files of the session folder, in quarantine."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _log = texts.log(__name__)
 
 
 class QuarantineFolder:
-    """Damaged session files, kept for a look: the latest 100, older ones are removed."""
+    """Damaged session files, kept for inspection: the latest 100, older ones are removed."""
 
     def __init__(self, folder: str, purpose: Purpose = "use") -> None:
         self._folder = os.path.join(folder, "quarantine")
         self._purpose = purpose
 
     def take(self, path: str, key: str, reason: str) -> None:
-        """Move what lies at `path` here, unless one only looks. Idempotent. Raises OSError."""
+        """Move the file at `path` here, except with purpose "look". Idempotent. Raises OSError."""
         if self._purpose == "look":
             return
         make_private(self._folder)
@@ -44,7 +44,7 @@ class QuarantineFolder:
             _remove(os.path.join(self._folder, old))
 
     def count(self) -> int:
-        """How many are here."""
+        """Return the number of files here."""
         return len(self._names())
 
     def _names(self) -> list[str]:

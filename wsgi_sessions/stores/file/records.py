@@ -1,7 +1,7 @@
 """The files of sessions, one by one: read without a lock, changed in place under one.
 
-Each operation begins with a look-up of the path and raises the OSError that it meets, so that it
-can be repeated as a whole (`file.disk.retries.retrying`).
+Each operation begins with a look-up of the path and raises any OSError, so that it can be repeated
+as a whole (`file.disk.retries.retrying`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,10 @@ class RecordFiles:
         self._sessions = os.path.join(presence.folder, "sessions")
 
     def all_keys(self, first: str = "") -> Iterator[str]:
-        """The key of every file, live or not, folder by folder; once around, from the folder of
-        `first` on."""
+        """Yield the key of every file, live or not, folder by folder.
+
+        It goes around once, from the folder of `first` on.
+        """
         shards = self._shards()
         begin = bisect_left(shards, first[:2])
         for shard in shards[begin:] + shards[:begin]:
@@ -90,9 +92,12 @@ class RecordFiles:
     # -- reading -------------------------------------------------------------------------------
 
     def load(self, key: str) -> Record | None:
-        """Read without a lock. An invalid slot means that a writer is at work, or died: the other
-        one, read a moment earlier, may be two versions old by now. So read again; if that
-        repeats, look under the lock, where an invalid slot is believed."""
+        """Return the record, read without a lock.
+
+        An invalid slot means that a writer is at work, or died. The other slot, read a moment
+        earlier, may be two versions old by now. So it reads again and, if that repeats, reads under
+        the lock: only there is an invalid slot believed.
+        """
         try:
             path, owners = self._path(key), self._owners
             found = newest(read_file(path, owners), key) or newest(read_file(path, owners), key)
@@ -128,7 +133,7 @@ class RecordFiles:
             swallow(error, "session %s is damaged, and cannot be set aside", short_key(key))
 
     def _repair(self, file: LockedFile, slots: Slots, key: str) -> None:
-        """Blank what a dead writer left in a slot, so that later readers need no lock."""
+        """Blank the part of a slot that a dead writer left, so that later readers need no lock."""
         try:
             offset, _ = place(file.size, slots.torn[0])
             file.write(blank_slot(), offset)
@@ -165,14 +170,14 @@ class RecordFiles:
             else:
                 return
         raise StoreUnavailable(
-            f"the place of session {short_key(key)} is taken by what is neither alive nor removed: "
+            f"a dead file holds the place of session {short_key(key)}, and could not be removed: "
             "try again",
             operation="create",
             key=short_key(key),
         )
 
     def save(self, key: str, record: Record) -> None:
-        """See `SessionStore.save`; `record` is the new one, a version above the expected."""
+        """See `SessionStore.save`; `record` is the new one, one version above the expected one."""
         try:
             file = self._locked(key)
         except (FileNotFoundError, NotARecord):
@@ -192,8 +197,11 @@ class RecordFiles:
                 self._sync(file, offset, key, record)
 
     def _require(self, data: bytes, version: int, key: str) -> int:
-        """The slot of the newest record. Raises VersionConflict unless it is at this version, and
-        SessionGone if there is none that is alive."""
+        """Return the slot of the newest record.
+
+        Raises VersionConflict unless it is at this version, and SessionGone if there is no live
+        one.
+        """
         current, slot = newest(data, key) or parse(data, key)[:2]
         if current is None or current.expires_at <= self._clock():
             raise SessionGone(short_key(key))
@@ -210,7 +218,7 @@ class RecordFiles:
             self._move(file, offset, key, record)
 
     def _move(self, file: LockedFile, offset: int, key: str, record: Record) -> None:
-        """Withdraw what was written at `offset` and write the record elsewhere; once, see above."""
+        """Withdraw the data written at `offset` and write the record elsewhere; once, see above."""
         try:
             file.write(blank_slot(), offset)
             self._replace(key, record)
@@ -223,10 +231,10 @@ class RecordFiles:
             ) from bare(error)
 
     def _replace(self, key: str, record: Record) -> None:
-        """Write the record into a new, larger file and put it in the place of the old one.
+        """Write the record into a new, larger file and replace the old one by it.
 
-        The caller holds the old file's lock; a waiter then finds that the path leads
-        elsewhere, and looks it up again.
+        The caller holds the old file's lock; a waiter then finds that the path leads elsewhere, and
+        looks it up again.
         """
         path = self._path(key)
         temporary = self._write_temporary(path, key, record)
@@ -261,7 +269,7 @@ class RecordFiles:
         self._sync_folder(path)
 
     def is_expired(self, key: str) -> bool:
-        """Whether the file holds a record that has expired, seen without its lock."""
+        """Return whether the file holds an expired record, read without its lock."""
         try:
             record = parse(read_file(self._path(key), self._owners), key).record
         except (OSError, NotARecord):
@@ -269,10 +277,10 @@ class RecordFiles:
         return record is not None and record.expires_at <= self._clock()
 
     def delete_if_expired(self, key: str) -> bool:
-        """Delete the file if it has expired, seen under its lock; whether it was."""
+        """Delete the file if its record has expired, read under its lock; return whether it did."""
         now = self._clock()
         if not self.is_expired(key):
-            return False  # a damaged one is set aside when it is asked for
+            return False  # a damaged one is set aside when it is loaded
         try:
             with self._locked(key) as file:
                 record = parse(file.read(), key).record
@@ -280,7 +288,7 @@ class RecordFiles:
                     return False
                 os.unlink(self._path(key))
         except (OSError, NotARecord, StoreUnavailable):
-            return False  # gone, busy or unreadable: the next sweep comes by
+            return False  # gone, busy or unreadable: left to the next sweep
         return True
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
@@ -300,7 +308,7 @@ class RecordFiles:
         return record is not None and record.expires_at > self._clock()
 
     def _locked(self, key: str) -> LockedFile:
-        """The session's file under its lock. Raises FileNotFoundError, LockTimeout."""
+        """Return the session's file under its lock. Raises FileNotFoundError, LockTimeout."""
         path, deadline = self._path(key), monotonic() + self._timeout
         return lock_at(path, WRITE, self._owners, deadline, key)
 

@@ -1,9 +1,9 @@
-"""When sessions are due for a background refresh, in files: 256 small tables.
+"""The refresh queue in files: 256 small tables.
 
-The time of modification of a table is when its first session is due: so finding what is due costs
-a look at each file's time, and reading those few in which something is. A table is replaced as a
-whole under a lock beside it, and read without one. Each application that has a name has such
-tables in a folder of its own.
+The time of modification of a table is when its first session is due. So finding due sessions costs
+a look at each file's time, and a read of the few tables with due sessions. A table is replaced as a
+whole under a lock beside it, and read without one. Each application with a name has such tables in
+a folder of its own.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class FileRefreshes:
         try:
             return _decoder.decode(data)
         except (msgspec.DecodeError, ValueError) as error:
-            _log.error("refreshes %s/%s are damaged and begin anew: %s", self._folder, name, error)
+            _log.error(
+                "the refresh table %s/%s is damaged and starts empty: %s", self._folder, name, error
+            )
             return {}
 
     def _replace(self, key: str, table: dict[str, float]) -> None:

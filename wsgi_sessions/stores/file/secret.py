@@ -1,4 +1,4 @@
-"""The signing secret that lies beside the sessions, the same for all workers of the folder."""
+"""The signing secret beside the sessions, the same for all workers of the folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = texts.log(__name__)
 
 
 class FileSecret:
-    """`SecretKeeper` in a session folder. What was read once is kept in memory, for `restore`."""
+    """`SecretKeeper` in a session folder. A secret once read stays in memory, for `restore`."""
 
     def __init__(self, folder: str, ours: Ownership) -> None:
         self._path = os.path.join(folder, "secret")
@@ -33,16 +33,18 @@ class FileSecret:
         self._known: str | None = None
 
     def secret(self) -> str:
-        """See `SecretKeeper.secret`. Raises ConfigurationError for one that is not ours alone, and
-        StoreUnavailable."""
+        """See `SecretKeeper.secret`. Raises StoreUnavailable.
+
+        Raises ConfigurationError for a secret that other users can read or write.
+        """
         with folder_fault("secret"):
             self._known = self.kept() or self._make()
         return self._known
 
     def restore(self) -> None:
-        """Write the secret again if its file is gone: signed cookies outlive a restart then.
+        """Write the secret again if its file is gone: signed cookies then outlive a restart.
 
-        Where it was never asked for, there is nothing to do. Raises OSError.
+        Does nothing if this process never read it. Raises OSError.
         """
         if self._known is None or os.path.lexists(self._path):
             return
@@ -55,19 +57,19 @@ class FileSecret:
             )
 
     def kept(self) -> str | None:
-        """See `SecretKeeper.kept`. Raises as `secret` does."""
+        """See `SecretKeeper.kept`. Raises as `secret`."""
         with folder_fault("secret"), suppress(FileNotFoundError):
             return self._read()
         return None
 
     def _make(self) -> str:
-        with suppress(FileExistsError):  # another worker was first: its secret is everybody's
+        with suppress(FileExistsError):  # another worker was first: all use its secret
             self._write(new_secret())
             _log.info("made a signing secret in %s, shared by all workers of it", self._path)
         return self._read()
 
     def _write(self, secret: str) -> None:
-        """Raises FileExistsError. Nothing else is left that holds the secret."""
+        """Write the secret; no other file with it is left. Raises FileExistsError."""
         temporary = f"{self._path}.{os.getpid()}-{secrets.token_hex(4)}"
         try:
             with open(os.open(temporary, CREATE, 0o600), "w", encoding="ascii") as file:
@@ -94,7 +96,7 @@ class FileSecret:
 
     def _require_private(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise self._unusable("is no file")
+            raise self._unusable("is not a file")
         if status.st_uid not in self._ours.owners:
             raise self._unusable(f"belongs to user {user_name(status.st_uid)}")
         if status.st_mode & stat.S_IRWXG and not status.st_mode & stat.S_IRWXO:

@@ -1,4 +1,4 @@
-"""Sessions in files: the operations of a store, repeated after a fault of the system."""
+"""Sessions in files: a store's operations, repeated after faults of the system."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class FileStore:
         self.presence.require("ping")
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Do nothing: no file stays open between calls."""
 
     # -- iteration, expiry, quarantine ---------------------------------------------------------
 
@@ -112,7 +112,7 @@ class FileStore:
     def delete_expired(self, limit: int) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         deleted = 0
-        # From where the last call ended: a sweep goes around once, however many calls it takes.
+        # From the end of the last call on: a sweep goes around once, in any number of calls.
         for key in self._files.all_keys(self._swept_up_to):
             if deleted == limit:
                 self._swept_up_to = key

@@ -29,14 +29,14 @@ MAGIC = b"WSS"
 FORMAT = 1
 MIN_FILE_BYTES = 4096
 MAX_FILE_BYTES = 1 << 28
-"""More than a session file can have: the setting `max_size` allows payloads of 64 MiB at most."""
+"""More than any session file has: the setting `max_size` allows payloads of at most 64 MiB."""
 
 _TOUCH = Struct(">QdI")
 _TOUCH_BYTES = 32
 _CHECKSUM = Struct(">I")
 _CHECKSUM_BYTES = _CHECKSUM.size
 _CHECKED = Struct(">4sIIQd16s")  # magic and format, capacity, length, version, expiry, half the key
-_HEADER = Struct(">I" + _CHECKED.format[1:])  # before these, the checksum
+_HEADER = Struct(">I" + _CHECKED.format[1:])  # the checksum comes before these
 _HEADER_BYTES = _HEADER.size
 _FORMAT_AT = 7
 _STATE = Struct(">B8xQd")  # from there: format, version, expiry
@@ -48,12 +48,12 @@ _header_at, _version_at, _state_at = _HEADER.unpack_from, _VERSION.unpack_from, 
 _pack_checked, _pack_checksum = _CHECKED.pack, _CHECKSUM.pack
 _NO_HEADER = bytes(_HEADER_BYTES)
 _NO_TOUCH = bytes(8)
-_NOTHING = Record(0, b"", 0.0)  # what a slot holds that was never written
+_NOTHING = Record(0, b"", 0.0)  # the content of a slot that was never written
 
 
 @texts.shows("newest", "torn")
 class Slots(NamedTuple):
-    """What a file holds: the newest valid record and the slot it is in, and which slots are torn.
+    """The content of a file: the newest valid record and its slot, and which slots are torn.
 
     An invalid slot means that a writer is at work, or died.
     """
@@ -64,11 +64,11 @@ class Slots(NamedTuple):
 
 
 def newest(data: bytes, key: str) -> tuple[Record, int] | None:
-    """The newest record and its slot, or None if a slot is torn: `parse` tells more.
+    """Return the newest record and its slot, or None if a slot is torn: `parse` tells more.
 
-    Every request comes this way, so a slot that holds the version before the newest one is not
-    looked at any further: nobody had begun to write it anew. Raises UnsupportedFormat if a newer
-    release wrote a slot.
+    Every request comes this way, so a slot with the version before the newest one is not checked
+    any further: no writer had begun to overwrite it. Raises UnsupportedFormat if a newer release
+    wrote a slot.
     """
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
@@ -79,18 +79,18 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     if version < before:
         slot, start, other, version, before = 1, other, start, before, version
     record = _record(data, start, half, key)
-    # A reader may see some bytes of one version and some of another, so that any other number
-    # tells nothing: whoever sees 0 may be looking at 254 becoming 256.
+    # A reader may see some bytes of one version and some of another, so any other number tells
+    # nothing: 0 may be 254 becoming 256.
     if record is None or (before != version - 1 and _record(data, other, half, key) is None):
         return None
     return (record, slot) if record.version else None
 
 
 def slot_of(data: bytes, version: int, now: float) -> int | None:
-    """The slot of the newest record, if that is plainly this version, which somebody has read
-    whole before, and has not expired; None: `newest` tells more.
+    """Return the slot of the newest record if it is plainly at this version and has not expired.
 
-    For who holds the lock: nobody else changes a byte meanwhile.
+    None: `newest` tells more. The caller has read that version whole before, and holds the lock, so
+    that no other process changes a byte.
     """
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
@@ -105,13 +105,13 @@ def slot_of(data: bytes, version: int, now: float) -> int | None:
 
 
 def place(size: int, slot: int) -> tuple[int, int]:
-    """Where a slot of a file of `size` bytes begins, and the largest payload that fits (bytes)."""
+    """Return the offset of a slot in a file of `size` bytes, and its largest payload (bytes)."""
     half = (size - _TOUCH_BYTES) // 2
     return _TOUCH_BYTES + slot * half, half - _HEADER_BYTES
 
 
 def parse(data: bytes, key: str) -> Slots:
-    """All that a file's content says. Raises UnsupportedFormat if a newer release wrote a slot."""
+    """Return all content of a file. Raises UnsupportedFormat if a newer release wrote a slot."""
     half = (len(data) - _TOUCH_BYTES) // 2
     if half <= _HEADER_BYTES:
         return Slots(None, 0, (0, 1))
@@ -124,7 +124,7 @@ def parse(data: bytes, key: str) -> Slots:
 
 
 def _record(data: bytes, start: int, half: int, key: str) -> Record | None:
-    """What the slot at `start` holds: _NOTHING if nothing was written, None if it is torn."""
+    """Return the record of the slot at `start`: _NOTHING if it was never written, None if torn."""
     checksum, mark, capacity, length, version, expires_at, owner = _header_at(data, start)
     if mark != _MARK:
         return _unmarked(data[start : start + _HEADER_BYTES])
@@ -142,7 +142,7 @@ def _record(data: bytes, start: int, half: int, key: str) -> Record | None:
 
 
 def _unmarked(header: bytes) -> Record | None:
-    """What `_record` says of a slot that does not begin as this release's do."""
+    """Return the result of `_record` for a slot that does not begin like this release's."""
     number = header[_FORMAT_AT]
     if header[_CHECKSUM_BYTES:_FORMAT_AT] == MAGIC and number > FORMAT:
         raise UnsupportedFormat(
@@ -155,12 +155,12 @@ def _unmarked(header: bytes) -> Record | None:
 def _touched(record: Record, data: bytes) -> Record:
     version, expires_at, checksum = _TOUCH.unpack_from(data)
     if version != record.version or checksum != crc32(data[:16]) or not isfinite(expires_at):
-        return record  # of an older version, or just being written: a touch is never essential
+        return record  # of an older version, or being written: a touch is never essential
     return Record(version, record.payload, max(record.expires_at, expires_at))
 
 
 def pack_slot(record: Record, key: str, capacity: int) -> bytes:
-    """A slot's bytes: header and payload, without padding."""
+    """Return a slot's bytes: header and payload, without padding."""
     payload, owner = record.payload, unhexlify(key[:32])
     size, version, expires_at = len(payload), record.version, record.expires_at
     checked = _pack_checked(_MARK, capacity, size, version, expires_at, owner) + payload
@@ -168,7 +168,7 @@ def pack_slot(record: Record, key: str, capacity: int) -> bytes:
 
 
 def pack_file(record: Record, key: str) -> bytes:
-    """A whole new file with the record in slot 0, and room for it to grow."""
+    """Return a whole new file with the record in slot 0, and room for it to grow."""
     size = MIN_FILE_BYTES
     while (size - _TOUCH_BYTES) // 2 - _HEADER_BYTES < len(record.payload):
         size *= 2
@@ -178,11 +178,11 @@ def pack_file(record: Record, key: str) -> bytes:
 
 
 def pack_touch(version: int, expires_at: float) -> bytes:
-    """The bytes at offset 0 that move the expiry of the record at `version`."""
+    """Return the bytes at offset 0 that move the expiry of the record at `version`."""
     data = _TOUCH.pack(version, expires_at, 0)[:16]
     return data + _CHECKSUM.pack(crc32(data))
 
 
 def blank_slot() -> bytes:
-    """The header of a slot that holds nothing."""
+    """Return the header of an empty slot."""
     return _NO_HEADER

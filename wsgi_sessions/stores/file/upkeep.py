@@ -1,4 +1,4 @@
-"""The upkeep of the session folder: what is left over, and what to warn of."""
+"""The upkeep of the session folder: leftovers, and warnings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = texts.log(__name__)
 
 
 class FileUpkeep:
-    """The folder's upkeep by one elected process, and what to warn of."""
+    """`Leftovers` and `Advice` of a session folder."""
 
     def __init__(self, presence: Presence, secret: FileSecret) -> None:
         self._root = presence.folder
@@ -40,7 +40,7 @@ class FileUpkeep:
 
     @contextmanager
     def elect(self, interval: float) -> Iterator[bool]:
-        """See `Leftovers.elect`. The kernel's lock elects; the file's time tells the last sweep."""
+        """See `Leftovers.elect`. The kernel's lock elects; the file's time is the last sweep's."""
         path = os.path.join(self._root, "sweep")
         with folder_fault("sweep"):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -104,7 +104,7 @@ class FileUpkeep:
         return [*found, *self._short]
 
     def _warn_of_shortage(self) -> None:
-        """Once for each time that something becomes short, before it is used up."""
+        """Warn once for each time that something runs short, before it is used up."""
         short = FreeSpace.at(self._root).warnings()
         for sentence in short:
             if sentence not in self._short:
@@ -112,7 +112,7 @@ class FileUpkeep:
         self._short = short
 
     def _cut_off(self) -> list[str]:
-        """What workers were killed over: secrets that were being written, probes of health."""
+        """Yield remains of killed workers: half-written secrets, probes of health checks."""
         with folder_fault("sweep"):
             names = [name for name in os.listdir(self._root) if name.startswith(("secret.", PROBE))]
         return [os.path.join(self._root, name) for name in names]
@@ -123,7 +123,7 @@ class FileUpkeep:
 
 
 def _is_free(fd: int) -> bool:
-    """Whether nobody holds the lock of an open file: it is ours from now on, until it is closed."""
+    """Return whether the lock of an open file is free: it is ours until the file is closed."""
     try:
         portalocker.lock(fd, portalocker.LOCK_EX | portalocker.LOCK_NB)
     except portalocker.LockException:

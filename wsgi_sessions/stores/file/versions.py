@@ -1,8 +1,8 @@
 """Version stamps in the session folder: a small file per scope, replaced as a whole.
 
-``versions/<hash>`` holds the scope's latest bumps in JSON, ``versions/lock`` is what bumping locks.
-Reading takes no lock. A bump is on the disk when it returns, whatever the sessions' `fsync` says:
-it is rare, and one that was lost would leave old data in sessions.
+``versions/<hash>`` holds the scope's latest bumps in JSON; a bump locks ``versions/lock``. Reading
+takes no lock. A bump is on the disk when it returns, under any `fsync` of the sessions: it is rare,
+and a lost one would leave old data in sessions.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _parse(data: bytes, path: str) -> list[Bump]:
         found: Any = json.loads(data)["bumps"]
         return [Bump(int(version), float(at)) for version, at in found]
     except (ValueError, TypeError, KeyError) as error:
-        # Taking it for 0 would let versions begin anew: those in sessions would be ahead of them.
+        # Taking it for 0 would restart the versions: those in sessions would be ahead of them.
         raise StoreUnavailable(
             f"the version stamp in {path} is damaged: restore it, or remove it, and every session "
             "of its scope is refreshed",

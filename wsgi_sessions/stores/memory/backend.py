@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_memory(*, clock: Callable[[], float] = wall_clock) -> Backend:
-    """A backend of its own: two calls share nothing. `clock` gives seconds since the epoch."""
+    """Return a new backend: two calls share nothing. `clock`: seconds since the epoch."""
     store = MemoryStore(clock)
     leases = MemoryLeases(clock)
     return Backend(

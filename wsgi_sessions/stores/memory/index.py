@@ -1,4 +1,4 @@
-"""Which sessions belong to a principal, in this process's memory."""
+"""The sessions of each principal, in this process's memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MemoryIndex:
-    """Which sessions belong to a principal."""
+    """`PrincipalIndex` in a dictionary."""
 
     def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Leases in this process's memory: who uses a session now, among its threads."""
+"""Leases in this process's memory, among its threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When sessions are due for a background refresh, in this process's memory."""
+"""The refresh queue in this process's memory."""
 
 from __future__ import annotations
 

@@ -68,10 +68,10 @@ class MemoryStore:
             self._records.pop(key, None)
 
     def ping(self) -> None:
-        """Memory always answers."""
+        """Do nothing: memory always answers."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def keys(self) -> Iterator[str]:
         """See `SessionIteration.keys`."""
@@ -97,7 +97,7 @@ class MemoryStore:
             return sum(self._live(key) is None for key in self._records)
 
     def take_out(self, key: str, version: int) -> Record | None:
-        """Remove the record if it is at `version`; it, if it was."""
+        """Remove and return the record if it is at `version`; else return None."""
         with self._lock:
             current = self._records.get(key)
             if current is None or current.version != version:

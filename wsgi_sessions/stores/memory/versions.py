@@ -17,7 +17,7 @@ _HISTORY = 100
 
 
 class MemoryVersions:
-    """`VersionStamps` for one process: they begin anew with it, as its sessions do."""
+    """`VersionStamps` for one process: they start again with it, as its sessions do."""
 
     def __init__(self, clock: Callable[[], float] = wall_clock) -> None:
         self._clock = clock

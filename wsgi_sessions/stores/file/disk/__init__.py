@@ -1,1 +1,1 @@
-"""The disk under a session folder: files, locks, owners, mounts, room, and their faults."""
+"""The disk under a session folder: files, locks, owners, mounts, free space, and faults."""

@@ -1,4 +1,4 @@
-"""What a health check looks at in a session folder: the file system, its room, its locks."""
+"""The diagnosis of a session folder: its file system, free space, and locks."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class FileDiagnosis:
         return facts
 
     def tidy(self, key: str) -> None:
-        """See `Diagnosis.tidy`: a shard without a session."""
-        with suppress(OSError):  # one is there, or comes just now
+        """See `Diagnosis.tidy`: removes a shard without a session."""
+        with suppress(OSError):  # there is a session, or one comes just now
             os.rmdir(os.path.join(self._folder, "sessions", key[:2]))
 
     @staticmethod
@@ -59,8 +59,11 @@ class FileDiagnosis:
         )
 
     def now(self) -> float:
-        """See `StoreClock.now`: the time that the file system gives a new file. Files expire by
-        the clocks of the hosts, which on a network file system should agree with the server's."""
+        """See `StoreClock.now`: the time that the file system gives a new file.
+
+        Files expire by the clocks of the hosts, which on a network file system should agree with
+        the server's.
+        """
         try:
             with self._probe() as (_, fd):
                 return os.fstat(fd).st_mtime
@@ -69,18 +72,18 @@ class FileDiagnosis:
 
     @contextmanager
     def _probe(self) -> Iterator[tuple[str, int]]:
-        """A new file, open: its path and descriptor. What a crash leaves is swept."""
+        """Make a new file; yield its path and open descriptor. A sweep removes it after a crash."""
         path = os.path.join(self._folder, f"{PROBE}{secrets.token_hex(8)}")
         fd = os.open(path, CREATE, 0o600)
         try:
             yield path, fd
         finally:
-            with suppress(FileNotFoundError):  # a sweep came by before it was locked
+            with suppress(FileNotFoundError):  # a sweep came before it was locked
                 os.unlink(path)
             os.close(fd)
 
     def _test_locks(self) -> None:
-        """Two descriptors of one file must exclude each other."""
+        """Raise StoreUnavailable unless two descriptors of one file exclude each other."""
         with self._probe() as (path, first):
             second = os.open(path, WRITE)
             try:

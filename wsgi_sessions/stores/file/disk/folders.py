@@ -1,4 +1,4 @@
-"""Folders of the store: private, made one by one, and brought to the disk."""
+"""Folders of the store: private, made one by one, and synced to the disk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from wsgi_sessions.errors import ConfigurationError
 
 
 def make_private(*folders: str) -> None:
-    """Make each folder (0700) that is not there yet, the outer ones first. Raises OSError.
+    """Make each missing folder (0700), the outer ones first. Raises OSError.
 
-    One by one: if the session folder itself is gone, that must not be made again; and all of them
-    are to be private, not the last one alone.
+    One by one: if the session folder itself is gone, it must not be made again; and all of them
+    must be private, not only the last one.
     """
     for folder in folders:
         with suppress(FileExistsError):
@@ -22,7 +22,7 @@ def make_private(*folders: str) -> None:
 def make_folder(path: str) -> None:
     """Make a private folder (0700), and its parents. Raises ConfigurationError if it cannot.
 
-    For the start: while serving, a fault is no wrong setting.
+    For the start: during requests, a fault is not a wrong setting.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -36,7 +36,7 @@ def make_folder(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Bring a folder's entries to the disk."""
+    """Sync a folder's entries to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

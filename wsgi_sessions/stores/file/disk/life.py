@@ -1,4 +1,4 @@
-"""Which processes of a session folder live: each keeps one file locked while it does.
+"""The live processes of a session folder: each keeps one file locked while it lives.
 
 The kernel frees that lock at the death of the process, however it dies.
 """
@@ -24,7 +24,7 @@ from wsgi_sessions.stores.file.disk.system import CREATE, READ
 
 @texts.shows("fd")
 class OwnFile(NamedTuple):
-    """The file of this very process. `end` unlocks and removes it, once."""
+    """The file of this process. `end` unlocks and removes it, once."""
 
     token: str
     fd: int
@@ -43,12 +43,12 @@ class LivenessFile:
         self._own: dict[int, OwnFile] = {}  # by process id; one at most
 
     def token(self) -> str:
-        """This process's."""
+        """Return this process's token."""
         own = self._own.get(os.getpid())
         return (own or self._begin()).token
 
     def is_alive(self, token: str) -> bool:
-        """Whether the process with this token lives. Raises OSError if that cannot be told."""
+        """Return whether the process with this token lives. Raises OSError if that is unknown."""
         own = self._own.get(os.getpid())
         if own is not None and own.token == token:
             return True
@@ -57,7 +57,7 @@ class LivenessFile:
         except FileNotFoundError:
             return False
         try:
-            # Shared, so that of two who ask at once neither takes the other for the process.
+            # Shared, so that two callers do not take each other for the process.
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -66,7 +66,7 @@ class LivenessFile:
         return False
 
     def remove_dead(self) -> int:
-        """Remove the files of dead processes; how many."""
+        """Remove the files of dead processes; return how many."""
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
@@ -76,7 +76,7 @@ class LivenessFile:
     def _begin(self) -> OwnFile:
         make_private(self._folder)
         made = self._make()
-        # setdefault: of two threads that race here, both use the same one.
+        # setdefault: two threads that race here use the same one.
         own = self._own.setdefault(os.getpid(), made)
         if own is not made:
             made.end()
@@ -90,13 +90,13 @@ class LivenessFile:
             token = secrets.token_hex(8)
             path = os.path.join(self._folder, token)
             fd = os.open(path, CREATE, 0o600)
-            # Between the two calls a sweep may take it for a dead one's.
+            # Between the two calls a sweep may take it for a dead process's.
             if try_lock_at(path, fd):
                 return OwnFile(token, fd, weakref.finalize(self, _end, os.getpid(), path, fd))
             os.close(fd)
 
     def _forget_parent(self) -> None:
-        """In a forked child: close the parent's file, or it would look alive while the child is."""
+        """Close the parent's file in a forked child: the parent would seem to live on in it."""
         while self._own:
             _, own = self._own.popitem()
             own.end.detach()
@@ -105,7 +105,7 @@ class LivenessFile:
 
 def _end(process_id: int, path: str, fd: int) -> None:
     if process_id != os.getpid():
-        return  # a fork of which nobody was told
+        return  # a fork that ran no fork hooks
     with suppress(OSError):
         os.unlink(path)
     unlock(fd)

@@ -1,9 +1,8 @@
-"""Kernel locks on files, with a deadline, and on paths that lead to the locked file.
+"""Kernel locks on files and paths, with a deadline.
 
-Every operation begins with a fresh look-up of the path, because a file may have been removed or
-replaced since: by another worker, or on another host of a network file system, where a stale handle
-answers ESTALE. A retry therefore repeats the whole operation, never a single system call (see
-`file.disk.retries`).
+Every operation begins with a fresh look-up of the path: another worker, or another host of a
+network file system, may have removed or replaced the file, where a stale handle answers ESTALE. A
+retry therefore repeats the whole operation, never a single system call (see `file.disk.retries`).
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ _LOCK_IF_FREE = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 @texts.shows()
 class LockedFile(Struct):
-    """A file, open for writing under its exclusive lock. A context manager. Made by `lock_at`."""
+    """A file, open for writing under its exclusive lock, as a context manager. See `lock_at`."""
 
     path: str
     fd: int
     size: int
-    """In bytes, when the lock was taken."""
+    """The size in bytes when the lock was taken."""
 
     def __enter__(self) -> LockedFile:
         return self
@@ -61,7 +60,7 @@ class LockedFile(Struct):
         _let_go(self.fd)
 
     def read(self) -> bytes:
-        """The whole content."""
+        """Return the whole content."""
         data = os.read(self.fd, self.size)
         size = self.size - len(data)
         return data + read_whole(self.fd, size) if size else data
@@ -77,19 +76,18 @@ class LockedFile(Struct):
         os.ftruncate(self.fd, size)
 
     def sync(self, fsync: Fsync) -> None:
-        """Bring what was written to the disk, as the policy asks."""
+        """Sync the written data to the disk, as the policy asks."""
         sync_file(self.fd, fsync)
 
     def remove(self) -> bool:
-        """Remove the name, under the lock, if it still leads here: another file's stays. Whether
-        it did."""
+        """Remove the name if it still leads to this file; return whether it did."""
         if not leads_to(self.path, os.fstat(self.fd)):
             return False
         os.unlink(self.path)
         return True
 
     def number(self) -> str:
-        """What no other file has as long as this one is open: see `number_of`."""
+        """Return a text that no other file has while this one is open: see `number_of`."""
         return _number(os.fstat(self.fd))
 
 
@@ -101,16 +99,16 @@ def lock_at(
     key: str,
     what: str = "the file of session %s",
 ) -> LockedFile:
-    """The file that the path leads to while its lock is held.
+    """Return the file that the path leads to while its lock is held.
 
-    It is looked up again if, once the lock was there, the path did not lead to this very file: it
-    was deleted, renamed or replaced by the one who held the lock before, and the lock excludes
-    nobody. Device and inode decide, never the count of links: a backup by hard links keeps that
-    above 0, and so does NFS, which renames a file that is removed while open.
+    The path is looked up again if it does not lead to the locked file: the former holder deleted,
+    renamed or replaced it, and its lock excludes no process. Device and inode decide, never the
+    count of links: a backup by hard links keeps that above 0, and so does NFS, which renames a file
+    that is removed while open.
 
-    `owners` are the user ids whose files are ours; None: no matter whose, for files that say
-    nothing but who holds them. `what` names the file in messages. Raises LockTimeout at `deadline`
-    (monotonic seconds), NotARecord for what is no file, PermissionError for another user's, and the
+    `owners` are the user ids whose files are ours; None: any owner, for files that only say who
+    holds them. `what` names the file in messages. Raises LockTimeout at `deadline` (monotonic
+    seconds), NotARecord for anything but a file, PermissionError for another user's, and the
     OSError of the system.
     """
     while True:
@@ -129,13 +127,13 @@ def lock_at(
 
 
 def _let_go(fd: int) -> None:
-    # Closing alone would do, but for a child forked meanwhile: it has the descriptor too.
+    # Closing would do, except for a child that was forked since: it has the descriptor too.
     unlock(fd)
     os.close(fd)
 
 
 def leads_to(path: str, status: os.stat_result) -> bool:
-    """Whether the path is a name of the open file that has this status: device and inode agree."""
+    """Return whether the path names the open file of this status: device and inode agree."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -144,7 +142,7 @@ def leads_to(path: str, status: os.stat_result) -> bool:
 
 
 def number_of(path: str) -> str | None:
-    """Device and inode of the file that a path leads to, as text; None if there is none."""
+    """Return device and inode of the file that a path leads to, as text; None if there is none."""
     try:
         return _number(os.lstat(path))
     except FileNotFoundError:
@@ -168,7 +166,7 @@ def wait_for_lock(fd: int, deadline: float, what: str, key: str = "") -> None:
     while not try_lock(fd):
         if monotonic() >= deadline:
             raise LockTimeout(
-                f"{what} stays locked by another process; look for one that hangs",
+                f"{what} stays locked by another process: look for a hung one",
                 operation="lock",
                 key=short_key(key),
             )
@@ -176,8 +174,11 @@ def wait_for_lock(fd: int, deadline: float, what: str, key: str = "") -> None:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the exclusive lock if it is free: portalocker's own call, 4 µs cheaper than through it,
-    which every commit would pay twice."""
+    """Take the exclusive lock if it is free.
+
+    This is portalocker's own call, without portalocker: 4 µs less, which every commit would pay
+    twice.
+    """
     try:
         fcntl.flock(fd, _LOCK_IF_FREE)
     except BlockingIOError:
@@ -186,26 +187,26 @@ def try_lock(fd: int) -> bool:
 
 
 def try_lock_at(path: str, fd: int) -> bool:
-    """Take the exclusive lock of an open file if it is free; whether the path leads there still."""
+    """Take the lock of an open file if it is free; return whether the path still leads there."""
     return try_lock(fd) and leads_to(path, os.fstat(fd))
 
 
 def unlock(fd: int) -> None:
-    """Let go of the lock, for all who have this descriptor."""
+    """Release the lock, for all holders of this descriptor."""
     try:
         fcntl.flock(fd, fcntl.LOCK_UN)
     except OSError as error:
-        swallow(error, "a lock is left to close")
+        swallow(error, "a lock is released only by closing its file")
 
 
 def remove_if_unlocked(path: str) -> bool:
-    """Remove a file that no live process holds the lock of. Never raises for a fault."""
+    """Remove a file whose lock no live process holds. Never raises for a fault."""
     try:
         fd = os.open(path, WRITE)
     except OSError:
         return False
     try:
-        # Its holder may have removed the name since, and somebody made and locked it again.
+        # Its holder may have removed the name since, and another process made and locked it again.
         if not try_lock_at(path, fd):
             return False
         os.unlink(path)
@@ -221,7 +222,7 @@ def remove_if_unlocked(path: str) -> bool:
 def locked_path(path: str, timeout: float, key: str) -> Iterator[Held]:
     """Hold a lock file while in the context; it is made, with its folder, and removed afterwards.
 
-    It is removed under its lock, and a waiter who then gets the lock of a removed file begins
+    It is removed under its lock, and a waiter that then gets the lock of the removed file starts
     again: so two never hold it, and the folder stays small. Raises LockTimeout after `timeout`
     seconds, and StoreUnavailable if the system fails again and again.
     """
@@ -245,13 +246,15 @@ def _lock_file(path: str, deadline: float, key: str) -> LockedFile:
 
 
 def lock_ours(path: str, flags: int, deadline: float, key: str, what: str) -> LockedFile:
-    """`lock_at` for a file beside the records: whoever made it, and what is no file there is
-    a fault (StoreUnavailable)."""
+    """Like `lock_at`, for a file beside the records, of any owner.
+
+    Anything but a file there is a fault (StoreUnavailable).
+    """
     try:
         return lock_at(path, flags, None, deadline, key, what)
     except NotARecord as error:
         raise StoreUnavailable(
-            f"{path} is no file that this store could have made ({error}): remove it after a look",
+            f"{path} is not a file of this store ({error}): inspect it, and remove it",
             operation="lock",
             key=short_key(key),
         ) from bare(error)

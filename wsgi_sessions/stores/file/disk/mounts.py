@@ -1,4 +1,4 @@
-"""Where a path is mounted, and what kind of file system that is (`proc(5)`, mountinfo)."""
+"""The mount point of a path, and its kind of file system (`proc(5)`, mountinfo)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOUNTS = "/proc/self/mountinfo"
 
 @texts.shows("point", "kind")
 class Mount(NamedTuple):
-    """The mount point that a path is below, and the kind of file system, as ``ext4`` or ``nfs4``.
+    """The mount point above a path, and the kind of file system, as ``ext4`` or ``nfs4``.
 
     Empty, and "unknown", if the kernel does not tell.
     """
@@ -22,7 +22,7 @@ class Mount(NamedTuple):
 
 
 def mount_of(path: str, mounts: str = MOUNTS) -> Mount:
-    """The mount that a path, without links, is on."""
+    """Return the mount of a path without links."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()

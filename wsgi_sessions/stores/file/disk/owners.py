@@ -1,4 +1,4 @@
-"""Who a path belongs to, for messages about what the system refuses."""
+"""The owners of paths, for messages about refused operations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _LEVELS = 4  # a record, its shard, "sessions", the session folder
 
 
 def user_name(uid: int) -> str:
-    """A user for messages: the name, if there is one, and the number."""
-    import pwd  # only faults ask
+    """Return a user for messages: the name, if there is one, and the number."""
+    import pwd  # only faults need it
 
     try:
         return f"{pwd.getpwuid(uid).pw_name} ({uid})"
@@ -18,8 +18,10 @@ def user_name(uid: int) -> str:
 
 
 def refused_because(error: OSError) -> str | None:
-    """Which file or folder on the way to the one that `error` names belongs to another user, and
-    what to do; None if none does, or if that cannot be told."""
+    """Return which file or folder on the way to `error`'s belongs to another user, and what to do.
+
+    None if none does, or if that is unknown.
+    """
     path = error.filename
     for _ in range(_LEVELS):
         if not isinstance(path, str) or path in ("", "/"):
@@ -28,7 +30,7 @@ def refused_because(error: OSError) -> str | None:
         if uid is not None and uid != os.geteuid():
             return (
                 f"{path} belongs to user {user_name(uid)}, and this process is user "
-                f"{user_name(os.geteuid())}: chown it to that user, after a look at what it is"
+                f"{user_name(os.geteuid())}: inspect it, and chown it to that user"
             )
         path = os.path.dirname(path)
     return None

@@ -1,6 +1,6 @@
-"""Whose the session folder and the files in it are: others' are never trusted.
+"""The ownership of the session folder and its files: others' are never trusted.
 
-Anybody who can write to the folder can put a session there, with the rights of any user. So the
+Anyone who can write to the folder can put a session there, with the rights of any user. So the
 folder belongs to the user of this process, or to root, and no group or other user may write to it.
 """
 
@@ -32,14 +32,15 @@ class Ownership(NamedTuple):
 
 
 def prepare(folder: str, marker: str, group: str | None = None) -> Ownership:
-    """Make the folder, private, with `marker` in it, if they are not there; and look whose it is.
+    """Make the folder, private, with `marker` in it, if they are missing; and check the owner.
 
-    Trusted are the user of this process, root, and the user whom a network file system makes of
-    this one. A folder of this user that its own group may write to, as Kubernetes leaves it at each
-    mount, is closed again, and a warning says so. `group` names one whose members may write to it.
+    Trusted are the user of this process, root, and the user to whom a network file system maps this
+    one. If the folder is this user's, but its own group may write to it, as Kubernetes leaves it at
+    each mount, it is closed again with a warning. `group` names a group whose members may write to
+    it.
 
-    Raises ConfigurationError if the folder, or what the store keeps in it, belongs to another user,
-    can be written to by others or is a link, and if it cannot be made.
+    Raises ConfigurationError if the folder, or the store's part of it, belongs to another user, can
+    be written to by others or is a link, and if it cannot be made.
     """
     if os.path.islink(folder):
         raise ConfigurationError(
@@ -59,9 +60,9 @@ def prepare(folder: str, marker: str, group: str | None = None) -> Ownership:
 
 
 def look_at(folder: str, marker: str, group: str | None = None) -> Ownership:
-    """Whose the folder is, for those who only look: nothing is made or changed.
+    """Return the owner of the folder, for inspection: nothing is made or changed.
 
-    Raises ConfigurationError if it is not there, and for what belongs to another user or is a link.
+    Raises ConfigurationError if it is missing, belongs to another user or is a link.
     """
     ours = Ownership(_owners_seen(folder), _number_of(group))
     for path in (folder, os.path.join(folder, "sessions"), marker):
@@ -70,7 +71,7 @@ def look_at(folder: str, marker: str, group: str | None = None) -> Ownership:
         except OSError as error:
             raise ConfigurationError(
                 f"there are no sessions in {folder} yet ({path}: {error.strerror}): the first "
-                "worker that uses it makes it; this command makes nothing. Is it the folder of the "
+                "worker that uses it makes it, this command does not. Is it the folder of the "
                 "application (`url`, --url)?"
             ) from error
         _require_ours(path, status, ours)
@@ -78,7 +79,7 @@ def look_at(folder: str, marker: str, group: str | None = None) -> Ownership:
 
 
 def _owners_seen(folder: str) -> frozenset[int]:
-    """As `_owners`, without a probe: a network file system lets us write into what is ours."""
+    """Like `_owners`, without a probe: a network file system lets us write into our own files."""
     ours = frozenset({os.geteuid(), 0})
     with suppress(OSError):
         if 0 not in (os.geteuid(), os.getuid()) and os.access(folder, os.W_OK):
@@ -89,7 +90,7 @@ def _owners_seen(folder: str) -> frozenset[int]:
 
 
 def _owners(folder: str) -> frozenset[int]:
-    """This user and root; and who we are on this file system, where that maps its users."""
+    """Return this user and root, and our user on this file system, where it maps users."""
     ours = frozenset({os.geteuid(), 0})
     if os.lstat(folder).st_uid in ours:
         return ours
@@ -107,7 +108,7 @@ def _owners(folder: str) -> frozenset[int]:
 
 def _require_ours(path: str, status: os.stat_result, ours: Ownership) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise ConfigurationError(f"{path} is a link: remove it after a look")
+        raise ConfigurationError(f"{path} is a link: inspect it, and remove it")
     if status.st_uid not in ours.owners:
         raise ConfigurationError(
             f"{path} belongs to user {user_name(status.st_uid)}, and this process is user "
@@ -117,7 +118,7 @@ def _require_ours(path: str, status: os.stat_result, ours: Ownership) -> None:
 
 
 def _require_closed(folder: str, ours: Ownership) -> None:
-    """No other user may write to the folder, nor a group but the one that a setting names."""
+    """Refuse write access of other users and groups, except the group that a setting names."""
     status = os.lstat(folder)
     if status.st_mode & stat.S_IWOTH:
         raise ConfigurationError(_open_to_all(folder))
@@ -133,7 +134,7 @@ def _require_closed(folder: str, ours: Ownership) -> None:
 
 
 def close_to_own_group(path: str, status: os.stat_result) -> os.stat_result:
-    """Take away what the group of this process may do to what this user owns; the status then.
+    """Take write access from this process' group on what this user owns; return the new status.
 
     What others own, what belongs to another group and what cannot be changed stays as it is.
     """
@@ -166,12 +167,12 @@ def _open_to_all(folder: str) -> str:
 
 
 def _keeps_modes(folder: str) -> bool:
-    """Whether a private folder that is made here is one."""
+    """Return whether a folder that is made private here stays private."""
     probe = os.path.join(folder, f".probe-{secrets.token_hex(8)}")
     try:
         os.mkdir(probe, 0o700)
     except OSError:
-        return True  # that is another matter
+        return True  # that is another fault
     try:
         return not os.lstat(probe).st_mode & _CLOSED
     finally:

@@ -1,8 +1,8 @@
-"""Whether the session folder is there: only then is a missing file a missing session.
+"""The presence of the session folder: only while it is there is a missing file a missing session.
 
-``FORMAT`` says so: an empty mount point has none. What removes files that are old (systemd-tmpfiles
-in the system's folders for temporary files) may remove it from a folder that is in use, and an
-administrator may make a lost folder again by hand: then it is made anew, where that is safe.
+``FORMAT`` says so: an empty mount point has none. A cleaner of old files (systemd-tmpfiles in the
+system's folders for temporary files) may remove it from a folder in use, and an administrator may
+make a lost folder again by hand: then it is made again, where that is safe.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Purpose
 
-_FRESH_SECONDS = 24 * 3600.0  # those who remove old files wait for 10 days
+_FRESH_SECONDS = 24 * 3600.0  # cleaners of old files wait for 10 days
 _LASTING = ("versions", "contexts", "processes")
 _log = texts.log(__name__)
 
 
 class Presence:
-    """A session folder that was prepared, and is looked after.
+    """The watch over a prepared session folder.
 
-    With `purpose` "look" nothing is made, repaired or made again.
-
-    Raises ConfigurationError if it cannot be used safely (see `ownership.prepare`).
+    With `purpose` "look" nothing is made or repaired. Raises ConfigurationError if the folder
+    cannot be used safely (see `ownership.prepare`).
     """
 
     def __init__(self, folder: str, group: str | None = None, purpose: Purpose = "use") -> None:
@@ -51,7 +50,7 @@ class Presence:
     def require(self, operation: str, key: str = "") -> None:
         """Raise StoreUnavailable unless the folder is there, or can be taken into use again.
 
-        That is a folder at the same place of the same file system: one that is not mounted is not.
+        It can if it is at the same place of the same file system, unlike one that is not mounted.
         """
         if os.path.exists(self._marker):
             return
@@ -64,8 +63,7 @@ class Presence:
             raise StoreUnavailable(missing, operation=operation, key=short_key(key))
 
     def refresh(self) -> None:
-        """Let nothing that lasts look old to those who remove old files. Raises OSError for a
-        folder that is not there."""
+        """Keep lasting files from looking old to cleaners. Raises OSError for a missing folder."""
         self.require("sweep")
         for path in (self._marker, os.path.join(self.folder, "secret"), *self._lasting()):
             with suppress(OSError):  # gone, or not ours to touch: an aside
@@ -85,7 +83,7 @@ class Presence:
         if not is_folder:
             return (
                 f"the session folder {self.folder} is gone or not mounted: restore it; or make an "
-                f"empty one (mkdir -m 700 {self.folder}), and everybody begins anew"
+                f"empty one (mkdir -m 700 {self.folder}), and all users log in again"
             )
         if self._where() != self._place:
             return (
@@ -96,19 +94,19 @@ class Presence:
         return None
 
     def _restore(self) -> str | None:
-        """Take the folder into use again; why not, if that is not safe."""
+        """Take the folder into use again; return why not, if that is not safe."""
         try:
             prepare(self.folder, self._marker, self._group)
         except ConfigurationError as error:
             return str(error)
         _log.warning(
             "%s was missing, and was made again: does something remove old files there "
-            "(systemd-tmpfiles), or was the folder made anew? Sessions that are gone begin anew. "
+            "(systemd-tmpfiles), or was the folder replaced? Users of lost sessions log in again. "
             "Name a folder outside of those for temporary files in `url`",
             self._marker,
         )
         return None
 
     def _where(self) -> tuple[int, str]:
-        """The device, and where it is mounted."""
+        """Return the device and its mount point."""
         return os.lstat(self.folder).st_dev, mount_of(os.path.realpath(self.folder)).point

@@ -1,4 +1,4 @@
-"""Small files that are replaced as a whole: readers, without a lock, find the old or the new."""
+"""Small files that are replaced as a whole: unlocked readers find the old or the new one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def replace_file(
     mode: int = _MODE,
     place: int | None = None,
 ) -> None:
-    """Put a file with this content in the place of the one at `path`, if there is one.
+    """Replace the file at `path`, or make it, with this content.
 
-    The caller holds a lock that all have who replace it: so one name does for what is being
-    written, and what lies under it was left by a writer that died. `fsync`: as for sessions, the
-    entry of the folder included. `modified_at`: the time that the file bears, in seconds since the
-    epoch. `place`: an open folder that `path` is a name in. Raises OSError.
+    The caller holds a lock of all who replace it, so one temporary name is enough, and a file under
+    that name was left by a writer that died. `fsync`: as for sessions, including the folder's
+    entry. `modified_at`: the file's time, in seconds since the epoch. `place`: an open folder that
+    `path` is relative to. Raises OSError.
     """
     new = f"{path}.new"
     with suppress(FileNotFoundError):
         os.unlink(new, dir_fd=place)
     with open(os.open(new, CREATE, _MODE, dir_fd=place), "wb") as file:
         if mode != _MODE:
-            with suppress(OSError):  # not everywhere for everybody
+            with suppress(OSError):  # not allowed everywhere
                 os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NO_WRITES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
-"""How the system refuses writes; what only reads can go on."""
-_RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; one try more than there are delays
+"""The errors of a system that refuses writes; operations that only read can go on."""
+_RETRY_DELAYS = (0.0, 0.005, 0.02)  # seconds; the tries are one more than the delays
 _log = texts.log(__name__)
 
 
@@ -39,8 +39,11 @@ def retrying(operation: str, key: str, action: Callable[..., T], *args: object) 
 
 
 def retry(error: OSError, operation: str, key: str, action: Callable[..., T], *args: object) -> T:
-    """What `retrying` does after a first `error`. Reading and saving a session go wrong so seldom,
-    and are done so often, that they make the first attempt themselves."""
+    """Go on like `retrying` after a first `error`.
+
+    Reads and saves of sessions make the first attempt themselves: they are frequent and seldom
+    fail.
+    """
     for attempt, delay in enumerate(_RETRY_DELAYS, 1):
         time.sleep(delay)
         try:
@@ -55,8 +58,10 @@ def retry(error: OSError, operation: str, key: str, action: Callable[..., T], *a
 
 
 def once(operation: str, key: str, action: Callable[..., T], *args: object) -> T:
-    """As `retrying`, for what nobody waits for: where no writes are taken, it is not repeated, and
-    the exception alone says so."""
+    """Like `retrying`, for operations that no request waits for.
+
+    Where no writes are taken, it does not repeat them, and only the exception reports it.
+    """
     try:
         return action(key, *args)
     except OSError as error:
@@ -67,7 +72,7 @@ def once(operation: str, key: str, action: Callable[..., T], *args: object) -> T
 
 @contextmanager
 def folder_fault(operation: str) -> Iterator[None]:
-    """Turn what the system raises about the folder as a whole into StoreUnavailable."""
+    """Turn the system's error about the folder as a whole into StoreUnavailable."""
     try:
         yield
     except OSError as error:

@@ -27,13 +27,13 @@ _log = texts.log(__name__)
 
 
 class NotARecord(Exception):
-    """What lies at a session's path is no file: a link, a folder, a FIFO."""
+    """The path of a session leads to something else than a file: a link, a folder, a FIFO."""
 
 
 def read_file(path: str, owners: frozenset[int]) -> bytes:
-    """The content of a session file, without a lock.
+    """Return the content of a session file, without a lock.
 
-    Raises NotARecord for what is no file, and PermissionError for another user's.
+    Raises NotARecord for anything but a file, and PermissionError for another user's.
     """
     fd = open_own(path, READ)
     try:
@@ -45,7 +45,7 @@ def read_file(path: str, owners: frozenset[int]) -> bytes:
 
 
 def open_own(path: str, flags: int) -> int:
-    """An open file. Raises NotARecord for what is no file, and the OSError of the system."""
+    """Return an open file. Raises NotARecord for anything else, and the OSError of the system."""
     try:
         return os.open(path, flags, 0o600)
     except OSError as error:
@@ -55,7 +55,7 @@ def open_own(path: str, flags: int) -> int:
 
 
 def own_size(path: str, status: os.stat_result, owners: frozenset[int] | None) -> int:
-    """The bytes of an open file. Raises as `read_file`; `owners` as in `lock_at`."""
+    """Return the bytes of an open file. Raises as `read_file`; `owners` as in `lock_at`."""
     size = status.st_size
     if status.st_mode & _KIND != _REGULAR:
         raise NotARecord("not a regular file")
@@ -67,7 +67,7 @@ def own_size(path: str, status: os.stat_result, owners: frozenset[int] | None) -
 
 
 def read_whole(fd: int, size: int) -> bytes:
-    """So many bytes, also where a read is short; less if the file ends."""
+    """Return so many bytes, even if a read is short; less if the file ends."""
     data = os.read(fd, size)
     while len(data) < size and (more := os.read(fd, size - len(data))):
         data += more
@@ -75,7 +75,7 @@ def read_whole(fd: int, size: int) -> bytes:
 
 
 def sync_file(fd: int, fsync: Fsync) -> None:
-    """Bring what was written to an open file to the disk, as the policy asks."""
+    """Sync the written data of an open file to the disk, as the policy asks."""
     if fsync == "data":
         os.fdatasync(fd)
     elif fsync == "full":
@@ -83,5 +83,5 @@ def sync_file(fd: int, fsync: Fsync) -> None:
 
 
 def swallow(error: SessionError | OSError, what: str, *facts: Any) -> None:
-    """Log a fault in an aside (a repair, a clean-up) that must not fail the request."""
+    """Log a fault in a side task (a repair, a clean-up) that must not fail the request."""
     _log.warning(f"{what}: %s", *facts, error)  # `what` is a constant format
