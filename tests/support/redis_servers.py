@@ -328,13 +328,17 @@ class ClusterGroup:
             ]
             self._share_slots()
             self._introduce()
-            wait_until(self._is_ok, "a cluster in state ok", 20)
+            self.wait_until_ok()
             self._servers = stack.pop_all()
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         return f"redis+cluster://{hosts}"
+
+    def wait_until_ok(self) -> None:
+        """Wait until each node serves its slots: one that has started again refuses for a while."""
+        wait_until(self._is_ok, "a cluster in state ok", 20)
 
     def owner(self, redis_key: str) -> RedisServer:
         """The node that serves a key."""

@@ -67,6 +67,7 @@ def move_slots(scene: Scene) -> None:
     """Move the slots of some live sessions to other nodes, key by key."""
     cluster = scene.place.cluster
     assert cluster is not None
+    cluster.wait_until_ok()
     source, target = scene.rng.sample(cluster.nodes, 2)
     keys = list(source.command("KEYS", "*"))
     for key in scene.rng.sample(keys, min(3, len(keys))):
