@@ -26,6 +26,7 @@ from wsgi_sessions.core.commit.loop import Committer, Lifetimes, Pending
 from wsgi_sessions.core.events import Events
 from wsgi_sessions.core.merge.delta import Assign
 from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.core.record.envelopes import Envelopes
 
 if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
@@ -108,6 +109,7 @@ def fill(backend: Backend, count: int) -> int:
         max_size=1 << 20,
         clock=time.time,
         announce=lambda *_: None,
+        envelopes=Envelopes(),
     )
     key = ""
     for _ in range(count):

@@ -18,7 +18,6 @@ from wsgi_client import Browser
 from wsgi_sessions import Config, ConfigurationError, build, get_session
 from wsgi_sessions.cli import main
 from wsgi_sessions.core.record.envelope import Envelope, seal
-from wsgi_sessions.core.record.history import history
 from wsgi_sessions.errors import SessionExists
 from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.identity import store_key
@@ -236,7 +235,7 @@ def test_a_damaged_file_is_reported_and_replaced(
 
 
 def payload(key: str, created_at: float) -> bytes:
-    return seal(Envelope(created_at, history([]), {}, {}), key)
+    return seal(Envelope(created_at, [], {}, {}), key)
 
 
 def test_what_began_before_is_as_if_not_there() -> None:

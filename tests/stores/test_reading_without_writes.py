@@ -23,7 +23,6 @@ from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.commit.prolonging import PAUSE_SECONDS, Prolonger
 from wsgi_sessions.core.draft import Snapshot
 from wsgi_sessions.core.record.envelope import Envelope
-from wsgi_sessions.core.record.history import history
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import store_key
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -207,7 +206,7 @@ def test_after_a_fault_nothing_is_tried_for_a_while(caplog: pytest.LogCaptureFix
     store: Any = Refusing()
     now = [0.0]
     prolonger = Prolonger(store, clock=lambda: now[0])
-    base = Snapshot("", "k", 1, 1.5, Envelope(0.0, history([]), {}, {}))
+    base = Snapshot("", "k", 1, 1.5, Envelope(0.0, [], {}, {}))
     assert not prolonger.prolong(base, 1.0, 2.0)
     now[0] += PAUSE_SECONDS - 0.1
     assert not prolonger.prolong(base, 1.0, 2.0)

@@ -6,13 +6,15 @@ import io
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from overlapping import Site, cookie_in
 from wsgi_client import call, environ_of
 
-from wsgi_sessions.core.record.history import Commit, history, with_commit
-from wsgi_sessions.core.record.repeats import TOKEN_BYTES, Repeats, repeats_of
+from wsgi_sessions.core.commit.pending import Pending
+from wsgi_sessions.core.merge.delta import Assign
+from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.core.record.history import Commit, with_commit, with_repeat
+from wsgi_sessions.core.record.repeats import Repeats, repeats_of
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.request_body import digest_of_body
 
@@ -196,20 +198,36 @@ def token(number: int) -> bytes:
 
 
 def test_they_are_known_for_a_minute_and_bounded_in_number() -> None:
-    earlier = history([])
+    repeats: list[Commit] = []
     for number in range(20):
-        earlier = with_commit(earlier, Commit(float(number), token(number), "GET /"))
-    for number in range(20):
-        earlier = with_commit(earlier, Commit(30.0, b"%08d" % number, "GET /"))
-    assert tokens(earlier) == [*map(token, range(5, 20)), *(b"%08d" % n for n in range(12, 20))]
-    earlier = with_commit(earlier, Commit(70.0, b"%08d" % 99, "GET /"))
-    assert tokens(earlier) == [*map(token, range(10, 20)), b"%08d" % 99]
-    earlier = with_commit(earlier, Commit(700.0, token(99), "GET /"))
-    assert tokens(earlier) == [token(99)]
+        repeats = with_repeat(repeats, Commit(float(number), token(number), "GET /"))
+    assert tokens(repeats) == [*map(token, range(4, 20))]
+    repeats = with_repeat(repeats, Commit(70.0, token(99), "GET /"))
+    assert tokens(repeats) == [*map(token, range(10, 20)), token(99)]
+    assert tokens(with_repeat(repeats, Commit(700.0, token(7), "GET /"))) == [token(7)]
 
 
-def tokens(earlier: Any) -> list[bytes]:
-    return [each.token for each in msgspec.msgpack.decode(earlier, type=list[Commit])]
+def test_other_commits_are_known_for_seconds_and_bounded_in_number() -> None:
+    history: list[Commit] = []
+    for number in range(20):
+        history = with_commit(history, Commit(30.0, b"%08d" % number, "GET /"))
+    assert tokens(history) == [b"%08d" % number for number in range(12, 20)]
+    assert len(with_commit(history, Commit(35.0, b"later", "GET /"))) == 8
+    assert tokens(with_commit(history, Commit(35.1, b"later", "GET /"))) == [b"later"]
+    assert tokens(with_commit(history, Commit(24.9, b"a clock set back", "GET /"))) == [
+        b"a clock set back"
+    ]
+
+
+def test_an_ordinary_commit_leaves_those_of_requests_that_may_be_sent_again() -> None:
+    first = Pending({"n": Assign(encode(1))}, {}, 0.0, "POST /", token=token(1)).alone()
+    later, _ = Pending({"n": Assign(encode(2))}, {}, 9.0, "GET /").onto(first, first)
+    assert tokens(later.repeats) == [token(1)]
+    assert [commit.route for commit in later.commits] == ["POST /", "GET /"]
+
+
+def tokens(commits: list[Commit]) -> list[bytes]:
+    return [each.token for each in commits]
 
 
 def test_the_tokens_of_a_request_are_its_own_and_in_order() -> None:
@@ -218,6 +236,6 @@ def test_the_tokens_of_a_request_are_its_own_and_in_order() -> None:
     assert again is not None
     assert other is not None
     assert first.token == first.token == again.token != other.token
-    assert len(first.token) == TOKEN_BYTES
+    assert len(first.token) == 16
     first.advance()
     assert first.token != again.token

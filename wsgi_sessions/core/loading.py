@@ -11,7 +11,6 @@ from wsgi_sessions.background import FaultLog
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.draft import Snapshot
-from wsgi_sessions.core.record.envelope import open_sealed
 from wsgi_sessions.core.record.tombstones import ENDED, Tombstone, tombstone_in
 from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
 from wsgi_sessions.identity import short_key, store_key
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.commit.loop import Lifetimes
     from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.record.envelopes import Envelopes
 
 Reader = Callable[[str], Record | None]
 _log = texts.log(__name__)
@@ -42,11 +42,17 @@ class Loader:
     """
 
     def __init__(
-        self, backend: Backend, lifetimes: Lifetimes, events: Events, clock: Callable[[], float]
+        self,
+        backend: Backend,
+        lifetimes: Lifetimes,
+        events: Events,
+        clock: Callable[[], float],
+        envelopes: Envelopes,
     ) -> None:
         self._backend = backend
         self._sessions = backend.sessions
         self._absolute = lifetimes.absolute
+        self._open = envelopes.open
         self._events = events
         self._clock = clock
         self._succession = Succession(backend.sessions, clock)
@@ -107,7 +113,7 @@ class Loader:
 
     def _opened(self, session_id: str, key: str, record: Record) -> Snapshot | Tombstone | None:
         try:
-            envelope = open_sealed(record.payload, key)
+            envelope = self._open(record.payload, key)
         except CorruptRecord as error:
             self._set_aside(key, record.version, error.reason)
             return None

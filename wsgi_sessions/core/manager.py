@@ -21,6 +21,7 @@ from wsgi_sessions.core.limits.census import Census
 from wsgi_sessions.core.limits.waiters import MOST_WAITERS, BoundedLocks
 from wsgi_sessions.core.loading import Loader
 from wsgi_sessions.core.principals import Principals
+from wsgi_sessions.core.record.envelopes import Envelopes
 from wsgi_sessions.errors import CorruptRecord, SessionGone, SessionSuperseded, UnsupportedFormat
 from wsgi_sessions.identity import short_key
 
@@ -73,7 +74,8 @@ class SessionManager:
         self._lifetimes = lifetimes or Lifetimes()
         self.identity = identity or IdentityRules(principal_key)
         self._clock = clock
-        self.loader = Loader(backend, self._lifetimes, self.events, clock)
+        envelopes = Envelopes()
+        self.loader = Loader(backend, self._lifetimes, self.events, clock, envelopes)
         self._succession = Succession(backend.sessions, clock)
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
@@ -87,6 +89,7 @@ class SessionManager:
             max_size=max_size,
             clock=clock,
             announce=self.principals.add,
+            envelopes=envelopes,
         )
 
     # -- one session ---------------------------------------------------------------------------

@@ -129,7 +129,7 @@ class Transaction:
                 self.fault = error
                 raise
             self.found_none = found is None
-            if found is not None and type(found) is Tombstone:  # isinstance is slow with these
+            if type(found) is Tombstone:  # isinstance is slow with these
                 self._draft = Draft(None, found)
             else:
                 self._draft = Draft(found)  # type: ignore[arg-type]

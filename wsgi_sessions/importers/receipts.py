@@ -15,7 +15,6 @@ import msgspec
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
-from wsgi_sessions.core.record.history import history
 from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import CorruptRecord, SessionExists
 
@@ -51,7 +50,7 @@ class Receipt:
     def claim(self, token: bytes, now: float) -> bool:
         """Whether the session with this birth token is the imported one. The first claim wins."""
         metadata = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
-        payload = seal(Envelope(now, history([]), metadata, {}), self._key)
+        payload = seal(Envelope(now, [], metadata, {}), self._key)
         try:
             self._store.create(self._key, payload, self._expires_at)
         except SessionExists:  # another's, or our own whose reply was lost

@@ -20,7 +20,6 @@ from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL
 from wsgi_sessions.core.limits.lifetimes import Ending
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
-from wsgi_sessions.core.record.history import history
 from wsgi_sessions.core.record.tombstones import ENDED, TOMBSTONE_SECONDS
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -262,7 +261,7 @@ def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool
     key, record, envelope = session
     if backend.leases is not None and backend.leases.holders(key):
         return False
-    tombstone = Envelope(now, history([]), {ENDED: Raw(encode("unused"))}, {})
+    tombstone = Envelope(now, [], {ENDED: Raw(encode("unused"))}, {})
     try:
         # A delete has no version to compare: what is saved meanwhile would go with it.
         backend.sessions.save(

@@ -24,7 +24,7 @@ from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.draft import CHAIN, Snapshot
 from wsgi_sessions.core.limits.lifetimes import Lifetimes as Lifetimes  # noqa: TC001  # found here too
 from wsgi_sessions.core.limits.sizes import SizeRule, heaviest
-from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
+from wsgi_sessions.core.record.envelope import open_sealed
 from wsgi_sessions.core.record.tombstones import (
     Tombstone,
     TombstoneKind,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Record, SessionStore
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.merge.conflict import Conflict
+    from wsgi_sessions.core.record.envelope import Envelope
+    from wsgi_sessions.core.record.envelopes import Envelopes
 
 OnConflict = Literal["last-wins", "raise"]
 Activity = Literal["user", "background"]
@@ -63,8 +65,10 @@ class Committer:
         max_size: int,
         clock: Callable[[], float],
         announce: Callable[[str, Envelope], None],
+        envelopes: Envelopes,
     ) -> None:
         self._store = store
+        self._seal = envelopes.seal
         self._lifetimes = lifetimes
         self._events = events
         self._on_conflict = on_conflict
@@ -174,7 +178,7 @@ class Committer:
         return envelope, conflicts
 
     def _sealed(self, envelope: Envelope, key: str) -> tuple[bytes, float]:
-        payload, lifetimes = seal(envelope, key), self._lifetimes
+        payload, lifetimes = self._seal(envelope, key), self._lifetimes
         if len(payload) > self._always_fine:
             self._sizes.check(envelope, len(payload))
         asked = lifetimes.asked(envelope)

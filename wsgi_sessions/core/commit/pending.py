@@ -10,7 +10,7 @@ from wsgi_sessions.core.merge.delta import Assign, apply, merge
 from wsgi_sessions.core.merge.stamps import reassigned, stamped
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope
-from wsgi_sessions.core.record.history import Commit, history, with_commit
+from wsgi_sessions.core.record.history import Commit, with_commit, with_repeat
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
@@ -71,12 +71,17 @@ class Pending:
             for key in self.planted & data.keys() - self.data.keys():
                 del data[key]
         stamps = stamped(theirs.stamps, self.data, merged, commit.token)
-        commits = with_commit(theirs.history, commit)
-        return Envelope(theirs.created_at, commits, metadata, data, stamps), merged.conflicts
+        history, repeats = theirs.history, theirs.repeats
+        if self.may_repeat:
+            repeats = with_repeat(repeats, commit)
+        else:
+            history = with_commit(history, commit)
+        envelope = Envelope(theirs.created_at, history, metadata, data, stamps, repeats)
+        return envelope, merged.conflicts
 
     def alone(self) -> Envelope:
         """Return a new session of nothing but the changes."""
-        empty = Envelope(self.commit.at, history([]), {}, {})
+        empty = Envelope(self.commit.at, [], {}, {})
         return self.onto(empty, empty)[0]
 
     def is_in(self, envelope: Envelope) -> bool:
@@ -85,7 +90,7 @@ class Pending:
 
     def kept_beside(self, envelope: Envelope) -> int:
         """Return the number of tokens of this kind that are kept."""
-        return sum(len(each.token) == len(self.commit.token) for each in envelope.commits)
+        return len(envelope.repeats if self.may_repeat else envelope.history)
 
 
 def require_certainty(

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Raw
-
 from wsgi_sessions.core.record.containers import kind_of
-from wsgi_sessions.core.record.envelope import NO_STAMPS
-from wsgi_sessions.errors import CorruptRecord
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -22,39 +17,23 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.merge.delta import Delta, Merged
     from wsgi_sessions.core.record.envelope import Envelope
 
-_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
-_encoder = msgspec.msgpack.Encoder()
-
 
 def reassigned(base: Envelope, theirs: Envelope) -> Set[str]:
-    """Return the keys whose container in `theirs` is not the one of `base`, changed in place.
-
-    Raises CorruptRecord.
-    """
+    """Return the keys whose container in `theirs` is not the one of `base`, changed in place."""
     if base.stamps == theirs.stamps:
         return frozenset()
-    return {key for key, _ in _decoded(base.stamps).items() ^ _decoded(theirs.stamps).items()}
+    return {key for key, _ in base.stamps.items() ^ theirs.stamps.items()}
 
 
-def stamped(stamps: Raw, delta: Delta, merged: Merged, token: bytes) -> Raw:
-    """Return the stamps after the commit of a delta. Raises CorruptRecord."""
+def stamped(
+    stamps: dict[str, bytes], delta: Delta, merged: Merged, token: bytes
+) -> dict[str, bytes]:
+    """Return the stamps after the commit of a delta: the same dictionary, or a new one."""
     data, wholes = merged.data, merged.wholes
-    kept = {} if stamps == NO_STAMPS else _decoded(stamps)
-    if not (wholes or kept):
-        return stamps
-    is_changed = False
+    changed = stamps
     for key in delta:
         if key in wholes and kind_of(data[key]) is not None:
-            kept[key] = token
-            is_changed = True
-        elif key in kept and (key in wholes or key not in data):
-            del kept[key]
-            is_changed = True
-    return Raw(_encoder.encode(kept)) if is_changed else stamps
-
-
-def _decoded(stamps: Raw) -> dict[str, bytes]:
-    try:
-        return _decoder.decode(stamps)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise CorruptRecord(f"its stamps do not decode ({type(error).__name__})") from error
+            changed = {**changed, key: token}
+        elif key in changed and (key in wholes or key not in data):
+            changed = {name: stamp for name, stamp in changed.items() if name != key}
+    return changed

@@ -16,7 +16,7 @@ import msgspec
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import decode
-from wsgi_sessions.core.record.history import Commit, commits_in
+from wsgi_sessions.core.record.history import Commit  # noqa: TC001 - msgspec reads it
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 
 FORMAT = 1
@@ -24,24 +24,24 @@ _HEADER = Struct(">BI")  # format, checksum
 _HEADER_BYTES = _HEADER.size
 _pack_header = _HEADER.pack
 _NEVER = math.inf
-NO_STAMPS = msgspec.Raw(b"\x80")
 
 
 @texts.shows("created_at")
 class Envelope(msgspec.Struct, array_like=True):
-    """A whole session as it is stored; everything in it is still encoded.
+    """A whole session as it is stored; the values in it are still encoded.
 
-    `created_at`: seconds since the epoch. `history`: the latest commits (see `commits`).
-    `metadata`: what this package keeps about the session (principal, lifetime). `data`: the
-    application's own keys. `stamps`: see `wsgi_sessions.core.merge.stamps`; releases that do not
-    know them leave them out.
+    `created_at`: seconds since the epoch. `history`: the latest commits, newest last. `metadata`: what
+    this package keeps about the session (principal, lifetime). `data`: the application's own keys.
+    `stamps`: see `wsgi_sessions.core.merge.stamps`. `repeats`: the latest commits of requests that
+    may be sent again. Records of releases that do not know the last two leave them out.
     """
 
     created_at: float
-    history: msgspec.Raw
+    history: list[Commit]
     metadata: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
-    stamps: msgspec.Raw = NO_STAMPS
+    stamps: dict[str, bytes] = {}
+    repeats: list[Commit] = []
 
     def get_metadata(self, name: str) -> Any:
         """Return one metadata value, decoded, or None. Raises CorruptRecord."""
@@ -50,8 +50,10 @@ class Envelope(msgspec.Struct, array_like=True):
 
     @property
     def commits(self) -> list[Commit]:
-        """The latest commits, newest last; see `commits_in`."""
-        return commits_in(self.history)
+        """The latest commits of both kinds, newest last."""
+        if not self.repeats:
+            return self.history
+        return sorted((*self.history, *self.repeats), key=lambda commit: commit.at)
 
 
 _encode_envelope = msgspec.msgpack.Encoder().encode

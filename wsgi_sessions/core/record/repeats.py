@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TOKEN_BYTES = 16
-"""The length of a commit token that can be recognized; random ones have another."""
+_TOKEN_BYTES = 16
 _SHORTEST, _LONGEST = 8, 200
 
 
@@ -39,7 +38,7 @@ class Repeats:
         self._number += 1
 
     def _token(self, number: int) -> bytes:
-        return hashlib.sha256(b"%d:%b" % (number, self._seed)).digest()[:TOKEN_BYTES]
+        return hashlib.sha256(b"%d:%b" % (number, self._seed)).digest()[:_TOKEN_BYTES]
 
 
 def repeats_of(value: str | None, *request: str) -> Repeats | None:

@@ -14,7 +14,6 @@ from msgspec import Raw, Struct
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope
-from wsgi_sessions.core.record.history import history
 
 if TYPE_CHECKING:
     from wsgi_sessions.core.record.history import Commit
@@ -47,12 +46,12 @@ def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
         _KIND: Raw(encode(kind)),
         _SUCCESSOR: Raw(encode(successor)),
     }
-    return Envelope(commit.at, history([commit]), metadata, {})
+    return Envelope(commit.at, [commit], metadata, {})
 
 
 def grave(reason: str, at: float) -> Envelope:
     """Return the record in place of a session that is over."""
-    return Envelope(at, history([]), {ENDED: Raw(encode(reason))}, {})
+    return Envelope(at, [], {ENDED: Raw(encode(reason))}, {})
 
 
 def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:

@@ -218,7 +218,10 @@ class Workspace:
 
     def reset(self, base: Mapping[str, Raw]) -> None:
         """Forget all changes, and go on from `base`."""
-        self._keep_all(*self._start_anew(base))
+        if self.former is None and IMMUTABLE.issuperset(map(type, self._values.values())):
+            self._start_anew(base)  # nothing that the application holds could change any more
+        else:
+            self._keep_all(*self._start_anew(base))
 
     def put(self, key: str, value: object) -> Any:
         """Set a value without changing the session. Return the one before, or None."""
@@ -282,11 +285,12 @@ class Workspace:
             # The present value is shown; `delta` raises.
             with suppress(StaleValue, UnserializableValue):
                 self.former.catch_up(self, key)
-        if key in self._values:
-            return self._values[key]
+        values = self._values
+        if key in values:
+            return values[key]
         if key in self._deleted or key not in self._base:
             return ABSENT
-        value = self._values[key] = decode(self._base[key])
+        value = values[key] = decode(self._base[key])
         return value
 
     def _is_deleted(self, key: str) -> bool:
