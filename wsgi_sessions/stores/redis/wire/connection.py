@@ -229,8 +229,9 @@ class NodeExecutor:
         key: str | None,
         sendings: int,
     ) -> Any:
-        endpoint, started, sent, unanswered = self._endpoint, self._clock(), 0, 0
+        endpoint, started = self._endpoint, self._clock()
         latest = started + self._latest_send
+        sent = unanswered = 0
         for attempt in (1, 2):
             link = None
             try:
@@ -238,8 +239,9 @@ class NodeExecutor:
                     process.follow(endpoint, started, latest)
                 idle = process.idle  # of links to the server that is to be used now
                 link = _fresh(idle) or self._connect(latest)
-                exchange = self._exchange if attempt == 1 else self._exchange_last
-                return exchange(process, link, idle, commands, latest)
+                if attempt == 1:
+                    return self._exchange(process, link, idle, commands, latest)
+                return self._exchange_last(process, link, commands, latest)
             except NoScriptError:
                 process.breaker.answered()
                 raise
@@ -303,7 +305,6 @@ class NodeExecutor:
         self,
         process: _Pool,
         link: Link,
-        _: deque[Link],
         commands: Sequence[Command],
         latest: float,
     ) -> Any:
@@ -338,7 +339,7 @@ def _fresh(idle: deque[Link]) -> Link | None:
             link = idle.pop()
         except IndexError:  # another thread was faster
             break
-        if link.is_fresh():
+        if not link.has_news():
             return link
         link.close()
     return None

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from functools import partial
 from ssl import SSLWantReadError
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -26,7 +27,8 @@ from wsgi_sessions.stores.redis import resp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    _Read: TypeAlias = "Callable[[float], Any]"
+    _Receive: TypeAlias = "Callable[[bytearray], int]"
+    _Read: TypeAlias = "Callable[..., Any]"
 
 Word: TypeAlias = "str | bytes | int | float"
 Command: TypeAlias = "tuple[Word, ...]"
@@ -78,8 +80,8 @@ class Link(Protocol):
         """From now on, wait for a reply until this moment (of `clock.monotonic`), whatever the
         connection's time-out. Then the link has had its day: close it."""
 
-    def is_fresh(self) -> bool:
-        """Whether it may be used again: nothing has come that nobody asked for, nor a hang-up.
+    def has_news(self) -> object:
+        """Whether something has come that no command asked for, or a hang-up: then close it.
 
         After one reply too many, each command would read the reply to the one before.
         """
@@ -134,11 +136,11 @@ class _ViaRedisPy:
     def wait_until(self, deadline: float) -> None:
         """Not without the socket: the time-out stays as it is."""
 
-    def is_fresh(self) -> bool:
+    def has_news(self) -> object:
         try:
-            return not self._connection.can_read()
+            return self._connection.can_read()
         except (RedisError, OSError):
-            return False
+            return True
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -147,7 +149,7 @@ class _ViaRedisPy:
 class _Direct:
     """The socket that redis-py opened, and hiredis to read what comes from it."""
 
-    __slots__ = ("_connection", "_gets", "_opened", "_read", "_reader", "_send", "call", "is_fresh")
+    __slots__ = ("_connection", "_gets", "_opened", "_read", "_reader", "_send", "call", "has_news")
 
     def __init__(self, connection: Connection, opened: socket.socket) -> None:
         reader = _Reader(
@@ -156,10 +158,9 @@ class _Direct:
             notEnoughData=_MORE,
         )
         self._connection, self._opened, self._reader = connection, opened, reader
-        self.is_fresh = _freshness(opened)
+        self.has_news = _news(opened)
         self._send, self._gets = opened.sendall, reader.gets
-        self._read = _reading(opened.recv_into, reader)
-        self.call = _calling(opened, reader, self._read)
+        self._take(opened.recv_into)
 
     def greet(self, commands: Sequence[Command], latest: float) -> None:
         """Send all of them, then read their replies. Raises as `call` does."""
@@ -182,8 +183,12 @@ class _Direct:
             _limit(opened, deadline - monotonic())
             return opened.recv_into(buffer)
 
-        self._read = _reading(receive, self._reader)
-        self.call = _calling(opened, self._reader, self._read)
+        self._take(receive)
+
+    def _take(self, receive: _Receive) -> None:
+        buffer = bytearray(_READ_BYTES)
+        self._read = _reading(receive, self._reader, buffer)
+        self.call = _calling(self._opened, self._reader, receive, buffer, self._read)
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -192,9 +197,12 @@ class _Direct:
 # Made once per connection, so that a command need not look each method of socket and reader up.
 
 
-def _calling(opened: socket.socket, reader: Any, read: _Read) -> _SendCommand:
-    """`Link.call` for this connection."""
+def _calling(
+    opened: socket.socket, reader: Any, receive: _Receive, buffer: bytearray, read: _Read
+) -> _SendCommand:
+    """`Link.call` for this connection. Most replies come whole, with the first read."""
     send, send_some, has_more = opened.sendall, opened.send, reader.has_data
+    feed, gets = reader.feed, reader.gets
 
     def call(command: Command, latest: float = math.inf) -> Any:
         packed = _pack(command)
@@ -203,7 +211,10 @@ def _calling(opened: socket.socket, reader: Any, read: _Read) -> _SendCommand:
                 send(packed)
             else:
                 _send_slowly(send_some, packed, latest)
-            reply = read(latest)
+            feed(buffer, 0, receive(buffer))
+            reply = gets()
+            if reply is _MORE:  # also if the server hung up
+                reply = read(latest, has_begun=True)
         except OSError as error:
             raise _fault(error, read) from error
         if has_more():
@@ -215,13 +226,18 @@ def _calling(opened: socket.socket, reader: Any, read: _Read) -> _SendCommand:
     return call
 
 
-def _reading(receive: Callable[[bytearray], int], reader: Any) -> _Read:
-    """What waits for a reply until all of it is there, or until a moment has passed."""
-    feed, gets = reader.feed, reader.gets
-    buffer = bytearray(_READ_BYTES)
+def _reading(receive: _Receive, reader: Any, buffer: bytearray) -> _Read:
+    """Return a function that reads until a whole reply is there, or a moment has passed.
 
-    def read(latest: float) -> Any:
+    Reading the rest of a reply (`has_begun`) starts only before that moment.
+    """
+    feed, gets = reader.feed, reader.gets
+
+    def read(latest: float, *, has_begun: bool = False) -> Any:
         while True:
+            if has_begun and monotonic() > latest:
+                raise RedisTimeoutError(_TOO_LATE)
+            has_begun = True
             size = receive(buffer)
             if not size:
                 raise RedisConnectionError("the server hung up")
@@ -229,18 +245,14 @@ def _reading(receive: Callable[[bytearray], int], reader: Any) -> _Read:
             reply = gets()
             if reply is not _MORE:
                 return reply
-            if monotonic() > latest:
-                raise RedisTimeoutError(_TOO_LATE)
 
     return read
 
 
-def _freshness(opened: socket.socket) -> Callable[[], bool]:
-    """`Link.is_fresh` for this connection."""
+def _news(opened: socket.socket) -> Callable[[], object]:
+    """`Link.has_news` for this connection."""
     poll = _wait_in_kernel(opened)
-    if poll is None:
-        return lambda: _is_silent(opened)
-    return lambda: not poll(0)
+    return partial(_has_come, opened) if poll is None else partial(poll, 0)
 
 
 def _fault(error: OSError, read: _Read) -> RedisError:
@@ -263,8 +275,8 @@ def _send_slowly(send_some: Callable[[memoryview], int], packed: bytes, latest: 
             raise RedisTimeoutError(_TOO_LATE)
 
 
-def _is_silent(opened: socket.socket) -> bool:
-    """Whether nothing has come, by an attempt to read.
+def _has_come(opened: socket.socket) -> bool:
+    """Whether something has come, by an attempt to read.
 
     On TLS a server may write what is for the protocol alone: that is read by the way.
     """
@@ -273,12 +285,12 @@ def _is_silent(opened: socket.socket) -> bool:
     try:
         opened.recv(1)
     except (BlockingIOError, SSLWantReadError):
-        return True
-    except OSError:
         return False
+    except OSError:
+        return True
     finally:
         opened.settimeout(timeout)
-    return False
+    return True
 
 
 def _wait_in_kernel(opened: socket.socket) -> Callable[[int], list[tuple[int, int]]] | None:
