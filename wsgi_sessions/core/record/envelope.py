@@ -30,10 +30,10 @@ _NEVER = math.inf
 class Envelope(msgspec.Struct, array_like=True):
     """A whole session as it is stored; the values in it are still encoded.
 
-    `created_at`: seconds since the epoch. `history`: the latest commits, newest last. `metadata`: what
-    this package keeps about the session (principal, lifetime). `data`: the application's own keys.
-    `stamps`: see `wsgi_sessions.core.merge.stamps`. `repeats`: the latest commits of requests that
-    may be sent again. Records of releases that do not know the last two leave them out.
+    `created_at`: seconds since the epoch. `history`: the latest commits, newest last. `metadata`:
+    what this package keeps about the session (principal, lifetime). `data`: the application's own
+    keys. `stamps`: see `wsgi_sessions.core.merge.stamps`. `repeats`: the latest commits of requests
+    that a client may send again. Records of older releases lack the last two.
     """
 
     created_at: float
