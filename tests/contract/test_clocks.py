@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import time_machine
 from freezegun import freeze_time
-from overlapping import Sessions, Visit
+from overlapping import Sessions
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from store_urls import STORES, place_of
+from worlds import Visit
 
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.commit.throttle import Throttle

@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from overlapping import Sessions, id_of
+from overlapping import Sessions
 from store_urls import STORES, of_the_table, place_of
+from worlds import id_of
 
 from wsgi_sessions.core.draft import chain_of
 from wsgi_sessions.errors import LockLost, SessionGone, VersionConflict

@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from redis_proxy import CuttingProxy
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
 from store_urls import Place
-from test_redis_store import Proxy
 
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.redis import leases as redis_leases
@@ -516,7 +516,7 @@ def test_a_lost_reply_is_as_good_as_none_lost(
     redis_backend.sessions.create(key, b"x", time.time() + 100)
     direct = leases_of(redis_backend)
     with (
-        closing(Proxy(redis_server)) as proxy,
+        closing(CuttingProxy(redis_server)) as proxy,
         closing(open_backend(proxy.url, timeout=5.0)) as proxied,
     ):
         proxied.sessions.ping()

@@ -7,33 +7,15 @@ import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from house import FLOORS, MODULES, ROOT
 
-import wsgi_sessions
+if TYPE_CHECKING:
+    from pathlib import Path
 
-ROOT = Path(wsgi_sessions.__file__).parent
 CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
-# From the bottom up; the rooms of one floor do not import each other. "" is the package itself.
-FLOORS: list[tuple[str, ...]] = [
-    ("texts", "clock"),
-    ("errors", "linking"),
-    ("identity", "background"),
-    ("mutex", "upkeep"),
-    ("contract",),
-    ("settings", "core", "database"),
-    ("stores", "http"),
-    ("health", "contexts", "versions", "leases"),
-    ("refresh", "importers"),
-    ("migration",),
-    ("stack",),
-    ("operations", "contrib"),
-    ("",),
-    ("demo",),
-    ("cli", "testing"),
-    ("__main__",),
-]
 GROUND = {
     *("texts", "clock", "errors", "linking", "identity", "background", "mutex", "upkeep"),
     "contract",
@@ -45,16 +27,6 @@ CIRCLES: set[frozenset[str]] = set()
 MOST_MODULES = 14  # in one folder, beside its __init__
 
 
-def modules() -> dict[str, Path]:
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        .removesuffix("__init__")
-        .rstrip("."): path
-        for path in ROOT.rglob("*.py")
-    }
-
-
-MODULES = modules()
 FOLDERS = sorted(name for name, path in MODULES.items() if path.name == "__init__.py")
 
 

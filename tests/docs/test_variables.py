@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from test_layers import FLOORS, MODULES
+from house import FLOORS, MODULES
 
 from wsgi_sessions import Config, ConfigurationError, CookiePolicy, build
 from wsgi_sessions.stack.config import SETTINGS, with_variables

@@ -32,7 +32,7 @@ def redis() -> Iterator[RedisServer]:
         yield redis
 
 
-class Watched:
+class WatchedServers:
     """A server on Redis or else files, and all that its workers ever said."""
 
     def __init__(self, redis: RedisServer, folder: Path, options: Sequence[str] = ()) -> None:
@@ -68,7 +68,7 @@ class Watched:
         wait_until(lambda: not before & set(self._server.workers()), "the old workers' end", 30)
         self._server.wait_for_workers()
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> WatchedServers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +112,7 @@ def boot(redis: RedisServer, folder: Path, options: Sequence[str], seed: int) ->
     if redis.is_running != (seed % 2 == 0):
         toggle(redis)
     with flapping(redis, chance):
-        server = Watched(redis, folder, options)
+        server = WatchedServers(redis, folder, options)
     with server:
         found = server.ask_all()
         with flapping(redis, chance):
@@ -147,14 +147,14 @@ def test_a_choice_outlives_all_workers_and_ends_with_the_server(
     redis: RedisServer, tmp_path: Path, options: list[str]
 ) -> None:
     redis.kill()
-    with Watched(redis, tmp_path, options) as server:
+    with WatchedServers(redis, tmp_path, options) as server:
         assert server.ask_all() == "file"
         redis.start()
         server.kill(3)  # for a moment there is none
         assert server.ask_all() == "file"
         server.reload()
         assert server.ask_all() == "file"
-    with Watched(redis, tmp_path, options) as server:
+    with WatchedServers(redis, tmp_path, options) as server:
         assert server.ask_all() == "redis"
         redis.kill()
         server.kill(3)
@@ -163,8 +163,8 @@ def test_a_choice_outlives_all_workers_and_ends_with_the_server(
 
 def test_a_new_server_joins_one_that_runs(redis: RedisServer, tmp_path: Path) -> None:
     """As in an upgrade without a gap."""
-    with Watched(redis, tmp_path) as old:
+    with WatchedServers(redis, tmp_path) as old:
         assert old.ask_all() == "redis"
         redis.kill()
-        with Watched(redis, tmp_path, ["--preload"]) as new:
+        with WatchedServers(redis, tmp_path, ["--preload"]) as new:
             assert new.ask_all() == "redis"

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gunicorn_server import Browser
+    from gunicorn_server import HttpBrowser
 
     from wsgi_sessions.contract import Backend, Context
 
 _numbers = itertools.count()
 
 
-class Office:
+class OfficeServer:
     """A server, the rights that its workers look up, and its store as another process sees it."""
 
     def __init__(self, server: GunicornServer, rights: Path, prefix: str) -> None:
@@ -33,7 +33,7 @@ class Office:
         self.user = f"user {next(_numbers)}"
         self.backend: Backend = store_of(server.url, prefix)
 
-    def enter(self, browser: Browser | None = None) -> Browser:
+    def enter(self, browser: HttpBrowser | None = None) -> HttpBrowser:
         """A browser that has just logged in: without a session before, if it is a new one."""
         browser = browser or self.server.browser()
         assert browser.get("/login", user=self.user).json["result"] is None
@@ -77,11 +77,11 @@ def started(
 
 
 @pytest.fixture
-def office(started: tuple[GunicornServer, Path, str]) -> Iterator[Office]:
+def office(started: tuple[GunicornServer, Path, str]) -> Iterator[OfficeServer]:
     server = started[0]
     server.forget_events()
     before = len(server.log())
-    office = Office(*started)
+    office = OfficeServer(*started)
     yield office
     office.backend.close()
     for path in office.rights.iterdir():
@@ -90,11 +90,11 @@ def office(started: tuple[GunicornServer, Path, str]) -> Iterator[Office]:
     assert "Traceback" not in log, log
 
 
-def get(browser: Browser, path: str, **query: str | int) -> Any:
+def get(browser: HttpBrowser, path: str, **query: str | int) -> Any:
     return browser.get(path, **query).json["result"]
 
 
-def test_the_context_is_back_after_the_session_was_lost(office: Office) -> None:
+def test_the_context_is_back_after_the_session_was_lost(office: OfficeServer) -> None:
     """Whichever workers remembered it, logged in and restored it."""
     workers = office.server.workers()
     assert len(workers) > 1
@@ -107,7 +107,7 @@ def test_the_context_is_back_after_the_session_was_lost(office: Office) -> None:
         assert (restored["result"], restored["pid"]) == (deal, restores)
 
 
-def test_what_the_application_sets_is_back_too(office: Office) -> None:
+def test_what_the_application_sets_is_back_too(office: OfficeServer) -> None:
     browser = office.enter()
     get(browser, "/choose", deal=7)
     get(browser, "/logout")
@@ -115,7 +115,7 @@ def test_what_the_application_sets_is_back_too(office: Office) -> None:
     assert get(office.enter(browser), "/deal") == 7
 
 
-def test_a_session_that_the_store_lost(office: Office) -> None:
+def test_a_session_that_the_store_lost(office: OfficeServer) -> None:
     browser = office.enter()
     get(browser, "/select", deal=7)
     office.backend.sessions.delete(browser.key)
@@ -124,7 +124,7 @@ def test_a_session_that_the_store_lost(office: Office) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["denied", "gone"])
-def test_a_revoked_permission_ends_it(office: Office, verdict: str) -> None:
+def test_a_revoked_permission_ends_it(office: OfficeServer, verdict: str) -> None:
     get(office.enter(), "/select", deal=7)
     assert get(office.enter(), "/deal") == 7
     office.deny(7, verdict)
@@ -138,7 +138,7 @@ def test_a_revoked_permission_ends_it(office: Office, verdict: str) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["denied", "gone"])
-def test_a_refused_selection_changes_nothing(office: Office, verdict: str) -> None:
+def test_a_refused_selection_changes_nothing(office: OfficeServer, verdict: str) -> None:
     browser = office.enter()
     get(browser, "/select", deal=7)
     before = office.remembered()
@@ -148,7 +148,7 @@ def test_a_refused_selection_changes_nothing(office: Office, verdict: str) -> No
     assert office.remembered() == before
 
 
-def test_many_cold_requests_at_once(office: Office) -> None:
+def test_many_cold_requests_at_once(office: OfficeServer) -> None:
     get(office.enter(), "/select", deal=7)
     for _ in range(5):
         browser = office.enter()
@@ -158,7 +158,7 @@ def test_many_cold_requests_at_once(office: Office) -> None:
     assert office.server.events("conflict") == []
 
 
-def test_a_selection_among_cold_requests_stands(office: Office) -> None:
+def test_a_selection_among_cold_requests_stands(office: OfficeServer) -> None:
     """If they restored the last one before, replacing that is reported, as any overwriting is."""
     get(office.enter(), "/select", deal=1)
     for deal in range(2, 12):

@@ -33,17 +33,17 @@ SECRET = "s" * 40
 OURS, SIBLING, BANK = "app.example.test", "evil.example.test", "bank.another.test"
 
 
-class Server(ThreadingMixIn, WSGIServer):
+class PageServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     address_family = 2  # IPv4, as the name lookup below
 
 
-class Quiet(WSGIRequestHandler):
+class SilentHandler(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
 
-class Site:
+class BrowserSite:
     """One application for all hosts: ours by its session, the sibling's by what it is told to set.
 
     A page's path says what to do; the query of ``/set`` is the Set-Cookie header to send.
@@ -126,7 +126,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving(site: WSGIApplication, certificate: Path) -> Iterator[int]:
     context = SSLContext(PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"{certificate}.crt", certificate)
-    server = make_server("127.0.0.1", 0, site, Server, Quiet)
+    server = make_server("127.0.0.1", 0, site, PageServer, SilentHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.base_environ["HTTPS"] = "on"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -139,7 +139,7 @@ def serving(site: WSGIApplication, certificate: Path) -> Iterator[int]:
         thread.join()
 
 
-class Visitor:
+class BrowserVisitor:
     """A browser that goes from host to host."""
 
     def __init__(self, browser: Chromium, port: int) -> None:
@@ -154,16 +154,16 @@ class Visitor:
 
 
 @contextmanager
-def visiting(site: WSGIApplication, certificate: Path, folder: Path) -> Iterator[Visitor]:
+def visiting(site: WSGIApplication, certificate: Path, folder: Path) -> Iterator[BrowserVisitor]:
     hosts = "--host-resolver-rules=MAP *.test 127.0.0.1"
     with (
         serving(site, certificate) as port,
         Chromium(folder, hosts, "--ignore-certificate-errors") as browser,
     ):
-        yield Visitor(browser, port)
+        yield BrowserVisitor(browser, port)
 
 
-def attackers_cookie(site: Site, name: str) -> str:
+def attackers_cookie(site: BrowserSite, name: str) -> str:
     """The cookie of a session that is logged in as somebody else, as its owner may copy it."""
     more = {"QUERY_STRING": "mallory", "wsgi.url_scheme": "https"}
     answer = call(site.stack, environ_of("/login", **more))
@@ -174,7 +174,7 @@ def test_a_host_only_name_keeps_a_sibling_host_from_naming_the_session(
     certificate: Path, tmp_path: Path
 ) -> None:
     name = "__Host-session"
-    site = Site(name=name)
+    site = BrowserSite(name=name)
     evil = attackers_cookie(site, name)
     with visiting(site, certificate, tmp_path) as visitor:
         attempts = (
@@ -209,7 +209,7 @@ DEPLOYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_a_login_after_a_deploy_that_changes_the_cookie_counts_at_the_next_request(
     certificate: Path, tmp_path: Path
 ) -> None:
-    site = Site()
+    site = BrowserSite()
     with visiting(site, certificate, tmp_path) as visitor:
         for name, (before, after) in DEPLOYS.items():
             policy = {"name": name, "secure": "always"}
@@ -231,7 +231,7 @@ def test_a_login_after_a_deploy_that_changes_the_cookie_counts_at_the_next_reque
 def test_two_applications_at_two_paths_of_one_host_have_a_login_each(
     certificate: Path, tmp_path: Path, *, is_shared: bool
 ) -> None:
-    root, admin = Site(secure="always"), Site(secure="always", path="/admin")
+    root, admin = BrowserSite(secure="always"), BrowserSite(secure="always", path="/admin")
     if is_shared:
         admin.stack.sessions.manager = root.stack.sessions.manager
 
@@ -257,7 +257,7 @@ def test_two_applications_at_two_paths_of_one_host_have_a_login_each(
 def test_a_request_of_another_tab_that_answers_last_does_not_undo_a_login(
     certificate: Path, tmp_path: Path, way: str
 ) -> None:
-    site = Site()
+    site = BrowserSite()
     with visiting(site, certificate, tmp_path) as visitor:
         browser = visitor.browser
         first = browser.new_tab()
@@ -315,7 +315,7 @@ def test_an_early_cookie_lets_the_scripts_of_a_first_page_share_a_session(
 def test_a_bank_that_sends_the_user_back_does_not_log_the_user_out(
     certificate: Path, tmp_path: Path
 ) -> None:
-    site = Site()
+    site = BrowserSite()
     with visiting(site, certificate, tmp_path) as visitor:
         assert visitor.open(OURS, "/login?alice") == "alice"
         visitor.open(BANK, "/bank?back")

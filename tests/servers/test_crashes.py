@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from conftest import COMBINATIONS
 from gunicorn_server import GunicornServer, WorkerClass
-from operations import GROW, LOGIN, LOGOUT, START, STARTED, WRITE, Operation
+from operations import GROW, LOGIN, LOGOUT, START, STARTED, WRITE, PageOperation
 from redis_servers import wait_until
 from requirements_of_tests import require
 from store_urls import STORES
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gunicorn_server import Browser
+    from gunicorn_server import HttpBrowser
 
 PAIRS = [
     *(pair for pair in COMBINATIONS if pair[0] in ("file", "redis")),
@@ -45,7 +45,7 @@ SESSIONS, THREADS = 2, 2  # threads for each session
 class Writer:
     """Changes one session, on and on, and keeps account of it."""
 
-    def __init__(self, browser: Browser, first: int) -> None:
+    def __init__(self, browser: HttpBrowser, first: int) -> None:
         self._browser = browser
         self._items = itertools.count(first, SESSIONS * THREADS)
         self.attempted: set[int] = set()
@@ -109,7 +109,7 @@ def kill_while_writing(store: str, worker_class: WorkerClass, folder: Path, *, k
 
 
 def write_and_kill(
-    server: GunicornServer, browsers: list[Browser], kills: int
+    server: GunicornServer, browsers: list[HttpBrowser], kills: int
 ) -> list[list[Writer]]:
     """The writers of each session, at their end."""
     numbers = itertools.count()
@@ -168,7 +168,7 @@ def assert_tidy_after_a_sweep(url: str) -> None:
 
 # -- at each step of a change ----------------------------------------------------------------------
 
-STEPS: list[tuple[Operation, str, int, Literal["before", "after"]]] = [
+STEPS: list[tuple[PageOperation, str, int, Literal["before", "after"]]] = [
     (WRITE, "flock", 1, "before"),
     (WRITE, "pwrite64", 1, "before"),
     (WRITE, "fdatasync", 1, "after"),  # the kernel has it; nobody was told so
@@ -190,7 +190,7 @@ STEPS: list[tuple[Operation, str, int, Literal["before", "after"]]] = [
 
 
 def name_of(step: object) -> str:
-    if isinstance(step, Operation):
+    if isinstance(step, PageOperation):
         return step.name
     return str(step).lstrip("?").partition(",")[0]
 
@@ -206,7 +206,7 @@ def single_worker() -> Iterator[GunicornServer]:
 
 @pytest.mark.parametrize(("operation", "calls", "nth", "state"), STEPS, ids=name_of)
 def test_a_kill_at_a_step(
-    single_worker: GunicornServer, operation: Operation, calls: str, nth: int, state: str
+    single_worker: GunicornServer, operation: PageOperation, calls: str, nth: int, state: str
 ) -> None:
     """The kernel kills the worker as it enters this system call."""
     server = single_worker

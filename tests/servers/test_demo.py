@@ -14,7 +14,7 @@ import chromium
 import pytest
 import redis
 from chromium import Chromium
-from demo_server import COOKIE, DemoServer, Visitor, race
+from demo_server import COOKIE, DemoServer, DemoVisitor, race
 from gunicorn_server import standing_still
 from redis_servers import RedisServer, free_port, wait_until
 from redis_servers import available as redis_available
@@ -38,7 +38,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
 
 
 @pytest.fixture
-def visitor(demo: DemoServer) -> Visitor:
+def visitor(demo: DemoServer) -> DemoVisitor:
     return demo.visitor()
 
 
@@ -65,7 +65,7 @@ def test_prints_one_line_that_says_where_it_is_and_how_it_ends(demo: DemoServer)
     assert "insecure" not in " ".join(others)  # plain http is no news here
 
 
-def test_the_page_and_all_that_it_names_are_served(visitor: Visitor) -> None:
+def test_the_page_and_all_that_it_names_are_served(visitor: DemoVisitor) -> None:
     page = visitor.get()
     assert page.status == 200
     assert page.headers["Cache-Control"] == "no-store"
@@ -79,17 +79,17 @@ def test_the_page_and_all_that_it_names_are_served(visitor: Visitor) -> None:
     assert visitor.get("/static/style.css").headers["Content-Type"].startswith("text/css")
 
 
-def test_static_files_are_asked_for_once(visitor: Visitor) -> None:
+def test_static_files_are_asked_for_once(visitor: DemoVisitor) -> None:
     etag = visitor.get("/static/style.css").headers["ETag"]
     assert visitor.get("/static/style.css", **{"If-None-Match": etag}).status == 304
 
 
 @pytest.mark.parametrize("name", ["page.html", "../app.py", "%2e%2e%2fapp.py", "", "nothing"])
-def test_nothing_else_of_the_folder_is_served(visitor: Visitor, name: str) -> None:
+def test_nothing_else_of_the_folder_is_served(visitor: DemoVisitor, name: str) -> None:
     assert visitor.get(f"/static/{name}").status == 404
 
 
-def test_every_answer_forbids_foreign_and_inline_code(visitor: Visitor) -> None:
+def test_every_answer_forbids_foreign_and_inline_code(visitor: DemoVisitor) -> None:
     for path in ("/", "/static/script.js", "/nothing"):
         policy = visitor.get(path).headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'self';")
@@ -98,14 +98,14 @@ def test_every_answer_forbids_foreign_and_inline_code(visitor: Visitor) -> None:
     assert not re.search(r"<style|<script(?! src=)|\son\w+=|\sstyle=|https?://", page)
 
 
-def test_looking_at_the_page_stores_no_session(visitor: Visitor) -> None:
+def test_looking_at_the_page_stores_no_session(visitor: DemoVisitor) -> None:
     for _ in range(2):
         page = visitor.get()
         assert COOKIE not in visitor.cookies
         assert "nothing has been put into it" in page.text
 
 
-def test_which_workers_answered_is_shown(demo: DemoServer, visitor: Visitor) -> None:
+def test_which_workers_answered_is_shown(demo: DemoServer, visitor: DemoVisitor) -> None:
     pids = set(map(str, demo.workers()))
     for _ in range(3):
         page = visitor.get().text
@@ -114,7 +114,7 @@ def test_which_workers_answered_is_shown(demo: DemoServer, visitor: Visitor) -> 
     assert set(shown) <= pids
 
 
-def test_a_forged_list_of_workers_is_harmless(visitor: Visitor) -> None:
+def test_a_forged_list_of_workers_is_harmless(visitor: DemoVisitor) -> None:
     visitor.cookies["answers"] = "<b>.-1.99999999999999999999.²"
     page = visitor.get().text
     assert len(re.findall(r'class="worker', page)) == 1
@@ -123,7 +123,7 @@ def test_a_forged_list_of_workers_is_harmless(visitor: Visitor) -> None:
 # -- the forms, without JavaScript -----------------------------------------------------------------
 
 
-def test_log_in_and_out(visitor: Visitor) -> None:
+def test_log_in_and_out(visitor: DemoVisitor) -> None:
     visitor.post("/count")
     anonymous = visitor.cookies[COOKIE]
 
@@ -144,7 +144,7 @@ def test_log_in_and_out(visitor: Visitor) -> None:
         assert value(page, "count") is None
 
 
-def test_notes_are_there_whichever_worker_answers(demo: DemoServer, visitor: Visitor) -> None:
+def test_notes_are_there_whichever_worker_answers(demo: DemoServer, visitor: DemoVisitor) -> None:
     for note in ("milk", "eggs"):
         assert visitor.post("/notes", note=note).status == 303
     workers = demo.workers()
@@ -155,7 +155,7 @@ def test_notes_are_there_whichever_worker_answers(demo: DemoServer, visitor: Vis
         assert visitor.cookies["answers"].partition(".")[0] == str(worker)
 
 
-def test_the_counter_counts(visitor: Visitor) -> None:
+def test_the_counter_counts(visitor: DemoVisitor) -> None:
     for _ in range(3):
         assert visitor.post("/count").status == 303
     page = visitor.get().text
@@ -164,14 +164,14 @@ def test_the_counter_counts(visitor: Visitor) -> None:
     assert re.search(r"Expires</dt><dd>\d\d:\d\d:\d\d UTC, in (59|60) minutes", page)
 
 
-def test_without_javascript_the_race_is_explained(visitor: Visitor) -> None:
+def test_without_javascript_the_race_is_explained(visitor: DemoVisitor) -> None:
     page = visitor.get().text
     assert re.search(r'<form id="race-form" action="/race"', page)
     assert "The race needs JavaScript" not in page
     assert "The race needs JavaScript" in visitor.get("/race").text
 
 
-def test_what_a_visitor_types_is_text(visitor: Visitor) -> None:
+def test_what_a_visitor_types_is_text(visitor: DemoVisitor) -> None:
     visitor.post("/login", name=HOSTILE)
     visitor.post("/notes", note=HOSTILE)
     page = visitor.get().text
@@ -196,14 +196,14 @@ def test_what_a_visitor_types_is_text(visitor: Visitor) -> None:
     ],
 )
 def test_a_wrong_request_is_refused_and_stores_nothing(
-    visitor: Visitor, path: str, form: dict[str, str], status: int
+    visitor: DemoVisitor, path: str, form: dict[str, str], status: int
 ) -> None:
     assert visitor.post(path, **form).status == status
     assert COOKIE not in visitor.cookies
 
 
 @pytest.mark.parametrize("path", ["/login", "/logout", "/notes", "/count", "/race/start"])
-def test_nothing_changes_by_get(visitor: Visitor, path: str) -> None:
+def test_nothing_changes_by_get(visitor: DemoVisitor, path: str) -> None:
     assert visitor.get(path).status == 405
 
 
@@ -220,7 +220,7 @@ def assert_races(server: DemoServer) -> None:
     pytest.fail("one worker answered all requests of 20 races")
 
 
-def assert_race(visitor: Visitor) -> set[int]:
+def assert_race(visitor: DemoVisitor) -> set[int]:
     """This package keeps all of it, and the naive session does not, as the page says."""
     assert visitor.post("/race/start").status == 200
     workers = race(visitor, "shared") | race(visitor, "naive")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import chromium
 import pytest
 from chromium import Chromium
-from demo_server import COOKIE, DemoServer, Visitor
+from demo_server import COOKIE, DemoServer, DemoVisitor
 from redis_servers import RedisServer, wait_until
 from redis_servers import available as redis_available
 from requirements_of_tests import require
@@ -40,24 +40,24 @@ def demo(
 
 
 @pytest.fixture
-def visitor(demo: DemoServer) -> Visitor:
+def visitor(demo: DemoServer) -> DemoVisitor:
     """Somebody who is logged in."""
     visitor = demo.visitor()
     assert visitor.post("/login", name="Ada Lovelace").status == 303
     return visitor
 
 
-def load(visitor: Visitor) -> str:
+def load(visitor: DemoVisitor) -> str:
     """The page, loaded as by a browser."""
     return text(visitor, "/", PAGE_LOAD)
 
 
-def call(visitor: Visitor, path: str) -> str:
+def call(visitor: DemoVisitor, path: str) -> str:
     """What a script gets in the background."""
     return text(visitor, path, BACKGROUND)
 
 
-def text(visitor: Visitor, path: str, headers: dict[str, str]) -> str:
+def text(visitor: DemoVisitor, path: str, headers: dict[str, str]) -> str:
     reply = visitor.get(path, **headers)
     assert reply.status == 200, reply
     return html.unescape(reply.text)
@@ -92,7 +92,7 @@ def shown(page: str) -> Shown:
 
 
 def test_new_data_is_not_there_in_a_background_call_but_in_the_next_page_load(
-    demo: DemoServer, visitor: Visitor
+    demo: DemoServer, visitor: DemoVisitor
 ) -> None:
     visitor.post("/notes", note="milk")
     visitor.post("/count")
@@ -128,7 +128,7 @@ def test_new_data_is_not_there_in_a_background_call_but_in_the_next_page_load(
 # -- contexts --------------------------------------------------------------------------------------
 
 
-class User:
+class DemoUser:
     """Somebody who is logged in, and can log in again."""
 
     def __init__(self, demo: DemoServer, name: str) -> None:
@@ -157,11 +157,11 @@ def new_name() -> str:
 
 
 @pytest.fixture
-def user(demo: DemoServer) -> User:
-    return User(demo, new_name())
+def user(demo: DemoServer) -> DemoUser:
+    return DemoUser(demo, new_name())
 
 
-def test_a_lost_session_finds_its_deal_again(user: User) -> None:
+def test_a_lost_session_finds_its_deal_again(user: DemoUser) -> None:
     assert "Open in this session: none" in user.look()
     for deal in ("A", "B"):
         reply = user.visitor.post("/deals", deal=deal)
@@ -181,7 +181,7 @@ def test_a_lost_session_finds_its_deal_again(user: User) -> None:
     assert re.search(r"Restored by the middleware at \d\d:\d\d:\d\d UTC, in process \d+", card)
 
 
-def test_what_may_not_be_accessed_any_more_is_not_restored(user: User) -> None:
+def test_what_may_not_be_accessed_any_more_is_not_restored(user: DemoUser) -> None:
     user.visitor.post("/deals", deal="C")
     user.visitor.post("/deals/revoke")
     assert "Access is revoked. The middleware asks for it when it restores" in user.look()
@@ -201,7 +201,7 @@ def test_what_may_not_be_accessed_any_more_is_not_restored(user: User) -> None:
     assert "Open in this session: Deal A, Bakery" in user.look()
 
 
-def test_nobody_gets_the_deal_of_another(demo: DemoServer, user: User) -> None:
+def test_nobody_gets_the_deal_of_another(demo: DemoServer, user: DemoUser) -> None:
     user.visitor.post("/deals", deal="A")
     user.lose_session()
     user.name = new_name()
@@ -220,7 +220,7 @@ class Use(NamedTuple):
     skips: int
 
     @classmethod
-    def of(cls, visitor: Visitor) -> Use:
+    def of(cls, visitor: DemoVisitor) -> Use:
         page = call(visitor, "/use")
         others = re.search(r'id="others">(.*?)<', page)
         assert others
@@ -231,7 +231,7 @@ class Use(NamedTuple):
         )
 
 
-def until(visitor: Visitor, condition: Callable[[Use], bool], what: str) -> Use:
+def until(visitor: DemoVisitor, condition: Callable[[Use], bool], what: str) -> Use:
     """The first use of which this is true."""
     use = Use("", 0, 0)
 
@@ -248,7 +248,7 @@ def line(response: HTTPResponse) -> str:
     return response.readline().decode().strip()
 
 
-def test_a_long_download_keeps_the_refresher_away_until_it_ends(visitor: Visitor) -> None:
+def test_a_long_download_keeps_the_refresher_away_until_it_ends(visitor: DemoVisitor) -> None:
     """It takes more than two intervals, and the refresher skips the session all the while."""
     until(visitor, lambda use: use.refreshes > 0, "a refresh")
     with visitor.stream("/download") as response:
@@ -266,7 +266,7 @@ def test_a_long_download_keeps_the_refresher_away_until_it_ends(visitor: Visitor
     assert after.others == "no other request"
 
 
-def test_a_visitor_who_leaves_a_download_frees_the_session(visitor: Visitor) -> None:
+def test_a_visitor_who_leaves_a_download_frees_the_session(visitor: DemoVisitor) -> None:
     with visitor.stream("/download") as response:
         line(response)
         begun = until(visitor, lambda use: use.skips > 0, "a refresh that was due")
@@ -275,7 +275,7 @@ def test_a_visitor_who_leaves_a_download_frees_the_session(visitor: Visitor) -> 
     until(visitor, lambda use: use.refreshes > begun.refreshes, "a refresh after it")
 
 
-def test_two_downloads_are_counted(visitor: Visitor) -> None:
+def test_two_downloads_are_counted(visitor: DemoVisitor) -> None:
     with visitor.stream("/download") as one:
         line(one)
         with visitor.stream("/download") as other:
@@ -302,7 +302,7 @@ def test_so_are_the_parts_of_the_page(demo: DemoServer, path: str) -> None:
     assert COOKIE not in stranger.cookies
 
 
-def test_a_wrong_deal_is_refused(demo: DemoServer, visitor: Visitor) -> None:
+def test_a_wrong_deal_is_refused(demo: DemoServer, visitor: DemoVisitor) -> None:
     assert visitor.post("/deals", deal="D").status == 404
     assert visitor.post("/deals").status == 400
     assert demo.visitor().post("/deals", deal="A").status == 403

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from gunicorn_server import APPLICATION, GunicornServer, assert_unavailable, record_file
-from operations import GROW, LOGIN, LOGOUT, READ, START, STARTED, WRITE, Operation
+from operations import GROW, LOGIN, LOGOUT, READ, START, STARTED, WRITE, PageOperation
 from redis_servers import wait_until
 from requirements_of_tests import require
 from strace import LINK, RENAME, UNLINK, Strace, unavailable
@@ -26,20 +26,20 @@ from strace import LINK, RENAME, UNLINK, Strace, unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gunicorn_server import Browser
+    from gunicorn_server import HttpBrowser
 
 FSTAT, MKDIR = "?fstat,?newfstatat", "?mkdir,mkdirat"
 
 
 @dataclass(frozen=True)
-class Fault:
+class FileFault:
     """Which system calls of an operation fail, and how: the n-th, or all from it on.
 
     `target` is "own" for calls on the session's own file, "any" for all that the worker makes: a
     file that is being written has another name yet.
     """
 
-    operation: Operation
+    operation: PageOperation
     calls: str
     error: str
     target: Literal["own", "any"]
@@ -51,7 +51,7 @@ class Fault:
 
     @contextmanager
     def injected(
-        self, server: GunicornServer, browser: Browser, how: Literal["once", "for ever"]
+        self, server: GunicornServer, browser: HttpBrowser, how: Literal["once", "for ever"]
     ) -> Iterator[Strace]:
         """The fault is there while in the context, and must have struck."""
         path = record_file(server, browser) if self.target == "own" else None
@@ -64,14 +64,14 @@ class Fault:
 
 
 def faults(
-    operation: Operation,
+    operation: PageOperation,
     calls: str,
     errors: str,
     *,
     target: Literal["own", "any"] = "own",
     nth: tuple[int, ...] = (1,),
-) -> list[Fault]:
-    return [Fault(operation, calls, error, target, n) for error in errors.split() for n in nth]
+) -> list[FileFault]:
+    return [FileFault(operation, calls, error, target, n) for error in errors.split() for n in nth]
 
 
 FAULTS = [
@@ -123,7 +123,7 @@ def server(single_worker: GunicornServer) -> Iterator[GunicornServer]:
 
 
 @pytest.fixture
-def visitor(server: GunicornServer) -> Browser:
+def visitor(server: GunicornServer) -> HttpBrowser:
     """A browser with a session."""
     browser = server.browser()
     assert START.request(browser).status == 200
@@ -132,7 +132,7 @@ def visitor(server: GunicornServer) -> Browser:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_passing_fault_is_not_noticed(
-    server: GunicornServer, visitor: Browser, fault: Fault
+    server: GunicornServer, visitor: HttpBrowser, fault: FileFault
 ) -> None:
     before, former = visitor.twin(), visitor.cookie
     with fault.injected(server, visitor, "once"):
@@ -148,7 +148,7 @@ def test_a_passing_fault_is_not_noticed(
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f not in AFTER_THE_END], ids=str)
 def test_a_lasting_fault_leaves_the_session_as_it_was(
-    server: GunicornServer, visitor: Browser, fault: Fault
+    server: GunicornServer, visitor: HttpBrowser, fault: FileFault
 ) -> None:
     before = visitor.cookie
     with fault.injected(server, visitor, "for ever"):
@@ -164,7 +164,7 @@ def test_a_lasting_fault_leaves_the_session_as_it_was(
 
 @pytest.mark.parametrize("fault", AFTER_THE_END, ids=str)
 def test_a_log_out_takes_place_though_its_file_cannot_be_removed(
-    server: GunicornServer, visitor: Browser, fault: Fault
+    server: GunicornServer, visitor: HttpBrowser, fault: FileFault
 ) -> None:
     before = visitor.twin()
     with fault.injected(server, visitor, "for ever"):
@@ -175,7 +175,7 @@ def test_a_log_out_takes_place_though_its_file_cannot_be_removed(
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_A_NEW_SESSION, ids=str)
-def test_a_new_session_with_a_passing_fault(server: GunicornServer, fault: Fault) -> None:
+def test_a_new_session_with_a_passing_fault(server: GunicornServer, fault: FileFault) -> None:
     visitor = server.browser()
     with fault.injected(server, visitor, "once"):
         assert START.request(visitor).status == 200
@@ -183,7 +183,7 @@ def test_a_new_session_with_a_passing_fault(server: GunicornServer, fault: Fault
 
 
 @pytest.mark.parametrize("fault", FAULTS_OF_A_NEW_SESSION, ids=str)
-def test_a_new_session_with_a_lasting_fault(server: GunicornServer, fault: Fault) -> None:
+def test_a_new_session_with_a_lasting_fault(server: GunicornServer, fault: FileFault) -> None:
     """Who cannot be given a session is told so, and not given a cookie for nothing."""
     visitor, before = server.browser(), set(server.sessions.glob("sessions/*/*"))
     with fault.injected(server, visitor, "for ever"):
@@ -194,7 +194,7 @@ def test_a_new_session_with_a_lasting_fault(server: GunicornServer, fault: Fault
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_log_in_that_cannot_be_indexed(
-    server: GunicornServer, visitor: Browser, error: str
+    server: GunicornServer, visitor: HttpBrowser, error: str
 ) -> None:
     """The user's entry fails: then nothing else of the log-in has taken place either."""
     user = f"user {error}"
@@ -210,7 +210,7 @@ def test_a_log_in_that_cannot_be_indexed(
 
 
 def test_a_temporary_that_cannot_be_locked(server: GunicornServer) -> None:
-    visitor, fault = server.browser(), Fault(START, "flock", "ENOLCK", "any", 1)
+    visitor, fault = server.browser(), FileFault(START, "flock", "ENOLCK", "any", 1)
     with fault.injected(server, visitor, "for ever"):
         assert_unavailable(START.request(visitor))
     left = list(server.sessions.glob("sessions/*/.tmp-*"))
@@ -219,8 +219,8 @@ def test_a_temporary_that_cannot_be_locked(server: GunicornServer) -> None:
     assert left == []
 
 
-def test_requests_without_session_go_on(server: GunicornServer, visitor: Browser) -> None:
-    fault = Fault(READ, "openat", "EIO", "own", 1)
+def test_requests_without_session_go_on(server: GunicornServer, visitor: HttpBrowser) -> None:
+    fault = FileFault(READ, "openat", "EIO", "own", 1)
     with fault.injected(server, visitor, "for ever"):
         assert_unavailable(visitor.get("/read"))
         assert visitor.get("/none").status == 200
@@ -242,7 +242,7 @@ def file_size_limit(pid: int, size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("operation", [WRITE, GROW, LOGIN, START], ids=lambda o: o.name)
-def test_a_write_that_stops_in_the_middle(server: GunicornServer, operation: Operation) -> None:
+def test_a_write_that_stops_in_the_middle(server: GunicornServer, operation: PageOperation) -> None:
     """The kernel takes the first bytes of a record and then no more, as on a full disk."""
     visitor = server.browser()
     if operation is not START:
@@ -264,7 +264,7 @@ def test_a_write_that_stops_in_the_middle(server: GunicornServer, operation: Ope
     assert visitor.values() == {**STARTED, **(operation.changes or {})}
 
 
-def test_a_write_that_goes_on_after_a_pause(server: GunicornServer, visitor: Browser) -> None:
+def test_a_write_that_goes_on_after_a_pause(server: GunicornServer, visitor: HttpBrowser) -> None:
     """The kernel takes the first bytes, and the others when it is asked again."""
     path, before = Path(record_file(server, visitor)), len(server.log())
     was = path.read_bytes()

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-    from gunicorn_server import Browser, GunicornServer
+    from gunicorn_server import GunicornServer, HttpBrowser
     from redis_servers import RedisServer
 
 USERS = ("alice", "bob")
 THREADS = 3  # for each user
 
 
-def member(server: GunicornServer, user: str) -> Browser:
+def member(server: GunicornServer, user: str) -> HttpBrowser:
     """A browser that is logged in."""
     browser = server.browser()
     browser.get("/start", name=user)
@@ -64,7 +64,7 @@ def visit_side_by_side(server: GunicornServer, seconds: float) -> None:
         assert browser.values()[f"visits of {user}"] == visits[user]
 
 
-def visit(browser: Browser, user: str, stop: threading.Event) -> int:
+def visit(browser: HttpBrowser, user: str, stop: threading.Event) -> int:
     """Ask until told to stop, and check each response; how often."""
     count = 0
     while not stop.is_set():
@@ -98,7 +98,7 @@ def test_a_copied_record_is_refused(server: GunicornServer, request: pytest.Fixt
     assert alice.values()["name"] == "alice"
 
 
-def copy_record(url: str, source: Browser, target: Browser) -> None:
+def copy_record(url: str, source: HttpBrowser, target: HttpBrowser) -> None:
     with closing(open_backend(url)) as backend:
         record, other = (backend.sessions.load(browser.key) for browser in (source, target))
         assert record is not None

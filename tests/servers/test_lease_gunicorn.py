@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import refresh_app
-from gunicorn_server import COOKIE, SECRET, Browser, GunicornServer, WorkerClass, store_of
+from gunicorn_server import COOKIE, SECRET, GunicornServer, HttpBrowser, WorkerClass, store_of
 from redis_servers import wait_until
 
 from wsgi_sessions import SessionManager
@@ -59,7 +59,7 @@ class Workers:
         assert self.backend.leases is not None
         return self.backend.leases
 
-    def start(self, name: str = "a") -> Browser:
+    def start(self, name: str = "a") -> HttpBrowser:
         """A session that is kept alive."""
         browser = self.server.browser()
         assert browser.get("/start", name=name).status == 200
@@ -156,7 +156,7 @@ def test_what_the_hook_did_is_all_there_and_moves_no_lifetime(
 
 
 @contextmanager
-def client_of_a_stream(browser: Browser, port: int, query: str = "") -> Iterator[socket.socket]:
+def client_of_a_stream(browser: HttpBrowser, port: int, query: str = "") -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         request = (
             f"GET /stream?{query} HTTP/1.1\r\nHost: x\r\nCookie: {COOKIE}={browser.cookie}\r\n\r\n"

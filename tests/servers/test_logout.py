@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gunicorn_server import Browser, GunicornServer
+    from gunicorn_server import GunicornServer, HttpBrowser
 
     from wsgi_sessions.stack.build import Stack
 
@@ -27,7 +27,7 @@ LATE = [("/change", {"item": 1}), ("/note", {"item": 1}), ("/exclusive", {}), ("
 
 
 @pytest.fixture
-def alice(server: GunicornServer) -> Browser:
+def alice(server: GunicornServer) -> HttpBrowser:
     """A browser that is logged in."""
     browser = server.browser()
     browser.get("/start")
@@ -37,7 +37,7 @@ def alice(server: GunicornServer) -> Browser:
 
 @pytest.mark.parametrize(("path", "query"), LATE, ids=[path for path, _ in LATE])
 def test_a_late_save_brings_nothing_back(
-    server: GunicornServer, alice: Browser, path: str, query: dict[str, int]
+    server: GunicornServer, alice: HttpBrowser, path: str, query: dict[str, int]
 ) -> None:
     thief = alice.twin()  # keeps the cookie that the log-out takes from Alice
     slow = server.begin(alice, path, **query)
@@ -54,7 +54,9 @@ def test_a_late_save_brings_nothing_back(
     assert gone == ([] if path == "/read" else [f"GET {path}"])
 
 
-def test_a_new_session_has_nothing_of_the_old_one(server: GunicornServer, alice: Browser) -> None:
+def test_a_new_session_has_nothing_of_the_old_one(
+    server: GunicornServer, alice: HttpBrowser
+) -> None:
     """Who comes back with a dead cookie gets another id."""
     dead = alice.twin()
     alice.get("/logout")
@@ -101,7 +103,7 @@ def test_log_outs_and_saves_at_random(server: GunicornServer) -> None:
         assert not any(str(thief.cookie) in line for line in cookies)
 
 
-def write_on(browser: Browser) -> list[str]:
+def write_on(browser: HttpBrowser) -> list[str]:
     """Save several times with the same cookie; all that were set meanwhile."""
     replies = [browser.twin().get("/assign", key="k", value="v") for _ in range(5)]
     return [line for reply in replies for line in reply.set_cookies]

@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gunicorn_server import Browser, GunicornServer, store_of
+from command_line import run
+from gunicorn_server import GunicornServer, HttpBrowser, store_of
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
 from store_urls import postgresql_url
-from test_cli import run
 
 from wsgi_sessions.migration.takeover_parts import remaining
 
@@ -27,7 +27,7 @@ IDLE_USERS = 9
 PREFIX = "moving:"
 
 
-class User(threading.Thread):
+class MovingUser(threading.Thread):
     """Somebody who changes the session, one request after the other, until told to stop.
 
     `done` are the items whose request was answered, `unknown` those whose server died under them.
@@ -73,12 +73,12 @@ class User(threading.Thread):
         assert values["count"] == len(values["entries"])
 
 
-class Site:
+class MovingSite:
     """One server after the other, and the users who do not notice."""
 
     def __init__(self, url: str) -> None:
         self.server = self._serve(url)
-        self.users = [User(self.server) for _ in range(USERS)]
+        self.users = [MovingUser(self.server) for _ in range(USERS)]
         self.idle = [self.server.browser() for _ in range(IDLE_USERS)]
         for number, browser in enumerate(self.idle):
             assert browser.get("/login", user=f"user {number}").status == 200
@@ -95,7 +95,7 @@ class Site:
         for browser in self.browsers():
             browser.move_to(self.server)
 
-    def browsers(self) -> Iterator[Browser]:
+    def browsers(self) -> Iterator[HttpBrowser]:
         yield from (user.browser for user in self.users)
         yield from self.idle
 
@@ -115,7 +115,7 @@ def open_place(url: str) -> Any:
     return store_of(url, PREFIX, 10.0)
 
 
-def move(site: Site, old: str, new: str) -> None:
+def move(site: MovingSite, old: str, new: str) -> None:
     """One migration, as the README describes it."""
     site.restart(new, WSGI_SESSIONS_MIGRATE_FROM=old)
     site.let_everybody_work()
@@ -166,7 +166,7 @@ ROUND_TRIP = ["file", "redis", "postgresql", "file", "postgresql", "redis", "fil
 def test_nobody_notices_that_the_store_changes(
     stores: list[str], urls: Callable[[str], str]
 ) -> None:
-    site = Site(urls(stores[0]))
+    site = MovingSite(urls(stores[0]))
     try:
         for user in site.users:
             user.start()
@@ -190,7 +190,7 @@ def test_nobody_notices_that_the_store_changes(
 
 
 def test_a_log_out_while_moving_is_dead_in_both_stores(urls: Callable[[str], str]) -> None:
-    site = Site(urls("file"))
+    site = MovingSite(urls("file"))
     try:
         site.restart(urls("redis"), WSGI_SESSIONS_MIGRATE_FROM=urls("file"))
         keys = [browser.key for browser in site.idle]

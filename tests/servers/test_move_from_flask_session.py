@@ -62,7 +62,7 @@ class Page(NamedTuple):
         return {"csrf_token": token[1]}
 
 
-class Visitor:
+class MovingVisitor:
     """A browser: it keeps all cookies, and follows redirects."""
 
     def __init__(self) -> None:
@@ -111,15 +111,15 @@ class Visitor:
             self.cookies[name] = value
 
 
-def login(port: int, name: str, query: str = "") -> Visitor:
-    visitor = Visitor()
+def login(port: int, name: str, query: str = "") -> MovingVisitor:
+    visitor = MovingVisitor()
     form = visitor.get(port, f"/login{query}").form
     page = visitor.post(port, f"/login{query}", form, item=name)
     assert (page.statuses, page.user, page.flashes) == ([302, 200], name, [f"welcome {name}"])
     return visitor
 
 
-def put(port: int, visitor: Visitor, form: dict[str, str], item: str) -> Page:
+def put(port: int, visitor: MovingVisitor, form: dict[str, str], item: str) -> Page:
     page = visitor.post(port, "/", form, item=item)
     assert page.statuses == [302, 200]
     assert page.flashes == [f"put {item}"]
@@ -189,7 +189,7 @@ def test_nobody_notices_the_move(kind: str, redis: RedisServer, tmp_path: Path) 
         put(server.port, alice, form, "tea")
         bob = login(server.port, "bob", "?remember=1")
         forms = {who: who.get(server.port, "/").form for who in (alice, bob)}
-        carol = Visitor()
+        carol = MovingVisitor()
         at_login = carol.get(server.port, "/login").form  # a form that she has still to send
     if kind == "files":
         convert(source, url)
@@ -240,11 +240,11 @@ def test_an_outage_after_the_move_costs_a_line_per_request(
         assert "Traceback" not in server.log(), server.log()
 
 
-def is_served(port: int, visitor: Visitor) -> bool:
+def is_served(port: int, visitor: MovingVisitor) -> bool:
     return visitor.get(port, "/").statuses == [200]
 
 
-def fail(server: GunicornServer, visitor: Visitor, form: dict[str, str]) -> list[str]:
+def fail(server: GunicornServer, visitor: MovingVisitor, form: dict[str, str]) -> list[str]:
     """Have a visitor's requests fail, each with a 503 and one line of the log; these lines."""
     before, port = len(server.log()), server.port
     pages = [visitor.get(port, "/"), visitor.get(port, "/login")]

@@ -10,21 +10,21 @@ import pytest
 from gunicorn_server import at_once, most_at_once
 
 if TYPE_CHECKING:
-    from gunicorn_server import Browser, GunicornServer
+    from gunicorn_server import GunicornServer, HttpBrowser
 
 BURSTS, PARALLEL, HOLD = 50, 8, 20
 REQUESTS = BURSTS * PARALLEL
 
 
 @pytest.fixture
-def visitor(server: GunicornServer) -> Browser:
+def visitor(server: GunicornServer) -> HttpBrowser:
     """A browser with a session."""
     browser = server.browser()
     assert browser.get("/start", name="visitor").status == 200
     return browser
 
 
-def burst(browser: Browser, path: str, first: int) -> list[dict[str, Any]]:
+def burst(browser: HttpBrowser, path: str, first: int) -> list[dict[str, Any]]:
     """Eight requests of one browser at once, 20 ms each from their first access to the end."""
     calls = [partial(browser.twin().get, path, item=first + i, hold=HOLD) for i in range(PARALLEL)]
     replies = at_once(*calls)
@@ -32,7 +32,7 @@ def burst(browser: Browser, path: str, first: int) -> list[dict[str, Any]]:
     return [reply.json for reply in replies]
 
 
-def bursts(browser: Browser, path: str) -> list[list[dict[str, Any]]]:
+def bursts(browser: HttpBrowser, path: str) -> list[list[dict[str, Any]]]:
     return [burst(browser, path, number * PARALLEL) for number in range(BURSTS)]
 
 
@@ -40,7 +40,7 @@ def overlap(spans: list[dict[str, Any]]) -> int:
     return most_at_once([(span["entered"], span["left"]) for span in spans])
 
 
-def test_nothing_is_lost_and_nobody_waits(server: GunicornServer, visitor: Browser) -> None:
+def test_nothing_is_lost_and_nobody_waits(server: GunicornServer, visitor: HttpBrowser) -> None:
     """Keys of their own, a list changed in place, `append` and `increment`."""
     done = bursts(visitor, "/change")
 
@@ -56,7 +56,7 @@ def test_nothing_is_lost_and_nobody_waits(server: GunicornServer, visitor: Brows
     assert server.events("conflict") == []
 
 
-def test_exclusive_blocks_never_overlap(visitor: Browser) -> None:
+def test_exclusive_blocks_never_overlap(visitor: HttpBrowser) -> None:
     done = bursts(visitor, "/exclusive")
 
     assert visitor.values()["total"] == REQUESTS
@@ -64,7 +64,9 @@ def test_exclusive_blocks_never_overlap(visitor: Browser) -> None:
     assert median(map(overlap, done)) >= 3, "the requests did not race, so nothing is shown"
 
 
-def test_each_naive_loss_is_a_reported_conflict(server: GunicornServer, visitor: Browser) -> None:
+def test_each_naive_loss_is_a_reported_conflict(
+    server: GunicornServer, visitor: HttpBrowser
+) -> None:
     """Both of a pair read before either writes: that is certain, not likely."""
     for _ in range(BURSTS):
         together = server.gate().query(2)
@@ -82,7 +84,7 @@ def test_each_naive_loss_is_a_reported_conflict(server: GunicornServer, visitor:
     assert conflicts[0]["others"] == ["GET /naive"]
 
 
-def test_a_change_in_place_is_found_by_itself(server: GunicornServer, visitor: Browser) -> None:
+def test_a_change_in_place_is_found_by_itself(server: GunicornServer, visitor: HttpBrowser) -> None:
     """No other key changes with it, and both of a pair saw the same list."""
     for pair in range(10):
         together = server.gate().query(2)
@@ -94,7 +96,9 @@ def test_a_change_in_place_is_found_by_itself(server: GunicornServer, visitor: B
     assert server.events("conflict") == []
 
 
-def test_a_conflict_by_overwriting_is_reported(server: GunicornServer, visitor: Browser) -> None:
+def test_a_conflict_by_overwriting_is_reported(
+    server: GunicornServer, visitor: HttpBrowser
+) -> None:
     """Two blind values of one key: the later commit stands, and says so."""
     slow = server.begin(visitor, "/assign", key="colour", value="red")
     assert visitor.get("/assign", key="colour", value="blue").status == 200
@@ -105,7 +109,9 @@ def test_a_conflict_by_overwriting_is_reported(server: GunicornServer, visitor: 
 
 
 @pytest.mark.parametrize("path", ["/read", "/none"])
-def test_a_slow_reader_undoes_nothing(server: GunicornServer, visitor: Browser, path: str) -> None:
+def test_a_slow_reader_undoes_nothing(
+    server: GunicornServer, visitor: HttpBrowser, path: str
+) -> None:
     slow = server.begin(visitor, path)
     assert visitor.get("/change", item=7).status == 200
     assert slow.finish().status == 200
@@ -114,7 +120,7 @@ def test_a_slow_reader_undoes_nothing(server: GunicornServer, visitor: Browser, 
     assert (values["log"], values["entries"], values["count"], values["key 7"]) == ([7], [7], 1, 7)
 
 
-def test_what_was_written_is_read_by_every_worker(visitor: Browser) -> None:
+def test_what_was_written_is_read_by_every_worker(visitor: HttpBrowser) -> None:
     """Read your writes: each write is answered before the reads begin, wherever those arrive."""
     for item in range(20):
         assert visitor.get("/change", item=item).status == 200

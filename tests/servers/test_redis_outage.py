@@ -15,7 +15,7 @@ from requirements_of_tests import require
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gunicorn_server import Browser, Reply
+    from gunicorn_server import HttpBrowser, Reply
 
 DEADLINE = 1.0  # WSGI_SESSIONS_TIMEOUT, its default: seconds
 SLACK = 1.5  # seconds: for a busy machine
@@ -37,7 +37,7 @@ def server(redis: RedisServer, request: pytest.FixtureRequest) -> Iterator[Gunic
 
 
 @pytest.fixture
-def visitor(server: GunicornServer) -> Browser:
+def visitor(server: GunicornServer) -> HttpBrowser:
     """A browser that is logged in."""
     browser = server.browser()
     START.request(browser)
@@ -45,11 +45,13 @@ def visitor(server: GunicornServer) -> Browser:
     return browser
 
 
-def test_killed_and_restarted(redis: RedisServer, server: GunicornServer, visitor: Browser) -> None:
+def test_killed_and_restarted(
+    redis: RedisServer, server: GunicornServer, visitor: HttpBrowser
+) -> None:
     outage(server, visitor, begin=redis.kill, end=redis.start)
 
 
-def test_hung_and_resumed(redis: RedisServer, server: GunicornServer, visitor: Browser) -> None:
+def test_hung_and_resumed(redis: RedisServer, server: GunicornServer, visitor: HttpBrowser) -> None:
     try:
         outage(server, visitor, begin=redis.pause, end=redis.resume)
     finally:
@@ -58,7 +60,7 @@ def test_hung_and_resumed(redis: RedisServer, server: GunicornServer, visitor: B
 
 def outage(
     server: GunicornServer,
-    visitor: Browser,
+    visitor: HttpBrowser,
     *,
     begin: Callable[[], None],
     end: Callable[[], None],
@@ -82,14 +84,14 @@ def outage(
     assert gone.is_anonymous()
 
 
-def refused_in_time(visitor: Browser) -> None:
+def refused_in_time(visitor: HttpBrowser) -> None:
     """Every worker that needs the session answers 503 within the deadline."""
     for operation in (READ, WRITE, LOGIN, LOGOUT):
         for reply in at_once(*[partial(timed, operation.request, visitor.twin())] * 3):
             assert_unavailable(reply)
 
 
-def timed(request: Callable[[Browser], Reply], browser: Browser) -> Reply:
+def timed(request: Callable[[HttpBrowser], Reply], browser: HttpBrowser) -> Reply:
     """A reply that came in time."""
     begun = time.monotonic()
     reply = request(browser)
@@ -97,7 +99,7 @@ def timed(request: Callable[[Browser], Reply], browser: Browser) -> Reply:
     return reply
 
 
-def those_without_session_go_on(server: GunicornServer, visitor: Browser) -> None:
+def those_without_session_go_on(server: GunicornServer, visitor: HttpBrowser) -> None:
     """Routes that do not need a session, and visitors who have none."""
     slow = partial(READ.request, visitor.twin())
     replies = at_once(slow, partial(timed, lambda browser: browser.get("/none"), visitor.twin()))
@@ -108,7 +110,7 @@ def those_without_session_go_on(server: GunicornServer, visitor: Browser) -> Non
     assert stranger.cookie is None
 
 
-def wait_for_recovery(server: GunicornServer, visitor: Browser) -> None:
+def wait_for_recovery(server: GunicornServer, visitor: HttpBrowser) -> None:
     """Until every worker has found Redis again: each has connections of its own."""
     answered: set[int] = set()
 
@@ -123,7 +125,7 @@ def wait_for_recovery(server: GunicornServer, visitor: Browser) -> None:
 
 @pytest.mark.parametrize("kind", ["killed", "hung"])
 def test_in_the_middle_of_a_request(
-    redis: RedisServer, server: GunicornServer, visitor: Browser, kind: str
+    redis: RedisServer, server: GunicornServer, visitor: HttpBrowser, kind: str
 ) -> None:
     """It has read its session when Redis goes. Its changes are stored as a whole or not at all."""
     begin, end = (redis.kill, redis.start) if kind == "killed" else (redis.pause, redis.resume)
@@ -144,7 +146,7 @@ def test_in_the_middle_of_a_request(
 
 
 def test_nobody_is_refused_once_it_is_back(
-    redis: RedisServer, server: GunicornServer, visitor: Browser
+    redis: RedisServer, server: GunicornServer, visitor: HttpBrowser
 ) -> None:
     """Also not those who come first, all at once, to workers that nobody has asked since."""
     redis.kill()
@@ -156,5 +158,5 @@ def test_nobody_is_refused_once_it_is_back(
     wait_for_recovery(server, visitor)
 
 
-def crowd(visitor: Browser) -> list[Reply]:
+def crowd(visitor: HttpBrowser) -> list[Reply]:
     return at_once(*[partial(READ.request, visitor.twin()) for _ in range(16)])

@@ -16,7 +16,7 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import pytest
-from gunicorn_server import Browser, GunicornServer
+from gunicorn_server import GunicornServer, HttpBrowser
 from redis_servers import wait_until
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ while not select.select([sys.stdin], [], [], 0.02)[0]:
 class Counter:
     """Counts a session up, on and on; what was acknowledged, and what may have been done."""
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, browser: HttpBrowser) -> None:
         self._browser = browser
         self.acknowledged = 0
         self.unanswered = 0

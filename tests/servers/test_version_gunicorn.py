@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gunicorn_server import Browser, Reply
+    from gunicorn_server import HttpBrowser, Reply
 
     from wsgi_sessions.contract import Backend
 
@@ -52,7 +52,7 @@ class League:
         assert self.backend.versions is not None
         self.backend.versions.bump(scope)
 
-    def browser(self) -> Browser:
+    def browser(self) -> HttpBrowser:
         """Somebody who has just logged in."""
         browser = self.server.browser()
         browser.headers.update(PAGE)
@@ -67,7 +67,7 @@ class League:
         """How often the hook was called for this player."""
         return (self.folder / "calls").read_text().split().count(self.player)
 
-    def is_alive(self, browser: Browser) -> bool:
+    def is_alive(self, browser: HttpBrowser) -> bool:
         return self.backend.sessions.load(browser.key) is not None
 
 
@@ -105,7 +105,7 @@ def league(started: tuple[GunicornServer, Path, str]) -> Iterator[League]:
     league.backend.close()
 
 
-def load_at_once(league: League, browser: Browser, number: int, **headers: str) -> list[Reply]:
+def load_at_once(league: League, browser: HttpBrowser, number: int, **headers: str) -> list[Reply]:
     """Requests of one session, of which as many as the workers can take overlap."""
     gate = league.server.gate().query(min(number, CAPACITY[league.server.worker_class]))
     twins = [browser.twin() for _ in range(number)]
@@ -244,5 +244,5 @@ def test_a_loader_in_postgresql_and_sessions_elsewhere(
             assert "Traceback" not in server.log()
 
 
-def _gets(browser: Browser, number: int) -> list[Any]:
+def _gets(browser: HttpBrowser, number: int) -> list[Any]:
     return [partial(browser.twin().get, "/") for _ in range(number)]

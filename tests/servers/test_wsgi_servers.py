@@ -16,7 +16,7 @@ from wsgi_servers import SERVERS, Running, missing, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gunicorn_server import Browser
+    from gunicorn_server import HttpBrowser
 
 pytestmark = pytest.mark.soak
 OVERLAPPING = 4
@@ -30,7 +30,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 
 @pytest.fixture
-def browser(server: Running) -> Browser:
+def browser(server: Running) -> HttpBrowser:
     """A browser with a session."""
     browser = server.browser()
     assert browser.get("/start").status == 200
@@ -38,7 +38,7 @@ def browser(server: Running) -> Browser:
     return browser
 
 
-def fails(browser: Browser, path: str) -> bool:
+def fails(browser: HttpBrowser, path: str) -> bool:
     """Whether a request is answered by 500, or its connection closed in the middle."""
     try:
         return browser.get(path).status == 500
@@ -46,7 +46,7 @@ def fails(browser: Browser, path: str) -> bool:
         return True
 
 
-def test_a_stream_stores_what_it_changes_before_each_chunk(browser: Browser) -> None:
+def test_a_stream_stores_what_it_changes_before_each_chunk(browser: HttpBrowser) -> None:
     assert browser.get("/late-stream").body == b"first\nlast\n"
     wait_until(lambda: "before the last chunk" in browser.values(), "the late change", 5)
     assert browser.values()["before the first chunk"] is True
@@ -58,7 +58,7 @@ def test_a_stream_begins_a_session_before_its_first_chunk(server: Running) -> No
     assert visitor.values()["before the first chunk"] is True
 
 
-def test_the_write_callable_sends_the_cookie_first(server: Running, browser: Browser) -> None:
+def test_the_write_callable_sends_the_cookie_first(server: Running, browser: HttpBrowser) -> None:
     if server.name == "granian":
         assert browser.get("/write").status == 500, "Granian has write() now: see the README"
         return
@@ -66,7 +66,9 @@ def test_the_write_callable_sends_the_cookie_first(server: Running, browser: Bro
     assert browser.values()["before write"] is True
 
 
-def test_a_file_arrives_whole_and_its_change_is_stored(server: Running, browser: Browser) -> None:
+def test_a_file_arrives_whole_and_its_change_is_stored(
+    server: Running, browser: HttpBrowser
+) -> None:
     if server.name == "granian":
         assert browser.get("/file").status == 500, "Granian has a file_wrapper now"
         return
@@ -75,19 +77,19 @@ def test_a_file_arrives_whole_and_its_change_is_stored(server: Running, browser:
 
 
 @pytest.mark.parametrize("path", ["/raise", "/500"])
-def test_a_failure_stores_nothing(browser: Browser, path: str) -> None:
+def test_a_failure_stores_nothing(browser: HttpBrowser, path: str) -> None:
     assert fails(browser, path)
     assert "changed by a failure" not in browser.values()
 
 
-def test_a_stream_that_fails_stores_nothing_more(browser: Browser) -> None:
+def test_a_stream_that_fails_stores_nothing_more(browser: HttpBrowser) -> None:
     with contextlib.suppress(OSError, HTTPException):  # or a body that ends early
         assert browser.get("/failing-stream").body in (b"", b"first\n")
     assert "changed by a failure" not in browser.values()
 
 
 def test_a_head_request_changes_its_session_like_any_other(
-    server: Running, browser: Browser
+    server: Running, browser: HttpBrowser
 ) -> None:
     connection = HTTPConnection("127.0.0.1", server.site.port, timeout=10)
     try:
@@ -100,7 +102,7 @@ def test_a_head_request_changes_its_session_like_any_other(
     assert browser.values()["by"] == "head"
 
 
-def test_overlapping_changes_are_all_kept(browser: Browser) -> None:
+def test_overlapping_changes_are_all_kept(browser: HttpBrowser) -> None:
     for first in range(0, 20, OVERLAPPING):
         replies = at_once(
             *(
@@ -122,6 +124,6 @@ def test_a_log_out_is_dead_in_every_worker(server: Running) -> None:
     assert all(stolen.twin().is_anonymous() for _ in range(10))
 
 
-def test_a_session_is_refreshed_in_the_background(browser: Browser) -> None:
+def test_a_session_is_refreshed_in_the_background(browser: HttpBrowser) -> None:
     browser.get("/keep-alive")
     wait_until(lambda: browser.values().get("refreshes", 0) >= 1, "a refresh", 20)

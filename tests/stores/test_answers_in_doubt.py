@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import databases
 import pytest
 from overlapping import Site, cookie_in
+from redis_proxy import CuttingProxy
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from test_lock_faults import TIMEOUT, connections, postmaster_of, stopped
-from test_redis_store import Proxy
+from stopped_servers import TIMEOUT, connections, postmaster_of, stopped
 
 from wsgi_sessions.errors import LockTimeout, StoreUnavailable, WriteInDoubt
 from wsgi_sessions.http.answers import refusal_of
@@ -59,12 +59,14 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def proxy(redis: RedisServer) -> Iterator[Proxy]:
-    with closing(Proxy(redis)) as proxy:
+def proxy(redis: RedisServer) -> Iterator[CuttingProxy]:
+    with closing(CuttingProxy(redis)) as proxy:
         yield proxy
 
 
-def test_redis_whose_answers_are_lost_leaves_it_in_doubt(proxy: Proxy, redis: RedisServer) -> None:
+def test_redis_whose_answers_are_lost_leaves_it_in_doubt(
+    proxy: CuttingProxy, redis: RedisServer
+) -> None:
     with closing(open_redis(proxy.url)) as backend:
         backend.sessions.create(KEY, b"1", LATER)
         backend.sessions.save(KEY, b"2", LATER, expected_version=1)
@@ -90,7 +92,7 @@ def test_redis_that_was_not_asked_or_has_refused_leaves_nothing_in_doubt() -> No
         assert not caught.value.in_doubt
 
 
-def test_the_client_is_told(proxy: Proxy) -> None:
+def test_the_client_is_told(proxy: CuttingProxy) -> None:
     site = Site(proxy.url)
     with closing(site.stack):
         site.pages["/add"] = lambda session: session.increment("n")

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from abilities_of_folders import abilities
 from overlapping import Sessions, Site, cookie_in
-from test_folder_faults import abilities
 
 from wsgi_sessions.contract import Context
 from wsgi_sessions.errors import StoreUnavailable

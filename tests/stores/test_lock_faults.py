@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import databases
 import pytest
+from redis_proxy import CuttingProxy
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from test_redis_store import Proxy
+from stopped_servers import TIMEOUT, connections, postmaster_of, stopped
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import new_id, store_key
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
 
 KEY = "a" * 64
-TIMEOUT = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -74,28 +71,6 @@ def test_redis_that_hangs_takes_no_lock_for_somebody_who_is_gone(redis: RedisSer
         enter(another, key)
 
 
-@contextmanager
-def stopped(*pids: int) -> Iterator[None]:
-    with ExitStack() as stack:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-            stack.callback(os.kill, pid, signal.SIGCONT)
-        yield
-
-
-def connections(database: Database) -> list[int]:
-    rows = database.run(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    )
-    return [int(pid) for (pid,) in rows]
-
-
-def postmaster_of(database: Database) -> int:
-    ((folder,),) = database.run("SHOW data_directory")
-    return int((Path(folder) / "postmaster.pid").read_text().split()[0])
-
-
 def test_postgresql_that_hangs_takes_no_lock_for_somebody_who_is_gone(
     postgresql: Database,
 ) -> None:
@@ -112,12 +87,14 @@ def test_postgresql_that_hangs_takes_no_lock_for_somebody_who_is_gone(
 
 
 @pytest.fixture
-def proxy(redis: RedisServer) -> Iterator[Proxy]:
-    with closing(Proxy(redis)) as proxy:
+def proxy(redis: RedisServer) -> Iterator[CuttingProxy]:
+    with closing(CuttingProxy(redis)) as proxy:
         yield proxy
 
 
-def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(proxy: Proxy) -> None:
+def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(
+    proxy: CuttingProxy,
+) -> None:
     key = store_key(new_id())
     with closing(open_redis(proxy.url)) as backend:
         warm(backend)
@@ -126,7 +103,7 @@ def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(prox
         enter(backend, key)
 
 
-def test_a_lost_answer_to_freeing_is_no_alarm(proxy: Proxy) -> None:
+def test_a_lost_answer_to_freeing_is_no_alarm(proxy: CuttingProxy) -> None:
     key = store_key(new_id())
     with closing(open_redis(proxy.url)) as backend:
         warm(backend)

@@ -30,7 +30,7 @@ def later(seconds: float = 1000.0) -> float:
     return time.time() + seconds
 
 
-class World:
+class MovingWorld:
     """Two stores with one session in the old one, and what can happen to it."""
 
     def __init__(self, open_one: Callable[[], Backend] = open_yielding) -> None:
@@ -100,7 +100,7 @@ def _change(backend: Backend) -> str:
 
 
 def test_a_session_is_moved_at_its_next_use() -> None:
-    world = World()
+    world = MovingWorld()
     record = world.use()
     assert record is not None
     assert (record.payload, record.expires_at) == (FIRST, world.until)
@@ -109,14 +109,14 @@ def test_a_session_is_moved_at_its_next_use() -> None:
 
 
 def test_what_neither_store_has_is_none() -> None:
-    world = World()
+    world = MovingWorld()
     world.log_out()
     assert world.use() is None
     assert world.states() == ("absent", "absent")
 
 
 def test_a_worker_of_the_old_store_alone_is_refused_during_and_after_a_move() -> None:
-    world = World()
+    world = MovingWorld()
     record = world.old.sessions.load(KEY)
     assert record is not None
     world.use()
@@ -135,7 +135,7 @@ def test_a_worker_of_the_old_store_alone_is_refused_during_and_after_a_move() ->
 def test_a_kill_at_any_step_leaves_what_another_goes_on_with(
     first: str, step: int, after: str
 ) -> None:
-    world = World()
+    world = MovingWorld()
     killed = Process(getattr(world, first))
     for _ in range(step):
         if not killed.is_over:
@@ -157,8 +157,8 @@ FORWARD = ["use", "use", "use", "move_the_rest", "save_in_old", "save_through"]
 BACKWARD = ["use_back", "use_back", "use_back", "save_in_old"]
 
 
-def _race(seed: int, names: list[str], kills: int) -> tuple[World, dict[str, list[Any]]]:
-    world, rng = World(), random.Random(seed)
+def _race(seed: int, names: list[str], kills: int) -> tuple[MovingWorld, dict[str, list[Any]]]:
+    world, rng = MovingWorld(), random.Random(seed)
     processes = [Process(getattr(world, name)) for name in names]
     run(processes, rng, kills=kills)
     results: dict[str, list[Any]] = {}
@@ -212,7 +212,7 @@ def test_whatever_races_who_logs_out_stays_out(kills: int, rivals: list[str], se
 
 def test_a_worker_asleep_since_the_claim_brings_nothing_back() -> None:
     """The session has ended in the new store by itself; the sign in the old one is there still."""
-    world = World()
+    world = MovingWorld()
     asleep = Process(world.use).steps(5)
     assert world.use() is not None
     world.new.sessions.delete(KEY)
@@ -221,7 +221,7 @@ def test_a_worker_asleep_since_the_claim_brings_nothing_back() -> None:
 
 
 def test_a_log_out_between_two_sleepers_is_noticed() -> None:
-    world = World()
+    world = MovingWorld()
     first = Process(world.use).steps(5)
     second = Process(world.use).steps(4)
     first.steps(2)
@@ -233,7 +233,7 @@ def test_a_log_out_between_two_sleepers_is_noticed() -> None:
 
 
 def test_a_log_out_catches_a_session_that_is_moved_back_meanwhile() -> None:
-    world = World()
+    world = MovingWorld()
     world.use()
     logging_out = Process(world.log_out).steps(2)
     assert world.use_back() is not None
@@ -244,7 +244,7 @@ def test_a_log_out_catches_a_session_that_is_moved_back_meanwhile() -> None:
 
 def test_a_copy_that_lives_on_in_the_old_store_does_not_come_back() -> None:
     """Where the session in the new store ends early."""
-    world = World(open_memory)
+    world = MovingWorld(open_memory)
     world.copy_all()
     assert world.states() == ("live", "live")
     world.log_out()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from databases import Database
-    from gunicorn_server import Browser, Reply
+    from gunicorn_server import HttpBrowser, Reply
     from sqlalchemy import Connection
 
     from wsgi_sessions.contract import Backend
@@ -111,7 +111,7 @@ def test_no_request_fails_under_load_behind_a_pooler(database: Database, mode: P
             assert len(values["entries"]) == 4 * REQUESTS
 
 
-def load(browser: Browser, number: int) -> list[Reply]:
+def load(browser: HttpBrowser, number: int) -> list[Reply]:
     replies = []
     for item in range(REQUESTS):
         replies.append(browser.get("/change", item=number * REQUESTS + item))

@@ -49,7 +49,7 @@ class Sentinel(Listener):
         client.sendall(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port))
 
 
-class Clock:
+class HeldClock:
     """The monotonic one, set forward as a test wants it."""
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> HeldClock:
+    return HeldClock()
 
 
-def executor_of(sentinel: Sentinel, clock: Clock) -> NodeExecutor:
+def executor_of(sentinel: Sentinel, clock: HeldClock) -> NodeExecutor:
     return NodeExecutor(SentinelEndpoint(parse_url(sentinel.url), 5.0), 5.0, clock)
 
 
@@ -92,7 +92,7 @@ def ports(executor: NodeExecutor) -> set[int]:
 
 
 def test_all_connections_lead_to_the_new_primary_within_a_second(
-    servers: tuple[RedisServer, RedisServer], clock: Clock, caplog: pytest.LogCaptureFixture
+    servers: tuple[RedisServer, RedisServer], clock: HeldClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     former, present = servers
     with Sentinel(former) as sentinel, closing(executor_of(sentinel, clock)) as executor:
@@ -106,7 +106,7 @@ def test_all_connections_lead_to_the_new_primary_within_a_second(
 
 
 def test_one_connection_that_finds_the_new_primary_takes_all_along(
-    servers: tuple[RedisServer, RedisServer], clock: Clock
+    servers: tuple[RedisServer, RedisServer], clock: HeldClock
 ) -> None:
     former, present = servers
     with Sentinel(former) as sentinel, closing(executor_of(sentinel, clock)) as executor:
@@ -117,7 +117,7 @@ def test_one_connection_that_finds_the_new_primary_takes_all_along(
 
 
 def test_sentinels_are_asked_once_a_second_and_no_more(
-    servers: tuple[RedisServer, RedisServer], clock: Clock
+    servers: tuple[RedisServer, RedisServer], clock: HeldClock
 ) -> None:
     former, _ = servers
     with Sentinel(former) as sentinel, closing(executor_of(sentinel, clock)) as executor:
@@ -129,7 +129,7 @@ def test_sentinels_are_asked_once_a_second_and_no_more(
 
 
 def test_while_no_sentinel_answers_the_primary_is_used_and_it_is_said_once(
-    servers: tuple[RedisServer, RedisServer], clock: Clock, caplog: pytest.LogCaptureFixture
+    servers: tuple[RedisServer, RedisServer], clock: HeldClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     former, _ = servers
     with ExitStack() as stack:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import exceptions as redis_errors
+from redis_proxy import CuttingProxy
 from redis_servers import ClusterGroup, RedisServer, SentinelGroup, available, wait_until
 from requirements_of_tests import require
 
@@ -99,77 +100,14 @@ def unavailable(operation: Callable[[], object]) -> StoreUnavailable:
     return caught.value
 
 
-class Proxy:
-    """A TCP proxy on loopback that can cut replies. Commands always arrive.
-
-    With `tls`, that is what it speaks to its clients.
-    """
-
-    def __init__(self, target: RedisServer, tls: ssl.SSLContext | None = None) -> None:
-        self._target = (target.host, target.port)
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._allow = 0
-        self._cuts = 0
-        self.connections = 0
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        scheme = "rediss" if self._tls else "redis"
-        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/0"
-
-    def cut(self, *, allow: int = 0, replies: int = 1) -> None:
-        """Of each of the next `replies`, pass on `allow` bytes, then hang up."""
-        self._allow, self._cuts = allow, replies
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        workers = []
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                worker = threading.Thread(target=self._serve, args=(client,), daemon=True)
-                worker.start()
-                workers.append(worker)
-        for worker in workers:
-            worker.join(5)
-
-    def _serve(self, client: socket.socket) -> None:
-        if self._tls is not None:
-            with client, suppress(OSError):
-                client = self._tls.wrap_socket(client, server_side=True)
-                self._relay(client)
-        else:
-            self._relay(client)
-
-    def _relay(self, client: socket.socket) -> None:
-        # One command, one reply: the store never has two on the way.
-        with client, socket.create_connection(self._target) as upstream:
-            while command := client.recv(65536):
-                upstream.sendall(command)
-                reply = upstream.recv(65536)
-                if self._cuts:
-                    self._cuts -= 1
-                    client.sendall(reply[: self._allow])
-                    return
-                client.sendall(reply)
-
-
 @pytest.fixture
-def proxy(server: RedisServer) -> Iterator[Proxy]:
-    with closing(Proxy(server)) as proxy:
+def proxy(server: RedisServer) -> Iterator[CuttingProxy]:
+    with closing(CuttingProxy(server)) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxied(proxy: Proxy) -> Iterator[Backend]:
+def proxied(proxy: CuttingProxy) -> Iterator[Backend]:
     with opened(proxy.url) as backend:
         backend.sessions.ping()
         yield backend
@@ -398,7 +336,9 @@ class TestLocks:
                 own_server.kill()
             assert "until it expires" in caplog.text
 
-    def test_a_lost_reply_does_not_lock_oneself_out(self, proxy: Proxy, proxied: Backend) -> None:
+    def test_a_lost_reply_does_not_lock_oneself_out(
+        self, proxy: CuttingProxy, proxied: Backend
+    ) -> None:
         with proxied.locks.hold("b" * 64, 1):
             pass  # the script is known now: the cut reply is that of taking the lock
         proxy.cut()
@@ -420,7 +360,7 @@ class TestLocks:
 
 
 class TestLostReplies:
-    def test_a_save_meets_its_own_record(self, proxy: Proxy, proxied: Backend) -> None:
+    def test_a_save_meets_its_own_record(self, proxy: CuttingProxy, proxied: Backend) -> None:
         proxied.sessions.create(KEY, b"1", later())
         proxied.sessions.save(KEY, b"2", later(), expected_version=1)
         proxy.cut()
@@ -430,7 +370,7 @@ class TestLostReplies:
         assert caught.value.current.version == 3
         assert caught.value.is_after_retry
 
-    def test_a_create_is_not_sent_again(self, proxy: Proxy, proxied: Backend) -> None:
+    def test_a_create_is_not_sent_again(self, proxy: CuttingProxy, proxied: Backend) -> None:
         before = proxy.connections
         proxy.cut()
         with pytest.raises(WriteInDoubt) as caught:
@@ -442,7 +382,9 @@ class TestLostReplies:
         assert record.payload == b"mine"
 
     @pytest.mark.parametrize("allow", [1, 4, 10, 300])
-    def test_half_a_reply_is_no_reply(self, proxy: Proxy, proxied: Backend, allow: int) -> None:
+    def test_half_a_reply_is_no_reply(
+        self, proxy: CuttingProxy, proxied: Backend, allow: int
+    ) -> None:
         payload = os.urandom(500)
         proxied.sessions.create(KEY, payload, later())
         before = proxy.connections
@@ -452,7 +394,7 @@ class TestLostReplies:
         assert record.payload == payload
         assert proxy.connections == before + 1
 
-    def test_never_a_third_attempt(self, proxy: Proxy) -> None:
+    def test_never_a_third_attempt(self, proxy: CuttingProxy) -> None:
         with opened(proxy.url) as backend:
             proxy.cut(replies=3)
             error = unavailable(lambda: backend.sessions.load(KEY))
@@ -501,18 +443,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestTLS:
     @pytest.fixture
-    def front(self, server: RedisServer, certificate: Path) -> Iterator[Proxy]:
+    def front(self, server: RedisServer, certificate: Path) -> Iterator[CuttingProxy]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
-        with closing(Proxy(server, tls=context)) as front:
+        with closing(CuttingProxy(server, tls=context)) as front:
             yield front
 
-    def test_a_certificate_that_is_known(self, front: Proxy, certificate: Path) -> None:
+    def test_a_certificate_that_is_known(self, front: CuttingProxy, certificate: Path) -> None:
         with opened(f"{front.url}?ssl_ca_certs={certificate}") as backend:
             backend.sessions.create(KEY, b"x", later())
             assert backend.sessions.load(KEY) is not None
 
-    def test_one_that_is_not(self, front: Proxy) -> None:
+    def test_one_that_is_not(self, front: CuttingProxy) -> None:
         with opened(front.url) as backend:
             error = unavailable(backend.sessions.ping)
         assert "ssl_ca_certs" in str(error)

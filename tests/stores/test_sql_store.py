@@ -37,6 +37,7 @@ from wsgi_sessions.stores.sql.backend import migrate_schema, open_sql
 from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 from wsgi_sessions.stores.sql.schema import sessions
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.testing.contract.processes import add_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -289,24 +290,11 @@ def test_sqlite_engines_that_manage_transactions_themselves(
     backend = open_sql(engine, timeout=10.0)
     backend.sessions.create(key, b"0", later())
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: count_up(backend, key), range(40)))
+        list(pool.map(lambda _: add_one(backend, key), range(40)))
     record = backend.sessions.load(key)
     assert record is not None
     assert (record.payload, record.version) == (b"40", 41)
     engine.dispose()
-
-
-def count_up(backend: Backend, key: str) -> None:
-    record = backend.sessions.load(key)
-    while record is not None:
-        payload = str(int(record.payload) + 1).encode()
-        try:
-            backend.sessions.save(key, payload, later(), expected_version=record.version)
-        except VersionConflict as conflict:
-            record = conflict.current
-        else:
-            return
-    raise AssertionError("the record is gone")
 
 
 def test_applications_share_a_postgresql_in_schemas_of_their_own(
@@ -338,7 +326,7 @@ def test_what_a_url_asks_for_at_the_start_of_a_connection_is_asked_for(
 _FORK = """
 import os, sys, time
 sys.path[:0] = {tests!r}
-from test_sql_store import count_up
+from wsgi_sessions.testing.contract.processes import add_one
 from wsgi_sessions.stores.sql.backend import open_sql
 backend = open_sql({url!r}, timeout=20.0)
 backend.sessions.create({key!r}, b"0", time.time() + 1000)  # the pool is warm now
@@ -347,13 +335,13 @@ for _ in range(3):
     child = os.fork()
     if not child:
         for _ in range(30):
-            count_up(backend, {key!r})
+            add_one(backend, {key!r})
         sys.exit()  # with destructors
     children.append(child)
 for _ in range(30):
-    count_up(backend, {key!r})
+    add_one(backend, {key!r})
 assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-count_up(backend, {key!r})
+add_one(backend, {key!r})
 print(backend.sessions.load({key!r}).payload.decode())
 """
 

@@ -14,7 +14,7 @@ from wsgi_sessions.stores.token_locks import Freeing, LockAttempt, TokenLocks
 KEY = store_key(new_id())
 
 
-class Interrupted(BaseException):
+class Interruption(BaseException):
     """As gevent.Timeout: no Exception."""
 
 
@@ -98,21 +98,21 @@ def test_one_who_waits_is_told_after_its_time_and_frees_nothing(holds: Holds) ->
 
 
 def test_what_the_block_raises_frees_it(holds: Holds) -> None:
-    with pytest.raises(Interrupted), TokenLocks(holds).hold(KEY, 1.0):
-        raise Interrupted
+    with pytest.raises(Interruption), TokenLocks(holds).hold(KEY, 1.0):
+        raise Interruption
     assert holds.holders == {}
 
 
 def test_an_interruption_between_the_taking_and_the_reply_frees_it(holds: Holds) -> None:
-    holds.in_take = Interrupted()
-    with pytest.raises(Interrupted), TokenLocks(holds).hold(KEY, 1.0):
+    holds.in_take = Interruption()
+    with pytest.raises(Interruption), TokenLocks(holds).hold(KEY, 1.0):
         raise AssertionError("held")
     assert holds.holders == {}
 
 
 def test_an_interruption_is_not_hidden_by_a_fault(holds: Holds) -> None:
-    holds.in_take, holds.in_free = Interrupted(), lost()
-    with pytest.raises(Interrupted), TokenLocks(holds).hold(KEY, 1.0):
+    holds.in_take, holds.in_free = Interruption(), lost()
+    with pytest.raises(Interruption), TokenLocks(holds).hold(KEY, 1.0):
         raise AssertionError("held")
 
 
@@ -158,7 +158,7 @@ def test_a_lost_reply_to_freeing_is_no_alarm_unless_the_block_took_too_long(
     assert held.was_lost == is_lost
 
 
-class Clock:
+class ServerClock:
     """Of the process: 100 s behind the server's, as `Holds` has it at first."""
 
     now = 4900.0
@@ -169,7 +169,7 @@ class Clock:
 
 @pytest.mark.parametrize("step", [-1000.0, 1000.0])
 def test_a_server_whose_clock_was_set_is_asked_again_at_once(holds: Holds, step: float) -> None:
-    locks = TokenLocks(holds, clock=Clock())
+    locks = TokenLocks(holds, clock=ServerClock())
     for tried in (1, 2 + (step > 0)):
         with locks.hold(KEY, 0.0):
             assert holds.tried == tried
@@ -179,7 +179,7 @@ def test_a_server_whose_clock_was_set_is_asked_again_at_once(holds: Holds, step:
 
 
 def test_the_server_is_asked_for_its_clock_again_after_a_while(holds: Holds) -> None:
-    clock = Clock()
+    clock = ServerClock()
     locks = TokenLocks(holds, clock=clock)
     for _ in range(3):
         for _ in range(2):
@@ -194,7 +194,7 @@ def test_a_server_that_is_always_late_is_unavailable(holds: Holds) -> None:
     holds.patience = -1.0
     with (
         pytest.raises(StoreUnavailable, match="too late") as caught,
-        TokenLocks(holds, clock=Clock()).hold(KEY, 9.0),
+        TokenLocks(holds, clock=ServerClock()).hold(KEY, 9.0),
     ):
         raise AssertionError("held")
     assert not isinstance(caught.value, LockTimeout)
@@ -202,7 +202,7 @@ def test_a_server_that_is_always_late_is_unavailable(holds: Holds) -> None:
 
 
 def test_who_comes_after_a_lost_reply_finds_the_lock_its_own(holds: Holds) -> None:
-    locks = TokenLocks(holds, clock=Clock())
+    locks = TokenLocks(holds, clock=ServerClock())
     for _ in range(2):
         holds.in_take = lost()
         with pytest.raises(StoreUnavailable), locks.hold(KEY, 0.0):
@@ -219,7 +219,7 @@ def test_who_comes_after_a_lost_reply_finds_the_lock_its_own(holds: Holds) -> No
 def test_who_comes_for_another_session_frees_what_may_have_been_taken_for_nobody(
     holds: Holds,
 ) -> None:
-    locks = TokenLocks(holds, clock=Clock())
+    locks = TokenLocks(holds, clock=ServerClock())
     holds.in_take = lost()
     keys = [f"{number:064}" for number in range(5)]
     for key in keys:
@@ -238,7 +238,7 @@ def test_who_comes_for_another_session_frees_what_may_have_been_taken_for_nobody
 
 
 def test_a_doubtful_token_is_forgotten_when_the_lock_has_expired(holds: Holds) -> None:
-    clock = Clock()
+    clock = ServerClock()
     locks = TokenLocks(holds, clock=clock)
     holds.in_take = lost()
     with pytest.raises(StoreUnavailable), locks.hold(KEY, 0.0):
@@ -268,7 +268,7 @@ def test_a_forked_child_does_not_take_its_parents_token(holds: Holds) -> None:
 
 
 def test_tokens_in_doubt_are_bounded(holds: Holds) -> None:
-    locks = TokenLocks(holds, clock=Clock())
+    locks = TokenLocks(holds, clock=ServerClock())
     holds.in_take = lost()
     for number in range(1100):
         with pytest.raises(StoreUnavailable), locks.hold(f"{number:064}", 0.0):

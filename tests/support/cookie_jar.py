@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-class Place(NamedTuple):
+class CookiePlace(NamedTuple):
     """What tells a cookie from another one of its name."""
 
     domain: str
@@ -24,7 +24,7 @@ class Jar:
 
     def __init__(self, host: str = "app.example.test") -> None:
         self.host = host
-        self.held: dict[tuple[str, Place], str] = {}
+        self.held: dict[tuple[str, CookiePlace], str] = {}
 
     def get(self, app: WSGIApplication, path: str, **more: Any) -> Response:
         response = call(app, self.environ(path, **more))
@@ -54,7 +54,7 @@ class Jar:
         domain = given.get("domain")
         if domain is not None and not f".{self.host}".endswith(f".{domain}"):
             return
-        place = Place(
+        place = CookiePlace(
             domain or self.host, domain is None, given.get("path", "/"), "partitioned" in given
         )
         if given.get("max-age") == "0":
@@ -62,10 +62,10 @@ class Jar:
         else:
             self.held[name, place] = value
 
-    def places(self, name: str = "session") -> list[Place]:
+    def places(self, name: str = "session") -> list[CookiePlace]:
         return [place for held, place in self.held if held == name]
 
-    def _comes_back(self, place: Place, path: str) -> bool:
+    def _comes_back(self, place: CookiePlace, path: str) -> bool:
         if place.is_host_only and place.domain != self.host:
             return False
         rest = path.removeprefix(place.path)

@@ -68,9 +68,9 @@ class DemoServer:
         """All that it has printed."""
         return self._output.read_text(errors="replace")
 
-    def visitor(self) -> Visitor:
+    def visitor(self) -> DemoVisitor:
         """Somebody without cookies."""
-        return Visitor(self.port)
+        return DemoVisitor(self.port)
 
     def workers(self) -> list[int]:
         """The ids of its child processes."""
@@ -109,7 +109,7 @@ class DemoServer:
         return status[0] != "Z" and int(status[1]) == self._process.pid
 
 
-class Reply(NamedTuple):
+class DemoReply(NamedTuple):
     """A response."""
 
     status: int
@@ -121,22 +121,22 @@ class Reply(NamedTuple):
         return json.loads(self.text)
 
 
-class Visitor:
+class DemoVisitor:
     """Keeps cookies, and opens a connection for each request. Not for several threads at once."""
 
     def __init__(self, port: int, cookies: dict[str, str] | None = None) -> None:
         self._port = port
         self.cookies = dict(cookies or {})
 
-    def twin(self) -> Visitor:
+    def twin(self) -> DemoVisitor:
         """Another one with the same cookies."""
-        return Visitor(self._port, self.cookies)
+        return DemoVisitor(self._port, self.cookies)
 
-    def get(self, path: str = "/", **headers: str) -> Reply:
+    def get(self, path: str = "/", **headers: str) -> DemoReply:
         """GET, without following redirects."""
         return self._send("GET", path, None, headers)
 
-    def post(self, path: str, **form: str) -> Reply:
+    def post(self, path: str, **form: str) -> DemoReply:
         """POST a form, without following redirects."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._send("POST", path, urlencode(form), headers)
@@ -152,12 +152,12 @@ class Visitor:
         finally:
             connection.close()
 
-    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Reply:
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> DemoReply:
         connection = self._connect()
         try:
             connection.request(method, path, body, {**headers, **self._cookie_header()})
             response = connection.getresponse()
-            reply = Reply(response.status, response.headers, response.read().decode())
+            reply = DemoReply(response.status, response.headers, response.read().decode())
         finally:
             connection.close()
         for line in reply.headers.get_all("Set-Cookie") or []:
@@ -180,7 +180,7 @@ class Visitor:
             self.cookies[name] = value
 
 
-def race(visitor: Visitor, lane: str) -> set[int]:
+def race(visitor: DemoVisitor, lane: str) -> set[int]:
     """All requests of one lane at once; the workers that answered."""
     barrier = threading.Barrier(STEPS)
 

@@ -24,7 +24,7 @@ class JSONSerializer:
         return json.loads(data)
 
 
-class Answer(NamedTuple):
+class DjangoAnswer(NamedTuple):
     """What the browser got."""
 
     body: dict[str, Any]
@@ -56,17 +56,17 @@ def on_redis(url: str, serializer: str | None) -> dict[str, Any]:
     return {"CACHES": {"default": cache}, "SESSION_ENGINE": engine}
 
 
-def visit(settings: dict[str, Any], path: str, cookie: str | None = None) -> Answer:
+def visit(settings: dict[str, Any], path: str, cookie: str | None = None) -> DjangoAnswer:
     """Have the site serve one request, in a process of its own."""
     arguments = [json.dumps(settings), path, *([] if cookie is None else [cookie])]
     done = subprocess.run(
         [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return Answer(*json.loads(done.stdout))
+    return DjangoAnswer(*json.loads(done.stdout))
 
 
-def _serve(settings: dict[str, Any], path: str, cookie: str | None) -> Answer:
+def _serve(settings: dict[str, Any], path: str, cookie: str | None) -> DjangoAnswer:
     import django
     from django.conf import settings as site
     from django.core.management import call_command
@@ -102,7 +102,7 @@ def _serve(settings: dict[str, Any], path: str, cookie: str | None) -> Answer:
         browser.cookies["sessionid"] = cookie
     response = browser.get(path)
     jar = response.cookies
-    return Answer(json.loads(response.content), jar["sessionid"].value if jar else None)
+    return DjangoAnswer(json.loads(response.content), jar["sessionid"].value if jar else None)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def import_url(folder: Path) -> str:
     return f"flask-session+file://{folder}?hash={cache._hash_method(b'').name}"
 
 
-class Site:
+class UserSite:
     """A site, and what a browser has from it."""
 
     def __init__(self, config: Mapping[str, Any], values: Mapping[str, Any] = PLAIN) -> None:
@@ -77,20 +77,20 @@ class Site:
         return jsonify(user_id=session.get("user_id"))
 
 
-def in_cookie(values: Mapping[str, Any] = TAGGED, **config: Any) -> Site:
+def in_cookie(values: Mapping[str, Any] = TAGGED, **config: Any) -> UserSite:
     """Flask's own sessions."""
-    return Site(config, {**values, "note": Markup("<b>hi</b>")} if values is TAGGED else values)
+    return UserSite(config, {**values, "note": Markup("<b>hi</b>")} if values is TAGGED else values)
 
 
-def in_redis(url: str, **config: Any) -> Site:
+def in_redis(url: str, **config: Any) -> UserSite:
     """Flask-Session on Redis. It never closes its client: that is done here, after each request."""
     client = redis.Redis.from_url(url)
-    site = Site({"SESSION_TYPE": "redis", "SESSION_REDIS": client, **config})
+    site = UserSite({"SESSION_TYPE": "redis", "SESSION_REDIS": client, **config})
     site.app.teardown_appcontext(lambda _: client.close())
     return site
 
 
-def in_files(folder: Path, values: Mapping[str, Any] = PLAIN) -> Site:
+def in_files(folder: Path, values: Mapping[str, Any] = PLAIN) -> UserSite:
     """Flask-Session on cachelib's files, which are pickles."""
     cache = FileSystemCache(str(folder), threshold=50)
-    return Site({"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": cache}, values)
+    return UserSite({"SESSION_TYPE": "cachelib", "SESSION_CACHELIB": cache}, values)

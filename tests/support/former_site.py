@@ -41,7 +41,7 @@ logins = flask_login.LoginManager()
 csrf = CSRFProtect()
 
 
-class User(flask_login.UserMixin):  # type: ignore[misc]  # Flask-Login is untyped
+class FormerUser(flask_login.UserMixin):  # type: ignore[misc]  # Flask-Login is untyped
     def __init__(self, name: str) -> None:
         self.id = name
 
@@ -72,7 +72,7 @@ def cart() -> str | Response:
 def login() -> str | Response:
     form = Login()
     if form.validate_on_submit():
-        flask_login.login_user(User(form.item.data), remember="remember" in request.args)
+        flask_login.login_user(FormerUser(form.item.data), remember="remember" in request.args)
         flash(f"welcome {form.item.data}")
         return redirect(url_for("shop.cart"))
     return render_template_string(PAGE, form=form)
@@ -102,7 +102,7 @@ def create_app() -> Flask:
     ServerSideSessions(app)
     logins.init_app(app)
     logins.login_view = "shop.login"
-    logins.user_loader(User)
+    logins.user_loader(FormerUser)
     csrf.init_app(app)
     app.register_blueprint(shop)
     return app

@@ -113,9 +113,9 @@ class GunicornServer:
         assert self.store == "file"
         return Path(self.url.removeprefix("file://"))
 
-    def browser(self) -> Browser:
+    def browser(self) -> HttpBrowser:
         """A browser without cookies."""
-        return Browser(self.port)
+        return HttpBrowser(self.port)
 
     def log(self) -> str:
         """What gunicorn and the application logged so far."""
@@ -148,7 +148,7 @@ class GunicornServer:
         """A gate for requests of this server."""
         return Gate(tempfile.mkdtemp(dir=self.folder))
 
-    def begin(self, browser: Browser, path: str, **query: str | int) -> SlowRequest:
+    def begin(self, browser: HttpBrowser, path: str, **query: str | int) -> SlowRequest:
         """Send a request that stays under way, from its first access until it is let go."""
         return SlowRequest(self.gate(), browser.twin(), path, query)
 
@@ -237,7 +237,7 @@ class SlowRequest:
     """A request that has reached the application and waits there."""
 
     def __init__(
-        self, gate: Gate, browser: Browser, path: str, query: Mapping[str, str | int]
+        self, gate: Gate, browser: HttpBrowser, path: str, query: Mapping[str, str | int]
     ) -> None:
         self._gate = gate
         self._pool = ThreadPoolExecutor(1)
@@ -283,7 +283,7 @@ def standing_still(pids: Iterable[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-class Browser:
+class HttpBrowser:
     """Keeps the session cookie, and opens a connection for each request.
 
     Not for several threads at once: give each a `twin`.
@@ -296,9 +296,9 @@ class Browser:
         self.cookie = cookie
         self.headers = dict(headers or {})  # what every request has
 
-    def twin(self) -> Browser:
+    def twin(self) -> HttpBrowser:
         """Another browser with the same cookie."""
-        return Browser(self._port, self.cookie, self.headers)
+        return HttpBrowser(self._port, self.cookie, self.headers)
 
     def move_to(self, server: GunicornServer) -> None:
         """Ask another server from now on, with the same cookie."""
@@ -352,7 +352,7 @@ def assert_unavailable(reply: Reply) -> None:
     assert reply.set_cookies == []
 
 
-def record_file(server: GunicornServer, browser: Browser) -> str:
+def record_file(server: GunicornServer, browser: HttpBrowser) -> str:
     """The path of a browser's session in a file store."""
     return str(server.sessions / "sessions" / browser.key[:2] / browser.key)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gunicorn_server import Browser, Reply
+    from gunicorn_server import HttpBrowser, Reply
 
 STARTED = {"log": [], "n": 0, "total": 0, "name": "visitor"}
 
 
 @dataclass(frozen=True)
-class Operation:
+class PageOperation:
     """A request, and what it leaves in the session; None: no session."""
 
     name: str
@@ -20,12 +20,12 @@ class Operation:
     query: dict[str, str | int] = field(default_factory=dict)
     changes: dict[str, Any] | None = field(default_factory=dict)
 
-    def request(self, browser: Browser) -> Reply:
+    def request(self, browser: HttpBrowser) -> Reply:
         return browser.get(self.path, **self.query)
 
 
-READ = Operation("read", "/read")
-WRITE = Operation(
+READ = PageOperation("read", "/read")
+WRITE = PageOperation(
     "write",
     "/change",
     {"item": 7},
@@ -36,7 +36,7 @@ LARGE: dict[str, str | int] = {
     "value": "x",
     "times": 9000,
 }  # more than a new session's file takes
-GROW = Operation("grow", "/assign", LARGE, {"text": "x" * 9000})
-LOGIN = Operation("login", "/login", {"user": "alice"}, {"name": "alice"})
-LOGOUT = Operation("logout", "/logout", {}, None)
-START = Operation("start", "/start", {"name": "visitor"}, STARTED)
+GROW = PageOperation("grow", "/assign", LARGE, {"text": "x" * 9000})
+LOGIN = PageOperation("login", "/login", {"user": "alice"}, {"name": "alice"})
+LOGOUT = PageOperation("logout", "/logout", {}, None)
+START = PageOperation("start", "/start", {"name": "visitor"}, STARTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from worlds import Visit, id_of
 from wsgi_client import Response, call, environ_of
 
 from wsgi_sessions import Config, build, get_session
@@ -21,24 +22,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.source import Access
 
 SECRET = "s" * 40
-
-
-class Visit:
-    """A request, as a transaction sees one."""
-
-    def __init__(self, presented: str | None, route: str, access: Access) -> None:
-        self._presented = presented
-        self._route = route
-        self._access: Access = access
-
-    def session_id(self) -> str | None:
-        return self._presented
-
-    def route(self) -> str:
-        return self._route
-
-    def access(self) -> Access:
-        return self._access
 
 
 class Sessions:
@@ -89,12 +72,6 @@ class Sessions:
     def reported(self, name: str) -> list[object]:
         """The routes of events."""
         return [event.facts.get("route") for event in self.events if event.name == name]
-
-
-def id_of(transaction: Transaction) -> str:
-    """The id that a response would tell."""
-    assert transaction.snapshot is not None
-    return transaction.snapshot.session_id
 
 
 class Site:

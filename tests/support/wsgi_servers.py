@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import matrix_app
 import race_app
-from gunicorn_server import SECRET, Browser
+from gunicorn_server import SECRET, HttpBrowser
 from redis_servers import wait_until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _IMPORTED = "wsgi_sessions werkzeug markupsafe itsdangerous portalocker redis hi
 _MOD_WSGI = Path("/usr/lib/apache2/modules/mod_wsgi.so")
 
 
-class Site(NamedTuple):
+class ServedSite(NamedTuple):
     """A folder for one server, its port and what its workers find in their environment."""
 
     folder: Path
@@ -43,12 +43,12 @@ class Running(NamedTuple):
     """A server that answers."""
 
     name: str
-    site: Site
+    site: ServedSite
     process: subprocess.Popen[bytes]
 
-    def browser(self) -> Browser:
+    def browser(self) -> HttpBrowser:
         """A browser without cookies."""
-        return Browser(self.site.port)
+        return HttpBrowser(self.site.port)
 
     @property
     def log(self) -> str:
@@ -58,7 +58,7 @@ class Running(NamedTuple):
         )
 
 
-def gunicorn(site: Site) -> list[str]:
+def gunicorn(site: ServedSite) -> list[str]:
     """Three workers with threads."""
     return [
         *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{site.port}"),
@@ -66,7 +66,7 @@ def gunicorn(site: Site) -> list[str]:
     ]
 
 
-def uwsgi(site: Site) -> list[str]:
+def uwsgi(site: ServedSite) -> list[str]:
     """A master with three processes; threads on, as background refreshing needs them."""
     return [
         *(os.path.join(sysconfig.get_path("scripts"), "uwsgi"), "--need-app", "--master"),
@@ -75,7 +75,7 @@ def uwsgi(site: Site) -> list[str]:
     ]
 
 
-def waitress(site: Site) -> list[str]:
+def waitress(site: ServedSite) -> list[str]:
     """One process with threads."""
     return [
         *(sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{site.port}"),
@@ -83,7 +83,7 @@ def waitress(site: Site) -> list[str]:
     ]
 
 
-def granian(site: Site) -> list[str]:
+def granian(site: ServedSite) -> list[str]:
     """Three workers."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
@@ -91,7 +91,7 @@ def granian(site: Site) -> list[str]:
     ]
 
 
-def mod_wsgi(site: Site) -> list[str]:
+def mod_wsgi(site: ServedSite) -> list[str]:
     """Apache in the foreground, with a daemon group of three processes.
 
     The module brings the system's own interpreter. As root, Apache's workers are another user, who
@@ -137,7 +137,7 @@ Require all granted
 </Directory>
 """
 
-SERVERS: Mapping[str, Callable[[Site], list[str]]] = {
+SERVERS: Mapping[str, Callable[[ServedSite], list[str]]] = {
     server.__name__: server for server in (gunicorn, uwsgi, waitress, granian, mod_wsgi)
 }
 
@@ -170,7 +170,7 @@ def running(name: str, environ: Mapping[str, str]) -> Iterator[Running]:
         matrix_app.FILE: f"{folder}/file.bin",
         **environ,
     }
-    site = Site(folder, _free_port(), variables)
+    site = ServedSite(folder, _free_port(), variables)
     process = _start(site, SERVERS[name](site))
     try:
         wait_until(lambda: _answers(site.port, process), f"{name} to answer", 30)
@@ -183,7 +183,7 @@ def running(name: str, environ: Mapping[str, str]) -> Iterator[Running]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(site: Site, command: list[str]) -> subprocess.Popen[bytes]:
+def _start(site: ServedSite, command: list[str]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(_TESTS), *(p for p in sys.path if p)])
     with open(site.folder / "log", "wb") as log:
         return subprocess.Popen(
@@ -218,6 +218,6 @@ def _free_port() -> int:
 def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, "the server has ended"
     try:
-        return Browser(port).get("/none").status == 200
+        return HttpBrowser(port).get("/none").status == 200
     except OSError:
         return False

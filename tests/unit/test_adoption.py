@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import flask_sites
 import pytest
 from flask_sites import PLAIN
-from gunicorn_server import Browser, GunicornServer, at_once
+from gunicorn_server import GunicornServer, HttpBrowser, at_once
 
 from wsgi_sessions.core.draft import Draft
 from wsgi_sessions.core.events import Event, Events
@@ -421,7 +421,7 @@ def test_parallel_first_requests_of_several_workers_lose_no_update(
         "WSGI_SESSIONS_IMPORT_UNTIL": "9998-12-31",
     }
     with GunicornServer(worker_class="gthread", environ=environ) as server:
-        browsers = [Browser(server.port, cookie) for _ in range(12)]
+        browsers = [HttpBrowser(server.port, cookie) for _ in range(12)]
         replies = at_once(
             *[
                 lambda browser=browser, item=item: browser.get("/change", item=item)

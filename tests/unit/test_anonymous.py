@@ -36,7 +36,7 @@ RULES = AnonymousRules(idle=600.0, max_size=2000, login_keys=("user", "username"
 SECRET = "s" * 40
 
 
-class Request:
+class AnonymousRequest:
     """A request with a session's id."""
 
     def __init__(self, session_id: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Request:
         return "shared"
 
 
-class World:
+class AnonymousWorld:
     """A manager with a clock, on memory."""
 
     def __init__(self, backend: Backend | None = None, **settings: Any) -> None:
@@ -70,7 +70,7 @@ class World:
 
     def do(self, change: Callable[[Any], object], session_id: str | None = None) -> str | None:
         """One request; the id that its session has after it."""
-        transaction = Transaction(self.manager, Request(session_id))
+        transaction = Transaction(self.manager, AnonymousRequest(session_id))
         try:
             change(transaction.session)
             transaction.commit()
@@ -110,7 +110,7 @@ def assign(session: Any) -> None:
 
 @pytest.mark.parametrize("somebody", [login, name, assign])
 def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> None:
-    world = World()
+    world = AnonymousWorld()
     large = {"big": "x" * 2000}
     with pytest.raises(SessionTooLarge, match="`anonymous_max_size`"):
         world.do(lambda session: session.update(large))
@@ -121,14 +121,14 @@ def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> No
     assert world.is_alive(visitor), "as it was"
     user = world.do(somebody, visitor)
     world.do(lambda session: session.update(large), user)
-    small = World(max_size=1000)
+    small = AnonymousWorld(max_size=1000)
     with pytest.raises(SessionTooLarge, match="`max_size`"):
         small.do(lambda session: session.update(large))
 
 
 @pytest.mark.parametrize("somebody", [login, name, assign])
 def test_a_session_of_nobody_lives_shorter(somebody: Callable[[Any], object]) -> None:
-    world = World()
+    world = AnonymousWorld()
     visitor, other = world.do(store), world.do(store)
     world.now += 599
     world.do(dict, visitor)  # a page that only reads prolongs it
@@ -143,7 +143,7 @@ def test_a_session_of_nobody_lives_shorter(somebody: Callable[[Any], object]) ->
 
 
 def test_nobody_may_ask_for_longer_but_for_less() -> None:
-    world = World()
+    world = AnonymousWorld()
     asked = world.do(longer)
     less = world.do(store)
     world.do(lambda session: session.remember(60), less)
@@ -157,7 +157,7 @@ def test_nobody_may_ask_for_longer_but_for_less() -> None:
 
 
 def test_a_log_out_that_leaves_data_is_nobodys_again() -> None:
-    world = World()
+    world = AnonymousWorld()
     user = world.do(assign)
     visitor = world.do(lambda session: session.pop("user"), user)
     world.now += 601
@@ -165,7 +165,7 @@ def test_a_log_out_that_leaves_data_is_nobodys_again() -> None:
 
 
 def test_when_it_was_last_used_is_told_by_its_own_lifetime() -> None:
-    world = World()
+    world = AnonymousWorld()
     visitor = world.do(store)
     world.now += 100
     world.do(lambda session: session.update(x=2), visitor)
@@ -180,7 +180,7 @@ def test_when_it_was_last_used_is_told_by_its_own_lifetime() -> None:
 
 
 def test_at_the_limit_no_session_is_made_for_nobody(backend: Backend) -> None:
-    world = World(backend, max_sessions=3)
+    world = AnonymousWorld(backend, max_sessions=3)
     visitors = [world.do(store) for _ in range(3)]
     for _ in range(3):
         with pytest.raises(TooManySessions):
@@ -202,7 +202,7 @@ def test_at_the_limit_no_session_is_made_for_nobody(backend: Backend) -> None:
 @pytest.mark.parametrize("key", ["user", "username"])
 def test_who_is_named_by_nothing_is_nobody(key: str, value: object) -> None:
     """Applications keep an empty name for visitors."""
-    world = World(max_sessions=1)
+    world = AnonymousWorld(max_sessions=1)
     visitor = world.do(lambda session: session.update({key: value}))
     with pytest.raises(TooManySessions):
         world.do(lambda session: session.update({key: value}))
@@ -213,7 +213,7 @@ def test_who_is_named_by_nothing_is_nobody(key: str, value: object) -> None:
 
 
 def test_a_session_that_ends_makes_room() -> None:
-    world = World(max_sessions=2)
+    world = AnonymousWorld(max_sessions=2)
     first, _ = world.do(store), world.do(store)
     with pytest.raises(TooManySessions):
         world.do(store)
@@ -223,7 +223,7 @@ def test_a_session_that_ends_makes_room() -> None:
 
 def test_another_process_fills_the_store() -> None:
     backend = open_memory()
-    ours, theirs = World(backend, max_sessions=3), World(backend)
+    ours, theirs = AnonymousWorld(backend, max_sessions=3), AnonymousWorld(backend)
     now = [0.0]
     assert ours.manager._census is not None
     ours.manager._census._clock = lambda: now[0]

@@ -22,10 +22,10 @@ import pytest
 from click.testing import CliRunner, Result
 from flask import Flask, session
 from store_urls import sqlite_url
-from test_transaction import Visit
 from werkzeug.exceptions import NotFound
 from werkzeug.local import LocalProxy
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from worlds import Visit
 from wsgi_client import Browser
 
 from wsgi_sessions import Config, build, from_env, get_session

@@ -15,11 +15,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import A_SECRET, NOBODY_LISTENS, assert_refused, run
 
 import wsgi_sessions
 from wsgi_sessions import texts
-from wsgi_sessions.cli import main
 from wsgi_sessions.cli.output import Progress, print_columns, printable
 from wsgi_sessions.demo.server import Address, listen
 from wsgi_sessions.health.checker import fingerprint
@@ -29,31 +28,6 @@ from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-NOBODY_LISTENS = "redis://:a-password@127.0.0.1:1/0"
-A_SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
-
-
-def run(*arguments: str, **environ: str) -> Result:
-    """Run a command with these variables and none of the machine's own."""
-    others = {name: None for name in os.environ if name.startswith("WSGI_SESSIONS_")}
-    return CliRunner().invoke(main, arguments, env={**others, **environ})
-
-
-def said(result: Result) -> str:
-    """What a command says on stderr beside which store it looks at."""
-    lines = result.stderr.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("store: "))
-
-
-def assert_refused(result: Result, exit_code: int, *words: str) -> None:
-    """One clear line on stderr, and nothing else."""
-    assert result.exit_code == exit_code, result.stdout
-    assert result.stdout == ""
-    (line,) = said(result).splitlines()
-    assert line.startswith("Error: ")
-    for word in words:
-        assert word in line
 
 
 def test_version() -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flask_sites
 import pytest
+from command_line import run, said
 from demo_server import DemoServer
 from store_urls import LONG, STORES, TAKING_OVER, Place, of_the_table, place_of
-from test_cli import run, said
-from test_transaction import Visit
+from worlds import Visit
 
 from wsgi_sessions.contract import Context
 from wsgi_sessions.core.commit.loop import Lifetimes

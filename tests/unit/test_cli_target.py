@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask, session
-from test_cli import run
-from test_doctor import serving
+from answering import serving
+from command_line import run
+from target_apps import SECRET, app, flask_app, stack
 from wsgi_client import Browser
 
-from wsgi_sessions import Config, build, get_session
-from wsgi_sessions.contrib.flask import WSGISessions
+from wsgi_sessions import Config, build
 from wsgi_sessions.stack.places import place_of
 
 if TYPE_CHECKING:
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
 WSGI = """
-from test_cli_target import stack
+from target_apps import stack
 application = stack({url!r})
 """
 SHOP = """
-from test_cli_target import flask_app
+from target_apps import flask_app
 def create_app():
     return flask_app({url!r})
 class Middleware:
@@ -36,25 +34,6 @@ class Middleware:
 wrapped = Middleware(create_app())
 other = object()
 """
-
-
-def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    get_session(environ).login("alice")
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"in"]
-
-
-def stack(url: str, **more: Any) -> WSGIApplication:
-    config = Config(url=url, secret_keys=(SECRET,), application="shop", sweep_interval=None, **more)
-    return build(app, config)
-
-
-def flask_app(url: str) -> Flask:
-    made = Flask("shop")
-    made.config.update(SECRET_KEY=SECRET, WSGI_SESSIONS_URL=url, WSGI_SESSIONS_IDLE_LIFETIME="5m")
-    WSGISessions(made)
-    made.add_url_rule("/", "index", lambda: session.update(_user_id="alice") or "in")
-    return made
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ HTTPS = {"wsgi.url_scheme": "https", "HTTP_HOST": "shop.example.org"}
 FRAME = {**HTTPS, "HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_DEST": "iframe"}
 
 
-class Shop:
+class ReturningShop:
     """Begins a session with each request that has none."""
 
     def __init__(self, **policy: Any) -> None:
@@ -56,7 +56,7 @@ class Shop:
 def test_it_is_told_once_with_the_reason(
     policy: dict[str, Any], environ: dict[str, str], reason: str
 ) -> None:
-    shop = Shop(**policy)
+    shop = ReturningShop(**policy)
     shop.visit(ENOUGH - 1, **environ)
     assert shop.reasons() == []
     shop.visit(3 * ENOUGH, **environ)
@@ -65,7 +65,7 @@ def test_it_is_told_once_with_the_reason(
 
 
 def test_one_that_comes_back_settles_it() -> None:
-    shop = Shop()
+    shop = ReturningShop()
     cookie = shop.visit(ENOUGH - 1, **HTTPS)
     shop.visit(1, cookie, **HTTPS)
     shop.visit(3 * ENOUGH, **HTTPS)
@@ -73,7 +73,7 @@ def test_one_that_comes_back_settles_it() -> None:
 
 
 def test_a_cookie_that_is_not_ours_settles_nothing() -> None:
-    shop = Shop()
+    shop = ReturningShop()
     for _ in range(ENOUGH):
         shop.visit(1, **HTTPS)
         shop.visit(1, "session=forged.signature", **HTTPS)

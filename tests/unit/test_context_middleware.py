@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from wsgiref.validate import validator
 
 import pytest
-from test_middleware import SHAPES, AsObject, as_empty_generator, as_file, as_list, as_tuple
+from bodies import SHAPES, AsObject, as_empty_generator, as_file, as_list, as_tuple
 from wsgi_client import Browser, Response, call, environ_of
 
 from wsgi_sessions import SessionMiddleware, get_session
@@ -48,7 +48,7 @@ TEXT = [("Content-Type", "text/plain")]
 UNAVAILABLE = StoreUnavailable("down for the test", operation="context")
 
 
-class Watched(MemoryContexts):
+class WatchedContexts(MemoryContexts):
     """A context store that counts its calls, and fails at those it is told to."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Office:
     def __init__(self, *, principal_key: str | None = None, **settings: Any) -> None:
         self.events: list[Event] = []
         self.audit: list[AuditRecord] = []
-        self.contexts = Watched()
+        self.contexts = WatchedContexts()
         self.may_access = Permission()
         self.pages: dict[str, Page] = dict(PAGES)
         self.handlers: dict[str, Any] = {}
@@ -140,8 +140,8 @@ class Office:
 
         return counted
 
-    def visit(self, user: str | None = None) -> Visitor:
-        visitor = Visitor(self.app)
+    def visit(self, user: str | None = None) -> OfficeVisitor:
+        visitor = OfficeVisitor(self.app)
         if user is not None:
             visitor.go("/login", user=user)
         self.forget_calls()
@@ -170,7 +170,7 @@ class Office:
         return [event.name for event in self.events if event.name.startswith("context")]
 
 
-class Visitor(Browser):
+class OfficeVisitor(Browser):
     """Asks for pages by their name."""
 
     def go(self, path: str, **query: object) -> str:
@@ -622,7 +622,7 @@ def test_a_selection_in_a_session_that_is_gone_is_not_remembered(office: Office)
         visitor.go("/logout")
 
     office.pages["/slow"] = slow
-    late = Visitor(office.app)
+    late = OfficeVisitor(office.app)
     late.cookies = dict(visitor.cookies)
     late.go("/slow")
     assert office.remembered() is None
@@ -704,7 +704,7 @@ def test_a_context_of_before_the_login_is_remembered_with_it(office: Office) -> 
 def test_what_another_request_set_is_not_remembered_by_this_one(office: Office) -> None:
     visitor = office.visit("alice")
     visitor.go("/open", deal=1)
-    other = Visitor(office.app)
+    other = OfficeVisitor(office.app)
     other.cookies = dict(visitor.cookies)
 
     def slow(environ: Any, query: Any) -> None:
@@ -913,7 +913,7 @@ def test_after_the_end_of_the_request_nothing_is_restored(office: Office) -> Non
 def test_restoring_never_replaces_what_another_request_selected(office: Office) -> None:
     office.remember(7)
     visitor = office.visit("alice")
-    other = Visitor(office.app)
+    other = OfficeVisitor(office.app)
     other.cookies = dict(visitor.cookies)
 
     def slow(environ: Any, query: Any) -> Any:
@@ -943,7 +943,7 @@ def test_many_cold_requests_at_once_are_no_conflict(office: Office) -> None:
     answers: list[str] = []
 
     def visit() -> None:
-        twin = Visitor(office.app)
+        twin = OfficeVisitor(office.app)
         twin.cookies = dict(visitor.cookies)
         answers.append(twin.go("/together"))
 
@@ -960,7 +960,7 @@ def test_many_cold_requests_at_once_are_no_conflict(office: Office) -> None:
 def test_two_selections_of_one_context_are_no_conflict(office: Office) -> None:
     """Looking whether there is a context does not count as reading it."""
     visitor = office.visit("alice")
-    other = Visitor(office.app)
+    other = OfficeVisitor(office.app)
     other.cookies = dict(visitor.cookies)
 
     def slow(environ: Any, query: Any) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import flask_sites
 import pytest
-from test_middleware import SECRET, Watched, with_pages
+from watched import SECRET, Watched, with_pages
 
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import IdSigner

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
+from answering import serving
+from command_line import A_SECRET, NOBODY_LISTENS, run, said
 from databases import sqlite
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from test_cli import A_SECRET, NOBODY_LISTENS, run, said
 
 from wsgi_sessions import Config, open_backend
 from wsgi_sessions.health.checker import fingerprint
@@ -24,7 +22,7 @@ from wsgi_sessions.operations import server_check
 from wsgi_sessions.operations.doctor import examine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
@@ -159,21 +157,6 @@ def test_a_clock_that_is_not_in_step(folder: str, ahead: float, word: str) -> No
 
 
 # -- a server --------------------------------------------------------------------------------------
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None: ...
-
-
-@contextmanager
-def serving(answer: Callable[[Any, Any], Any]) -> Iterator[str]:
-    """The URL of a health path that a server answers."""
-    with make_server("127.0.0.1", 0, answer, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/health/session"
-        server.shutdown()
-        thread.join()
 
 
 def workers(folder: str, *secrets: str, **more: Any) -> Callable[[Any, Any], Any]:

@@ -9,7 +9,7 @@ import pytest
 from cookie_jar import Jar
 from flask import Flask
 from flask import session as flask_session
-from test_middleware import TEXT, Watched, with_pages
+from watched import TEXT, Watched, with_pages
 from wsgi_client import call, environ_of
 
 from wsgi_sessions import Config, get_session

@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from overlapping import Sessions, id_of
+from overlapping import Sessions
 from redis_servers import wait_until
+from worlds import id_of
 
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.errors import LockTimeout

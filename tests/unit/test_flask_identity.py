@@ -169,7 +169,7 @@ def test_the_csrf_token_of_flask_wtf_is_another_one_after_a_login(
     assert client.get("/get/csrf_token").text not in (planted, "None")
 
 
-class Browser:
+class FlaskBrowser:
     """One that has visited anonymously, was remembered as alice, and logs in as bob in a tab."""
 
     def __init__(self, app: Flask) -> None:
@@ -206,7 +206,7 @@ def test_a_remembered_user_or_a_log_out_in_a_superseded_request_undoes_no_login(
     site: Callable[..., Flask], path: str, begins: str
 ) -> None:
     app = site()
-    browser = Browser(app)
+    browser = FlaskBrowser(app)
     if begins == "after it":
         browser.login()
         response = browser.stale(path)
@@ -223,7 +223,7 @@ def test_a_log_out_that_stores_nothing_deletes_the_cookie_that_remembers(
 ) -> None:
     """No log-in has replaced the session: the browser shall not be remembered any more."""
     app = site()
-    browser = Browser(app)
+    browser = FlaskBrowser(app)
 
     def end() -> None:
         manager = app.extensions["wsgi_sessions"].interface.manager(app)

@@ -94,7 +94,7 @@ def counting_sessions(work: Work, clock: Callable[[], float]) -> Ask:
 USERS = [sweeping, refreshing, keeping_leases, checking_health, counting_sessions]
 
 
-class Gate:
+class ForkGate:
     """Where a thread of the parent is stopped, with whatever it has locked."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Gate:
 
 
 @contextmanager
-def stopped_at(gate: Gate, ask: Ask) -> Iterator[None]:
+def stopped_at(gate: ForkGate, ask: Ask) -> Iterator[None]:
     """While a thread that asks is stopped at the gate."""
 
     def run() -> None:
@@ -164,7 +164,7 @@ def test_a_child_does_not_wait_for_a_thread_that_its_parent_has(
     user: Callable[[Work, Callable[[], float]], Ask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent is forked while it looks at the clock, or starts the thread: with locks held."""
-    gate, work, start = Gate(), Works(), threading.Thread.start
+    gate, work, start = ForkGate(), Works(), threading.Thread.start
 
     def clock() -> float:
         gate.pass_through()

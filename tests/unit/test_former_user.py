@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_transaction import World, id_of
+from worlds import World, id_of
 
 from wsgi_sessions.errors import StaleValue
 
@@ -24,7 +24,7 @@ BEFORE: dict[str, Any] = {
 }
 
 
-class Request:
+class FormerRequest:
     """One of alice's, and others of hers beside it."""
 
     def __init__(self) -> None:
@@ -99,28 +99,48 @@ def change(held: Any) -> None:
 
 
 ACTIONS = [
-    *(Request.hold, Request.look, Request.change, Request.put_back, Request.default),
-    *(Request.append, Request.assign, Request.delete, Request.block, Request.fail),
-    *(Request.commit, Request.read_afresh, Request.others),
+    *(
+        FormerRequest.hold,
+        FormerRequest.look,
+        FormerRequest.change,
+        FormerRequest.put_back,
+        FormerRequest.default,
+    ),
+    *(
+        FormerRequest.append,
+        FormerRequest.assign,
+        FormerRequest.delete,
+        FormerRequest.block,
+        FormerRequest.fail,
+    ),
+    *(FormerRequest.commit, FormerRequest.read_afresh, FormerRequest.others),
 ]
 acts = st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(KEYS)), max_size=10)
 
 
 @settings(max_examples=200, deadline=None)
 @given(acts)
-@example([(Request.append, "notes"), (Request.others, "notes"), (Request.read_afresh, "")])
 @example(
     [
-        (Request.hold, "notes"),
-        (Request.delete, "notes"),
-        (Request.block, ""),
-        (Request.put_back, ""),
+        (FormerRequest.append, "notes"),
+        (FormerRequest.others, "notes"),
+        (FormerRequest.read_afresh, ""),
     ]
 )
-@example([(Request.hold, "tags"), (Request.fail, "tags"), (Request.change, "")])
-@example([(Request.assign, "notes"), (Request.commit, ""), (Request.append, "notes")])
+@example(
+    [
+        (FormerRequest.hold, "notes"),
+        (FormerRequest.delete, "notes"),
+        (FormerRequest.block, ""),
+        (FormerRequest.put_back, ""),
+    ]
+)
+@example([(FormerRequest.hold, "tags"), (FormerRequest.fail, "tags"), (FormerRequest.change, "")])
+@example(
+    [(FormerRequest.assign, "notes"), (FormerRequest.commit, ""), (FormerRequest.append, "notes")]
+)
 def test_nothing_of_the_former_user_goes_along(actions: Any) -> None:
-    request = Request()
+    request = FormerRequest()
     for action, key in actions:
         with suppress(StaleValue):
             action(request, key)

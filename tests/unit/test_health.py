@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from bodies import SHAPES, as_empty_generator, as_file, as_list, as_tuple
+from health_asked import LIVE, PATH, ask, never_called
 from msgspec.structs import replace
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from test_middleware import SHAPES, as_empty_generator, as_file, as_list, as_tuple
-from wsgi_client import Response, call, environ_of
+from wsgi_client import environ_of
 
 from wsgi_sessions.contract import Backend, Record
 from wsgi_sessions.core.manager import SessionManager
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 STEPS = ["write", "read", "compare_and_set", "delete"]
 SLACK = 6.0  # seconds: for a busy machine
-PATH, LIVE = "/health/session", "/health/live"
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,8 @@ def test_a_folder_that_cannot_be_written(open_folder: str) -> None:
 import os, sys
 sys.path[:0] = {sys.path!r}
 from itertools import count
-from test_health import HealthMiddleware, never_called, ask, open_backend, PATH
+from health_asked import never_called, ask, PATH
+from wsgi_sessions import HealthMiddleware, open_backend
 backend = open_backend("file://{open_folder}/s")
 app = HealthMiddleware(never_called, backend, timeout=20, clock=count().__next__)
 print(ask(app, PATH).status)
@@ -388,16 +389,6 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path, path: str,
 
 
 # -- the middleware ----------------------------------------------------------------------------
-
-
-def never_called(environ: Any, start_response: Any) -> Any:
-    raise AssertionError(f"{environ['PATH_INFO']} came through")
-
-
-def ask(app: Any, path: str, method: str = "GET", **more: Any) -> Response:
-    """As this host itself, if nothing else is given."""
-    more = {"REMOTE_ADDR": "127.0.0.1", "QUERY_STRING": "", **more}
-    return call(validator(app), environ_of(path, method, **more))
 
 
 def test_the_answer_is_json_that_no_cache_keeps(backend: Backend) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from test_transaction import START, Visit, World, id_of
+from worlds import START, Visit, World, id_of
 
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.jobs import in_background

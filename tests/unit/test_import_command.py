@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import django_site
 import flask_sites
 import pytest
-from test_cli import assert_refused, run
+from command_line import assert_refused, run
 from wsgi_client import Browser
 
 import wsgi_sessions

@@ -53,7 +53,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     return [pickle.dumps(found)]  # of this test's own application, to itself
 
 
-class Site:
+class ForeignSite:
     """Our application after the move."""
 
     def __init__(
@@ -91,12 +91,12 @@ class Site:
 
 
 @pytest.fixture
-def move(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Makes `Site`s and closes them."""
-    sites: list[Site] = []
+def move(tmp_path: Path) -> Iterator[Callable[..., ForeignSite]]:
+    """Makes `ForeignSite`s and closes them."""
+    sites: list[ForeignSite] = []
 
-    def make(url: str, **more: Any) -> Site:
-        sites.append(Site(tmp_path, url, **more))
+    def make(url: str, **more: Any) -> ForeignSite:
+        sites.append(ForeignSite(tmp_path, url, **more))
         return sites[-1]
 
     yield make
@@ -115,7 +115,9 @@ def values(response: Response) -> dict[str, Any]:
     return {key: value for key, value in seen(response)[0].items() if not key.startswith("_")}
 
 
-def assert_moves(site: Site, cookie: str, expected: dict[str, Any], name: str = "session") -> None:
+def assert_moves(
+    site: ForeignSite, cookie: str, expected: dict[str, Any], name: str = "session"
+) -> None:
     """The user stays logged in, gets a cookie of ours, and can log out for good."""
     browser = site.browser(cookie, name)
     first = browser.get("/")
@@ -144,7 +146,7 @@ def assert_moves(site: Site, cookie: str, expected: dict[str, Any], name: str = 
 @pytest.mark.parametrize("serialization", ["msgpack", "json"])
 @pytest.mark.parametrize("signer", ["off", "on"])
 def test_a_user_of_flask_session_stays_logged_in(
-    end_to_end_redis: RedisServer, move: Callable[..., Site], signer: str, serialization: str
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite], signer: str, serialization: str
 ) -> None:
     theirs = flask_sites.in_redis(
         end_to_end_redis.url,
@@ -160,7 +162,7 @@ def test_a_user_of_flask_session_stays_logged_in(
 
 
 def test_a_permanent_session_keeps_a_lasting_cookie(
-    end_to_end_redis: RedisServer, move: Callable[..., Site]
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     ours = move(f"flask-session+{end_to_end_redis.url}", idle_lifetime=7200.0)
     for permanent, lifetime in ((True, 7200.0), (False, None)):
@@ -171,7 +173,7 @@ def test_a_permanent_session_keeps_a_lasting_cookie(
 
 
 def test_the_principal_is_bound_and_found(
-    end_to_end_redis: RedisServer, move: Callable[..., Site]
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     ours = move(f"flask-session+{end_to_end_redis.url}", principal_key="user_id")
     cookie = flask_sites.in_redis(end_to_end_redis.url).login()
@@ -183,7 +185,7 @@ def test_the_principal_is_bound_and_found(
 
 
 def test_a_cookie_that_nobody_signed_is_refused_where_they_are_signed(
-    end_to_end_redis: RedisServer, move: Callable[..., Site]
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     cookie = flask_sites.in_redis(end_to_end_redis.url).login()
     ours = move(f"flask-session+{end_to_end_redis.url}?signer=on")
@@ -194,16 +196,16 @@ def test_a_cookie_that_nobody_signed_is_refused_where_they_are_signed(
 
 @pytest.mark.parametrize("place", ["redis", "file"])
 def test_no_request_reads_a_pickle(
-    end_to_end_redis: RedisServer, move: Callable[..., Site], tmp_path: Path, place: str
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite], tmp_path: Path, place: str
 ) -> None:
     """It is refused and left alone, and says what to do."""
     name = "p" * 43
     if place == "redis":
-        end_to_end_redis.command("SET", f"session:{name}", pickle.dumps(Bomb()))
+        end_to_end_redis.command("SET", f"session:{name}", pickle.dumps(ForeignBomb()))
         ours = move(f"flask-session+{end_to_end_redis.url}")
     else:
         folder = tmp_path / "theirs"
-        FileSystemCache(str(folder)).set(f"session:{name}", {"bomb": Bomb()})
+        FileSystemCache(str(folder)).set(f"session:{name}", {"bomb": ForeignBomb()})
         ours = move(flask_sites.import_url(folder))
     assert values(ours.browser(name).get("/")) == {}
     assert ours.names() == ["import-refused"]
@@ -212,7 +214,7 @@ def test_no_request_reads_a_pickle(
         assert end_to_end_redis.command("EXISTS", f"session:{name}") == 1
 
 
-class Bomb:
+class ForeignBomb:
     """What must not be unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
@@ -232,7 +234,7 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.mark.parametrize("place", ["sqlite", "postgresql", "redis"])
 def test_a_user_of_django_stays_logged_in(
-    request: pytest.FixtureRequest, tmp_path: Path, move: Callable[..., Site], place: str
+    request: pytest.FixtureRequest, tmp_path: Path, move: Callable[..., ForeignSite], place: str
 ) -> None:
     if place == "sqlite":
         path = str(tmp_path / "django.db")
@@ -263,7 +265,10 @@ def test_a_user_of_django_stays_logged_in(
 
 @pytest.mark.parametrize(("expiry", "lifetime"), [(0, None), (300, 300.0)])
 def test_the_expiry_that_django_was_told(
-    end_to_end_redis: RedisServer, move: Callable[..., Site], expiry: int, lifetime: float | None
+    end_to_end_redis: RedisServer,
+    move: Callable[..., ForeignSite],
+    expiry: int,
+    lifetime: float | None,
 ) -> None:
     settings = django_site.on_redis(end_to_end_redis.url, "__main__.JSONSerializer")
     cookie = django_site.visit(settings, f"/login?expiry={expiry}").cookie
@@ -328,7 +333,7 @@ def test_a_damaged_record_is_refused(payload: bytes) -> None:
 
 
 def test_a_row_that_another_key_signed_is_refused(
-    tmp_path: Path, move: Callable[..., Site]
+    tmp_path: Path, move: Callable[..., ForeignSite]
 ) -> None:
     path = tmp_path / "django.db"
     settings = django_site.on_sql("sqlite3", str(path))
@@ -343,19 +348,19 @@ def test_a_row_that_another_key_signed_is_refused(
 # -- Flask's cookie --------------------------------------------------------------------------------
 
 
-def test_a_user_of_flasks_cookie_stays_logged_in(move: Callable[..., Site]) -> None:
+def test_a_user_of_flasks_cookie_stays_logged_in(move: Callable[..., ForeignSite]) -> None:
     cookie = flask_sites.in_cookie().login()
     assert_moves(move("flask-cookie://"), cookie, {**TAGGED, "note": "<b>hi</b>"})
 
 
-def test_a_large_one_is_compressed(move: Callable[..., Site]) -> None:
+def test_a_large_one_is_compressed(move: Callable[..., ForeignSite]) -> None:
     large = {"user_id": 7, "text": "tea " * 900}
     cookie = flask_sites.in_cookie(large).login()
     assert cookie.startswith(".")
     assert_moves(move("flask-cookie://"), cookie, large)
 
 
-def test_another_spelling_of_a_cookie_is_the_same_session(move: Callable[..., Site]) -> None:
+def test_another_spelling_of_a_cookie_is_the_same_session(move: Callable[..., ForeignSite]) -> None:
     """Base64 has several for one signature: none of them brings a dead session back."""
     cookie = flask_sites.in_cookie(PLAIN).login()
     site = move("flask-cookie://")
@@ -368,7 +373,7 @@ def test_another_spelling_of_a_cookie_is_the_same_session(move: Callable[..., Si
         assert values(site.browser(spelling).get("/")) == {}
 
 
-def test_a_cookie_ends_with_its_age(move: Callable[..., Site]) -> None:
+def test_a_cookie_ends_with_its_age(move: Callable[..., ForeignSite]) -> None:
     cookie = flask_sites.in_cookie(PLAIN).login()
     payload = cookie.split(".")[0]
 
@@ -420,7 +425,7 @@ GARBAGE = [
     ],
 )
 def test_garbage_is_anonymous(
-    end_to_end_redis: RedisServer, move: Callable[..., Site], url: str
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite], url: str
 ) -> None:
     site = move(url.format(redis=end_to_end_redis.url))
     for value in GARBAGE:
@@ -432,7 +437,7 @@ def test_garbage_is_anonymous(
 
 
 def test_two_different_cookies_are_nobodys(
-    end_to_end_redis: RedisServer, move: Callable[..., Site]
+    end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     theirs = flask_sites.in_redis(end_to_end_redis.url)
     site = move(f"flask-session+{end_to_end_redis.url}")
@@ -462,7 +467,7 @@ def test_what_has_expired_there_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_after_the_last_day_nothing_is_imported(
-    move: Callable[..., Site], caplog: pytest.LogCaptureFixture
+    move: Callable[..., ForeignSite], caplog: pytest.LogCaptureFixture
 ) -> None:
     cookie = flask_sites.in_cookie(PLAIN).login()
     site = move("flask-session+file:///there/is/none", until=date(2024, 1, 1))  # gone by now
@@ -470,7 +475,7 @@ def test_after_the_last_day_nothing_is_imported(
     assert "remove `imports.source`" in caplog.text
 
 
-def test_a_store_that_is_down_logs_nobody_out(move: Callable[..., Site]) -> None:
+def test_a_store_that_is_down_logs_nobody_out(move: Callable[..., ForeignSite]) -> None:
     with RedisServer() as server:
         cookie = flask_sites.in_redis(server.url).login()
         site = move(f"flask-session+{server.url}")
@@ -543,14 +548,16 @@ def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def moving(move: Callable[..., Site], end_to_end_redis: RedisServer) -> tuple[Site, str]:
+def moving(
+    move: Callable[..., ForeignSite], end_to_end_redis: RedisServer
+) -> tuple[ForeignSite, str]:
     """A site that takes over a Flask-Session's sessions, and the cookie of a user there."""
     theirs = flask_sites.in_redis(end_to_end_redis.url)
     return move(f"flask-session+{end_to_end_redis.url}"), theirs.login()
 
 
 def test_the_former_cookie_opens_the_session_until_ours_has_come_back(
-    moving: tuple[Site, str],
+    moving: tuple[ForeignSite, str],
 ) -> None:
     """By a page that only reads, too."""
     site, cookie = moving
@@ -570,7 +577,7 @@ def test_the_former_cookie_opens_the_session_until_ours_has_come_back(
 
 
 def test_a_log_out_by_a_request_with_the_former_cookie_reaches_the_session(
-    moving: tuple[Site, str],
+    moving: tuple[ForeignSite, str],
 ) -> None:
     site, cookie = moving
     browser = site.browser(cookie)
@@ -581,7 +588,9 @@ def test_a_log_out_by_a_request_with_the_former_cookie_reaches_the_session(
 
 
 def test_a_store_that_takes_no_writes_keeps_no_imported_page_from_being_shown(
-    moving: tuple[Site, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    moving: tuple[ForeignSite, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     site, cookie = moving
     browser = site.browser(cookie)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from overlapping import Sessions, id_of
+from overlapping import Sessions
+from worlds import id_of
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.record.tombstones import TOMBSTONE_SECONDS

@@ -4,76 +4,24 @@ or reported; and `Session.commit`, which stores at once."""
 from __future__ import annotations
 
 import logging
-from ast import literal_eval
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wsgi_client import Browser, environ_of
+from late_site import LateSite
 
-from wsgi_sessions import Config, build, get_session
 from wsgi_sessions.errors import HeadersAlreadySent, SessionConflict, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.core.events import Event
     from wsgi_sessions.core.session import Session
 
     Page = Callable[[Session], Any]
 
-TEXT = [("Content-Type", "text/plain")]
-
-
-class Site:
-    """Pages that are given their session; ``fault`` keeps the store from saving."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.events: list[Event] = []
-        self.fault: Exception | None = None
-        self.status = "200 OK"
-        self.pages: dict[str, Page] = {"/begin": self._begin, "/read": self._read}
-        config = Config(url="memory://", secret_keys=("s" * 40,), sweep_interval=None, **settings)
-        self.stack = build(self._app, config, on_event=self.events.append)
-        sessions: Any = self.stack.manager.backend.sessions
-        self._save, sessions.save = sessions.save, self._saved
-        self.browser = Browser(self.stack)
-        self.browser.get("/begin")
-
-    def _app(self, environ: Any, start_response: Any) -> Any:
-        body = self.pages[environ["PATH_INFO"]](get_session(environ))
-        start_response(self.status, [*TEXT])
-        return body
-
-    def _begin(self, session: Session) -> list[bytes]:
-        session["n"] = 1
-        return [b"begun"]
-
-    def _read(self, session: Session) -> list[bytes]:
-        return [str(dict(session)).encode()]
-
-    def _saved(self, *args: Any, **more: Any) -> Any:
-        if self.fault is not None:
-            raise self.fault
-        return self._save(*args, **more)
-
-    def seen(self) -> dict[str, Any]:
-        """What a request that begins now, with the same cookie, sees."""
-        found: dict[str, Any] = literal_eval(self.browser.get("/read").body.decode())
-        return found
-
-    def start(self, page: Page) -> Any:
-        """The body of a response, for the test to read and to close as a server does."""
-        self.pages["/stream"] = page
-        cookie = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
-        return self.stack(environ_of("/stream", cookie=cookie), lambda *_: print)
-
-    def lost(self) -> list[dict[str, object]]:
-        return [dict(event.facts) for event in self.events if event.name == "lost"]
-
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> LateSite:
+    return LateSite()
 
 
 def change_late(session: Session) -> Iterator[bytes]:
@@ -93,7 +41,7 @@ def change_last(session: Session) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("page", [change_late, change_last])
 def test_what_a_stream_changes_is_stored_before_the_server_knows_of_its_end(
-    site: Site, page: Page
+    site: LateSite, page: Page
 ) -> None:
     body = site.start(page)
     assert list(body) == [b"first", b"last"]
@@ -102,7 +50,7 @@ def test_what_a_stream_changes_is_stored_before_the_server_knows_of_its_end(
     assert site.lost() == []
 
 
-def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: Site) -> None:
+def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: LateSite) -> None:
     class Body:
         def __init__(self, session: Session) -> None:
             self._session = session
@@ -121,14 +69,16 @@ def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: Site) -> N
     assert site.seen() == {"n": 1, "late": 1, "closed": 1}
 
 
-def test_of_a_client_that_leaves_in_the_middle_the_changes_so_far_are_stored(site: Site) -> None:
+def test_of_a_client_that_leaves_in_the_middle_the_changes_so_far_are_stored(
+    site: LateSite,
+) -> None:
     body = site.start(change_late)
     assert [next(body), next(body)] == [b"first", b"last"]
     body.close()
     assert site.seen() == {"n": 1, "late": 1}
 
 
-def test_a_stream_that_changes_nothing_late_makes_no_store_call_at_its_end(site: Site) -> None:
+def test_a_stream_that_changes_nothing_late_makes_no_store_call_at_its_end(site: LateSite) -> None:
     site.fault = StoreUnavailable("down")
     body = site.start(lambda session: iter([str(session["n"]).encode(), b"last"]))
     assert list(body) == [b"1", b"last"]
@@ -141,7 +91,7 @@ def test_a_stream_that_changes_nothing_late_makes_no_store_call_at_its_end(site:
 
 @pytest.mark.parametrize("error", [StoreUnavailable("the store is down"), ZeroDivisionError()])
 def test_a_late_change_that_cannot_be_stored_breaks_the_response_off_and_is_reported_once(
-    site: Site, error: Exception, caplog: pytest.LogCaptureFixture
+    site: LateSite, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = site.start(change_late)
     assert [next(body), next(body)] == [b"first", b"last"]
@@ -158,7 +108,7 @@ def test_a_late_change_that_cannot_be_stored_breaks_the_response_off_and_is_repo
     assert site.seen() == {"n": 1}, "it was reported as lost: nothing is tried again"
 
 
-def test_a_late_change_of_a_client_that_left_is_reported_too(site: Site) -> None:
+def test_a_late_change_of_a_client_that_left_is_reported_too(site: LateSite) -> None:
     body = site.start(change_late)
     assert [next(body), next(body)] == [b"first", b"last"]
     site.fault = StoreUnavailable("the store is down")
@@ -168,7 +118,7 @@ def test_a_late_change_of_a_client_that_left_is_reported_too(site: Site) -> None
 
 
 def test_a_late_conflict_that_is_to_be_refused_is_reported_as_lost() -> None:
-    site = Site(on_conflict="raise")
+    site = LateSite(on_conflict="raise")
 
     def page(session: Session) -> Iterator[bytes]:
         before = session["n"]
@@ -188,7 +138,7 @@ def test_a_late_conflict_that_is_to_be_refused_is_reported_as_lost() -> None:
 # -- Session.commit --------------------------------------------------------------------------------
 
 
-def test_commit_stores_at_once_in_the_middle_of_a_stream(site: Site) -> None:
+def test_commit_stores_at_once_in_the_middle_of_a_stream(site: LateSite) -> None:
     def page(session: Session) -> Iterator[bytes]:
         yield b"first"
         session["late"] = 1
@@ -202,7 +152,7 @@ def test_commit_stores_at_once_in_the_middle_of_a_stream(site: Site) -> None:
     body.close()
 
 
-def test_commit_before_the_headers_stands_though_the_request_fails_later(site: Site) -> None:
+def test_commit_before_the_headers_stands_though_the_request_fails_later(site: LateSite) -> None:
     def page(session: Session) -> list[bytes]:
         session["job"] = "begun"
         session.commit()
@@ -215,7 +165,7 @@ def test_commit_before_the_headers_stands_though_the_request_fails_later(site: S
     assert site.seen() == {"n": 1, "job": "begun"}
 
 
-def test_commit_leaves_what_needs_a_cookie_to_the_response(site: Site) -> None:
+def test_commit_leaves_what_needs_a_cookie_to_the_response(site: LateSite) -> None:
     seen: list[Any] = []
 
     def log_in(session: Session) -> list[bytes]:
@@ -232,7 +182,7 @@ def test_commit_leaves_what_needs_a_cookie_to_the_response(site: Site) -> None:
 
 
 def test_commit_of_a_new_session_waits_for_its_cookie() -> None:
-    site = Site()
+    site = LateSite()
     site.browser.cookies.clear()
     counts: list[int] = []
 
@@ -248,7 +198,7 @@ def test_commit_of_a_new_session_waits_for_its_cookie() -> None:
     assert site.seen() == {"n": 2}
 
 
-def test_commit_ends_a_session_at_once(site: Site) -> None:
+def test_commit_ends_a_session_at_once(site: LateSite) -> None:
     counts: list[int] = []
 
     def log_out(session: Session) -> list[bytes]:
@@ -263,7 +213,7 @@ def test_commit_ends_a_session_at_once(site: Site) -> None:
     assert site.browser.cookies == {}
 
 
-def test_commit_of_a_session_that_has_ended_is_reported_by_the_response(site: Site) -> None:
+def test_commit_of_a_session_that_has_ended_is_reported_by_the_response(site: LateSite) -> None:
     def page(session: Session) -> list[bytes]:
         session["n"] = 2
         site.stack.manager.backend.sessions.delete(
@@ -276,7 +226,7 @@ def test_commit_of_a_session_that_has_ended_is_reported_by_the_response(site: Si
     assert [event.name for event in site.events].count("gone") == 1
 
 
-def test_commit_that_fails_keeps_what_was_changed(site: Site) -> None:
+def test_commit_that_fails_keeps_what_was_changed(site: LateSite) -> None:
     def page(session: Session) -> Iterator[bytes]:
         yield b"first"
         session["late"] = 1
@@ -290,7 +240,7 @@ def test_commit_that_fails_keeps_what_was_changed(site: Site) -> None:
     assert site.seen() == {"n": 1, "late": 1}
 
 
-def test_commit_is_refused_in_an_exclusive_block_and_after_the_end(site: Site) -> None:
+def test_commit_is_refused_in_an_exclusive_block_and_after_the_end(site: LateSite) -> None:
     kept: list[Session] = []
 
     def page(session: Session) -> list[bytes]:

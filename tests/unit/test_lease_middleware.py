@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import closing
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
+import bodies
 import pytest
-import test_middleware
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
+from watched_leases import SECRET, TEXT, WatchedLeases
 from wsgi_client import Browser, call, environ_of
 
 from wsgi_sessions import (
@@ -28,117 +28,23 @@ from wsgi_sessions import (
     LeasePolicy,
     Leases,
     SessionManager,
-    SessionMiddleware,
     StoreUnavailable,
     build,
     get_session,
     open_backend,
 )
 from wsgi_sessions.core.draft import Draft
-from wsgi_sessions.core.events import Event, Events
-from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
-from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.refresh.settings import RefreshConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_sessions.contract import LeaseStore
-
     Handler = Callable[[Any, Any], Any]
 
-SECRET = "s" * 40
-TEXT = [("Content-Type", "text/plain")]
-STORES = ("memory", "file", "redis")
 LONG = 60.0
 
 
-class Watched:
-    """An application of named handlers with leases, and a look at the store from outside."""
-
-    def __init__(self, url: str, policy: LeasePolicy | None = None) -> None:
-        self.handlers: dict[str, Handler] = {}
-        self.seen: list[int] = []
-        self.calls: Counter[str] = Counter()
-        self.events: list[Event] = []
-        self.backend = open_backend(url)
-        self.leases = Leases(self.backend, policy)
-        cookie = SessionCookie(CookiePolicy(), IdSigner([SECRET]))
-        manager = SessionManager(self.backend, events=Events(self.events.append))
-        self.app = SessionMiddleware(LeaseMiddleware(self._app, self.leases), manager, cookie)
-        self.browser = Browser(self.app)
-        self.page("/start", lambda session: session.update(n=1))
-        self.page("/read", lambda session: session.get("n"))
-        self.page("/write", lambda session: session.increment("n"))
-        self.page("/none", lambda session: None)
-
-    @property
-    def store(self) -> LeaseStore:
-        return self.leases.store
-
-    @property
-    def key(self) -> str:
-        (key,) = self.backend.iteration.keys()
-        return key
-
-    def holders(self) -> int:
-        return self.store.holders(self.key)
-
-    def see(self) -> None:
-        """Note how many hold the session, from inside of a request."""
-        self.seen.append(self.holders())
-
-    def settle(self) -> None:
-        """Until what the requests so far asked the keeper's thread for is done."""
-        done = threading.Event()
-        self.leases.keeper.do(done.set)
-        assert done.wait(10)
-
-    def page(self, path: str, action: Callable[[Any], object]) -> None:
-        def handler(environ: Any, start_response: Any) -> list[bytes]:
-            result = action(get_session(environ))
-            start_response("200 OK", [*TEXT])
-            return [repr(result).encode()]
-
-        self.handlers[path] = handler
-
-    def on(self, path: str) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
-            self.handlers[path] = handler
-            return handler
-
-        return register
-
-    def body(self, path: str) -> Any:
-        """The body of a response, for the test to iterate and close."""
-        cookie = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
-        return self.app(environ_of(path, cookie=cookie), lambda *_: lambda data: None)
-
-    def spy(self, thing: Any, *names: str) -> None:
-        """Count calls of these operations."""
-        for name in names:
-            setattr(thing, name, self._counted(name, getattr(thing, name)))
-
-    def close(self) -> None:
-        self.leases.close()
-        self.backend.close()
-
-    def _app(self, environ: Any, start_response: Any) -> Any:
-        return self.handlers[environ["PATH_INFO"]](environ, start_response)
-
-    def _counted(self, name: str, operation: Any) -> Any:
-        def counted(*args: Any, **more: Any) -> Any:
-            self.calls[name] += 1
-            return operation(*args, **more)
-
-        return counted
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    require(available())
-    with RedisServer() as server:
-        yield server
+STORES = ("memory", "file", "redis")
 
 
 @pytest.fixture(params=STORES)
@@ -150,17 +56,24 @@ def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     return "memory://" if request.param == "memory" else f"file://{tmp_path}/sessions"
 
 
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    require(available())
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.fixture
-def web(url: str) -> Iterator[Watched]:
-    with closing(Watched(url)) as watched:
+def web(url: str) -> Iterator[WatchedLeases]:
+    with closing(WatchedLeases(url)) as watched:
         watched.browser.get("/start")
         watched.settle()
         yield watched
 
 
 @pytest.fixture
-def memory() -> Iterator[Watched]:
-    with closing(Watched("memory://", LeasePolicy(ttl=0.3, wait=0.05))) as watched:
+def memory() -> Iterator[WatchedLeases]:
+    with closing(WatchedLeases("memory://", LeasePolicy(ttl=0.3, wait=0.05))) as watched:
         watched.browser.get("/start")
         watched.settle()
         yield watched
@@ -169,7 +82,7 @@ def memory() -> Iterator[Watched]:
 # -- from the retrieval to the end ---------------------------------------------------------------
 
 
-def test_a_session_is_in_use_from_its_first_access_to_the_end(web: Watched) -> None:
+def test_a_session_is_in_use_from_its_first_access_to_the_end(web: WatchedLeases) -> None:
     @web.on("/page")
     def _(environ: Any, start_response: Any) -> list[bytes]:
         web.see()
@@ -186,7 +99,7 @@ def test_a_session_is_in_use_from_its_first_access_to_the_end(web: Watched) -> N
     assert web.holders() == 0
 
 
-def test_who_reads_the_session_first_after_the_end_holds_nothing(web: Watched) -> None:
+def test_who_reads_the_session_first_after_the_end_holds_nothing(web: WatchedLeases) -> None:
     """As a middleware may that stands outside, and writes the access log."""
     cookie = "; ".join(f"{name}={value}" for name, value in web.browser.cookies.items())
     environ = environ_of("/none", cookie=cookie)
@@ -196,7 +109,7 @@ def test_who_reads_the_session_first_after_the_end_holds_nothing(web: Watched) -
     assert web.holders() == 0
 
 
-def test_a_stream_is_in_use_until_it_is_closed(web: Watched) -> None:
+def test_a_stream_is_in_use_until_it_is_closed(web: WatchedLeases) -> None:
     @web.on("/stream")
     def _(environ: Any, start_response: Any) -> Iterator[bytes]:
         get_session(environ).get("n")
@@ -214,7 +127,7 @@ def test_a_stream_is_in_use_until_it_is_closed(web: Watched) -> None:
     assert web.store.claim(web.key, "refresher", LONG)
 
 
-def test_a_change_after_the_headers_is_committed_before_the_lease_ends(web: Watched) -> None:
+def test_a_change_after_the_headers_is_committed_before_the_lease_ends(web: WatchedLeases) -> None:
     @web.on("/stream")
     def _(environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [*TEXT])
@@ -234,7 +147,7 @@ def test_a_change_after_the_headers_is_committed_before_the_lease_ends(web: Watc
     assert seen == [1]
 
 
-def test_a_request_that_leaves_its_session_alone_costs_nothing(web: Watched) -> None:
+def test_a_request_that_leaves_its_session_alone_costs_nothing(web: WatchedLeases) -> None:
     names = ("acquire", "renew", "release", "load_and_acquire", "holders", "claim")
     web.spy(web.store, *(name for name in names if hasattr(web.store, name)))
     web.spy(web.backend.sessions, "load")
@@ -244,14 +157,14 @@ def test_a_request_that_leaves_its_session_alone_costs_nothing(web: Watched) -> 
     assert web.calls == {}
 
 
-def test_a_visitor_without_a_session_holds_nothing(web: Watched) -> None:
+def test_a_visitor_without_a_session_holds_nothing(web: WatchedLeases) -> None:
     web.spy(web.store, "acquire", "release")
     Browser(web.app).get("/read")
     web.settle()
     assert web.calls == {}
 
 
-def test_one_call_more_and_it_comes_after_the_response(web: Watched, url: str) -> None:
+def test_one_call_more_and_it_comes_after_the_response(web: WatchedLeases, url: str) -> None:
     """Where there are round trips to save; elsewhere acquiring is a call of its own."""
     web.spy(web.store, "acquire", "renew", "release")
     web.spy(web.backend.sessions, "load")
@@ -317,7 +230,7 @@ class RaisingAtClose:
 @pytest.mark.parametrize(
     "handler", [raising, exiting, raising_at_once, raising_in_the_middle, RaisingAtClose]
 )
-def test_an_exception_releases(web: Watched, handler: Any) -> None:
+def test_an_exception_releases(web: WatchedLeases, handler: Any) -> None:
     web.on("/page")(handler)
     with pytest.raises((ZeroDivisionError, SystemExit)):
         web.browser.get("/page")
@@ -325,7 +238,7 @@ def test_an_exception_releases(web: Watched, handler: Any) -> None:
     assert web.holders() == 0
 
 
-def test_an_error_page_and_a_refused_commit_release(web: Watched) -> None:
+def test_an_error_page_and_a_refused_commit_release(web: WatchedLeases) -> None:
     web.page("/bad", lambda session: session.update(x=object()))
 
     @web.on("/error")
@@ -348,7 +261,7 @@ def streaming(environ: Any, start_response: Any) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("chunks", [0, 1])
-def test_a_client_that_goes_away_releases(web: Watched, chunks: int) -> None:
+def test_a_client_that_goes_away_releases(web: WatchedLeases, chunks: int) -> None:
     web.on("/stream")(streaming)
 
     body = web.body("/stream")
@@ -360,7 +273,7 @@ def test_a_client_that_goes_away_releases(web: Watched, chunks: int) -> None:
     assert web.holders() == 0
 
 
-def test_logging_out_releases(web: Watched) -> None:
+def test_logging_out_releases(web: WatchedLeases) -> None:
     key = web.key
     web.page("/logout", lambda session: session.flush())
     web.browser.get("/logout")
@@ -369,7 +282,7 @@ def test_logging_out_releases(web: Watched) -> None:
     assert web.store.claim(key, "refresher", LONG)
 
 
-def test_a_body_that_is_never_closed_blocks_for_the_ttl_at_most(memory: Watched) -> None:
+def test_a_body_that_is_never_closed_blocks_for_the_ttl_at_most(memory: WatchedLeases) -> None:
     memory.on("/stream")(streaming)
 
     body = memory.body("/stream")
@@ -380,7 +293,7 @@ def test_a_body_that_is_never_closed_blocks_for_the_ttl_at_most(memory: Watched)
 
 
 def test_a_forked_child_does_not_release_its_parents_lease(
-    memory: Watched, monkeypatch: pytest.MonkeyPatch
+    memory: WatchedLeases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory.on("/stream")(streaming)
 
@@ -396,7 +309,7 @@ def test_a_forked_child_does_not_release_its_parents_lease(
 # -- holders are counted, and renewed ------------------------------------------------------------
 
 
-def test_of_two_requests_the_first_to_end_does_not_free_the_session(web: Watched) -> None:
+def test_of_two_requests_the_first_to_end_does_not_free_the_session(web: WatchedLeases) -> None:
     web.on("/stream")(streaming)
 
     first, second = web.body("/stream"), web.body("/stream")
@@ -411,7 +324,7 @@ def test_of_two_requests_the_first_to_end_does_not_free_the_session(web: Watched
 
 
 def test_a_generator_that_blocks_stays_a_holder(url: str) -> None:
-    with closing(Watched(url, LeasePolicy(ttl=0.6))) as web:
+    with closing(WatchedLeases(url, LeasePolicy(ttl=0.6))) as web:
         web.browser.get("/start")
         web.settle()
         key, done = web.key, threading.Event()
@@ -437,7 +350,7 @@ def test_a_generator_that_blocks_stays_a_holder(url: str) -> None:
         assert web.store.claim(key, "refresher", LONG)
 
 
-def test_a_lease_that_was_lost_is_acquired_again(memory: Watched) -> None:
+def test_a_lease_that_was_lost_is_acquired_again(memory: WatchedLeases) -> None:
     memory.on("/stream")(streaming)
 
     with closing(memory.body("/stream")):
@@ -447,7 +360,7 @@ def test_a_lease_that_was_lost_is_acquired_again(memory: Watched) -> None:
 
 
 @pytest.mark.parametrize("action", ["create", "cycle_id"])
-def test_a_stream_holds_the_session_under_its_new_key(web: Watched, action: str) -> None:
+def test_a_stream_holds_the_session_under_its_new_key(web: WatchedLeases, action: str) -> None:
     old = web.key
 
     @web.on("/stream")
@@ -479,7 +392,7 @@ def test_a_stream_holds_the_session_under_its_new_key(web: Watched, action: str)
 
 
 def test_a_request_waits_for_a_claim_and_sees_what_it_did(url: str) -> None:
-    with closing(Watched(url, LeasePolicy(wait=20))) as web:
+    with closing(WatchedLeases(url, LeasePolicy(wait=20))) as web:
         web.browser.get("/start")
         web.settle()
         key = web.key
@@ -495,7 +408,7 @@ def test_a_request_waits_for_a_claim_and_sees_what_it_did(url: str) -> None:
         assert web.holders() == 0
 
 
-def change(web: Watched, n: int) -> None:
+def change(web: WatchedLeases, n: int) -> None:
     """Set n, as a refresher that holds the claim."""
     manager = SessionManager(web.backend)
     snapshot = manager.loader.find(web.key)
@@ -506,7 +419,7 @@ def change(web: Watched, n: int) -> None:
 
 
 def test_a_request_goes_on_after_a_while_and_is_merged(url: str) -> None:
-    with closing(Watched(url, LeasePolicy(ttl=0.6, wait=0.1))) as web:
+    with closing(WatchedLeases(url, LeasePolicy(ttl=0.6, wait=0.1))) as web:
         web.browser.get("/start")
         web.settle()
         key = web.key
@@ -533,7 +446,7 @@ def test_a_request_goes_on_after_a_while_and_is_merged(url: str) -> None:
 
 def test_a_request_may_be_refused_while_its_session_is_claimed(url: str) -> None:
     policy = LeasePolicy(wait=0.05, on_claim="refuse")
-    with closing(Watched(url, policy)) as web:
+    with closing(WatchedLeases(url, policy)) as web:
         web.browser.get("/start")
         web.settle()
         key = web.key
@@ -556,7 +469,7 @@ def failing(*_: object) -> bool:
 
 
 def test_a_request_goes_on_without_leases(
-    memory: Watched, caplog: pytest.LogCaptureFixture
+    memory: WatchedLeases, caplog: pytest.LogCaptureFixture
 ) -> None:
     store: Any = memory.store
     store.acquire = store.renew = store.release = failing
@@ -570,7 +483,7 @@ def test_a_request_goes_on_without_leases(
 
 
 def test_a_bug_in_the_store_does_not_end_the_keeper(
-    memory: Watched, caplog: pytest.LogCaptureFixture
+    memory: WatchedLeases, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
         raise ZeroDivisionError
@@ -580,7 +493,7 @@ def test_a_bug_in_the_store_does_not_end_the_keeper(
     assert "could not be kept" in caplog.text
 
 
-def test_closing_releases_what_has_ended(web: Watched) -> None:
+def test_closing_releases_what_has_ended(web: WatchedLeases) -> None:
     web.browser.get("/read")
     web.leases.close()
     assert web.holders() == 0
@@ -592,11 +505,11 @@ def test_closing_releases_what_has_ended(web: Watched) -> None:
 # -- WSGI ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", test_middleware.SHAPES)
+@pytest.mark.parametrize("shape", bodies.SHAPES)
 @pytest.mark.parametrize("use", ["none", "read", "write"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_every_shape_of_response_is_valid_inside_and_outside(
-    memory: Watched, shape: Any, use: str, method: str
+    memory: WatchedLeases, shape: Any, use: str, method: str
 ) -> None:
     @memory.on("/")
     @validator
@@ -620,12 +533,12 @@ def test_every_shape_of_response_is_valid_inside_and_outside(
 @pytest.mark.parametrize(
     ("shape", "kind"),
     [
-        (test_middleware.as_list, list),
-        (test_middleware.as_tuple, tuple),
-        (test_middleware.as_file, FileWrapper),
+        (bodies.as_list, list),
+        (bodies.as_tuple, tuple),
+        (bodies.as_file, FileWrapper),
     ],
 )
-def test_lists_and_files_stay_what_they_are(memory: Watched, shape: Any, kind: type) -> None:
+def test_lists_and_files_stay_what_they_are(memory: WatchedLeases, shape: Any, kind: type) -> None:
     memory.on("/shape")(shape)
     body = memory.body("/shape")
     assert type(body) is kind
@@ -638,7 +551,7 @@ def test_lists_and_files_stay_what_they_are(memory: Watched, shape: Any, kind: t
 
 def test_outside_of_a_session_middleware_it_says_what_to_do() -> None:
     with closing(open_backend("memory://")) as backend:
-        app = LeaseMiddleware(test_middleware.as_list, Leases(backend))
+        app = LeaseMiddleware(bodies.as_list, Leases(backend))
         with pytest.raises(LookupError, match="wrap the application"):
             call(app, environ_of("/"))
 

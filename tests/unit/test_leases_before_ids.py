@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from test_lease_middleware import TEXT, Watched
+from watched_leases import TEXT, WatchedLeases
 from wsgi_client import environ_of
 
 from wsgi_sessions import LeasePolicy, get_session
@@ -28,20 +28,22 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.fixture(params=["memory", pytest.param("file", marks=pytest.mark.soak), "redis"])
-def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]:
+def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WatchedLeases]:
     if request.param != "redis":
         url = "memory://" if request.param == "memory" else f"file://{tmp_path}/sessions"
-        with closing(Watched(url)) as web:
+        with closing(WatchedLeases(url)) as web:
             yield web
         return
     require(available())
-    with RedisServer() as server, closing(Watched(server.url)) as web:
+    with RedisServer() as server, closing(WatchedLeases(server.url)) as web:
         yield web
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_session_is_held_when_its_id_is_told(web: Watched, change: str, ending: str) -> None:
+def test_a_session_is_held_when_its_id_is_told(
+    web: WatchedLeases, change: str, ending: str
+) -> None:
     """Also while the thread that renews leases is busy elsewhere."""
 
     @web.on("/change")
@@ -72,7 +74,7 @@ def test_a_session_is_held_when_its_id_is_told(web: Watched, change: str, ending
 
 
 def test_a_claim_on_the_new_id_is_waited_for_no_longer_than_on_others() -> None:
-    with closing(Watched("memory://", LeasePolicy(wait=0.0))) as web:
+    with closing(WatchedLeases("memory://", LeasePolicy(wait=0.0))) as web:
         lease = web.leases.begin(web.backend.sessions.load)
         assert web.store.claim("k" * 64, "a refresher", 60.0)
         lease.follow("k" * 64)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
-from test_transaction import World
+from worlds import World
 
 from wsgi_sessions.contrib.flask import WSGISessions
 from wsgi_sessions.contrib.flask.mapping import ending_of

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_principals import around, login
-from test_transaction import HOUR, START, World, id_of
+from around import around
+from worlds import HOUR, START, World, id_of, login
 
 from wsgi_sessions.contract import Context
 from wsgi_sessions.core.commit.loop import Lifetimes

@@ -5,21 +5,29 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import tempfile
 import threading
 import time
-from collections import Counter
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
+from bodies import (
+    SHAPES,
+    AsObject,
+    as_empty_generator,
+    as_file,
+    as_late_generator,
+    as_list,
+    as_tuple,
+)
 from msgspec.structs import replace
 from redis_servers import wait_until
+from watched import SECRET, TEXT, Watched, with_pages
 from wsgi_client import Browser, Response, call, environ_of
 
-from wsgi_sessions import Config, build, get_session
+from wsgi_sessions import get_session
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.errors import (
@@ -33,7 +41,6 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import IdSigner, store_key
-from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -41,70 +48,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsgi_sessions.core.events import Event
-    from wsgi_sessions.stack.build import Stack
 
     Handler = Callable[[Any, Any], Any]
-
-SECRET = "s" * 40
-TEXT = [("Content-Type", "text/plain")]
-
-
-class Watched:
-    """An application of named handlers, its stack on a memory store, calls counted."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.events: list[Event] = []
-        self.handlers: dict[str, Handler] = {}
-        config = Config(
-            **{"url": "memory://", "secret_keys": (SECRET,), "sweep_interval": None, **settings}
-        )
-        self.stack: Stack = build(self._app, config, on_event=self.events.append)
-        self.calls: Counter[str] = Counter()
-        self.fault: Exception | None = None
-        self._spy()
-
-    def _app(self, environ: Any, start_response: Any) -> Any:
-        return self.handlers[environ["PATH_INFO"]](environ, start_response)
-
-    def _spy(self) -> None:
-        store: Any = self.stack.manager.backend.sessions
-        for name in ("create", "load", "save", "touch", "delete"):
-            setattr(store, name, self._counted(name, getattr(store, name)))
-
-    def _counted(self, name: str, operation: Any) -> Any:
-        def counted(*args: Any, **more: Any) -> Any:
-            self.calls[name] += 1
-            if self.fault is not None:
-                raise self.fault
-            return operation(*args, **more)
-
-        return counted
-
-    def on(self, path: str) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
-            self.handlers[path] = handler
-            return handler
-
-        return register
-
-    def page(self, path: str, action: Callable[[Any], object], status: str = "200 OK") -> None:
-        """A page that does something to the session and shows what came of it."""
-
-        def handler(environ: Any, start_response: Any) -> list[bytes]:
-            result = action(get_session(environ))
-            start_response(status, [*TEXT])
-            return [repr(result).encode()]
-
-        self.handlers[path] = handler
-
-    def records(self) -> list[str]:
-        return [found.key for found in live_sessions(self.stack.manager.backend)]
-
-    def names(self) -> list[str]:
-        return [event.name for event in self.events]
-
-    def browser(self) -> Browser:
-        return Browser(self.stack)
 
 
 @pytest.fixture
@@ -112,16 +57,6 @@ def web() -> Watched:
     watched = Watched()
     with_pages(watched)
     return watched
-
-
-def with_pages(web: Watched) -> None:
-    web.page("/null", lambda session: None)
-    web.on("/untouched")(lambda _, start: (start("200 OK", [*TEXT]) and None) or [b""])
-    web.page("/read", lambda session: session.get("n"))
-    web.page("/write", lambda session: session.__setitem__("n", session.get("n", 0) + 1))
-    web.page("/login", lambda session: session.login("alice"))
-    web.page("/logout", lambda session: session.flush())
-    web.page("/show", dict)
 
 
 # -- the basics --------------------------------------------------------------------------------
@@ -696,7 +631,7 @@ def _with_value(record: Record, key: str, value: bytes) -> Record:
     return replace(record, payload=seal(envelope, key))
 
 
-class Text(str):
+class HeaderText(str):
     __slots__ = ()
 
 
@@ -709,7 +644,7 @@ class Text(str):
         (lambda session: session.__setitem__("big", "x" * 2_000_000), SessionTooLarge),
         (lambda session: session.increment(5), UnserializableValue),
         (lambda session: session.append(5, 1), UnserializableValue),
-        (lambda session: session.__setitem__(Text("n"), 1), UnserializableValue),
+        (lambda session: session.__setitem__(HeaderText("n"), 1), UnserializableValue),
         (lambda session: session.login(""), UnserializableValue),
         (lambda session: session.login(True), UnserializableValue),
         (lambda session: session.remember(-1), ValueError),
@@ -867,94 +802,6 @@ def test_no_id_no_key_and_no_value_reaches_a_log(caplog: pytest.LogCaptureFixtur
 
 
 # -- PEP 3333 ----------------------------------------------------------------------------------
-
-
-def as_list(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    return [b"body"]
-
-
-def as_tuple(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    return (b"bo", b"dy")
-
-
-def as_generator(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    yield b"bo"
-    yield b"dy"
-
-
-def as_late_generator(environ: Any, start_response: Any) -> Any:
-    """start_response, and the first change, only when the body is asked for."""
-    get_session(environ)["late"] = True
-    start_response("200 OK", [*TEXT])
-    yield b""
-    yield b"body"
-
-
-def as_empty_generator(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    return iter(())
-
-
-def as_write(environ: Any, start_response: Any) -> Any:
-    write = start_response("200 OK", [*TEXT])
-    write(b"bo")
-    write(b"dy")
-    return []
-
-
-def as_write_and_body(environ: Any, start_response: Any) -> Any:
-    write = start_response("200 OK", [*TEXT])
-    write(b"bo")
-    return iter([b"dy"])
-
-
-def as_file(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the wrapper
-    file.write(b"body")
-    file.seek(0)
-    return environ["wsgi.file_wrapper"](file)
-
-
-def as_exc_info(environ: Any, start_response: Any) -> Any:
-    start_response("200 OK", [*TEXT])
-    try:
-        raise ZeroDivisionError
-    except ZeroDivisionError:
-        start_response("200 OK", [("Content-Type", "text/html")], sys.exc_info())
-    return [b"body"]
-
-
-class AsObject:
-    """An iterable with a close of its own."""
-
-    closed = 0
-
-    def __init__(self, environ: Any, start_response: Any) -> None:
-        start_response("200 OK", [*TEXT])
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter([b"bo", b"dy"])
-
-    def close(self) -> None:
-        type(self).closed += 1
-
-
-SHAPES = [
-    as_list,
-    as_tuple,
-    as_generator,
-    as_late_generator,
-    as_empty_generator,
-    as_write,
-    as_write_and_body,
-    as_file,
-    as_exc_info,
-    AsObject,
-]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -13,12 +13,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import assert_refused, run
 from documents import README
 from gunicorn_server import SECRET, GunicornServer
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from test_cli import assert_refused, run
-from test_transaction import Visit
+from worlds import Visit
 
 from wsgi_sessions.contract import Context
 from wsgi_sessions.core.commit.loop import Lifetimes

@@ -40,7 +40,7 @@ def dead_store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Cal
     return f"{request.param}://127.0.0.1:{port}{path}", lambda: None
 
 
-class User(flask_login.UserMixin):  # type: ignore[misc]  # Flask-Login is untyped
+class LoggedUser(flask_login.UserMixin):  # type: ignore[misc]  # Flask-Login is untyped
     def __init__(self, name: str) -> None:
         self.id = name
 
@@ -56,12 +56,12 @@ def site(url: str, *, refresh_remember: bool) -> Flask:
     )
     WSGISessions(app)
     users = flask_login.LoginManager(app)
-    users.user_loader(User)
+    users.user_loader(LoggedUser)
     users.login_view = "login"
 
     @app.route("/login")
     def login() -> str:
-        flask_login.login_user(User("alice"), remember=True)
+        flask_login.login_user(LoggedUser("alice"), remember=True)
         return "in"
 
     @app.route("/logout")

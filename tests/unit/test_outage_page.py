@@ -36,7 +36,7 @@ SECRET = "s" * 40
 COOKIE = f"session={IdSigner([SECRET]).sign('i' * 43)}"
 
 
-class Site:
+class OutageSite:
     """An application on a memory store that can be down."""
 
     def __init__(self, *, environ: dict[str, str] | None = None, **hooks: Any) -> None:
@@ -114,7 +114,7 @@ def test_json_for_those_who_ask_for_it(accept: str, expected: bool) -> None:
     [("/", 503, "session_unavailable"), ("/conflict", 409, "session_conflict")],
 )
 def test_the_answer_in_json(path: str, status: int, name: str) -> None:
-    response = Site().ask(path, HTTP_ACCEPT="application/json")
+    response = OutageSite().ask(path, HTTP_ACCEPT="application/json")
     assert response.status == status
     assert response.header("Content-Type") == "application/json"
     assert response.header("Cache-Control") == "no-store"
@@ -122,7 +122,7 @@ def test_the_answer_in_json(path: str, status: int, name: str) -> None:
     found = json.loads(response.body)
     assert set(found) == {"error", "message"}
     assert found["error"] == name
-    assert Site().ask(path).header("Content-Type") == "text/plain; charset=utf-8"
+    assert OutageSite().ask(path).header("Content-Type") == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
@@ -131,10 +131,10 @@ def test_the_answer_in_json(path: str, status: int, name: str) -> None:
 def test_who_sent_something_is_not_told_that_nothing_is_lost(
     path: str, method: str, accept: str
 ) -> None:
-    body = Site().ask(path, method, HTTP_ACCEPT=accept).body
+    body = OutageSite().ask(path, method, HTTP_ACCEPT=accept).body
     assert b"may not have been saved" in body
     assert b"othing is lost" not in body
-    assert b"may not have been saved" not in Site().ask(path, "GET", HTTP_ACCEPT=accept).body
+    assert b"may not have been saved" not in OutageSite().ask(path, "GET", HTTP_ACCEPT=accept).body
 
 
 # -- a page of the application's ---------------------------------------------------------------
@@ -168,7 +168,7 @@ def page(environ: Any, start_response: Any) -> Any:
 def test_a_page_of_its_own_with_its_status(
     settings: dict[str, Any], path: str, error: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = Site(**settings)
+    site = OutageSite(**settings)
     response = site.ask(path, "POST", CONTENT_LENGTH="5")
     assert (response.status, response.header("X-Own")) == (521, "1")
     assert json.loads(response.body) == {
@@ -182,7 +182,7 @@ def test_a_page_of_its_own_with_its_status(
 
 
 def test_a_page_sees_no_session_that_could_be_read_but_not_stored() -> None:
-    site = Site(on_unavailable=page)
+    site = OutageSite(on_unavailable=page)
     site.store.fault = None
     browser = Browser(site.stack)
     site.answer = lambda environ, start: _login(environ, start)
@@ -226,7 +226,7 @@ def test_a_page_that_fails_is_replaced(how: str, caplog: pytest.LogCaptureFixtur
             return map(int, ["x"])
         return [b"partial"]
 
-    response = Site(on_unavailable=failing).ask("/")
+    response = OutageSite(on_unavailable=failing).ask("/")
     assert (response.status, response.header("Retry-After")) == (503, "1")
     assert "the application's page for an outage failed" in caplog.text
 
@@ -234,14 +234,14 @@ def test_a_page_that_fails_is_replaced(how: str, caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize("path", ["nowhere:page", f"{__name__}:nothing", f"{__name__}:SECRET"])
 def test_a_page_that_cannot_be_found_stops_the_start(path: str) -> None:
     with pytest.raises(ConfigurationError, match="WSGI_SESSIONS_ON_UNAVAILABLE"):
-        Site(environ={"WSGI_SESSIONS_ON_UNAVAILABLE": path})
+        OutageSite(environ={"WSGI_SESSIONS_ON_UNAVAILABLE": path})
 
 
 @pytest.mark.parametrize("status", ["503 Unavailable", "502 Bad Gateway", "200 OK", "404 X"])
 def test_an_application_that_caught_the_error_answers_itself(
     status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = Site()
+    site = OutageSite()
 
     def own(environ: Any, start_response: Any) -> Any:
         with pytest.raises(StoreUnavailable):
@@ -257,7 +257,7 @@ def test_an_application_that_caught_the_error_answers_itself(
 
 
 def test_a_500_of_a_framework_is_replaced() -> None:
-    site = Site(on_unavailable=page)
+    site = OutageSite(on_unavailable=page)
 
     def framework(environ: Any, start_response: Any) -> Any:
         with pytest.raises(StoreUnavailable):
@@ -273,7 +273,7 @@ def test_a_500_of_a_framework_is_replaced() -> None:
 
 
 def test_after_the_first_failure_a_session_reads_as_empty() -> None:
-    site, found = Site(), []
+    site, found = OutageSite(), []
 
     def look(environ: Any, start_response: Any) -> Any:
         own, again = get_session(environ), get_transaction(environ).session
@@ -306,7 +306,7 @@ def test_after_the_first_failure_a_session_reads_as_empty() -> None:
 # -- Flask -------------------------------------------------------------------------------------
 
 
-class FlaskSite:
+class FlaskOutageSite:
     """A Flask application whose store can be down."""
 
     def __init__(self, **hooks: Any) -> None:
@@ -362,7 +362,7 @@ def shown(error: Any) -> Any:
     "handled", [StoreUnavailable, SessionError, 503, ServiceUnavailable, HTTPException]
 )
 def test_flask_handlers_answer(path: str, handled: Any, caplog: pytest.LogCaptureFixture) -> None:
-    site = FlaskSite()
+    site = FlaskOutageSite()
     site.app.register_error_handler(handled, shown)
     response = site.ask(path)
     assert (response.status_code, response.content_type) == (503, "application/json"), response.text
@@ -376,7 +376,7 @@ def test_flask_handlers_answer(path: str, handled: Any, caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("path", ["/shop/read", "/shop/write"])
 def test_flask_handlers_of_a_blueprint_go_first(path: str) -> None:
-    site = FlaskSite()
+    site = FlaskOutageSite()
     site.app.register_error_handler(503, lambda error: ("general", 503))
     site.blueprint.register_error_handler(503, lambda error: ("of the shop", 418))
     response = site.ask(path)
@@ -386,7 +386,7 @@ def test_flask_handlers_of_a_blueprint_go_first(path: str) -> None:
 
 @pytest.mark.parametrize("handled", [SessionConflict, SessionError, 409, Conflict, HTTPException])
 def test_flask_handlers_answer_a_conflict(handled: Any) -> None:
-    site = FlaskSite()
+    site = FlaskOutageSite()
     site.app.register_error_handler(handled, lambda error: ("own", 409))
     response = site.ask("/conflict")
     assert (response.status_code, response.text) == (409, "own")
@@ -416,17 +416,17 @@ def test_flask_handlers_answer_a_conflict_at_the_commit() -> None:
 
 
 def test_a_handler_for_everything_is_not_asked_and_a_hook_is() -> None:
-    site = FlaskSite()
+    site = FlaskOutageSite()
     site.app.register_error_handler(Exception, lambda error: ("oops", 200))
     assert [site.ask(path).status_code for path in PATHS] == [503] * 4
-    site = FlaskSite(on_unavailable=page)
+    site = FlaskOutageSite(on_unavailable=page)
     site.app.register_error_handler(Exception, lambda error: ("oops", 200))
     site.app.register_error_handler(LockTimeout, lambda error: ("another", 200))
     assert [site.ask(path).status_code for path in PATHS] == [521] * 4
 
 
 def test_a_flask_handler_that_fails_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    site = FlaskSite()
+    site = FlaskOutageSite()
 
     def failing(error: Any) -> Any:
         raise KeyError("x")
@@ -439,7 +439,7 @@ def test_a_flask_handler_that_fails_is_replaced(caplog: pytest.LogCaptureFixture
 def test_flask_where_only_what_runs_after_a_view_needs_the_session(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    response = FlaskSite().ask("/nothing")
+    response = FlaskOutageSite().ask("/nothing")
     assert response.status_code == 503
     assert [r.getMessage().split()[1] for r in warnings(caplog)] == ["unavailable"]
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, request
 from flask import session as flask_session
-from overlapping import SECRET, Sessions, Site, cookie_in, id_of
+from overlapping import SECRET, Sessions, Site, cookie_in
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
+from worlds import id_of
 
 from wsgi_sessions.contrib.flask import WSGISessions
 from wsgi_sessions.errors import StoreUnavailable

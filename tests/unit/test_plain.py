@@ -37,7 +37,7 @@ class Right(IntFlag):
     WRITE = 2
 
 
-class Text(str):
+class PlainText(str):
     __slots__ = ()
 
 
@@ -71,7 +71,7 @@ class Lazy:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Zone(tzinfo):
+class PlainZone(tzinfo):
     """As pytz': one for each offset, and it has the name of the place."""
 
     def __init__(self, zone: str | None, hours: float) -> None:
@@ -88,7 +88,7 @@ class Zone(tzinfo):
         return "there"
 
 
-class NoOffset(Zone):
+class NoOffset(PlainZone):
     def utcoffset(self, _: datetime | None) -> Any:
         return None
 
@@ -102,7 +102,7 @@ IN_WINTER = (2031, 1, 15, 12, 30)
         (Key.CART, str),
         (Size.BIG, int),
         (Right.READ | Right.WRITE, int),
-        (Text("x"), str),
+        (PlainText("x"), str),
         (Safe("<b>"), Markup),
         (Lazy("later"), str),
         (OrderedDict(b=1, a=2), dict),
@@ -110,16 +110,16 @@ IN_WINTER = (2031, 1, 15, 12, 30)
         (Counter("aab"), dict),
         (Point(1, 2), tuple),
         ({Key.CART: [Size.BIG]}, dict),
-        ([Text("x"), {Size.BIG}], list),
+        ([PlainText("x"), {Size.BIG}], list),
         (frozenset({Key.CART}), frozenset),
         (Moment(*IN_WINTER, fold=1), datetime),
         (Moment(*IN_WINTER, tzinfo=ZoneInfo("Europe/Berlin")), datetime),
         (Id(int=7), UUID),
-        (datetime(*IN_WINTER, tzinfo=Zone("Europe/Berlin", 1)), datetime),
-        (datetime(*IN_WINTER, tzinfo=Zone("Europe/Berlin", 2)), datetime),
-        (datetime(*IN_WINTER, tzinfo=Zone("no such place", 2)), datetime),
-        (datetime(*IN_WINTER, tzinfo=Zone(None, 0)), datetime),
-        (time(12, 30, tzinfo=Zone(None, 2)), time),
+        (datetime(*IN_WINTER, tzinfo=PlainZone("Europe/Berlin", 1)), datetime),
+        (datetime(*IN_WINTER, tzinfo=PlainZone("Europe/Berlin", 2)), datetime),
+        (datetime(*IN_WINTER, tzinfo=PlainZone("no such place", 2)), datetime),
+        (datetime(*IN_WINTER, tzinfo=PlainZone(None, 0)), datetime),
+        (time(12, 30, tzinfo=PlainZone(None, 2)), time),
         (type("Nan", (float,), {})("nan"), float),
     ],
 )
@@ -132,7 +132,7 @@ def test_it_is_stored_as_the_plain_value_that_it_equals(value: Any, kind: type) 
 
 
 def test_a_named_zone_stays_one_where_it_is_right() -> None:
-    stored = plain(datetime(*IN_WINTER, tzinfo=Zone("Europe/Berlin", 1)))
+    stored = plain(datetime(*IN_WINTER, tzinfo=PlainZone("Europe/Berlin", 1)))
     assert stored.tzinfo == ZoneInfo("Europe/Berlin")
 
 
@@ -158,7 +158,7 @@ class Sheet(dict[str, int]):
     __hash__ = None
 
 
-class Color(Enum):
+class PlainColor(Enum):
     RED = "red"
 
 
@@ -171,8 +171,8 @@ class Color(Enum):
         ({7: {Key.CART: [object()]}}, "cart[7].cart[0]"),
         (Fraught(1), "cart"),
         (Sheet(a=1), "cart"),
-        (Color.RED, "cart"),
-        ({Color.RED: 1}, "cart.<key>"),
+        (PlainColor.RED, "cart"),
+        ({PlainColor.RED: 1}, "cart.<key>"),
         (bytearray(b"x"), "cart"),
         (time(12, 30, tzinfo=NoOffset("Europe/Berlin", 1)), None),
     ],

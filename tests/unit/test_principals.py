@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from around import around
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from sqlalchemy import event
 from store_urls import postgresql_url, sqlite_url
-from test_transaction import HOUR, World, id_of
+from worlds import HOUR, World, id_of, login
 
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
@@ -22,7 +23,7 @@ from wsgi_sessions.stores.sql.backend import open_sql
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -33,28 +34,8 @@ def world() -> World:
     return World(lifetimes=Lifetimes(idle=HOUR, absolute=1000 * HOUR))
 
 
-def login(world: World, principal: str = "alice") -> str:
-    """The id of a new session of theirs."""
-    transaction = world.begin()
-    transaction.session.login(principal)
-    transaction.commit()
-    return id_of(transaction)
-
-
 def keys_of(world: World, principal: str = "alice") -> list[str]:
     return [session.key for session in world.manager.sessions_of(principal)]
-
-
-def around(target: Any, method: str, before: Callable[[], object]) -> None:
-    """Do something in front of the next call of a method."""
-    original = getattr(target, method)
-
-    def called(*args: Any, **more: Any) -> Any:
-        setattr(target, method, original)
-        before()
-        return original(*args, **more)
-
-    setattr(target, method, called)
 
 
 def failing(*_: Any) -> Any:

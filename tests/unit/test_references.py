@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_late_changes import Site
-from test_transaction import World, id_of
+from late_site import LateSite
+from worlds import World, id_of
 
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.values.references import MOST_REFERENCES
@@ -339,7 +339,7 @@ def test_rights_that_are_changed_in_a_held_object_give_another_id() -> None:
 
 
 def test_a_stream_that_changes_a_stale_object_breaks_off_and_is_reported() -> None:
-    site = Site()
+    site = LateSite()
 
     def stream(session: Session) -> Iterator[bytes]:
         session["held"] = held = {"n": 1}

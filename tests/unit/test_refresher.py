@@ -37,7 +37,7 @@ LONG = 1000.0
 SQL = [pytest.param(name, marks=pytest.mark.soak) for name in ("sqlite", "postgresql")]
 
 
-class Visit:
+class RefreshVisit:
     """A request, as a transaction sees one."""
 
     def __init__(self, session_id: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Visit:
         return "shared"
 
 
-class World:
+class RefreshWorld:
     """A backend, a manager and a refresher on it, a clock, and what was reported."""
 
     def __init__(self, *, url: str = "memory://", idle: float = 1000.0) -> None:
@@ -79,18 +79,18 @@ class World:
         return Refresher(self.manager, self._refresh, clock=lambda: self.now, **times)
 
     def begin(self, session_id: str | None = None) -> Transaction:
-        return Transaction(self.manager, Visit(session_id))
+        return Transaction(self.manager, RefreshVisit(session_id))
 
-    def new(self, **data: Any) -> Visitor:
+    def new(self, **data: Any) -> RefreshVisitor:
         """A session that is kept alive."""
         transaction = self.begin()
         transaction.session.update(data)
         transaction.session.keep_alive()
         transaction.commit()
         assert transaction.snapshot is not None
-        return Visitor(self, transaction.snapshot.session_id, transaction.snapshot.key)
+        return RefreshVisitor(self, transaction.snapshot.session_id, transaction.snapshot.key)
 
-    def expire(self, visitor: Visitor) -> None:
+    def expire(self, visitor: RefreshVisitor) -> None:
         """Let the session's time be up, also by the clock of a database."""
         record = self.backend.sessions.load(visitor.key)
         assert record is not None
@@ -115,10 +115,10 @@ class World:
         return self.hook(session)
 
 
-class Visitor:
+class RefreshVisitor:
     """A session, and how it is now."""
 
-    def __init__(self, world: World, session_id: str, key: str) -> None:
+    def __init__(self, world: RefreshWorld, session_id: str, key: str) -> None:
         self.world, self.session_id, self.key = world, session_id, key
 
     @property
@@ -146,16 +146,16 @@ def store(
 
 
 @pytest.fixture
-def world(store: tuple[str, str], tmp_path: Path) -> Iterator[World]:
-    world = World(url=place_of(*store, tmp_path, "").url)
+def world(store: tuple[str, str], tmp_path: Path) -> Iterator[RefreshWorld]:
+    world = RefreshWorld(url=place_of(*store, tmp_path, "").url)
     with closing(world.backend), closing(world.refresher):
         yield world
 
 
 @pytest.fixture
-def world_with_a_clock() -> Iterator[World]:
+def world_with_a_clock() -> Iterator[RefreshWorld]:
     """One whose store goes by the clock of the test, too."""
-    world = World()
+    world = RefreshWorld()
     with closing(world.refresher):
         yield world
 
@@ -163,7 +163,7 @@ def world_with_a_clock() -> Iterator[World]:
 # -- when ----------------------------------------------------------------------------------------
 
 
-def test_a_session_is_refreshed_soon_and_then_once_per_interval(world: World) -> None:
+def test_a_session_is_refreshed_soon_and_then_once_per_interval(world: RefreshWorld) -> None:
     visitor = world.new(name="a", n=0)
     world.hook = lambda session: session.increment("n")
     assert world.look() == {"refreshed": 1}
@@ -189,7 +189,7 @@ class NeverAsked:
         pytest.fail("a session was taken out of the queue")
 
 
-def test_a_change_that_concerns_no_refresh_asks_nothing_of_the_queue(world: World) -> None:
+def test_a_change_that_concerns_no_refresh_asks_nothing_of_the_queue(world: RefreshWorld) -> None:
     kept = world.new(n=1)
     queue: Any = NeverAsked()
     world.manager.backend = replace(world.backend, refreshes=queue)
@@ -203,7 +203,7 @@ def test_a_change_that_concerns_no_refresh_asks_nothing_of_the_queue(world: Worl
         assert transaction.commit() == "saved"
 
 
-def test_refreshes_are_spread_by_a_tenth_of_the_interval(world: World) -> None:
+def test_refreshes_are_spread_by_a_tenth_of_the_interval(world: RefreshWorld) -> None:
     for number in range(30):
         world.new(name=f"{number}")
     world.look()
@@ -214,7 +214,7 @@ def test_refreshes_are_spread_by_a_tenth_of_the_interval(world: World) -> None:
     assert len(world.due()) == 30
 
 
-def test_only_sessions_that_are_kept_alive_are_refreshed(world: World) -> None:
+def test_only_sessions_that_are_kept_alive_are_refreshed(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     transaction = world.begin()
     transaction.session["name"] = "b"
@@ -233,7 +233,7 @@ def test_only_sessions_that_are_kept_alive_are_refreshed(world: World) -> None:
     assert world.refreshed == ["a"]
 
 
-def test_a_session_is_found_under_its_new_key(world: World) -> None:
+def test_a_session_is_found_under_its_new_key(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     transaction = world.begin(visitor.session_id)
     transaction.session.login("ada")
@@ -244,7 +244,7 @@ def test_a_session_is_found_under_its_new_key(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["destroyed", "expired"])
-def test_a_dead_session_is_dropped_from_the_queue(world: World, end: str) -> None:
+def test_a_dead_session_is_dropped_from_the_queue(world: RefreshWorld, end: str) -> None:
     visitor = world.new(name="a")
     if end == "destroyed":
         world.manager.destroy(visitor.key)
@@ -255,7 +255,7 @@ def test_a_dead_session_is_dropped_from_the_queue(world: World, end: str) -> Non
     assert world.refreshed == []
 
 
-def test_one_that_another_refresher_has_done_is_left_for_its_time(world: World) -> None:
+def test_one_that_another_refresher_has_done_is_left_for_its_time(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.look()
     world.queue.schedule(visitor.key, 0)  # as one that had read the queue before
@@ -293,7 +293,7 @@ def test_needs_refresh(state: Refreshing, now: float, holders: int, *, expected:
 # -- while in use --------------------------------------------------------------------------------
 
 
-def test_one_in_use_is_skipped_and_taken_once_it_is_free(world: World) -> None:
+def test_one_in_use_is_skipped_and_taken_once_it_is_free(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.leases.acquire(visitor.key, "request", LONG)
     assert world.look() == {"in use": 1}
@@ -307,7 +307,7 @@ def test_one_in_use_is_skipped_and_taken_once_it_is_free(world: World) -> None:
     assert world.look() == {"refreshed": 1}
 
 
-def test_those_in_use_do_not_keep_others_from_their_turn(world: World) -> None:
+def test_those_in_use_do_not_keep_others_from_their_turn(world: RefreshWorld) -> None:
     visitors = [world.new(name=f"busy {number}") for number in range(BATCH)]
     for visitor in visitors:
         world.leases.acquire(visitor.key, "request", LONG)
@@ -320,7 +320,7 @@ def test_those_in_use_do_not_keep_others_from_their_turn(world: World) -> None:
     assert world.refreshed == ["free"]
 
 
-def test_one_that_another_refresher_is_at_is_left_alone(world: World) -> None:
+def test_one_that_another_refresher_is_at_is_left_alone(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.leases.claim(visitor.key, "another", LONG)
     assert world.look() == {"claimed": 1}
@@ -328,7 +328,7 @@ def test_one_that_another_refresher_is_at_is_left_alone(world: World) -> None:
     assert world.refreshed == []
 
 
-def test_requests_are_kept_out_while_the_hook_runs_and_not_after(world: World) -> None:
+def test_requests_are_kept_out_while_the_hook_runs_and_not_after(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     seen = []
     world.hook = lambda session: seen.append(world.leases.acquire(visitor.key, "r", LONG))
@@ -337,7 +337,7 @@ def test_requests_are_kept_out_while_the_hook_runs_and_not_after(world: World) -
     assert world.leases.acquire(visitor.key, "r", LONG)
 
 
-def test_two_refreshers_never_meet_in_one_session(world: World) -> None:
+def test_two_refreshers_never_meet_in_one_session(world: RefreshWorld) -> None:
     world.new(name="a")
     outcomes: list[dict[RefreshOutcome, int]] = []
     other = world.make()
@@ -351,7 +351,7 @@ def test_two_refreshers_never_meet_in_one_session(world: World) -> None:
 
 
 @pytest.mark.parametrize("does", ["nothing", "change", "exclusive", "fail"])
-def test_refreshing_moves_neither_lifetime(world: World, does: str) -> None:
+def test_refreshing_moves_neither_lifetime(world: RefreshWorld, does: str) -> None:
     visitor = world.new(name="a", n=0)
     expires_at, created_at = visitor.expires_at, visitor.session.created_at
 
@@ -375,7 +375,7 @@ def test_refreshing_moves_neither_lifetime(world: World, does: str) -> None:
     assert world.begin(visitor.session_id).session.new
 
 
-def test_a_request_meanwhile_keeps_its_activity(world: World) -> None:
+def test_a_request_meanwhile_keeps_its_activity(world: RefreshWorld) -> None:
     visitor = world.new(name="a", n=0)
     world.now += 500
 
@@ -391,7 +391,7 @@ def test_a_request_meanwhile_keeps_its_activity(world: World) -> None:
     assert dict(visitor.session) == {"name": "a", "n": 1, "feed": "new"}
 
 
-def test_a_request_that_only_reads_meanwhile_keeps_its_touch(world: World) -> None:
+def test_a_request_that_only_reads_meanwhile_keeps_its_touch(world: RefreshWorld) -> None:
     """The touch leaves the version as it is: only reading again before the commit shows it."""
     visitor = world.new(name="a")
     world.now += 500
@@ -400,7 +400,7 @@ def test_a_request_that_only_reads_meanwhile_keeps_its_touch(world: World) -> No
     assert visitor.expires_at == START + 500 + 1000
 
 
-def test_the_listing_tells_when_a_session_was_used_and_refreshed(world: World) -> None:
+def test_the_listing_tells_when_a_session_was_used_and_refreshed(world: RefreshWorld) -> None:
     transaction = world.begin()
     transaction.session.login("ada")
     transaction.session.keep_alive()
@@ -426,7 +426,7 @@ def test_the_listing_tells_when_a_session_was_used_and_refreshed(world: World) -
 def test_a_hook_that_raises_changes_nothing_and_waits_longer_and_longer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world = World(idle=100_000.0)
+    world = RefreshWorld(idle=100_000.0)
     visitor = world.new(name="a", n=0)
 
     def hook(session: Session) -> None:
@@ -455,7 +455,7 @@ def test_a_hook_that_raises_changes_nothing_and_waits_longer_and_longer(
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_hook_that_wants_to_exit_does_not_end_the_refresher(
-    world: World, error: type[BaseException]
+    world: RefreshWorld, error: type[BaseException]
 ) -> None:
     def hook(_: Session) -> None:
         raise error
@@ -465,7 +465,7 @@ def test_a_hook_that_wants_to_exit_does_not_end_the_refresher(
     assert world.look() == {"failed": 1}
 
 
-def test_what_cannot_be_stored_is_a_failure(world: World) -> None:
+def test_what_cannot_be_stored_is_a_failure(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.hook = lambda session: session.update(thing=object())
     assert world.look() == {"failed": 1}
@@ -476,7 +476,7 @@ def test_what_cannot_be_stored_is_a_failure(world: World) -> None:
     ("action", "arguments"), [("login", ["ada"]), ("cycle_id", []), ("remember", [90])]
 )
 def test_a_hook_cannot_do_what_needs_a_cookie(
-    world: World, action: str, arguments: list[Any]
+    world: RefreshWorld, action: str, arguments: list[Any]
 ) -> None:
     errors: list[BaseException] = []
 
@@ -493,7 +493,7 @@ def test_a_hook_cannot_do_what_needs_a_cookie(
     assert not visitor.session.new
 
 
-def test_a_hook_may_log_the_session_out(world: World) -> None:
+def test_a_hook_may_log_the_session_out(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.hook = lambda session: session.flush()
     assert world.look() == {"over": 1}
@@ -501,7 +501,7 @@ def test_a_hook_may_log_the_session_out(world: World) -> None:
     assert world.due() == []
 
 
-def test_a_hook_may_end_the_keeping_alive(world: World) -> None:
+def test_a_hook_may_end_the_keeping_alive(world: RefreshWorld) -> None:
     world.new(name="a")
     world.hook = lambda session: session.keep_alive(False)
     assert world.look() == {"refreshed": 1}
@@ -509,7 +509,7 @@ def test_a_hook_may_end_the_keeping_alive(world: World) -> None:
     assert world.look() == {}
 
 
-def test_a_session_that_is_logged_out_meanwhile_stays_dead(world: World) -> None:
+def test_a_session_that_is_logged_out_meanwhile_stays_dead(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
 
     def hook(session: Session) -> None:
@@ -556,7 +556,7 @@ class _Told:
         return isinstance(error, HeadersAlreadySent)
 
 
-def test_a_hook_that_hangs_is_left_behind_and_comes_to_nothing(world: World) -> None:
+def test_a_hook_that_hangs_is_left_behind_and_comes_to_nothing(world: RefreshWorld) -> None:
     visitor = world.new(name="a", n=0)
     world.hook = hanging = Hanging()
     world.refresher = world.make(deadline=0.1)
@@ -571,7 +571,7 @@ def test_a_hook_that_hangs_is_left_behind_and_comes_to_nothing(world: World) -> 
     assert world.due() == []  # it backs off
 
 
-def test_a_hook_that_lost_its_claim_comes_to_nothing(world_with_a_clock: World) -> None:
+def test_a_hook_that_lost_its_claim_comes_to_nothing(world_with_a_clock: RefreshWorld) -> None:
     world = world_with_a_clock
     visitor = world.new(name="a", n=0)
 
@@ -588,7 +588,7 @@ def test_a_hook_that_lost_its_claim_comes_to_nothing(world_with_a_clock: World) 
     assert world.leases.holders(visitor.key) == 1
 
 
-def test_a_claim_is_renewed_while_the_hook_runs(world: World) -> None:
+def test_a_claim_is_renewed_while_the_hook_runs(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     renewed = threading.Event()
     leases: Any = world.leases
@@ -606,7 +606,7 @@ def test_a_claim_is_renewed_while_the_hook_runs(world: World) -> None:
 
 
 def test_hooks_that_hang_are_bounded_in_number(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: RefreshWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     hanging = Hanging()
     hanging.began.set()
@@ -628,7 +628,7 @@ def refresher_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name == "wsgi_sessions refresher"]
 
 
-def test_a_thread_refreshes_what_is_due_until_it_is_closed(world: World) -> None:
+def test_a_thread_refreshes_what_is_due_until_it_is_closed(world: RefreshWorld) -> None:
     world.refresher = world.make(interval=0.05)
     world.refresher.ensure_running()
     world.refresher.ensure_running()
@@ -642,7 +642,7 @@ def test_a_thread_refreshes_what_is_due_until_it_is_closed(world: World) -> None
     world.refresher.close()
 
 
-def test_closing_leaves_a_running_hook_behind_and_frees_the_session(world: World) -> None:
+def test_closing_leaves_a_running_hook_behind_and_frees_the_session(world: RefreshWorld) -> None:
     visitor = world.new(name="a", n=0)
     world.hook = hanging = Hanging()
     world.refresher = world.make(interval=0.05)
@@ -657,7 +657,9 @@ def test_closing_leaves_a_running_hook_behind_and_frees_the_session(world: World
     assert dict(visitor.session) == {"name": "a", "n": 0}
 
 
-def test_a_store_that_fails_is_asked_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_fails_is_asked_again(
+    world: RefreshWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     visitor = world.new(name="a")
     due, faults = world.queue.due, iter([StoreUnavailable("down"), ZeroDivisionError("bug")])
 
@@ -674,7 +676,7 @@ def test_a_store_that_fails_is_asked_again(world: World, caplog: pytest.LogCaptu
     assert caplog.text.count("sessions could not be refreshed") == 2
 
 
-def test_a_store_that_fails_in_the_middle_leaves_the_session_due(world: World) -> None:
+def test_a_store_that_fails_in_the_middle_leaves_the_session_due(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     sessions: Any = world.backend.sessions
     save = sessions.save
@@ -692,7 +694,7 @@ def test_a_store_that_fails_in_the_middle_leaves_the_session_due(world: World) -
 
 @pytest.mark.parametrize("is_done", [False, True])
 def test_a_hook_whose_changes_met_a_store_that_was_down_is_not_called_again_at_once(
-    world: World, *, is_done: bool
+    world: RefreshWorld, *, is_done: bool
 ) -> None:
     """Two refreshers, of which the second had found the session due before the first began."""
     visitor = world.new(name="a", n=0)
@@ -727,7 +729,7 @@ def test_a_hook_whose_changes_met_a_store_that_was_down_is_not_called_again_at_o
     assert len(world.refreshed) == 2
 
 
-def test_a_session_that_ends_just_before_the_hook_is_left(world: World) -> None:
+def test_a_session_that_ends_just_before_the_hook_is_left(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     find = world.manager.loader.find
 
@@ -744,7 +746,7 @@ def test_a_session_that_ends_just_before_the_hook_is_left(world: World) -> None:
 
 
 def test_a_session_that_cannot_be_scheduled_is_committed_all_the_same(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: RefreshWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(*_: Any) -> None:
         raise StoreUnavailable("down")
@@ -757,7 +759,7 @@ def test_a_session_that_cannot_be_scheduled_is_committed_all_the_same(
 
 
 @pytest.mark.parametrize("times", [{"interval": 0}, {"deadline": -1}, {"ttl": 0}])
-def test_times_that_make_no_sense_are_refused(world: World, times: dict[str, float]) -> None:
+def test_times_that_make_no_sense_are_refused(world: RefreshWorld, times: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="above 0"):
         world.make(**times)
 
@@ -770,6 +772,6 @@ def test_no_call_begins_after_the_stop() -> None:
     called: list[Session] = []
     runner = HookRunner(called.append, deadline=LONG)
     runner.stop()
-    ending = runner.call(World().begin().session, beat=lambda: True, period=LONG)
+    ending = runner.call(RefreshWorld().begin().session, beat=lambda: True, period=LONG)
     assert ending.kind == "stopped"
     assert called == []

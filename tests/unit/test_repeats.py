@@ -25,7 +25,7 @@ HEADER = "HTTP_IDEMPOTENCY_KEY"
 VALUE = "7f3c9a52-order-1"
 
 
-class Shop:
+class RepeatShop:
     """A site with a counter, whose client sends a retry token with what it asks for."""
 
     def __init__(self) -> None:
@@ -78,13 +78,13 @@ class Shop:
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
-    shop = Shop()
+def shop() -> Iterator[RepeatShop]:
+    shop = RepeatShop()
     with closing(shop.site.stack):
         yield shop
 
 
-def test_what_was_stored_without_an_answer_is_not_stored_again(shop: Shop) -> None:
+def test_what_was_stored_without_an_answer_is_not_stored_again(shop: RepeatShop) -> None:
     shop.lose_answers()
     assert shop.send().status == 503
     assert shop.count == 1
@@ -94,7 +94,7 @@ def test_what_was_stored_without_an_answer_is_not_stored_again(shop: Shop) -> No
     assert shop.events("repeated") == 1
 
 
-def test_what_was_not_stored_is(shop: Shop) -> None:
+def test_what_was_not_stored_is(shop: RepeatShop) -> None:
     store: Any = shop.site.stack.manager.backend.sessions
     save = store.save
     store.save = lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("down", operation="save"))
@@ -105,7 +105,7 @@ def test_what_was_not_stored_is(shop: Shop) -> None:
     assert shop.was_repeated == [False, False]
 
 
-def test_the_steps_of_a_request_are_known_one_by_one(shop: Shop) -> None:
+def test_the_steps_of_a_request_are_known_one_by_one(shop: RepeatShop) -> None:
     shop.lose_answers()  # to the block; what comes after it was not stored
     assert shop.send("/twice").status == 503
     assert shop.count == 1
@@ -116,7 +116,7 @@ def test_the_steps_of_a_request_are_known_one_by_one(shop: Shop) -> None:
     assert shop.was_repeated == [True, True], "the first time, it did not get that far"
 
 
-def test_two_at_once_are_one(shop: Shop) -> None:
+def test_two_at_once_are_one(shop: RepeatShop) -> None:
     assert shop.send(meanwhile=shop.send).status == 200
     assert shop.count == 1
 
@@ -134,7 +134,9 @@ def test_two_at_once_are_one(shop: Shop) -> None:
         (VALUE, {"REQUEST_METHOD": "POST"}),
     ],
 )
-def test_another_request_is_another(shop: Shop, value: str | None, more: dict[str, str]) -> None:
+def test_another_request_is_another(
+    shop: RepeatShop, value: str | None, more: dict[str, str]
+) -> None:
     shop.send()
     shop.send(value=value, **more)
     assert shop.count == 2
@@ -143,7 +145,7 @@ def test_another_request_is_another(shop: Shop, value: str | None, more: dict[st
 
 
 @pytest.mark.parametrize("length", [6, 64 * 1024])
-def test_another_body_is_another_request(shop: Shop, length: int) -> None:
+def test_another_body_is_another_request(shop: RepeatShop, length: int) -> None:
     """Else a client could keep its attempts at a code from being counted."""
 
     def attempt(body: bytes) -> None:
@@ -166,7 +168,9 @@ def test_another_body_is_another_request(shop: Shop, length: int) -> None:
         {"HTTP_TRANSFER_ENCODING": "chunked"},
     ],
 )
-def test_a_body_that_is_not_looked_at_is_never_the_same(shop: Shop, more: dict[str, str]) -> None:
+def test_a_body_that_is_not_looked_at_is_never_the_same(
+    shop: RepeatShop, more: dict[str, str]
+) -> None:
     shop.send(**more)
     shop.send(**more)
     assert shop.count == 2
@@ -184,7 +188,7 @@ def test_a_body_that_was_looked_at_is_there_for_the_application(body: bytes) -> 
     assert digest_of_body(environ) == found, "it is read once"
 
 
-def test_others_in_between_do_not_make_it_forgotten(shop: Shop) -> None:
+def test_others_in_between_do_not_make_it_forgotten(shop: RepeatShop) -> None:
     shop.send()
     for _ in range(20):
         shop.send(value=None)

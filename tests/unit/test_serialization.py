@@ -125,7 +125,7 @@ class Text(str):
     __slots__ = ()
 
 
-class Zone(tzinfo):
+class StoredZone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         return timedelta(0)
 
@@ -152,7 +152,7 @@ Point = namedtuple("Point", "x y")  # the untyped one is what applications have
         (OrderedDict(), "cart"),
         (bytearray(b"x"), "cart"),
         (lambda: None, "cart"),
-        (datetime(2020, 1, 1, tzinfo=Zone()), "cart"),
+        (datetime(2020, 1, 1, tzinfo=StoredZone()), "cart"),
     ],
 )
 def test_anything_else_is_refused_with_its_path(value: object, path: str) -> None:

@@ -28,7 +28,7 @@ NOW = 1_000_000.0
 HOUR = 3600.0
 
 
-class World:
+class WorldOfJobs:
     """Sessions in memory, on a clock that stands."""
 
     def __init__(self, lifetimes: Lifetimes | None = None) -> None:
@@ -52,14 +52,14 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> WorldOfJobs:
+    return WorldOfJobs()
 
 
 # -- begin -----------------------------------------------------------------------------------------
 
 
-def test_a_commit_tells_the_id_of_a_new_session(world: World) -> None:
+def test_a_commit_tells_the_id_of_a_new_session(world: WorldOfJobs) -> None:
     transaction = world.begin()
     assert transaction.session_id is None
     transaction.session["cart"] = ["tea"]
@@ -68,7 +68,7 @@ def test_a_commit_tells_the_id_of_a_new_session(world: World) -> None:
     assert again.session["cart"] == ["tea"]
 
 
-def test_a_new_id_is_final_when_the_commit_returns(world: World) -> None:
+def test_a_new_id_is_final_when_the_commit_returns(world: WorldOfJobs) -> None:
     old = world.stored(cart=1)
     transaction = world.begin(old)
     transaction.session.cycle_id()
@@ -79,7 +79,7 @@ def test_a_new_id_is_final_when_the_commit_returns(world: World) -> None:
 
 
 @pytest.mark.parametrize("presented", ["", "x", "a" * 42, "ä" * 43, f"{'a' * 43}\n", "N" * 43])
-def test_an_id_that_was_not_issued_is_never_adopted(world: World, presented: str) -> None:
+def test_an_id_that_was_not_issued_is_never_adopted(world: WorldOfJobs, presented: str) -> None:
     transaction = world.begin(presented)
     transaction.session["a"] = 1
     transaction.commit()
@@ -99,14 +99,14 @@ def test_ids_are_told_by_their_form() -> None:
 # -- what begins a session -------------------------------------------------------------------------
 
 
-def test_an_empty_session_is_stored_on_purpose(world: World) -> None:
+def test_an_empty_session_is_stored_on_purpose(world: WorldOfJobs) -> None:
     transaction = world.begin()
     assert transaction.create() == "created"
     assert transaction.session_id is not None
     assert world.begin(transaction.session_id).session.key is not None
 
 
-def test_marks_alone_begin_no_session(world: World) -> None:
+def test_marks_alone_begin_no_session(world: WorldOfJobs) -> None:
     transaction = world.begin()
     transaction.session.remember(timedelta(hours=1))
     transaction.session.keep_alive()
@@ -114,7 +114,7 @@ def test_marks_alone_begin_no_session(world: World) -> None:
     assert world.count() == 0
 
 
-def test_marks_count_once_there_is_data(world: World) -> None:
+def test_marks_count_once_there_is_data(world: WorldOfJobs) -> None:
     transaction = world.begin()
     transaction.session.remember(HOUR)
     transaction.commit()
@@ -123,7 +123,7 @@ def test_marks_count_once_there_is_data(world: World) -> None:
     assert world.begin(transaction.session_id).session.lifetime == HOUR
 
 
-def test_a_log_in_begins_a_session_without_data(world: World) -> None:
+def test_a_log_in_begins_a_session_without_data(world: WorldOfJobs) -> None:
     transaction = world.begin()
     transaction.session.login("alice")
     assert transaction.commit() == "created"
@@ -132,7 +132,7 @@ def test_a_log_in_begins_a_session_without_data(world: World) -> None:
 # -- bind ------------------------------------------------------------------------------------------
 
 
-def test_a_principal_is_bound_under_the_same_id_and_found(world: World) -> None:
+def test_a_principal_is_bound_under_the_same_id_and_found(world: WorldOfJobs) -> None:
     session_id = world.stored(a=1)
     transaction = world.begin(session_id)
     transaction.bind("alice")
@@ -142,7 +142,7 @@ def test_a_principal_is_bound_under_the_same_id_and_found(world: World) -> None:
     assert listed.key == transaction.session.key
 
 
-def test_another_principal_takes_the_place_of_the_former_one(world: World) -> None:
+def test_another_principal_takes_the_place_of_the_former_one(world: WorldOfJobs) -> None:
     transaction = world.begin(world.stored(a=1))
     transaction.bind("alice")
     transaction.commit()
@@ -160,7 +160,7 @@ def test_another_principal_takes_the_place_of_the_former_one(world: World) -> No
 # -- discard ---------------------------------------------------------------------------------------
 
 
-def test_what_was_changed_is_discarded_for_another_attempt(world: World) -> None:
+def test_what_was_changed_is_discarded_for_another_attempt(world: WorldOfJobs) -> None:
     session_id = world.stored(n=1)
     transaction = world.begin(session_id)
     transaction.session["n"] = 2
@@ -170,7 +170,7 @@ def test_what_was_changed_is_discarded_for_another_attempt(world: World) -> None
     assert transaction.commit() == "unchanged"
 
 
-def test_a_log_out_is_discarded_too(world: World) -> None:
+def test_a_log_out_is_discarded_too(world: WorldOfJobs) -> None:
     session_id = world.stored(n=1)
     transaction = world.begin(session_id)
     transaction.session.flush()
@@ -184,7 +184,7 @@ def test_a_log_out_is_discarded_too(world: World) -> None:
 # -- lifetimes -------------------------------------------------------------------------------------
 
 
-def test_a_session_ends_at_a_fixed_moment_however_it_is_used(world: World) -> None:
+def test_a_session_ends_at_a_fixed_moment_however_it_is_used(world: WorldOfJobs) -> None:
     end = datetime.fromtimestamp(NOW + 3 * HOUR, timezone.utc)
     transaction = world.begin()
     transaction.session["a"] = 1
@@ -202,7 +202,7 @@ def test_a_session_ends_at_a_fixed_moment_however_it_is_used(world: World) -> No
     assert not world.begin(session_id).session
 
 
-def test_reading_does_not_move_a_fixed_end(world: World) -> None:
+def test_reading_does_not_move_a_fixed_end(world: WorldOfJobs) -> None:
     transaction = world.begin()
     transaction.session["a"] = 1
     transaction.session.remember(datetime.fromtimestamp(NOW + 30 * HOUR, timezone.utc))
@@ -213,13 +213,13 @@ def test_reading_does_not_move_a_fixed_end(world: World) -> None:
     assert again.commit() == "unchanged"
 
 
-def test_a_moment_without_a_time_zone_is_refused(world: World) -> None:
+def test_a_moment_without_a_time_zone_is_refused(world: WorldOfJobs) -> None:
     with pytest.raises(ValueError, match="time zone"):
         world.begin().session.remember(datetime(2026, 1, 1))  # the fault
 
 
 def test_without_an_absolute_lifetime_use_keeps_a_session_for_ever() -> None:
-    world = World(Lifetimes(idle=HOUR, absolute=math.inf))
+    world = WorldOfJobs(Lifetimes(idle=HOUR, absolute=math.inf))
     transaction = world.begin()
     transaction.session["n"] = 0
     transaction.bind("alice")
@@ -234,7 +234,7 @@ def test_without_an_absolute_lifetime_use_keeps_a_session_for_ever() -> None:
 
 
 def test_an_entry_of_the_index_outlives_an_endless_session_by_little() -> None:
-    world = World(Lifetimes(idle=HOUR, absolute=math.inf))
+    world = WorldOfJobs(Lifetimes(idle=HOUR, absolute=math.inf))
     transaction = world.begin()
     transaction.bind("alice")
     transaction.commit()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
+from command_line import run
 from flask import Flask, session
 from redis import Redis
-from test_cli import run
 
 from wsgi_sessions import Config, from_env, open_backend
 from wsgi_sessions.contrib.flask import WSGISessions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_texts import HOSTILE, assert_harmless
-from test_transaction import World
+from hostile import HOSTILE, assert_harmless
+from worlds import World
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.commit.loop import Lifetimes

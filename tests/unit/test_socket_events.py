@@ -59,7 +59,7 @@ class Sockets:
                 self._app.session_interface.save_session(self._app, opened, response)
 
 
-class Site:
+class SocketSite:
     """A Flask application with pages and sockets, and a browser that has a session."""
 
     def __init__(
@@ -119,13 +119,13 @@ def add() -> None:
 @pytest.fixture(params=[(order, query) for order in ORDERS for query in (ENGINE, "")])
 def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Site]:
+) -> Iterator[SocketSite]:
     """In both orders; the query of Engine.IO is not needed."""
     with all_closed(monkeypatch):
-        yield Site(tmp_path, *request.param)
+        yield SocketSite(tmp_path, *request.param)
 
 
-def test_each_event_sees_and_stores_the_session_as_it_is(site: Site) -> None:
+def test_each_event_sees_and_stores_the_session_as_it_is(site: SocketSite) -> None:
     site.connect()
     for number in range(1, 8, 2):
         assert site.n() == number
@@ -134,7 +134,7 @@ def test_each_event_sees_and_stores_the_session_as_it_is(site: Site) -> None:
         site.browser.get("/add")
 
 
-def test_so_it_is_while_the_request_of_a_socket_lasts(site: Site) -> None:
+def test_so_it_is_while_the_request_of_a_socket_lasts(site: SocketSite) -> None:
     def talk() -> None:
         for number in range(1, 8, 2):
             site.sockets.event(add)
@@ -147,7 +147,7 @@ def test_so_it_is_while_the_request_of_a_socket_lasts(site: Site) -> None:
     assert site.reported() == []
 
 
-def test_events_of_several_threads_have_a_session_each(site: Site) -> None:
+def test_events_of_several_threads_have_a_session_each(site: SocketSite) -> None:
     both = threading.Barrier(4)
 
     def count() -> None:
@@ -172,7 +172,7 @@ def test_an_event_that_only_reads_stores_nothing_and_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Order
 ) -> None:
     with all_closed(monkeypatch):
-        site = Site(tmp_path, order, held="/held,/socket.io/")
+        site = SocketSite(tmp_path, order, held="/held,/socket.io/")
         site.connect()
         for _ in range(2):
             site.sockets.event(lambda: session["n"])
@@ -189,7 +189,7 @@ def test_an_event_that_raises_stores_nothing_and_says_so(
         raise KeyError("not ours")
 
     with all_closed(monkeypatch):
-        site = Site(tmp_path, order, held="/held,/socket.io/")
+        site = SocketSite(tmp_path, order, held="/held,/socket.io/")
         site.connect()
         with pytest.raises(KeyError):
             site.sockets.event(fail)
@@ -203,7 +203,7 @@ def test_a_login_by_an_event_is_dropped_and_reported(
 ) -> None:
     for order in ORDERS:
         with all_closed(monkeypatch):
-            site = Site(tmp_path / order, order)
+            site = SocketSite(tmp_path / order, order)
             site.connect()
             site.sockets.event(lambda: current_session().login("alice"))
             assert site.reported() == [("dropped", NO_COOKIE)]
@@ -215,13 +215,13 @@ def test_an_event_of_a_visitor_without_a_session_begins_none(
 ) -> None:
     for order in ORDERS:
         with all_closed(monkeypatch):
-            site = Site(tmp_path / order, order)
+            site = SocketSite(tmp_path / order, order)
             site.connect(anonymous=True)
             site.sockets.event(add)
             assert site.reported() == [("dropped", NO_COOKIE)]
 
 
-def test_a_logout_by_an_event_takes_place(site: Site) -> None:
+def test_a_logout_by_an_event_takes_place(site: SocketSite) -> None:
     site.connect()
     site.sockets.event(lambda: session.clear())
     assert site.browser.get("/").body == b"{}"
@@ -232,7 +232,7 @@ def test_a_page_whose_query_looks_like_that_of_a_socket_is_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Order
 ) -> None:
     with all_closed(monkeypatch):
-        site = Site(tmp_path, order)
+        site = SocketSite(tmp_path, order)
         visitor = Browser(site.app)
         visitor.get("/add", QUERY_STRING=ENGINE)
         visitor.get("/held", QUERY_STRING=ENGINE)
@@ -246,7 +246,7 @@ def test_revoked_rights_end_for_pages_and_events_alike(
 ) -> None:
     """Whatever a client writes into the query of a page."""
     with all_closed(monkeypatch):
-        site = Site(tmp_path, order, **{f"WSGI_SESSIONS_{k}": v for k, v in RIGHTS.items()})
+        site = SocketSite(tmp_path, order, **{f"WSGI_SESSIONS_{k}": v for k, v in RIGHTS.items()})
         site.connect()
         seen: list[dict[str, int]] = []
         site.sockets.event(lambda: seen.append(dict(session)))

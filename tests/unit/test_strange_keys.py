@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from test_texts import HOSTILE, assert_harmless
-from test_transaction import World
+from hostile import HOSTILE, assert_harmless
+from worlds import World
 
 from wsgi_sessions import texts
 from wsgi_sessions.cli import main

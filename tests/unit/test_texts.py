@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hostile import HOSTILE, assert_harmless
 
 import wsgi_sessions
 from wsgi_sessions import errors, texts
@@ -29,13 +30,7 @@ from wsgi_sessions.stores.memory.backend import open_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOSTILE = "x\r\nroot logged in\x1b[2J\x7f\x9b31m\u202egpj\u2028\ud800" + "y" * 200_000
 ROOT = Path(wsgi_sessions.__file__).parent
-
-
-def assert_harmless(text: str, limit: int) -> None:
-    assert all(line.isprintable() for line in text.split("\n"))
-    assert len(text) <= limit
 
 
 def test_what_is_printable_stays_and_the_rest_is_escaped() -> None:

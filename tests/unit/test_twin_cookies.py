@@ -8,7 +8,7 @@ import pytest
 from cookie_jar import Jar
 from flask import Flask
 from flask import session as flask_session
-from test_middleware import TEXT
+from watched import TEXT
 from wsgi_client import call
 
 from wsgi_sessions import Config, build, get_session
@@ -25,7 +25,7 @@ SECRET = "s" * 40
 HOST = "app.example.test"
 
 
-class Site:
+class TwinSite:
     """One application over several deploys: its sessions stay, its cookie's attributes change."""
 
     def __init__(self, **policy: Any) -> None:
@@ -67,14 +67,14 @@ class Site:
         for key in [*self._manager.backend.iteration.keys()]:
             self._manager.destroy(key)
 
-    def share_sessions_with(self, other: Site) -> None:
+    def share_sessions_with(self, other: TwinSite) -> None:
         self._manager = self.stack.sessions.manager = other._manager
 
     def names(self) -> list[str]:
         return [event.name for event in self.events]
 
 
-class FlaskSite(Site):
+class FlaskTwinSite(TwinSite):
     """The same as a Flask application."""
 
     def _adopt(self, config: Config) -> None:
@@ -124,7 +124,7 @@ def _page(environ: Any, start_response: Any) -> list[bytes]:
     return [str(session.principal).encode()]
 
 
-SITES = pytest.mark.parametrize("site_of", [Site, FlaskSite], ids=["plain", "Flask"])
+SITES = pytest.mark.parametrize("site_of", [TwinSite, FlaskTwinSite], ids=["plain", "Flask"])
 DEPLOYS = {
     "Domain is set": ({}, {"domain": "example.test"}),
     "Domain is the host": ({}, {"domain": HOST}),
@@ -153,7 +153,7 @@ def twins_of(jar: Jar) -> int:
 @SITES
 @BOTH_WAYS
 def test_after_a_deploy_that_changes_the_cookie_a_login_counts_at_the_next_request(
-    site_of: Callable[..., Site], before: dict[str, str], after: dict[str, str]
+    site_of: Callable[..., TwinSite], before: dict[str, str], after: dict[str, str]
 ) -> None:
     site, jar = site_of(**before), Jar()
     jar.get(site, "/app/shop/write")
@@ -174,7 +174,7 @@ def test_after_a_deploy_that_changes_the_cookie_a_login_counts_at_the_next_reque
 def test_who_was_logged_in_before_the_deploy_stays_so_until_somebody_else_logs_in(
     before: dict[str, str], after: dict[str, str], *, logs_out: bool
 ) -> None:
-    site, jar = Site(**before), Jar()
+    site, jar = TwinSite(**before), Jar()
     jar.get(site, "/app/shop/login", QUERY_STRING="bob")
     site.deploy(**after)
     assert jar.get(site, "/app/shop/page").body == b"bob"
@@ -189,7 +189,7 @@ def test_who_was_logged_in_before_the_deploy_stays_so_until_somebody_else_logs_i
     assert jar.get(site, "/app/shop/page").body == b"None"
 
 
-def two(site: Site) -> tuple[Jar, Jar]:
+def two(site: TwinSite) -> tuple[Jar, Jar]:
     """Two visitors with a session each."""
     jars = Jar(), Jar()
     for jar, name in zip(jars, ("alice", "bob"), strict=True):
@@ -201,7 +201,7 @@ def header_of(*jars: Jar) -> str:
     return "; ".join(jar.header("/") for jar in jars)
 
 
-def visit(site: Site, header: str, path: str = "/page", **more: Any) -> Any:
+def visit(site: TwinSite, header: str, path: str = "/page", **more: Any) -> Any:
     return call(site, Jar().environ(path, HTTP_COOKIE=header, **more))
 
 
@@ -211,7 +211,7 @@ def cookies(response: Any) -> list[str]:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_one_whose_session_is_alive_counts(order: tuple[int, int]) -> None:
-    site = Site()
+    site = TwinSite()
     jars = two(site)
     header = header_of(*(jars[i] for i in order))
     jars[0].get(site, "/logout")
@@ -226,7 +226,7 @@ def test_the_one_whose_session_is_alive_counts(order: tuple[int, int]) -> None:
 
 
 def test_of_several_alive_the_first_counts_and_is_reported() -> None:
-    site = Site()
+    site = TwinSite()
     alice, bob = two(site)
     for header, name in ((header_of(alice, bob), b"alice"), (header_of(bob, alice), b"bob")):
         site.events.clear()
@@ -238,7 +238,7 @@ def test_of_several_alive_the_first_counts_and_is_reported() -> None:
 
 
 def test_with_none_alive_the_visitor_is_nobody_and_can_log_in() -> None:
-    site, jar = Site(domain="example.test"), Jar()
+    site, jar = TwinSite(domain="example.test"), Jar()
     jar.get(site, "/write")
     site.deploy()
     jar.get(site, "/login")
@@ -251,7 +251,7 @@ def test_with_none_alive_the_visitor_is_nobody_and_can_log_in() -> None:
 
 
 def test_store_calls_are_few_and_only_where_there_are_twins() -> None:
-    site = Site()
+    site = TwinSite()
     jars = [Jar() for _ in range(6)]
     for jar in jars:
         jar.get(site, "/write")
@@ -266,7 +266,7 @@ def test_store_calls_are_few_and_only_where_there_are_twins() -> None:
 
 
 def test_a_request_that_a_login_has_replaced_sends_no_deletion_either() -> None:
-    site, jar = Site(), Jar()
+    site, jar = TwinSite(), Jar()
     jar.get(site, "/write")
     other = Jar()
     other.get(site, "/write")
@@ -284,7 +284,7 @@ def test_a_request_from_before_a_login_writes_no_other_living_cookie_over_it(
     path: str, order: tuple[int, int]
 ) -> None:
     """It is served by the session that is alive, but its answer may come last."""
-    site = Site()
+    site = TwinSite()
     jars = Jar(), Jar()
     for jar in jars:
         jar.get(site, "/remember")
@@ -296,7 +296,7 @@ def test_a_request_from_before_a_login_writes_no_other_living_cookie_over_it(
 
 
 def test_a_deletion_does_not_undo_a_login_that_overlaps_the_request() -> None:
-    site, jar = Site(domain="example.test"), Jar()
+    site, jar = TwinSite(domain="example.test"), Jar()
     jar.get(site, "/write")
     site.deploy()
     jar.get(site, "/login", QUERY_STRING="bob")
@@ -315,7 +315,7 @@ def test_a_deletion_does_not_undo_a_login_that_overlaps_the_request() -> None:
 
 
 def test_a_response_that_takes_no_cookie_deletes_none() -> None:
-    site = Site()
+    site = TwinSite()
     alice, bob = two(site)
     header = header_of(alice, bob)
     alice.get(site, "/logout")
@@ -324,7 +324,7 @@ def test_a_response_that_takes_no_cookie_deletes_none() -> None:
 
 @pytest.mark.parametrize("is_shared", [True, False], ids=["one store", "a store each"])
 def test_two_applications_on_one_host_keep_their_logins(*, is_shared: bool) -> None:
-    root, admin, jar = Site(), Site(path="/admin"), Jar()
+    root, admin, jar = TwinSite(), TwinSite(path="/admin"), Jar()
     if is_shared:
         admin.share_sessions_with(root)
     jar.get(admin, "/admin/login", QUERY_STRING="admin")
@@ -341,7 +341,7 @@ def test_two_applications_on_one_host_keep_their_logins(*, is_shared: bool) -> N
 
 
 def test_an_application_below_does_not_take_the_others_living_cookie_away() -> None:
-    root, admin, jar = Site(), Site(path="/admin"), Jar()
+    root, admin, jar = TwinSite(), TwinSite(path="/admin"), Jar()
     admin.share_sessions_with(root)
     jar.get(admin, "/admin/login", QUERY_STRING="admin")
     jar.get(root, "/login", QUERY_STRING="root")
@@ -356,7 +356,7 @@ def test_an_application_below_does_not_take_the_others_living_cookie_away() -> N
 )
 @pytest.mark.parametrize("path", ["/", "/a;b/\r\n", "/a" * 3000, "//", "/é/x", "*"])
 def test_whatever_host_and_path_are_the_headers_are_sound_and_small(host: str, path: str) -> None:
-    site = Site()
+    site = TwinSite()
     alice, bob = two(site)
     header = header_of(alice, bob)
     alice.get(site, "/logout")
@@ -371,7 +371,7 @@ def test_whatever_host_and_path_are_the_headers_are_sound_and_small(host: str, p
 
 
 def test_a_name_with_the_host_prefix_has_no_place_but_its_own() -> None:
-    site = Site(name="__Host-session")
+    site = TwinSite(name="__Host-session")
     alice, bob = two(site)
     header = header_of(alice, bob)
     alice.get(site, "/logout")
@@ -382,7 +382,7 @@ def test_a_name_with_the_host_prefix_has_no_place_but_its_own() -> None:
 
 def test_of_more_than_can_be_looked_up_the_dead_are_cleared_away() -> None:
     """The living one is behind them: it counts after a few requests."""
-    site, jar = Site(), Jar()
+    site, jar = TwinSite(), Jar()
     for path in ("/a/b/c", "/a/b", "/a"):
         site.deploy(path=path)
         once = Jar()

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_transaction import World
+from worlds import World
 
 from wsgi_sessions.errors import SessionConflict
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_version_middleware import PAGE, SCRIPT, Site, seen
+from version_site import PAGE, SCRIPT, VersionSite, seen
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.environ import get_session
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLIENTS: list[dict[str, str]] = [SCRIPT, {"HTTP_ACCEPT": "*/*"}, {}]
 
 
-class Clock:
+class StampClock:
     """The time of the whole process."""
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StampClock:
+    clock = StampClock()
     monkeypatch.setattr(time, "time", lambda: clock.now)
     return clock
 
@@ -53,9 +53,9 @@ def refused(response: Response) -> bool:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_stale_session_serves_scripts_for_the_grace_time(
-    clock: Clock, client: dict[str, str], method: str
+    clock: StampClock, client: dict[str, str], method: str
 ) -> None:
-    site = Site(refresh=nobody)
+    site = VersionSite(refresh=nobody)
     browser = site.browser("alice")
     clock.pass_by(500)
     assert seen(browser.get("/", method=method, **client)) == {"name": "Alice"}
@@ -69,8 +69,8 @@ def test_a_stale_session_serves_scripts_for_the_grace_time(
     assert site.records() == []
 
 
-def test_more_bumps_prolong_nothing(clock: Clock) -> None:
-    site = Site()
+def test_more_bumps_prolong_nothing(clock: StampClock) -> None:
+    site = VersionSite()
     browser = site.browser("alice")
     for number in range(10):
         site.stamps.bump("global")
@@ -78,8 +78,8 @@ def test_more_bumps_prolong_nothing(clock: Clock) -> None:
         clock.pass_by(10)
 
 
-def test_a_page_load_makes_it_well_again(clock: Clock) -> None:
-    site = Site()
+def test_a_page_load_makes_it_well_again(clock: StampClock) -> None:
+    site = VersionSite()
     browser = site.browser("alice")
     site.stamps.bump("global")
     clock.pass_by(61)
@@ -89,30 +89,30 @@ def test_a_page_load_makes_it_well_again(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("scopes", [("global",), (), lambda session: ["global"]])
-def test_rights_have_no_grace(clock: Clock, scopes: Any) -> None:
-    site = Site(scopes=scopes, rights=("user:{principal}",), refresh=nobody)
+def test_rights_have_no_grace(clock: StampClock, scopes: Any) -> None:
+    site = VersionSite(scopes=scopes, rights=("user:{principal}",), refresh=nobody)
     alice, bob = site.browser("alice"), site.browser("bob")
     site.stamps.bump("user:alice")
     assert refused(alice.get("/", **SCRIPT))
     assert seen(bob.get("/", **SCRIPT)) == {"name": "Bob"}
 
 
-def test_the_grace_time_is_a_setting(clock: Clock) -> None:
-    site = Site(grace=5.0)
+def test_the_grace_time_is_a_setting(clock: StampClock) -> None:
+    site = VersionSite(grace=5.0)
     browser = site.browser("alice")
     site.stamps.bump("global")
     clock.pass_by(4)
     assert not refused(browser.get("/", **SCRIPT))
     clock.pass_by(2)
     assert refused(browser.get("/", **SCRIPT))
-    none = Site(grace=0.0)
+    none = VersionSite(grace=0.0)
     other = none.browser("alice")
     none.stamps.bump("global")
     assert refused(other.get("/", **SCRIPT))
 
 
-def test_a_fresh_session_costs_no_store_call_more(clock: Clock) -> None:
-    site = Site(max_age=3600.0)
+def test_a_fresh_session_costs_no_store_call_more(clock: StampClock) -> None:
+    site = VersionSite(max_age=3600.0)
     browser = site.browser("alice")
     asked: list[str] = []
     for name in ("current", "history"):
@@ -124,23 +124,23 @@ def test_a_fresh_session_costs_no_store_call_more(clock: Clock) -> None:
     assert asked == []
 
 
-def test_who_leaves_the_session_alone_is_served(clock: Clock) -> None:
-    site = Site(grace=0.0)
+def test_who_leaves_the_session_alone_is_served(clock: StampClock) -> None:
+    site = VersionSite(grace=0.0)
     browser = site.browser("alice")
     site.stamps.bump("global")
     assert browser.get("/null", **SCRIPT).status == 200
     assert site.calls == {}
 
 
-def test_visitors_are_never_stale(clock: Clock) -> None:
-    site = Site(grace=0.0)
+def test_visitors_are_never_stale(clock: StampClock) -> None:
+    site = VersionSite(grace=0.0)
     browser = site.browser()
     assert browser.get("/cart", **SCRIPT).status == 200
     site.stamps.bump("global")
     assert seen(browser.get("/", **SCRIPT)) == {"cart": [1]}
 
 
-def stale(site: Site, clock: Clock) -> Browser:
+def stale(site: VersionSite, clock: StampClock) -> Browser:
     browser = site.browser("alice")
     browser.get("/cart", **SCRIPT)
     clock.pass_by(100)
@@ -149,8 +149,8 @@ def stale(site: Site, clock: Clock) -> Browser:
     return browser
 
 
-def test_the_application_sees_an_anonymous_visitor_and_nothing_is_stored(clock: Clock) -> None:
-    site, found = Site(), []
+def test_the_application_sees_an_anonymous_visitor_and_nothing_is_stored(clock: StampClock) -> None:
+    site, found = VersionSite(), []
     browser = stale(site, clock)
     (before,) = site.records()
     record = site.backend.sessions.load(before)
@@ -173,8 +173,8 @@ def test_the_application_sees_an_anonymous_visitor_and_nothing_is_stored(clock: 
     assert events.count("dropped") == 1
 
 
-def test_a_log_out_takes_place(clock: Clock) -> None:
-    site = Site()
+def test_a_log_out_takes_place(clock: StampClock) -> None:
+    site = VersionSite()
     browser = stale(site, clock)
     assert browser.get("/logout", method="POST", **SCRIPT).status == 200
     assert site.records() == []
@@ -182,8 +182,8 @@ def test_a_log_out_takes_place(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("user", ["alice", "bob"])
-def test_a_log_in_takes_place_and_ends_the_stale_session(clock: Clock, user: str) -> None:
-    site = Site()
+def test_a_log_in_takes_place_and_ends_the_stale_session(clock: StampClock, user: str) -> None:
+    site = VersionSite()
     browser = stale(site, clock)
     (before,) = site.records()
     assert browser.get(f"/login/{user}", method="POST", **SCRIPT).status == 200
@@ -193,8 +193,8 @@ def test_a_log_in_takes_place_and_ends_the_stale_session(clock: Clock, user: str
     assert [e.name for e in site.events].count("destroyed") == 1
 
 
-def test_a_log_in_by_the_principal_key(clock: Clock) -> None:
-    site = Site(principal_key="user", required=(), manager={"principal_key": "user"})
+def test_a_log_in_by_the_principal_key(clock: StampClock) -> None:
+    site = VersionSite(principal_key="user", required=(), manager={"principal_key": "user"})
     site.pages["/in"] = lambda session: session.update(user="alice")
     browser = site.browser()
     browser.get("/in", method="POST", **SCRIPT)
@@ -212,10 +212,10 @@ def test_a_log_in_by_the_principal_key(clock: Clock) -> None:
 @pytest.mark.parametrize("max_age", [0.0, 1.0])
 @pytest.mark.parametrize("rights", [(), ("user:{principal}",)])
 def test_who_logs_in_by_a_script_need_not_load_a_page(
-    clock: Clock, max_age: float, rights: tuple[str, ...]
+    clock: StampClock, max_age: float, rights: tuple[str, ...]
 ) -> None:
     """Also in a process that has not asked for the user's versions before."""
-    site = Site(scopes=("user:{principal}", "global"), rights=rights, max_age=max_age)
+    site = VersionSite(scopes=("user:{principal}", "global"), rights=rights, max_age=max_age)
     for _ in range(3):
         site.stamps.bump("user:alice")
     clock.pass_by(601)
@@ -228,10 +228,10 @@ def test_who_logs_in_by_a_script_need_not_load_a_page(
 
 @pytest.mark.parametrize("rights", [(), ("user:{principal}",)])
 def test_a_log_in_soon_after_a_bump_has_its_grace_time(
-    clock: Clock, rights: tuple[str, ...]
+    clock: StampClock, rights: tuple[str, ...]
 ) -> None:
     """Nobody can tell whether it was before: see `BumpTimes.missed_after`."""
-    site = Site(scopes=("user:{principal}",), rights=rights)
+    site = VersionSite(scopes=("user:{principal}",), rights=rights)
     site.stamps.bump("user:alice")
     clock.pass_by(100)
     browser = site.browser()
@@ -244,8 +244,8 @@ def test_a_log_in_soon_after_a_bump_has_its_grace_time(
     assert seen(browser.get("/", **SCRIPT)) == {"name": "Alice"}
 
 
-def test_a_bump_after_such_a_log_in_counts(clock: Clock) -> None:
-    site = Site(scopes=("league:1",), rights=("user:{principal}",))
+def test_a_bump_after_such_a_log_in_counts(clock: StampClock) -> None:
+    site = VersionSite(scopes=("league:1",), rights=("user:{principal}",))
     for scope in ("user:alice", "league:1"):
         site.stamps.bump(scope)
     clock.pass_by(1000)
@@ -285,17 +285,17 @@ def streams(environ: Any, start_response: Any) -> Any:
 
 @pytest.mark.parametrize("handler", [raises, answers_500, streams])
 def test_an_application_that_fails_for_want_of_the_session(
-    clock: Clock, handler: Callable[..., Any]
+    clock: StampClock, handler: Callable[..., Any]
 ) -> None:
-    site = Site()
+    site = VersionSite()
     browser = stale(site, clock)
     site.handler = handler
     assert refused(browser.get("/", **SCRIPT))
 
 
-def test_a_stream_that_looks_late_sees_nobody(clock: Clock) -> None:
+def test_a_stream_that_looks_late_sees_nobody(clock: StampClock) -> None:
     """Its status has left."""
-    site = Site()
+    site = VersionSite()
     browser = stale(site, clock)
 
     def late(environ: Any, start_response: Any) -> Any:
@@ -307,9 +307,9 @@ def test_a_stream_that_looks_late_sees_nobody(clock: Clock) -> None:
     assert browser.get("/", **SCRIPT).body == b"hello nobody"
 
 
-def by_key(**settings: Any) -> Site:
+def by_key(**settings: Any) -> VersionSite:
     """A site that logs users in by a key of its own."""
-    site = Site(
+    site = VersionSite(
         scopes=(),
         rights=("user:{principal}",),
         principal_key="user",
@@ -325,7 +325,7 @@ def by_key(**settings: Any) -> Site:
 @pytest.mark.parametrize("seconds", [0, 1, 59])
 @pytest.mark.parametrize("names", [["alice"], ["bob", "alice"]])
 def test_rights_have_no_grace_after_a_log_in_by_the_principal_key(
-    clock: Clock, seconds: int, names: list[str]
+    clock: StampClock, seconds: int, names: list[str]
 ) -> None:
     """Also where one user follows another."""
     site = by_key()
@@ -339,7 +339,7 @@ def test_rights_have_no_grace_after_a_log_in_by_the_principal_key(
     assert refused(browser.get("/", **SCRIPT))
 
 
-def test_so_it_is_where_nobody_tells_when_a_bump_was(clock: Clock) -> None:
+def test_so_it_is_where_nobody_tells_when_a_bump_was(clock: StampClock) -> None:
     """What the version was at the log-in is known all the same."""
     site = by_key()
     site.stamps.history = lambda *_: []  # type: ignore[method-assign]
@@ -352,10 +352,10 @@ def test_so_it_is_where_nobody_tells_when_a_bump_was(clock: Clock) -> None:
 
 @pytest.mark.parametrize("rights", [("global",), ()])
 def test_a_fault_of_the_store_before_a_page_lets_no_stale_session_by(
-    clock: Clock, rights: tuple[str, ...]
+    clock: StampClock, rights: tuple[str, ...]
 ) -> None:
     """The page itself may reach the store again."""
-    site = Site(rights=rights, grace=0.0, refresh=nobody)
+    site = VersionSite(rights=rights, grace=0.0, refresh=nobody)
     browser = site.browser("alice")
     site.stamps.bump("global")
     site.fault = StoreUnavailable("no answer", operation="load")

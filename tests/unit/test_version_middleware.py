@@ -12,18 +12,15 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 from wsgiref.validate import validator
 
 import pytest
-from test_middleware import SHAPES, AsObject, as_empty_generator
+from bodies import SHAPES, AsObject, as_empty_generator
+from version_site import PAGE, SCRIPT, TEXT, VersionSite, seen
 from wsgi_client import Browser, Response, call, environ_of
 
-from wsgi_sessions.core.events import Event, Events
-from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
 from wsgi_sessions.http.environ import get_session
 from wsgi_sessions.http.middleware import SessionMiddleware
 from wsgi_sessions.http.page_load import is_page_load
-from wsgi_sessions.identity import IdSigner, short_key
-from wsgi_sessions.operations.inspection import live_sessions
+from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.versions.login import next_of
 from wsgi_sessions.versions.middleware import VersionMiddleware
@@ -31,116 +28,16 @@ from wsgi_sessions.versions.middleware import VersionMiddleware
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECRET = "s" * 40
-PAGE = {"HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_DEST": "document"}
-SCRIPT = {"HTTP_SEC_FETCH_MODE": "cors", "HTTP_SEC_FETCH_DEST": "empty"}
-TEXT = [("Content-Type", "text/plain")]
-
-
-class Site:
-    """An application whose users' data changes behind its back, on a memory store."""
-
-    def __init__(self, *, manager: dict[str, Any] | None = None, **settings: Any) -> None:
-        self.events: list[Event] = []
-        self.backend = open_memory()
-        assert self.backend.versions is not None
-        self.stamps = self.backend.versions
-        events = Events(self.events.append)
-        self.manager = SessionManager(self.backend, events=events, **(manager or {}))
-        self.refreshed: Counter[Any] = Counter()
-        self.names = {"alice": "Alice", "bob": "Bob"}
-        self.on_refresh: Callable[[Any, Any], Any] | None = None
-        self.pages: dict[str, Callable[[Any], object]] = {
-            "/": dict,
-            "/null": lambda session: None,
-            "/logout": lambda session: session.flush(),
-            "/cart": lambda session: session.update(cart=[1]),
-        }
-        self.handler: Any = None
-        self.versions = VersionMiddleware(
-            self._app,
-            self.stamps,
-            **{
-                "refresh": self.refresh,
-                "required": ("name",),
-                "login_url": "/login",
-                "max_age": 0.0,
-                "events": events,
-                **settings,
-            },
-        )
-        cookie = SessionCookie(CookiePolicy(), IdSigner([SECRET]))
-        self.app = SessionMiddleware(self.versions, self.manager, cookie)
-        self.calls: Counter[str] = Counter()
-        self.fault: Exception | None = None
-        self._count_calls()
-
-    def refresh(self, session: Any, environ: Any) -> Any:
-        self.refreshed[session.principal] += 1
-        if self.on_refresh is not None:
-            return self.on_refresh(session, environ)
-        return {"name": self.names[session.principal]}
-
-    def _app(self, environ: Any, start_response: Any) -> Any:
-        if self.handler is not None:
-            return self.handler(environ, start_response)
-        path = environ["PATH_INFO"]
-        if path.startswith("/login/"):
-            self._login(get_session(environ), path.removeprefix("/login/"))
-            result: object = None
-        elif path in self.pages:
-            result = self.pages[path](get_session(environ))
-        else:
-            result = dict(get_session(environ))
-        start_response("200 OK", [*TEXT])
-        return [json.dumps(result).encode()]
-
-    def _login(self, session: Any, user: str) -> None:
-        session["name"] = self.names[user]
-        session.login(user)
-
-    def _count_calls(self) -> None:
-        store: Any = self.backend.sessions
-        for name in ("create", "load", "save", "touch", "delete"):
-            setattr(store, name, self._counted(name, getattr(store, name)))
-
-    def _counted(self, name: str, operation: Any) -> Any:
-        def counted(*args: Any, **more: Any) -> Any:
-            self.calls[name] += 1
-            if self.fault is not None:
-                raise self.fault
-            return operation(*args, **more)
-
-        return counted
-
-    def browser(self, user: str | None = None) -> Browser:
-        browser = Browser(self.app)
-        if user is not None:
-            assert browser.get(f"/login/{user}", method="POST", **PAGE).status == 200
-            self.calls.clear()
-        return browser
-
-    def records(self) -> list[str]:
-        return [found.key for found in live_sessions(self.backend)]
-
-    def ended(self) -> list[object]:
-        return [e.facts["why"] for e in self.events if e.name == "version-ended"]
-
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
-
-
-def seen(response: Response) -> Any:
-    assert response.status == 200, response
-    return json.loads(response.body)
+def site() -> VersionSite:
+    return VersionSite()
 
 
 # -- refreshing --------------------------------------------------------------------------------
 
 
-def test_a_stale_session_is_refreshed_in_the_same_request(site: Site) -> None:
+def test_a_stale_session_is_refreshed_in_the_same_request(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.names["alice"] = "Alicia"
     assert seen(browser.get("/", **PAGE)) == {"name": "Alice"}
@@ -155,7 +52,7 @@ def test_a_stale_session_is_refreshed_in_the_same_request(site: Site) -> None:
     assert site.refreshed == {"alice": 1}
 
 
-def test_data_and_stamps_are_one_commit(site: Site) -> None:
+def test_data_and_stamps_are_one_commit(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.names["alice"] = "Alicia"
     site.stamps.bump("global")
@@ -163,7 +60,7 @@ def test_data_and_stamps_are_one_commit(site: Site) -> None:
     assert site.calls == {"load": 2, "save": 1}  # the second under the session's mutex
 
 
-def test_what_the_hook_leaves_out_goes(site: Site) -> None:
+def test_what_the_hook_leaves_out_goes(site: VersionSite) -> None:
     browser = site.browser("alice")
     browser.get("/cart")
     site.stamps.bump("global")
@@ -174,7 +71,7 @@ def test_what_the_hook_leaves_out_goes(site: Site) -> None:
     assert seen(browser.get("/", **PAGE)) == {"name": "kept", "cart": [1]}
 
 
-def test_fresh_costs_no_store_call_of_its_own(site: Site) -> None:
+def test_fresh_costs_no_store_call_of_its_own(site: VersionSite) -> None:
     browser = site.browser("alice")
     browser.get("/", **PAGE)
     assert site.calls == {"load": 1}
@@ -185,7 +82,7 @@ def test_fresh_costs_no_store_call_of_its_own(site: Site) -> None:
         asked["current"] += 1
         return current(scopes)
 
-    cached = Site(max_age=3600.0)
+    cached = VersionSite(max_age=3600.0)
     other = cached.browser("alice")
     cached.stamps.current = counted  # type: ignore[method-assign]
     for _ in range(10):
@@ -194,7 +91,7 @@ def test_fresh_costs_no_store_call_of_its_own(site: Site) -> None:
     assert cached.calls == {"load": 10}
 
 
-def test_scripts_are_served_from_what_there_is(site: Site) -> None:
+def test_scripts_are_served_from_what_there_is(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.stamps.bump("global")
     site.names["alice"] = "Alicia"
@@ -207,7 +104,7 @@ def test_scripts_are_served_from_what_there_is(site: Site) -> None:
 
 
 def test_a_predicate_decides_in_place_of_the_headers() -> None:
-    site = Site(applies=lambda environ: environ["PATH_INFO"] == "/here")
+    site = VersionSite(applies=lambda environ: environ["PATH_INFO"] == "/here")
     browser = site.browser("alice")
     site.stamps.bump("global")
     browser.get("/", **PAGE)
@@ -222,7 +119,7 @@ def test_each_reason_refreshes_once_and_never_loops(
 ) -> None:
     caplog.set_level(logging.INFO, "wsgi_sessions")
     valid = True
-    site = Site(validate=lambda session, environ: valid or "new" in session)
+    site = VersionSite(validate=lambda session, environ: valid or "new" in session)
     site.stamps.bump("global")
     browser = site.browser("alice")
     if reason == "missing-field":
@@ -249,7 +146,7 @@ def test_each_reason_refreshes_once_and_never_loops(
     assert [e.name for e in site.events if e.name.startswith("version")] == ["version-refreshed"]
 
 
-def _unstamp(site: Site, browser: Browser) -> None:
+def _unstamp(site: VersionSite, browser: Browser) -> None:
     """As sessions are that were stored before there were stamps."""
 
     def handler(environ: Any, start_response: Any) -> list[bytes]:
@@ -264,13 +161,13 @@ def _unstamp(site: Site, browser: Browser) -> None:
     site.handler = None
 
 
-def _restore_the_database(site: Site) -> None:
+def _restore_the_database(site: VersionSite) -> None:
     stamps: Any = site.stamps
     stamps._bumps.clear()
 
 
 def test_a_worker_that_knows_an_older_version_asks_before_it_believes_in_the_future() -> None:
-    site = Site(max_age=3600.0)
+    site = VersionSite(max_age=3600.0)
     browser = site.browser("alice")
     site.stamps.bump("global")
     other_worker = VersionMiddleware(
@@ -285,7 +182,7 @@ def test_a_worker_that_knows_an_older_version_asks_before_it_believes_in_the_fut
 
 
 def test_several_scopes() -> None:
-    site = Site(scopes=("global", "league:{league_id}", "user:{principal}"))
+    site = VersionSite(scopes=("global", "league:{league_id}", "user:{principal}"))
     site.pages["/join"] = lambda session: session.update(league_id=5)
     site.on_refresh = lambda session, _: {**session}
     alice, bob = site.browser("alice"), site.browser("bob")
@@ -305,7 +202,7 @@ def test_several_scopes() -> None:
 
 
 def test_a_refresh_that_moves_a_session_to_another_scope() -> None:
-    site = Site(scopes=("global", "league:{league_id}"))
+    site = VersionSite(scopes=("global", "league:{league_id}"))
     site.stamps.bump("league:9")
     site.on_refresh = lambda session, _: {"name": "Alice", "league_id": 9}
     browser = site.browser("alice")
@@ -316,7 +213,7 @@ def test_a_refresh_that_moves_a_session_to_another_scope() -> None:
     assert site.refreshed == {"alice": 2}
 
 
-def test_a_bump_while_the_hook_runs_is_never_missed(site: Site) -> None:
+def test_a_bump_while_the_hook_runs_is_never_missed(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.stamps.bump("global")
 
@@ -334,7 +231,7 @@ def test_a_bump_while_the_hook_runs_is_never_missed(site: Site) -> None:
     assert site.refreshed == {"alice": 2}
 
 
-def test_only_the_session_it_is_for_is_changed(site: Site) -> None:
+def test_only_the_session_it_is_for_is_changed(site: VersionSite) -> None:
     alice, bob = site.browser("alice"), site.browser("bob")
     records = {key: site.backend.sessions.load(key) for key in site.records()}
     site.stamps.bump("global")
@@ -351,7 +248,7 @@ def test_only_the_session_it_is_for_is_changed(site: Site) -> None:
 @pytest.mark.parametrize("headers", [PAGE, SCRIPT])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_login_is_stamped(headers: dict[str, str], method: str) -> None:
-    site = Site()
+    site = VersionSite()
     site.stamps.bump("global")
     site.browser("bob").get("/", **PAGE)  # so that this worker knows the version
     browser = Browser(site.app)
@@ -360,7 +257,7 @@ def test_a_login_is_stamped(headers: dict[str, str], method: str) -> None:
     assert site.refreshed["alice"] == 0
 
 
-def test_the_first_login_of_a_worker_is_stamped_too(site: Site) -> None:
+def test_the_first_login_of_a_worker_is_stamped_too(site: VersionSite) -> None:
     site.stamps.bump("global")
     browser = Browser(site.app)
     browser.get("/cart", **PAGE)  # a visitor with a session, as one who comes back from a log-in
@@ -372,7 +269,7 @@ def test_the_first_login_of_a_worker_is_stamped_too(site: Site) -> None:
     assert site.refreshed == {}
 
 
-def test_a_bump_while_somebody_logs_in_is_never_missed(site: Site) -> None:
+def test_a_bump_while_somebody_logs_in_is_never_missed(site: VersionSite) -> None:
     site.stamps.bump("global")
     browser = Browser(site.app)
     login = site._login
@@ -391,7 +288,7 @@ def test_a_bump_while_somebody_logs_in_is_never_missed(site: Site) -> None:
 
 def test_a_login_with_a_required_key_alone() -> None:
     """Of applications that know of no principal."""
-    site = Site()
+    site = VersionSite()
     site.pages["/enter"] = lambda session: session.update(name="Carol")
     site.on_refresh = lambda session, _: {"name": "Caroline"}
     browser = Browser(site.app)
@@ -401,7 +298,7 @@ def test_a_login_with_a_required_key_alone() -> None:
     assert seen(browser.get("/", **PAGE)) == {"name": "Caroline"}
 
 
-def test_anonymous_sessions_are_never_refreshed(site: Site) -> None:
+def test_anonymous_sessions_are_never_refreshed(site: VersionSite) -> None:
     browser = Browser(site.app)
     browser.get("/cart", **PAGE)
     site.stamps.bump("global")
@@ -414,7 +311,7 @@ def test_anonymous_sessions_are_never_refreshed(site: Site) -> None:
     assert site.records() == []
 
 
-def test_a_page_without_the_session_does_not_depend_on_the_cookie(site: Site) -> None:
+def test_a_page_without_the_session_does_not_depend_on_the_cookie(site: VersionSite) -> None:
     def handler(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [*TEXT])
         return [b"public"]
@@ -465,7 +362,7 @@ def _valid(session: Any, environ: Any) -> bool:
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_failed_refresh_ends_the_session(how: str, method: str) -> None:
-    site = Site(validate=_valid, manager={"max_size": 4096})
+    site = VersionSite(validate=_valid, manager={"max_size": 4096})
     browser, bob = site.browser("alice"), site.browser("bob")
     cookie = browser.cookies["session"]
     site.on_refresh, why = FAILURES[how]
@@ -488,7 +385,7 @@ def test_a_failed_refresh_ends_the_session(how: str, method: str) -> None:
 
 @pytest.mark.parametrize("how", ["another principal", "logs out"])
 def test_a_session_without_a_principal_belongs_to_somebody_too(how: str) -> None:
-    site = Site()
+    site = VersionSite()
     site.pages["/enter"] = lambda session: session.update(name="Carol")
     browser = Browser(site.app)
     browser.get("/enter", method="POST", **PAGE)
@@ -499,7 +396,7 @@ def test_a_session_without_a_principal_belongs_to_somebody_too(how: str) -> None
 
 
 def test_without_a_hook_a_stale_session_ends() -> None:
-    site = Site(refresh=None)
+    site = VersionSite(refresh=None)
     browser = site.browser("alice")
     site.stamps.bump("global")
     assert browser.get("/", **PAGE).header("Location") == "/login?next=/"
@@ -507,7 +404,7 @@ def test_without_a_hook_a_stale_session_ends() -> None:
 
 
 def test_a_principal_key_may_not_change() -> None:
-    site = Site(principal_key="user_id", manager={"principal_key": "user_id"})
+    site = VersionSite(principal_key="user_id", manager={"principal_key": "user_id"})
     site.pages["/enter"] = lambda session: session.update(name="Carol", user_id=5)
     for user_id, status in ((5, 200), (6, 302), (None, 302)):
         browser = Browser(site.app)
@@ -521,7 +418,7 @@ def test_a_principal_key_may_not_change() -> None:
 
 
 def test_a_client_that_wants_no_page_gets_401() -> None:
-    site = Site(applies=lambda environ: True, refresh=None)
+    site = VersionSite(applies=lambda environ: True, refresh=None)
     for headers in (SCRIPT, {"HTTP_ACCEPT": "application/json"}, {"HTTP_ACCEPT": "*/*"}):
         browser = Browser(site.app)
         browser.get("/login/alice", method="POST")
@@ -536,7 +433,7 @@ def test_a_client_that_wants_no_page_gets_401() -> None:
 
 
 def test_without_a_login_page_there_is_401_for_all() -> None:
-    site = Site(login_url=None, refresh=None)
+    site = VersionSite(login_url=None, refresh=None)
     browser = site.browser("alice")
     site.stamps.bump("global")
     response = browser.get("/", **PAGE)
@@ -544,7 +441,7 @@ def test_without_a_login_page_there_is_401_for_all() -> None:
     assert json.loads(response.body) == {"error": "login_required"}
 
 
-def test_the_login_page_is_shown_and_never_redirected_to_itself(site: Site) -> None:
+def test_the_login_page_is_shown_and_never_redirected_to_itself(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.on_refresh = lambda session, environ: None
     site.stamps.bump("global")
@@ -553,7 +450,7 @@ def test_the_login_page_is_shown_and_never_redirected_to_itself(site: Site) -> N
     assert site.records() == []
 
 
-def test_not_now_keeps_the_session_and_serves_nothing_stale(site: Site) -> None:
+def test_not_now_keeps_the_session_and_serves_nothing_stale(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.stamps.bump("global")
 
@@ -575,7 +472,7 @@ def test_a_validate_hook_that_raises(raised: Exception) -> None:
     def validate(session: Any, environ: Any) -> bool:
         raise raised
 
-    site = Site(validate=validate)
+    site = VersionSite(validate=validate)
     browser = site.browser("alice")
     is_fault = isinstance(raised, StoreUnavailable)
     assert browser.get("/", **PAGE).status == (503 if is_fault else 302)
@@ -583,7 +480,7 @@ def test_a_validate_hook_that_raises(raised: Exception) -> None:
 
 
 def test_no_id_no_key_and_no_value_reaches_a_log(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: VersionSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "wsgi_sessions")
     browser = site.browser("alice")
@@ -605,7 +502,7 @@ def test_no_id_no_key_and_no_value_reaches_a_log(
 
 @pytest.mark.parametrize("outcome", ["refreshed", "ended"])
 def test_many_requests_at_once_call_the_hook_once(outcome: str) -> None:
-    site = Site(manager={"waiters": 20})
+    site = VersionSite(manager={"waiters": 20})
     browser = site.browser("alice")
     cookie = f"session={browser.cookies['session']}"
     site.stamps.bump("global")
@@ -641,7 +538,7 @@ def test_many_requests_at_once_call_the_hook_once(outcome: str) -> None:
 
 
 def test_who_waits_too_long_gets_503_and_nothing_stale() -> None:
-    site = Site(wait=0.01)
+    site = VersionSite(wait=0.01)
     browser = site.browser("alice")
     site.stamps.bump("global")
     (key,) = site.records()
@@ -652,7 +549,7 @@ def test_who_waits_too_long_gets_503_and_nothing_stale() -> None:
     assert site.refreshed == {"alice": 1}
 
 
-def test_a_change_by_an_overlapping_request_is_not_lost(site: Site) -> None:
+def test_a_change_by_an_overlapping_request_is_not_lost(site: VersionSite) -> None:
     browser = site.browser("alice")
     cookie = f"session={browser.cookies['session']}"
     site.stamps.bump("global")
@@ -669,7 +566,7 @@ def test_a_change_by_an_overlapping_request_is_not_lost(site: Site) -> None:
 # -- faults ------------------------------------------------------------------------------------
 
 
-def test_a_source_that_is_down_is_no_500(site: Site) -> None:
+def test_a_source_that_is_down_is_no_500(site: VersionSite) -> None:
     browser = site.browser("alice")
     source: Any = site.stamps
     fault = StoreUnavailable("gone")
@@ -680,7 +577,7 @@ def test_a_source_that_is_down_is_no_500(site: Site) -> None:
     source.current = down
     for _ in range(3):
         assert seen(browser.get("/", **PAGE)) == {"name": "Alice"}
-    never_known = Site()
+    never_known = VersionSite()
     source = never_known.stamps
     source.current = down
     for user in ("alice", "bob"):
@@ -688,7 +585,7 @@ def test_a_source_that_is_down_is_no_500(site: Site) -> None:
     assert site.refreshed == never_known.refreshed == {}
 
 
-def test_a_store_that_is_down_stops_only_who_needs_it(site: Site) -> None:
+def test_a_store_that_is_down_stops_only_who_needs_it(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.fault = StoreUnavailable("down")
     assert browser.get("/", **PAGE).status == 503
@@ -701,7 +598,7 @@ def test_a_store_that_is_down_stops_only_who_needs_it(site: Site) -> None:
     assert browser.get("/", **PAGE).body == b"public"
 
 
-def test_a_store_that_fails_while_a_session_ends_serves_nothing(site: Site) -> None:
+def test_a_store_that_fails_while_a_session_ends_serves_nothing(site: VersionSite) -> None:
     browser = site.browser("alice")
 
     def fails(session: Any, environ: Any) -> Any:
@@ -826,7 +723,7 @@ def test_the_way_back(path: str, query: str, expected: str) -> None:
 )
 def test_no_way_back_leads_elsewhere(path: str) -> None:
     assert wanted(path) is None
-    site = Site(refresh=None)
+    site = VersionSite(refresh=None)
     browser = site.browser("alice")
     site.stamps.bump("global")
     response = browser.get(path, **PAGE)
@@ -862,7 +759,7 @@ def test_the_mount_point_is_part_of_the_way_back_and_forms_have_none() -> None:
     ],
 )
 def test_where_the_login_page_is(url: str, location: str) -> None:
-    site = Site(refresh=None, login_url=url)
+    site = VersionSite(refresh=None, login_url=url)
     browser = site.browser("alice")
     site.stamps.bump("global")
     response = browser.get("/page", QUERY_STRING="a=1", **PAGE)
@@ -888,7 +785,7 @@ def test_where_the_login_page_is(url: str, location: str) -> None:
 )
 def test_a_login_url_that_leads_elsewhere_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="login URL"):
-        Site(login_url=url)
+        VersionSite(login_url=url)
 
 
 # -- PEP 3333 ----------------------------------------------------------------------------------
@@ -900,7 +797,7 @@ def test_a_login_url_that_leads_elsewhere_is_refused(url: str) -> None:
 def test_every_shape_of_response_is_valid_inside_and_outside(
     shape: Any, state: str, method: str
 ) -> None:
-    site = Site()
+    site = VersionSite()
     cookie = f"session={site.browser('alice').cookies['session']}" if state != "visitor" else None
     if state in ("stale", "ended"):
         site.stamps.bump("global")
@@ -921,7 +818,7 @@ def test_every_shape_of_response_is_valid_inside_and_outside(
 
 
 @pytest.mark.parametrize("state", ["fresh", "stale"])
-def test_what_the_application_returns_is_passed_on_as_it_is(site: Site, state: str) -> None:
+def test_what_the_application_returns_is_passed_on_as_it_is(site: VersionSite, state: str) -> None:
     cookie = f"session={site.browser('alice').cookies['session']}"
     if state == "stale":
         site.stamps.bump("global")

@@ -11,10 +11,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import assert_refused, run
 from databases import Database, sqlite
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from test_cli import assert_refused, run
 from wsgi_client import Browser
 
 from wsgi_sessions import (

@@ -115,7 +115,7 @@ def test_requests_wait_for_as_long_as_the_setting_says() -> None:
 # -- in an application -----------------------------------------------------------------------------
 
 
-class Site:
+class WaitingSite:
     """``/held`` reads its session, says so and waits; it is an exclusive path."""
 
     def __init__(self, url: str = "memory://", **settings: Any) -> None:
@@ -166,7 +166,7 @@ class Site:
 def test_a_client_that_sends_many_requests_occupies_three_threads(
     status: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = Site(busy_status=status)
+    site = WaitingSite(busy_status=status)
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(3) as pool:
         held = [pool.submit(site.browser.get, "/held") for _ in range(3)]
         assert site.inside.acquire(timeout=30)
@@ -187,7 +187,7 @@ def test_a_client_that_sends_many_requests_occupies_three_threads(
 
 
 def test_the_lock_of_a_stream_is_free_at_its_commit_though_the_client_does_not_read() -> None:
-    site = Site()
+    site = WaitingSite()
     site.leave.set()
 
     def stream(session: Session) -> Iterator[bytes]:
@@ -212,7 +212,7 @@ def test_the_lock_of_a_stream_is_free_at_its_commit_though_the_client_does_not_r
 
 def test_a_session_that_is_first_read_in_the_middle_of_a_stream_is_not_held() -> None:
     """Nobody knows how long the client takes to read the rest."""
-    site = Site()
+    site = WaitingSite()
 
     def stream() -> Iterator[bytes]:
         yield b"first"
@@ -235,7 +235,7 @@ def test_a_session_that_is_first_read_in_the_middle_of_a_stream_is_not_held() ->
 
 def test_an_exclusive_path_that_only_looks_from_outside_frees_its_session() -> None:
     """As the middleware of versions does for a page that does not use its session."""
-    site = Site()
+    site = WaitingSite()
 
     def app(environ: Any, start_response: Any) -> Any:
         get_transaction(environ).peek()

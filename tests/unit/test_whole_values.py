@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_transaction import World
+from worlds import World
 
 from wsgi_sessions.core.commit.pending import Pending
 from wsgi_sessions.core.merge.delta import Assign

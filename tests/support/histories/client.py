@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_server import Browser
+from gunicorn_server import HttpBrowser
 
 from histories.record import DELETED, Operation, Outcome
 from wsgi_sessions.identity import short_key, store_key
@@ -37,7 +37,7 @@ def ask(
     port: int, cookie: str | None, *, process: str, session: str, name: str, number: int, hold: int
 ) -> Answer:
     """Ask for one operation. Whatever comes of it is an answer; raises nothing of the network's."""
-    browser = Browser(port, cookie)
+    browser = HttpBrowser(port, cookie)
     reply = None
     begin = time.monotonic()
     with suppress(OSError, HTTPException):  # the worker was killed, or the connection cut: unknown

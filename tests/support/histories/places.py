@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SQL_WORDS = (b"INSERT", b"UPDATE", b"DELETE", b"SELECT", b"COMMIT")
 
 
-class Server(Protocol):
+class HistoryServer(Protocol):
     """What keeps a store, as a process of its own."""
 
     def pause(self) -> None:
@@ -50,12 +50,12 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Place:
+class HistoryPlace:
     """A store, and what faults can take hold of."""
 
     name: str
     url: str
-    server: Server | None = None
+    server: HistoryServer | None = None
     route: Route | None = None
     sentinel: SeparableGroup | None = None
     cluster: ClusterGroup | None = None
@@ -63,54 +63,54 @@ class Place:
 
 
 @contextmanager
-def files(folder: Path) -> Iterator[Place]:
+def files(folder: Path) -> Iterator[HistoryPlace]:
     """A folder."""
-    yield Place("file", f"file://{folder}/sessions")
+    yield HistoryPlace("file", f"file://{folder}/sessions")
 
 
 @contextmanager
-def tmpfs(_: Path) -> Iterator[Place]:
+def tmpfs(_: Path) -> Iterator[HistoryPlace]:
     """A folder in memory."""
     with tempfile.TemporaryDirectory(prefix="ws-history-", dir="/dev/shm") as folder:
-        yield Place("tmpfs", f"file://{folder}/sessions")
+        yield HistoryPlace("tmpfs", f"file://{folder}/sessions")
 
 
 @contextmanager
-def sqlite(folder: Path) -> Iterator[Place]:
+def sqlite(folder: Path) -> Iterator[HistoryPlace]:
     """A database in a file. Its writers take turns, and a full machine may delay one."""
     url = f"sqlite:///{folder}/sessions.db"
     migrate_schema(url)
-    yield Place("sqlite", url, environ={"WSGI_SESSIONS_TIMEOUT": "5"})
+    yield HistoryPlace("sqlite", url, environ={"WSGI_SESSIONS_TIMEOUT": "5"})
 
 
 @contextmanager
-def redis(_: Path) -> Iterator[Place]:
+def redis(_: Path) -> Iterator[HistoryPlace]:
     """A Redis server that has everything on disk before it answers."""
     require(available())
     with RedisServer(persistence="aof") as server:
         words = (b"EVALSHA", b"SET", b"DEL", b"GET")
         route = Route(server.port, lambda port: f"redis://127.0.0.1:{port}/0", words)
-        yield Place("redis", server.url, server, route)
+        yield HistoryPlace("redis", server.url, server, route)
 
 
 @contextmanager
-def sentinel(_: Path) -> Iterator[Place]:
+def sentinel(_: Path) -> Iterator[HistoryPlace]:
     """A primary and a replica."""
     require(available())
     with SeparableGroup() as group:
-        yield Place("sentinel", group.url, sentinel=group)
+        yield HistoryPlace("sentinel", group.url, sentinel=group)
 
 
 @contextmanager
-def cluster(_: Path) -> Iterator[Place]:
+def cluster(_: Path) -> Iterator[HistoryPlace]:
     """A cluster, of which one node at a time is concerned."""
     require(available())
     with ClusterGroup(persistence="aof") as group:
-        yield Place("cluster", group.url, SomeNode(group), cluster=group)
+        yield HistoryPlace("cluster", group.url, SomeNode(group), cluster=group)
 
 
 @contextmanager
-def postgresql(_: Path) -> Iterator[Place]:
+def postgresql(_: Path) -> Iterator[HistoryPlace]:
     """A database on a server of its own."""
     with PostgreSQLServer() as server:
         database = new_database(server.url)
@@ -118,11 +118,11 @@ def postgresql(_: Path) -> Iterator[Place]:
         name = database.address.partition("?")[0].rpartition("/")[2]
         behind = f"postgresql://postgres@127.0.0.1:{{}}/{name}".format
         route = Route(server.socket, behind, SQL_WORDS)
-        yield Place("postgresql", database.address, server, route)
+        yield HistoryPlace("postgresql", database.address, server, route)
 
 
 @contextmanager
-def mariadb(_: Path) -> Iterator[Place]:
+def mariadb(_: Path) -> Iterator[HistoryPlace]:
     """A database on a server of its own."""
     require(missing_mariadb())
     with MariaDBServer() as server:
@@ -131,7 +131,7 @@ def mariadb(_: Path) -> Iterator[Place]:
         name = url.partition("?")[0].rpartition("/")[2]
         behind = f"mariadb://root@127.0.0.1:{{}}/{name}".format
         route = Route(server.socket, behind, SQL_WORDS)
-        yield Place("mariadb", url, server, route)
+        yield HistoryPlace("mariadb", url, server, route)
 
 
 class SomeNode:
@@ -152,7 +152,7 @@ class SomeNode:
         random.choice(self._group.nodes).restart()
 
 
-PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
+PLACES: dict[str, Callable[[Path], AbstractContextManager[HistoryPlace]]] = {
     "file": files,
     "tmpfs": tmpfs,
     "sqlite": sqlite,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gunicorn_server import WorkerClass
 
     from histories.checkers.violation import Violation
-    from histories.places import Place
+    from histories.places import HistoryPlace
 
 APP = "histories.application:create()"
 _REST = (0.2, 1.0)  # seconds between faults, from and to
@@ -87,7 +87,7 @@ def run(plan: Plan, app: str = APP) -> Result:
     return Result(plan, history, tuple(judge(history)), strikes)
 
 
-def _scene(stack: ExitStack, plan: Plan, place: Place, trap: Path, app: str) -> Scene:
+def _scene(stack: ExitStack, plan: Plan, place: HistoryPlace, trap: Path, app: str) -> Scene:
     """Start the workers, behind a proxy if the store has a route for one."""
     trap.mkdir()
     proxy, url = None, place.url

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gunicorn_server import GunicornServer
 
     from histories.faults.network import Proxy
-    from histories.places import Place
+    from histories.places import HistoryPlace
     from histories.trap import Trap
 
 
@@ -25,7 +25,7 @@ class Scene:
     """
 
     workers: GunicornServer
-    place: Place
+    place: HistoryPlace
     proxy: Proxy | None
     rng: random.Random
     trap: Trap

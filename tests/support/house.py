@@ -1,0 +1,42 @@
+"""The modules of the package, and the floors that they are on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import wsgi_sessions
+
+ROOT = Path(wsgi_sessions.__file__).parent
+
+
+# From the bottom up; the rooms of one floor do not import each other. "" is the package itself.
+FLOORS: list[tuple[str, ...]] = [
+    ("texts", "clock"),
+    ("errors", "linking"),
+    ("identity", "background"),
+    ("mutex", "upkeep"),
+    ("contract",),
+    ("settings", "core", "database"),
+    ("stores", "http"),
+    ("health", "contexts", "versions", "leases"),
+    ("refresh", "importers"),
+    ("migration",),
+    ("stack",),
+    ("operations", "contrib"),
+    ("",),
+    ("demo",),
+    ("cli", "testing"),
+    ("__main__",),
+]
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        .removesuffix("__init__")
+        .rstrip("."): path
+        for path in ROOT.rglob("*.py")
+    }
+
+
+MODULES = modules()
