@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wsgi_sessions.errors import SessionGone
-from wsgi_sessions.testing.contract.processes import TIMES, OtherProcess, add_one, body_of
+from wsgi_sessions.testing.contract.processes import (
+    TIMES,
+    OtherProcess,
+    add_one,
+    body_of,
+    count,
+    write,
+)
 from wsgi_sessions.testing.contract.under_test import (
     Fixtures,
     another_key,
@@ -70,7 +77,7 @@ class RaceLaws(Fixtures):
         if store.processes == "one":
             pytest.skip("memory is of one process")
         backend.sessions.create(key, b"0", later())
-        racers = [OtherProcess("count", store.open, key) for _ in range(PROCESSES)]
+        racers = [OtherProcess(count, store.open, key) for _ in range(PROCESSES)]
         for racer in racers:
             racer.wait_until_ready()
         for racer in racers:
@@ -87,7 +94,7 @@ class RaceLaws(Fixtures):
         if store.processes == "one":
             pytest.skip("memory is of one process")
         backend.sessions.create(key, body_of(1), later())
-        writer = OtherProcess("write", store.open, key)
+        writer = OtherProcess(write, store.open, key)
         writer.wait_until_ready()
         writer.begin()
 

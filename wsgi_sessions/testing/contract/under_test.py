@@ -27,7 +27,7 @@ class StoreUnderTest:
     Args:
         open: Opens the store in a place that no other test uses, the same place at each call. It
             accepts ``clock`` by keyword (a function that returns seconds since the epoch), unless
-            sessions expire by a server's clock. Other processes receive it by pickle: pass a
+            sessions expire by a server's clock. It has to reach other processes: pass a
             function of a module, or a `functools.partial` of one.
         clock: Whether sessions expire by the clock that `open` was given, or by a server's.
         processes: Whether all processes see the same sessions, or one alone.
