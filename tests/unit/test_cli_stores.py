@@ -431,12 +431,12 @@ def test_migrate_schema(store: Filled) -> None:
     if is_sql_url(store.place.own_url):
         assert (result.exit_code, result.stdout) == (
             0,
-            f"the tables are there, at version {SCHEMA_VERSION}\n",
+            f"the tables are up to date, at version {SCHEMA_VERSION}\n",
         )
         assert store.json("migrate-schema") == {"before": SCHEMA_VERSION, "after": SCHEMA_VERSION}
     else:
         assert result.exit_code == 2
-        assert "names no SQL store" in result.stderr
+        assert "is not a SQL store" in result.stderr
     assert store.live() == {"alice", "alice too", "bob", "nobody"}
 
 

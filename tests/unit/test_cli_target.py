@@ -128,7 +128,9 @@ def test_each_command_says_which_store_and_why(url: str) -> None:
 def test_the_default_store_is_a_warning(tmp_path: Path) -> None:
     for words in (["count"], ["count", "--json"]):
         found = run(*words, HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path))
-        assert "warning: this is the default store, nothing is configured here" in found.stderr
+        assert (
+            "warning: this is the default store because nothing is configured here" in found.stderr
+        )
 
 
 def test_no_password_is_said() -> None:

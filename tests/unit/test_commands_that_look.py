@@ -112,7 +112,7 @@ def test_a_look_makes_no_folder(tmp_path: Path, arguments: list[str], place: str
     given = ["a" * 64 if argument == "KEY" else argument for argument in arguments]
     result = run(given, WSGI_SESSIONS_URL=url)
     if arguments == ["check"]:
-        assert (result.exit_code, "not there yet" in result.output) == (0, True)
+        assert (result.exit_code, "does not exist yet" in result.output) == (0, True)
     else:
         assert (result.exit_code, "makes nothing" in result.output) == (2, True), result.output
     assert list(tmp_path.iterdir()) == []

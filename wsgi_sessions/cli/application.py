@@ -1,4 +1,4 @@
-"""Which application a command is about: the one that a setting names, else the only one there."""
+"""The application that a command is about: the configured one, or the only one in the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def in_default_folder(config: Config, environ: Mapping[str, str]) -> Config:
-    """The settings with the one application that has a default folder, where none has a name.
+    """Return the settings with the one application that has a default folder, if none is named.
 
     Raises ConfigurationError if there are several.
     """
@@ -47,10 +47,10 @@ def in_default_folder(config: Config, environ: Mapping[str, str]) -> Config:
 
 
 def in_store(config: Config) -> Config:
-    """The settings with the one application that uses their store, where none has a name.
+    """Return the settings with the one application that uses the store, if none is named.
 
-    A store that does not answer, or is not there yet, tells none. Raises ConfigurationError if
-    there are several.
+    No application is found in a store that does not answer or does not exist yet. Raises
+    ConfigurationError if there are several.
     """
     if config.application is not None:
         return config
@@ -65,17 +65,17 @@ def in_store(config: Config) -> Config:
 
 
 def has_come(config: Config) -> bool:
-    """Whether `in_store` finds an application by now."""
+    """Return whether `in_store` finds an application by now."""
     names, are_others = _applications(config)
     return bool(names) and not are_others
 
 
 def _applications(config: Config) -> tuple[list[str], bool]:
-    """Those with a name that use a store, and whether they are others beside one without."""
+    """Return the named applications in a store, and whether it is also used without a name."""
     try:
         opened = open_store(config, "look").backend
     except ConfigurationError:
-        return [], False  # who opens it next says so, or makes it
+        return [], False  # opening it next reports the fault, or creates it
     with closing(opened) as backend:
         try:
             names = [] if backend.tenants is None else backend.tenants.names()
@@ -102,8 +102,8 @@ def _entries_of(folder: str) -> list[str]:
 def _only(names: list[str], place: str) -> str | None:
     if len(names) > 1:
         raise ConfigurationError(
-            f"several applications keep sessions in {place}: name one of them in {APPLICATION}, "
-            f"as its workers log it at their start ({', '.join(names)})"
+            f"several applications keep sessions in {place}: set {APPLICATION} to one of them, as "
+            f"its workers log it when they start ({', '.join(names)})"
         )
     return names[0] if names else None
 
@@ -114,7 +114,7 @@ def _has_unnamed(backend: Backend) -> bool:
 
 def _say_of_others(names: list[str]) -> None:
     say(
-        f"note: applications with a name keep sessions here too, which are not looked at: set "
+        "note: sessions of named applications are in this store too and are left out: set "
         f"{APPLICATION} to one of {', '.join(names)}",
         err=True,
     )

@@ -1,4 +1,4 @@
-"""Would the application start with these settings, and find what they name beside its store?"""
+"""Checks whether the application would start with these settings, and find all they name."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 def faults(config: Config, backend: Backend) -> list[Finding]:
-    """What keeps an application with these settings from starting, or from finding its hooks, its
-    source of version stamps, the sessions to import or the store before.
+    """Return the faults that keep an application with these settings from starting, or from finding
+    its hooks, its source of version stamps, the sessions to import or the previous store.
 
-    `config` names one store. Hooks are imported, which runs the application's own code, and none is
-    called. Nothing is written. What is given to `build` in Python alone is not seen.
+    `config` names one store. Hooks are imported, which runs the application's own code, but not
+    called. Nothing is written. Arguments passed to `build` in Python are not seen.
     """
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # where servers find the application too
+        sys.path.insert(0, os.getcwd())  # where servers also find the application
     return [Finding("fault", topic, text) for topic, text in _faults(config, backend)]
 
 
 def missing_secrets(config: Config) -> list[Finding]:
-    """What is wrong with several stores that have no secret in common."""
+    """Return the fault of several stores without a common secret."""
     if len(config.urls) == 1 or config.secret_keys:
         return []
     text = (
@@ -64,7 +64,8 @@ def _faults(config: Config, backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _started(config: Config) -> Stack:
-    """As a server has it, but for the store, which is looked at by others: nothing is made."""
+    """Build it as a server does, except for the store, which is examined elsewhere: nothing is
+    made."""
     trial = replace(
         config,
         url="memory://",

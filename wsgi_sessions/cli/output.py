@@ -1,4 +1,4 @@
-"""How commands print: aligned columns for people, JSON for programs, progress on the way."""
+"""Output of commands: aligned columns for people, JSON for programs, and progress."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CLEAR = "\r\x1b[K"
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """A value as JSON, for a program to read; in ASCII, so that a terminal obeys none of it."""
+    """Print a value as JSON; in ASCII, so that a terminal obeys none of it."""
     click.echo(json.dumps(value, indent=indent))
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Rows of cells, each column as wide as its longest cell. They may hold anything.
+    """Print rows of cells, each column as wide as its longest cell. Cells may hold any text.
 
-    A cell of more than `texts.WORD` characters makes its own row longer, and no other.
+    A cell longer than `texts.WORD` characters widens only its own row.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [min(max(map(len, column)), texts.WORD) for column in zip(*shown, strict=True)]
@@ -43,22 +43,22 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """A text of one or more lines, which may quote anything."""
+    """Print a text of one or more lines, which may quote anything."""
     click.echo(texts.lines(text), err=err)
 
 
 def printable(text: str) -> str:
-    """Text from a store, which could hold anything: what a terminal would obey is shown escaped."""
+    """Return text from a store, which may be anything, with terminal controls escaped."""
     return texts.shown(text, texts.TEXT)
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 session``, ``2 sessions``."""
+    """Return ``1 session`` or ``2 sessions``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def timestamp(at: float) -> str:
-    """Seconds since the epoch as a date and time in UTC."""
+    """Return seconds since the epoch as a date and time in UTC."""
     try:
         return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
@@ -66,17 +66,17 @@ def timestamp(at: float) -> str:
 
 
 def ago(at: float, now: float) -> str:
-    """How long since: ``5 min ago``."""
+    """Return the time since: ``5 min ago``."""
     return f"{_span(max(now - at, 0))} ago"
 
 
 def until(at: float, now: float) -> str:
-    """How long yet: ``in 23 h``."""
+    """Return the time until: ``in 23 h``."""
     return f"in {_span(max(at - now, 0))}"
 
 
 def _span(seconds: float) -> str:
-    """In the largest unit of which there are two or more."""
+    """Return it in the largest unit of which there are two or more."""
     for length, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -84,10 +84,10 @@ def _span(seconds: float) -> str:
 
 
 class Progress:
-    """How far long work is, told on stderr: on a terminal one line that is written anew, elsewhere
-    a line every 10 seconds.
+    """Progress of long work on stderr: one updated line on a terminal, elsewhere a line every 10
+    seconds.
 
-    To be called with what is done so far, as often as one likes. `total`: of how many, if known.
+    Call it with the number done so far, as often as needed. `total`: the number in all, if known.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Commands work on a session folder as the user whom it belongs to, or not at all.
+"""Commands work on a session folder as its owner, or not at all.
 
-What another user leaves in the folder, root above all, the application's workers could not use. A
-folder or a SQLite database that a command of root's is to make belongs to the user in whose folder
-it will lie. (In a database that is there, SQLite gives what root makes to its owner.)
+The application's workers could not use files that another user, above all root, leaves in the
+folder. A folder or SQLite database that root creates by a command belongs to the owner of the
+folder around it. (In an existing database, SQLite gives files that root makes to its owner.)
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.stack.config import Config
 
-# What is imported on use may lie in a folder that the other user cannot read.
+# Modules imported on use may be in a folder that the other user cannot read.
 _LATE_MODULES = ("wsgi_sessions.stores.file.backend", "wsgi_sessions.stack.build", "grp", "uuid")
 
 
 def take_on_owner(urls: Iterable[str | None]) -> None:
-    """Go on as the owner of the session folders among the stores at `urls`, if root began; of one
-    that is not there yet, as the owner of the folder around it.
+    """Continue as the owner of the session folders at `urls`, if the process is root; for a missing
+    folder, as the owner of the folder around it.
 
-    Raises ConfigurationError, with the line to run instead, if that cannot be: for anybody else
-    than root, and where the folders belong to several users.
+    Raises ConfigurationError, with the command to run instead, if that is impossible: for users
+    other than root, and if the folders belong to several users.
     """
     folders = [folder for url in urls if url and (folder := _owned_at(url))]
     owners = {uid: folder for folder in folders for uid in _others(folder)}
@@ -49,13 +49,13 @@ def take_on_owner(urls: Iterable[str | None]) -> None:
 
 
 def missing_folder(config: Config) -> str | None:
-    """The session folder that the settings name, if it is not there."""
+    """Return the session folder of the settings, if it does not exist."""
     folder = _folder_at(config.urls[0]) if len(config.urls) == 1 else None
     return None if folder is None or os.path.lexists(folder) else folder
 
 
 def line_as(uid: int) -> str:
-    """The command line that runs this command as a user. No password is in it."""
+    """Return the command line that runs this command as a user. It contains no password."""
     try:
         who = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -65,7 +65,7 @@ def line_as(uid: int) -> str:
 
 
 def _program() -> list[str]:
-    """What was called: this package's own command, or Flask's."""
+    """Return the program that was called: this package's own command, or Flask's."""
     context = click.get_current_context(silent=True)
     name = None if context is None else context.find_root().info_name
     return name.split() if name and name.endswith("flask") else ["wsgi-sessions"]
@@ -76,7 +76,7 @@ def _folder_at(url: str) -> str | None:
 
 
 def _owned_at(url: str) -> str | None:
-    """The folder whose owner a command should be."""
+    """Return the folder whose owner the command should run as."""
     folder, database = _folder_at(url), _database_at(url)
     if folder is not None and (os.path.lexists(folder) or os.geteuid() != 0):
         return folder
@@ -89,7 +89,7 @@ def _owned_at(url: str) -> str | None:
 
 
 def _database_at(url: str) -> str | None:
-    """The file of a SQLite database."""
+    """Return the file of a SQLite database."""
     parts = urlsplit(url)
     if parts.scheme.partition("+")[0] != "sqlite" or parts.netloc:
         return None
@@ -98,12 +98,12 @@ def _database_at(url: str) -> str | None:
 
 
 def _others(folder: str) -> list[int]:
-    """The owner, if it is another user whose folder this process could not use as its own."""
+    """Return the owner, if it is another user whose folder this process cannot use."""
     try:
         uid = os.stat(folder).st_uid
     except OSError:
-        return []  # not there, or not to be seen: opening it says so
-    # A network file system that makes another user of this one lets it write.
+        return []  # missing or not visible: opening it reports that
+    # A network file system that maps this user to another one lets it write.
     if uid in (0, os.geteuid()) or (os.geteuid() != 0 and os.access(folder, os.W_OK)):
         return []
     return [uid]
@@ -117,7 +117,7 @@ def _become(uid: int, folder: str) -> bool:
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
-        groups, gid = [uid], uid  # a container's user without a name
+        groups, gid = [uid], uid  # a user of a container, without a name
     else:
         groups, gid = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
     before = os.getgroups(), os.getegid()
@@ -125,12 +125,12 @@ def _become(uid: int, folder: str) -> bool:
         os.setgroups(groups)
         os.setegid(gid)
         os.seteuid(uid)
-    except PermissionError:  # a container may not, or not all of it
+    except PermissionError:  # a container may not, or only in part
         with suppress(PermissionError):
             _give_back_groups(*before)
         return False
     if not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
-        _go_back(*before)  # behind a folder that keeps this user out
+        _go_back(*before)  # behind a folder that this user may not enter
         return False
     context = click.get_current_context(silent=True)
     if context is not None:
@@ -139,7 +139,7 @@ def _become(uid: int, folder: str) -> bool:
 
 
 def _go_back(groups: list[int], gid: int) -> None:
-    """To root: a program that calls a command goes on."""
+    """Return to root: a program that called the command continues."""
     os.seteuid(0)
     _give_back_groups(groups, gid)
 

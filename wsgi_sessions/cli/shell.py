@@ -1,4 +1,4 @@
-"""What all commands share: how faults end, the settings, the store."""
+"""Common parts of all commands: errors, settings, and the store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _URL = "WSGI_SESSIONS_URL"
 
 
 class Commands(click.Group):
-    """Commands whose errors are a line on stderr and an exit code, never a traceback."""
+    """Commands that report errors as a line on stderr and an exit code, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Called by click."""
@@ -49,7 +49,7 @@ class Commands(click.Group):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Have faults reported as `Commands` does."""
+    """Report errors in a block as `Commands` does."""
     try:
         yield
     except SessionError as error:
@@ -59,7 +59,7 @@ def reported() -> Iterator[None]:
 
 
 class Misconfigured(click.ClickException):
-    """A fault in what the user gave."""
+    """A fault in arguments or settings."""
 
     exit_code = 2
 
@@ -70,35 +70,35 @@ _url_option = click.option(
 
 
 def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that name a store, or an application that does."""
+    """Add the options that name a store, or an application with one."""
     return app_option(_url_option(command))  # type: ignore[no-any-return]  # click's decorators
 
 
 def store_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Callback of a parameter that takes a store key, or how one begins, as ``list`` shows it."""
+    """Callback of a parameter that takes a store key or its beginning, as ``list`` shows it."""
     if value is not None and not re.fullmatch(r"[0-9a-fA-F]{4,64}", value):
-        # What was given is not shown: it may be a session's id.
+        # The value is not shown: it may be a session id.
         raise click.BadParameter("a key is 4 to 64 hexadecimal digits, as 'list' shows them")
     return value and value.lower()
 
 
 def read_config(url: str | None = None) -> Config:
-    """As `find_config`, and say on stderr what may not be meant in the environment."""
+    """Like `find_config`, but print warnings about the settings on stderr."""
     config = find_config(url)
     say_remarks(config)
     return config
 
 
 def say_remarks(config: Config) -> None:
-    """Say on stderr what may not be meant in the settings."""
+    """Print warnings about the settings on stderr."""
     for remark in config.remarks:
         say(f"warning: {remark}", err=True)
 
 
 def find_config(url: str | None = None) -> Config:
-    """The settings of the application that ``--app`` names, else those of the environment, with
-    another store if `url` names one; and with the only application that has a default folder, if
-    that is where sessions are. Goes on as the owner of the session folder (see `take_on_owner`).
+    """Return the settings of the application that ``--app`` names, or those of the environment;
+    `url` replaces the store. If sessions are in the default folder and one application has one, it
+    is chosen. Continues as the owner of the session folder (see `take_on_owner`).
 
     Raises ConfigurationError.
     """
@@ -116,19 +116,19 @@ def find_config(url: str | None = None) -> Config:
 
 
 def open_store(config: Config, purpose: Purpose = "use") -> Backend:
-    """The store that the settings name, of several the one that servers use (`open_chosen`); as
-    the application that they name has it, or else the only one that uses it.
+    """Open the store of the settings; of several, the one that servers use (`open_chosen`). It is
+    opened as the named application, or as the only one that uses it.
 
-    Who opens it closes it. With `purpose` "look" nothing is made. Raises ConfigurationError.
+    The caller closes it. With `purpose` "look", nothing is created. Raises ConfigurationError.
     """
     return open_told(config, purpose).backend
 
 
 def open_told(config: Config, purpose: Purpose = "use") -> Chosen:
-    """As `open_store`, with the settings of the one store and application."""
+    """Like `open_store`, with the settings reduced to the one store and application."""
     config = in_store(config)
     if len(config.urls) == 1:
-        _say_which(config)  # also if it cannot be opened
+        _say_which(config)  # even if it cannot be opened
     chosen = open_chosen_store(config, purpose)
     if len(config.urls) > 1:
         _say_which(chosen.config)
@@ -136,7 +136,7 @@ def open_told(config: Config, purpose: Purpose = "use") -> Chosen:
 
 
 def _say_which(config: Config) -> None:
-    """Which store a command looks at, and why, on stderr; of what is JSON only what is wrong."""
+    """Print on stderr which store a command uses, and why; with JSON output, only warnings."""
     source = config.sources.get(_URL, "argument")
     ctx = click.get_current_context(silent=True)
     if ctx is None or not ctx.params.get("as_json"):
@@ -145,27 +145,28 @@ def _say_which(config: Config) -> None:
         say(f"store: {told} (from {source}){application}", err=True)
     if DEFAULT in source.split(", ") and TARGET not in (ctx.meta if ctx else {}):
         say(
-            "warning: this is the default store, nothing is configured here: if the application "
-            "has settings of its own, name it with --app MODULE:APP, or its store with --url",
+            "warning: this is the default store because nothing is configured here: if the "
+            "application has its own settings, name it with --app MODULE:APP, or its store with "
+            "--url",
             err=True,
         )
 
 
 @contextmanager
 def answering_store(config: Config, purpose: Purpose = "use") -> Iterator[Backend]:
-    """The store that the settings name, once it has answered; closed at the end. With `purpose`
-    "look" nothing in it changes.
+    """Open the store of the settings, wait for its answer, and close it at the end. With `purpose`
+    "look", nothing in it changes.
 
-    Raises ConfigurationError, and StoreUnavailable also for what the system refuses inside.
+    Raises ConfigurationError, and StoreUnavailable, also for an OSError inside the block.
     """
     backend = open_store(config, purpose)
     if backend.name == "memory":
         raise ConfigurationError(
-            "sessions in memory:// can be seen by their own process alone: name the store that the "
-            "application uses with --url or WSGI_SESSIONS_URL"
+            "sessions in memory:// are visible only to their own process: name the store of the "
+            "application with --url or WSGI_SESSIONS_URL"
         )
     try:
-        backend.sessions.ping()  # a wrong address had better be told before anything is done
+        backend.sessions.ping()  # report a wrong address before doing anything
         yield looking(backend) if purpose == "look" else backend
     except OSError as error:
         raise StoreUnavailable(f"the {backend.name} store failed: {error}") from error
@@ -174,20 +175,20 @@ def answering_store(config: Config, purpose: Purpose = "use") -> Iterator[Backen
 
 
 def manager_on(backend: Backend, config: Config) -> SessionManager:
-    """A manager to look and to end sessions with. It takes none for too old by the absolute
-    lifetime: an operator's environment need not be the application's."""
+    """Return a manager to look at sessions and to end them. It ignores the absolute lifetime: an
+    operator's environment may differ from the application's."""
     return SessionManager(backend, lifetimes=Lifetimes(config.idle_lifetime, math.inf))
 
 
 def key_of(backend: Backend, beginning: str) -> str:
-    """The whole key of the one live session whose key begins so. Raises StoreUnavailable, and
-    ClickException if there is none, or another."""
+    """Return the whole key of the one live session whose key begins so. Raises StoreUnavailable,
+    and ClickException if no session or several match."""
     keys = matching_keys(backend, beginning)
     if not keys:
         raise click.ClickException(f"no live session's key begins with {short_key(beginning)}")
     if len(keys) > 1:
         raise click.ClickException(
-            f"several sessions' keys begin with {short_key(beginning)}: give more of it"
+            f"several sessions' keys begin with {short_key(beginning)}: type more of it"
         )
     return keys[0]
 

@@ -1,4 +1,4 @@
-"""The settings of an application that a command is told to look at, by ``--app`` or by Flask."""
+"""The settings of the application that a command is about, given by ``--app`` or by Flask."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TARGET = "wsgi_sessions.app"
-"""Where a command's context has its application: an object, or where to import it from."""
+"""The key of the application in a command's context: an object, or its import path."""
 _INNER = ("app", "wsgi_app", "application")
 _URL = "WSGI_SESSIONS_URL"
 _OLD_URL = "WSGI_SESSIONS_MIGRATE_FROM"
@@ -36,14 +36,14 @@ app_option: Callable[[Any], Any] = click.option(
     metavar="MODULE:APP",
     expose_value=False,
     callback=_note,
-    help="The application whose settings count, as a server is given it; APP() is called.",
+    help="The application whose settings to use, as passed to a server; APP() is called.",
 )
 
 
 def config_of_target(url: str | None) -> Config | None:
-    """The settings of the application that the command is about, with another store if `url` names
-    one; None if it is told of none. Goes on as the owner of the session folder, if root began:
-    before the application is imported, where the folder is known by then.
+    """Return the settings of the application that the command is about, or None without one; `url`
+    replaces the store. A root process continues as the owner of the session folder: before the
+    application is imported, if the folder is known by then.
 
     Raises ConfigurationError.
     """
@@ -63,16 +63,16 @@ def config_of_target(url: str | None) -> Config | None:
 
 
 def _urls_told(url: str | None) -> list[str]:
-    """The stores that are named outside of the application."""
+    """Return the stores that are named outside the application."""
     named = os.environ.get(_URL, "") if url is None else url
     return [*named.split(), os.environ.get(_OLD_URL, "")]
 
 
 def _warn_of_import() -> None:
     say(
-        "warning: the application was imported as root, since it alone knows its session folder: "
-        "what it wrote then, such as a log, is root's. Better run it as the folder's owner: "
-        f"{line_as(os.geteuid())}",
+        "warning: the application was imported as root, because only it knows its session "
+        "folder: files that it wrote, such as a log, belong to root. Run the command as the "
+        f"owner of the folder instead: {line_as(os.geteuid())}",
         err=True,
     )
 
@@ -88,10 +88,11 @@ def _loaded(path: str) -> object:
         return found() if name.endswith("()") else found
     except ConfigurationError:
         raise
-    except Exception as error:  # an application's own code runs, which may raise anything
+    except Exception as error:  # the application's own code may raise anything
         raise ConfigurationError(
-            f"--app {path}: {type(error).__name__}: {error}; name it as for a server, such as "
-            "wsgi:application or 'shop:create_app()', and run the command where it can be imported"
+            f"--app {path}: {type(error).__name__}: {error}; name it as for a server, as in "
+            "wsgi:application or 'shop:create_app()', and run the command where it can be "
+            "imported"
         ) from error
 
 
@@ -106,8 +107,8 @@ def _config_in(app: Any, target: object) -> Config:
             return _config_of_flask(app)
         app = next((getattr(app, name) for name in _INNER if hasattr(app, name)), None)
     raise ConfigurationError(
-        f"--app {target}: it has no sessions of this package: name what from_env or build gave, or "
-        "a Flask application with WSGISessions"
+        f"--app {target}: it has no sessions of this package: name what from_env or build "
+        "returned, or a Flask application with WSGISessions"
     )
 
 

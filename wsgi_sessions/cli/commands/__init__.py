@@ -1,1 +1,1 @@
-"""The commands, one function each, in one module per group of them."""
+"""The commands: one function each, one module per group."""

@@ -1,4 +1,4 @@
-"""Commands about contexts: what users last worked on."""
+"""Commands about contexts, the things users last worked on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def contexts() -> None:
-    """What users last worked on: look, or forget it."""
+    """Show or forget what users last worked on."""
 
 
 @contexts.command()
@@ -41,7 +41,7 @@ def contexts() -> None:
 @url_option
 @json_option
 def show(principal: str, url: str | None, *, values: bool, as_json: bool) -> None:
-    """Show what is remembered for a user, but no values. Costs a scan. Times are UTC."""
+    """Show what is remembered for a user, without values. Scans the store. Times are UTC."""
     with answering_store(read_config(url), "look") as backend:
         found = _contexts_of(backend, principal)
     if as_json:
@@ -69,7 +69,7 @@ def show(principal: str, url: str | None, *, values: bool, as_json: bool) -> Non
 def clear(
     principal: str, names: tuple[str, ...], url: str | None, *, yes: bool, as_json: bool
 ) -> None:
-    """Forget what is remembered for a user: under these session keys, or under all."""
+    """Forget what is remembered for a user, under these session keys or all."""
     with answering_store(read_config(url)) as backend:
         found = [name for name, _ in _contexts_of(backend, principal)]
         doomed = [name for name in found if not names or name in names]
@@ -84,13 +84,15 @@ def clear(
 
 
 @contexts.command()
-@click.option("--older-than", callback=age, metavar="AGE", help="Those not selected for so long.")
+@click.option(
+    "--older-than", callback=age, metavar="AGE", help=("Contexts not selected for this long.")
+)
 @click.option(
     "--still-valid",
     metavar="MODULE:FUNCTION",
-    help="Those of which function(principal, key, value) returns False.",
+    help="Contexts for which function(principal, key, value) returns False.",
 )
-@click.option("--dry-run", is_flag=True, help="Forget nothing, count only.")
+@click.option("--dry-run", is_flag=True, help="Only count; forget nothing.")
 @url_option
 @json_option
 def prune(
@@ -101,10 +103,10 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Forget contexts that are old, or lead nowhere any more."""
+    """Forget contexts that are old or no longer valid."""
     if older_than is None and still_valid is None:
-        raise click.UsageError("say which: give --older-than or --still-valid")
-    sys.path.insert(0, os.getcwd())  # where servers find the application too
+        raise click.UsageError("nothing to select by: give --older-than or --still-valid")
+    sys.path.insert(0, os.getcwd())  # where servers also find the application
     hook = None if still_valid is None else load_hook(still_valid, "--still-valid")
     purpose: Purpose = "look" if dry_run else "use"
     with answering_store(read_config(url), purpose) as backend, Progress("looked at") as progress:

@@ -1,4 +1,4 @@
-"""The command that converts another library's stored sessions beforehand."""
+"""The command that converts stored sessions of another library in advance."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help="Read pickles too: whoever could write to the old store runs code here.",
+    help="Read pickles too: anyone who could write to the old store can run code here.",
 )
-@click.option("--dry-run", is_flag=True, help="Store nothing: only tell what would be refused.")
+@click.option("--dry-run", is_flag=True, help="Store nothing; only report what would be refused.")
 @url_option
 @json_option
 def import_(
     source: str | None, *, allow_pickle: bool, dry_run: bool, url: str | None, as_json: bool
 ) -> None:
-    """Convert another library's stored sessions.
+    """Convert stored sessions of another library.
 
-    Best before their users come. URL is as in WSGI_SESSIONS_IMPORT_FROM, which is the default. The
-    old sessions stay as they are. Safe to repeat: those that nobody has used since are brought up
-    to date. Exit code 1 if some were refused.
+    Best done before their users come back. URL has the form of WSGI_SESSIONS_IMPORT_FROM, which is
+    the default. The old sessions stay as they are. Safe to repeat: sessions not used since are
+    updated. Exit code 1 if some were refused.
     """
     config = read_config(url)
     source = source or config.imports.source
     if source is None:
-        raise ConfigurationError("name where the sessions are, or set WSGI_SESSIONS_IMPORT_FROM")
+        raise ConfigurationError("name the place of the sessions, or set WSGI_SESSIONS_IMPORT_FROM")
     importer = importer_at(source, config, unpickle=_unpickler(allow_pickle=allow_pickle))
     purpose: Purpose = "look" if dry_run else "use"
     with closing(importer.records), answering_store(config, purpose) as backend:
@@ -55,7 +55,7 @@ def import_(
         print_json({"outcomes": outcomes, "reasons": reasons, "dry_run": dry_run})
     else:
         done = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
-        say(f"{'would be: ' if dry_run else ''}{done or 'there are none'}")
+        say(f"{'would be: ' if dry_run else ''}{done or 'no sessions found'}")
         for reason, number in reasons.most_common():
             say(f"  refused {number}: {reason}")
     if reasons:
@@ -65,7 +65,7 @@ def import_(
 def _unpickler(*, allow_pickle: bool) -> Callable[[bytes], object] | None:
     if not allow_pickle:
         return None
-    from wsgi_sessions.importers.pickles import unpickle  # only where it was asked for
+    from wsgi_sessions.importers.pickles import unpickle  # only on request
 
     return unpickle
 

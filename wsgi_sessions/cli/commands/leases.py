@@ -1,4 +1,4 @@
-"""The command about leases: which sessions are in use now."""
+"""The command about leases: lists sessions in use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wsgi_sessions.identity import short_key
 
 _ROLES = {"holder": "a request", "claim": "a refresher"}
 _OFF = (
-    "leases are off: requests take them only where sessions are refreshed in the background, and "
-    "WSGI_SESSIONS_REFRESH is not set here (unless the application passes a hook by itself)"
+    "leases are off: requests take them only if sessions are refreshed in the background, and "
+    "WSGI_SESSIONS_REFRESH is not set here (the application may still pass a hook itself)"
 )
 
 
@@ -20,10 +20,10 @@ _OFF = (
 @url_option
 @json_option
 def leases(url: str | None, *, as_json: bool) -> None:
-    """List which sessions are in use now.
+    """List sessions in use.
 
-    By requests that hold them, or refreshers that have claimed them. Without background refreshes
-    there are none.
+    A session is in use by requests that hold it, or by a refresher that has claimed it. Without
+    background refreshes there are no leases.
     """
     config = read_config(url)
     with answering_store(config, "look") as backend:

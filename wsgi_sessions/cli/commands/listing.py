@@ -1,4 +1,4 @@
-"""The command that lists sessions: which, in what order."""
+"""The command that lists sessions, filtered and sorted."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ _SIZE = size(0, 1024 * MIB)
 
 @texts.shows("size")
 class _Listed(NamedTuple):
-    """One session. `user`: the hash of who is logged in, empty if that cannot be told; None:
-    nobody is."""
+    """One session. `user`: the hash of its user, empty if unknown; None if nobody is logged in."""
 
     session: StoredSession
     size: int
@@ -71,18 +70,20 @@ def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
 
 
 @click.command("list")
-@click.option("--principal", metavar="P", help="Only those of this user; costs no scan.")
-@click.option("--user", callback=digits, metavar="HASH", help="Of a user, by the hash in the log.")
-@click.option("--older-than", callback=age, metavar="AGE", help="Not used for so long.")
-@click.option("--larger-than", callback=_bytes, metavar="SIZE", help="Of more bytes than that.")
+@click.option("--principal", metavar="P", help="Sessions of this user; needs no scan.")
+@click.option(
+    "--user", callback=digits, metavar="HASH", help=("Sessions of a user, by the hash in the log.")
+)
+@click.option("--older-than", callback=age, metavar="AGE", help="Sessions not used for this long.")
+@click.option("--larger-than", callback=_bytes, metavar="SIZE", help="Sessions larger than this.")
 @click.option(
     "--sort",
     "order",
     type=click.Choice(sorted(_ORDERS)),
-    help="The oldest, least lately used, next to expire or largest of all first; costs a scan.",
+    help="Oldest, least recently used, next to expire or largest first; scans the store.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at most."
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="The maximum number."
 )
 @url_option
 @json_option
@@ -99,8 +100,8 @@ def list_sessions(
 ) -> None:
     """List live sessions.
 
-    Shown are the beginnings of their store keys, sizes in bytes, times (UTC), and users by the
-    hash that the log has; ? where the secret that it depends on is not known here.
+    The columns are the beginning of the store key, the size in bytes, times (UTC), and the user by
+    the hash in the log; ? if the secret for that hash is unknown here.
     """
     config, now = read_config(url), wall_clock()
     with answering_store(config, "look") as backend:
@@ -129,7 +130,7 @@ def _keys_of(principal: str, backend: Backend, config: Config) -> list[str]:
 
 
 def _first(wanted: Iterable[_Listed], order: str | None, number: int) -> list[_Listed]:
-    """So many of them; without an order those that are found first, and no more is looked for."""
+    """Return the first sessions in an order; without one, those found first, and stop looking."""
     if order is None:
         return list(itertools.islice(wanted, number))
     return heapq.nsmallest(number, wanted, key=_ORDERS[order])
@@ -147,7 +148,7 @@ def _all(backend: Backend, config: Config, keys: list[str] | None) -> Iterator[_
             try:
                 yield _listed(*session, lifetimes, pseudonyms)
             except CorruptRecord:
-                continue  # `check` and the log tell of those
+                continue  # `check` and the log report those
 
 
 def _listed(

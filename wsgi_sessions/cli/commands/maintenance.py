@@ -20,7 +20,7 @@ _AGE = duration(1, 3650 * DAY, "7d, 12h or 90m")
 
 
 def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """Callback of a parameter that takes a duration, as settings do; in seconds."""
+    """Callback of a parameter that takes a duration, as settings do; returns seconds."""
     try:
         return None if value is None else _AGE.parse(value.strip())
     except ValueError as error:
@@ -32,7 +32,7 @@ def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> floa
 @url_option
 @json_option
 def sweep(url: str | None, *, as_json: bool) -> None:
-    """Remove what has expired, and what crashes left."""
+    """Remove expired sessions and the leftovers of crashes."""
     config = read_config(url)
     with answering_store(config) as backend:
         swept = Sweeper(backend, interval=0, max_sessions=config.max_sessions).sweep()
@@ -49,15 +49,15 @@ def sweep(url: str | None, *, as_json: bool) -> None:
     "--older-than",
     callback=age,
     metavar="AGE",
-    help="Also live ones that nobody has used for so long, such as 7d or 12h.",
+    help="Also delete live sessions not used for this long, such as 7d or 12h.",
 )
-@click.option("--dry-run", is_flag=True, help="Delete nothing, count only.")
+@click.option("--dry-run", is_flag=True, help="Only count; delete nothing.")
 @url_option
 @json_option
 def purge(older_than: float | None, url: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Delete expired sessions, and unused ones.
 
-    How long one is unused is told by its expiry: use the application's own lifetimes.
+    The time without use is derived from the expiry: use the application's own lifetimes.
     """
     config = read_config(url)
     purpose: Purpose = "look" if dry_run else "use"
@@ -82,10 +82,10 @@ def purge(older_than: float | None, url: str | None, *, dry_run: bool, as_json: 
 @url_option
 @json_option
 def reindex(url: str | None, *, as_json: bool) -> None:
-    """Index sessions by their users anew.
+    """Rebuild the index of sessions by user.
 
-    Needed where the index was lost, as after a restore from a backup. Of several applications in
-    the store, for the one that is named.
+    Needed if the index was lost, as after a restore from a backup. With several applications in the
+    store, only the named one is indexed.
     """
     config = read_config(url)
     with answering_store(config) as backend, Progress("looked at") as progress:

@@ -1,4 +1,4 @@
-"""The command that brings sessions into another store."""
+"""The command that copies sessions to another store."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _LINE_EVERY = 1000
 @click.command()
 @click.argument("from_url")
 @click.argument("to_url")
-@click.option("--move", "moving", is_flag=True, help="Leave nothing behind in the first store.")
-@click.option("--dry-run", "dry", is_flag=True, help="Change nothing, count what would be done.")
+@click.option("--move", "moving", is_flag=True, help="Remove them from the first store.")
+@click.option("--dry-run", "dry", is_flag=True, help="Change nothing; count what would be done.")
 @json_option
 def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) -> None:
-    """Bring all of one store into another.
+    """Copy all sessions of a store to another one.
 
-    Of the store FROM_URL into the store TO_URL. While the application runs, it has to read through
+    Copies from the store FROM_URL to the store TO_URL. A running application must read through
     (WSGI_SESSIONS_MIGRATE_FROM). May be interrupted and repeated. Other settings, such as the key
-    prefix, are those of the environment.
+    prefix, come from the environment.
     """
     take_on_owner([from_url, to_url])
     source_config = in_store(_config(from_url))
@@ -63,7 +63,7 @@ def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) 
 
 
 def _config(url: str) -> Config:
-    """The settings, with this store and none to take over from."""
+    """Return the settings with this store and no store to take over from."""
     environ = {name: v for name, v in os.environ.items() if name != "WSGI_SESSIONS_MIGRATE_FROM"}
     return Config.from_environ({**environ, "WSGI_SESSIONS_URL": url})
 
@@ -78,14 +78,14 @@ def _stores(from_url: str, config: Config, purpose: Purpose) -> Iterator[tuple[B
     ):
         try:
             for backend in (source, target):
-                backend.sessions.ping()  # a wrong address had better be told at the start
+                backend.sessions.ping()  # report a wrong address at the start
             yield source, target
         except OSError as error:
             raise StoreUnavailable(f"a store failed: {error}; repeat the command") from error
 
 
 def _target(config: Config, purpose: Purpose) -> Backend:
-    """The store to copy into; to look at a folder that is not there yet, an empty one."""
+    """Open the store to copy to; to look at a missing folder, open an empty store."""
     if purpose == "look" and missing_folder(config) is not None:
         return open_backend("memory://")
     return open_url(config.url, config, purpose)
@@ -93,7 +93,7 @@ def _target(config: Config, purpose: Purpose) -> Backend:
 
 @contextmanager
 def _progress(source: Backend) -> Iterator[Callable[[Counts], None]]:
-    """A bar on a terminal, a line now and then elsewhere; both on stderr."""
+    """Show a bar on a terminal, lines elsewhere; both on stderr."""
     if not sys.stderr.isatty():
         yield _line
         return
@@ -113,7 +113,7 @@ def _said(counts: Counts) -> str:
     others = whole.pop("others")
     sessions = [f"{whole.pop(kind)} {kind}" for kind in _OUTCOMES]
     if others:
-        sessions.append(f"{others} of other applications left alone")
+        sessions.append(f"{others} of other applications not copied")
     more = [f"{whole[kind]} {kind}" for kind in ("contexts", "scopes")]
     return f"sessions: {', '.join(sessions)}; {', '.join(more)}"
 

@@ -1,4 +1,4 @@
-"""The command about pseudonyms: what the log calls a user, and who that is."""
+"""The command about pseudonyms, the names of users in the log."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def digits(_ctx: click.Context, _param: click.Parameter, value: str | None) -> s
 @click.command()
 @click.argument("principal", required=False)
 @click.option(
-    "--find", "wanted", metavar="DIGITS", callback=digits, help="The user that it stands for."
+    "--find", "wanted", metavar="DIGITS", callback=digits, help="Find the user with this pseudonym."
 )
 @url_option
 @json_option
 def pseudonym(principal: str | None, wanted: str | None, url: str | None, *, as_json: bool) -> None:
-    """Print what the log calls a user; or who that is.
+    """Print the pseudonym of a user in the log, or the user.
 
-    Found are users that have a session or a context. The newest secret counts: what was logged
-    before it changed is not found. --find costs a scan.
+    --find scans the store for users with a session or a context. Only the newest secret counts:
+    pseudonyms logged before it changed are not found.
     """
     if (principal is None) == (wanted is None):
         raise click.UsageError("give either a user or --find")
@@ -63,7 +63,7 @@ def pseudonym(principal: str | None, wanted: str | None, url: str | None, *, as_
 
 
 def _users(backend: Backend) -> Iterator[str]:
-    """Whose sessions and contexts there are."""
+    """Yield the users of sessions and contexts."""
     with Progress("sessions read") as progress:
         for number, (_, _, envelope) in enumerate(live_sessions(backend), 1):
             progress(number)

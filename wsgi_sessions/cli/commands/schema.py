@@ -1,4 +1,4 @@
-"""The command that makes the tables of a SQL store."""
+"""The command that creates the tables of a SQL store."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from wsgi_sessions.stores.urls import is_sql_url
 
 
 @click.command("migrate-schema")
-@click.option("--url", help="The SQL store, if it is not the one of the settings.")
+@click.option("--url", help="The SQL store.  [default: that of the settings]")
 @json_option
 def migrate_schema(*, url: str | None, as_json: bool) -> None:
     """Create or upgrade the tables of a SQL store.
 
-    Rows stay; may be repeated.
+    Rows stay. Safe to repeat.
     """
     target = read_config(url).url
     if not is_sql_url(target):
         raise ConfigurationError(
-            "WSGI_SESSIONS_URL names no SQL store, which alone has tables: set it, or give --url"
+            "WSGI_SESSIONS_URL is not a SQL store; only those have tables: set it, or give --url"
         )
     before, after = databases.migrate_schema(target)
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:
-        say(f"the tables are there, at version {after}")
+        say(f"the tables are up to date, at version {after}")
     else:
-        say(f"the tables are at version {after} now, and were at {before}")
+        say(f"the tables were upgraded from version {before} to {after}")

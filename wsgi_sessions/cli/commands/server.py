@@ -1,4 +1,4 @@
-"""Commands that go on until they are stopped: the demonstration, and the refresher's process."""
+"""Commands that run until they are stopped: the demonstration and the refresher."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ _NAME_SECONDS = 3.0
 
 
 @click.command()
-@click.option("--store", metavar="URL", help="Where to keep sessions.  [default: temporary files]")
-@click.option("--bind", metavar="HOST:PORT", help="[default: 127.0.0.1, from port 8000 on]")
+@click.option("--store", metavar="URL", help="The session store.  [default: temporary files]")
+@click.option(
+    "--bind", metavar="HOST:PORT", help=("[default: 127.0.0.1, the first free port from 8000]")
+)
 @click.option(
     "--worker-class",
     type=click.Choice(["sync", "gthread", "gevent"]),
@@ -35,7 +37,7 @@ _NAME_SECONDS = 3.0
 def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -> None:
     """Serve a page where workers share one session.
 
-    Settings in the environment are not used, and an application's own sessions are left alone.
+    Ignores settings in the environment and leaves an application's own sessions alone.
     """
     require("gunicorn")
     if worker_class == "gevent":
@@ -49,12 +51,12 @@ def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -
 @click.command()
 @app_option
 def refresh() -> None:
-    """Refresh sessions, until SIGTERM or SIGINT.
+    """Refresh sessions until SIGTERM or SIGINT.
 
-    Calls the function that WSGI_SESSIONS_REFRESH names. Set WSGI_SESSIONS_REFRESH_IN=process, so
-    that the workers leave it to this process.
+    Calls the function named by WSGI_SESSIONS_REFRESH. Set WSGI_SESSIONS_REFRESH_IN=process so that
+    workers leave refreshing to this process.
     """
-    sys.path.insert(0, os.getcwd())  # where servers find the application too
+    sys.path.insert(0, os.getcwd())  # where servers also find the application
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     config = read_config()
@@ -64,14 +66,14 @@ def refresh() -> None:
 
 
 def _refresh(config: Config) -> None:
-    """Refresh the sessions of the application that is named; without a name, until there is one
-    in the store: this process may have been here before the first session of it."""
+    """Refresh the sessions of the named application; without a name, wait for one to appear in the
+    store: this process may start before its first session."""
     refresher, backend = open_refresher(config)
     try:
-        backend.sessions.ping()  # a wrong address had better be told at the start
-        # In a thread, since a handler must not touch the locks that this thread waits on.
+        backend.sessions.ping()  # report a wrong address at the start
+        # In a thread: a signal handler must not touch the locks that this thread waits on.
         refresher.ensure_running()
-        # Not signal.pause(), which sleeps on if the signal came just before it.
+        # Not signal.pause(), which keeps sleeping if the signal came just before it.
         time.sleep(_LOOK_SECONDS)
         while config.application is not None or not has_come(config):
             time.sleep(_LOOK_SECONDS if config.application is not None else _NAME_SECONDS)

@@ -1,4 +1,4 @@
-"""Commands that look at sessions, and the one that ends some."""
+"""Commands that show sessions and end them."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 @url_option
 @json_option
 def count(url: str | None, *, as_json: bool) -> None:
-    """Count sessions: live, expired and set aside.
+    """Count sessions: live, expired and quarantined.
 
-    Contexts, too.
+    Also counts contexts.
     """
     config = read_config(url)
     with answering_store(config, "look") as backend:
@@ -65,13 +65,13 @@ def count(url: str | None, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("key", callback=store_key)
-@click.option("--values", is_flag=True, help="Print values and the user too.")
+@click.option("--values", is_flag=True, help="Also print values and the user.")
 @url_option
 @json_option
 def show(key: str, url: str | None, *, values: bool, as_json: bool) -> None:
-    """Show what a session holds, but no values.
+    """Show the contents of a session, without values.
 
-    KEY is its store key, or how that begins, as `list` and the log show it. Times are UTC.
+    KEY is its store key or the beginning of it, as shown by `list` and the log. Times are UTC.
     """
     config = read_config(url)
     with answering_store(config, "look") as backend:
@@ -95,7 +95,7 @@ def show(key: str, url: str | None, *, values: bool, as_json: bool) -> None:
     "--all-but",
     callback=store_key,
     metavar="KEY",
-    help="End all sessions of the user of this one, but not this one.",
+    help="End all other sessions of the user of this session.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @url_option
@@ -109,9 +109,9 @@ def revoke(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End sessions at once: one, or those of a user.
+    """End sessions at once: one, or all of a user.
 
-    KEY is a store key, or how it begins, as `list` and the log show it.
+    KEY is a store key or the beginning of one, as shown by `list` and the log.
     """
     if (key is not None) == (principal is not None or all_but is not None):
         raise click.UsageError("give either KEY, or --principal or --all-but")
@@ -138,10 +138,10 @@ def _revoke_of(
         theirs = manager.principals.principal_of(keep)
         if theirs is None:
             raise click.ClickException(
-                f"session {short_key(keep)} belongs to no user, so there are no others of theirs"
+                f"session {short_key(keep)} has no user, so there are no other sessions to end"
             )
         if principal not in (None, theirs):
-            raise click.ClickException(f"session {short_key(keep)} is not of that user")
+            raise click.ClickException(f"session {short_key(keep)} does not belong to that user")
         principal = theirs
     assert principal is not None
     number = sum(session.key != keep for session in manager.sessions_of(principal))
@@ -219,7 +219,7 @@ def _facts(details: SessionDetails, *, with_values: bool) -> Iterator[tuple[str,
     for name, at in (("created", session.created_at), ("last used", session.last_used_at)):
         yield name, f"{timestamp(at)} ({ago(at, now)})"
     yield "expires", f"{timestamp(session.expires_at)} ({until(session.expires_at, now)})"
-    user = "none" if details.principal is None else "one is logged in (--values shows who)"
+    user = "none" if details.principal is None else "logged in (--values shows the user)"
     if with_values and details.principal is not None:
         user = printable(str(details.principal))
     yield "user", user

@@ -1,4 +1,4 @@
-"""Commands about the settings and the health of what they name."""
+"""Commands about the settings and the health of the set-up."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
 
 _NOT_YET = (
-    "the session folder is not there yet: the first worker that starts makes it; this command made "
-    "none, and looked at the place for it"
+    "the session folder does not exist yet: the first worker creates it; this command did not, "
+    "and checked the place for it"
 )
 
 
@@ -46,7 +46,7 @@ def keygen() -> None:
 @app_option
 @json_option
 def config(*, as_json: bool) -> None:
-    """Print each setting and where it came from.
+    """Print each setting and its source.
 
     Secrets are hidden.
     """
@@ -67,21 +67,23 @@ def config(*, as_json: bool) -> None:
     "servers",
     metavar="URL",
     multiple=True,
-    help="A running server, with or without its health path: compare its workers' store, keys and "
-    "clock with these, and with other servers' (give it several times).",
+    help=(
+        "A running server, with or without its health path: compare the store, keys and clock of "
+        "its workers with these and with other servers (may be repeated)."
+    ),
 )
-@click.option("--strict", is_flag=True, help="Exit code 1 for a warning too.")
+@click.option("--strict", is_flag=True, help="Exit with code 1 for warnings too.")
 @url_option
 @json_option
 def check(servers: tuple[str, ...], url: str | None, *, strict: bool, as_json: bool) -> None:
-    """Examine the set-up, and say what to do.
+    """Check the set-up and say what to do.
 
-    Looks at the health of the store, at permissions and room of a session folder, Redis' eviction
-    policy, the tables in SQL, signing keys, clocks, and variables that are no settings; starts the
-    application's parts as a server does, hooks included, and asks the source of version stamps, the
-    sessions to import and the store before. Exit code 1 for a fault.
+    Checks the health of the store, the permissions and space of a session folder, the eviction
+    policy of Redis, SQL tables, signing keys, clocks and unknown variables. Builds the
+    application's parts as a server does, including hooks, and asks the source of version stamps,
+    the sessions to import and the previous store. Exit code 1 for a fault.
     """
-    settings = find_config(url)  # its remarks are among the findings
+    settings = find_config(url)  # its remarks are findings here
     with _store_or_stand_in(settings) as (chosen, backend):
         found = doctor.examine(backend, chosen, servers=servers)
         known = [finding.text for finding in found.findings]
@@ -103,8 +105,8 @@ def check(servers: tuple[str, ...], url: str | None, *, strict: bool, as_json: b
 
 @contextmanager
 def _store_or_stand_in(settings: Config) -> Iterator[tuple[Config, Backend]]:
-    """The store, and the settings of that alone; for a folder that is not there yet, one where it
-    would be, which is removed."""
+    """Open the store, with settings reduced to it; for a missing folder, open a temporary one in
+    its place."""
     folder = missing_folder(settings)
     if folder is None:
         chosen = open_told(settings, "look")
@@ -119,8 +121,9 @@ def _store_or_stand_in(settings: Config) -> Iterator[tuple[Config, Backend]]:
             yield settings, open_url(f"file://{quote(stand_in)}/sessions", settings)
     except OSError as error:
         raise ConfigurationError(
-            f"the session folder {folder} is not there, and cannot be made ({error.strerror}): "
-            "name another one in WSGI_SESSIONS_URL, or change the permissions of its place"
+            f"the session folder {folder} does not exist and cannot be created "
+            f"({error.strerror}): name another one in WSGI_SESSIONS_URL, or change the "
+            "permissions of the folder around it"
         ) from error
 
 
@@ -145,14 +148,14 @@ def _text(value: object) -> str:
 
 
 def _with_remaining(found: doctor.Examination, settings: Config) -> doctor.Examination:
-    """And how many sessions are still in the store before, while they are taken over."""
+    """Add the number of sessions that remain in the previous store, during a migration."""
     if settings.migrate_from is None or not found.health.healthy:
         return found
     with closing(open_url(settings.migrate_from, settings, "look")) as old:
         try:
             number = sum(1 for _ in remaining(old))
         except StoreUnavailable:
-            return found  # which is among the findings
+            return found  # which is a finding already
         migration = {"from": old.name, "remaining": number}
     details = {**found.health.details, "migration": migration}
     return found._replace(health=replace(found.health, details=details))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def versions() -> None:
-    """Version stamps: look, or make sessions stale."""
+    """Show version stamps, or make sessions stale."""
 
 
 @versions.command()
@@ -31,9 +31,9 @@ def versions() -> None:
 @url_option
 @json_option
 def bump(scope: str, url: str | None, *, as_json: bool) -> None:
-    """Make sessions stale that were made from SCOPE's data: they are refreshed at the next page.
+    """Make sessions built from the data of SCOPE stale: the next page load rebuilds them.
 
-    A program that loads data had better call bump_version in its own database transaction.
+    Loaders should call bump_version in their own database transaction.
     """
     with _open_versions(url) as stamps:
         version = stamps.bump(scope)
@@ -48,7 +48,7 @@ def bump(scope: str, url: str | None, *, as_json: bool) -> None:
 @url_option
 @json_option
 def show(scopes: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
-    """Show the current version of each of SCOPES ("global" by default), and when it came (UTC)."""
+    """Show the current version of SCOPES ("global" by default) and the time of its bump (UTC)."""
     names = scopes or ("global",)
     with _open_versions(url, "look") as stamps:
         current = stamps.current(names)
@@ -64,7 +64,7 @@ def show(scopes: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
 @url_option
 @json_option
 def watch(scopes: tuple[str, ...], url: str | None, *, as_json: bool) -> None:
-    """Print the versions of SCOPES, and then each change, until Ctrl+C. JSON: one a line."""
+    """Print the versions of SCOPES and then each change, until Ctrl+C. JSON: one per line."""
     names, seen = scopes or ("global",), dict[str, int]()
     with _open_versions(url, "look") as stamps, suppress(KeyboardInterrupt):
         while True:
@@ -86,7 +86,7 @@ class _Version(NamedTuple):
 
     @property
     def since(self) -> str:
-        """When it came, if that is known."""
+        """The time of the bump, if known."""
         if not self.history or self.history[0].version != self.version:
             return ""
         return f"since {timestamp(self.history[0].at)}"
@@ -95,7 +95,7 @@ class _Version(NamedTuple):
         return f"{self.scope}  version {self.version}  {self.since}".rstrip()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return {**self._asdict(), "history": [bump._asdict() for bump in self.history]}
 
 
@@ -108,8 +108,8 @@ def _open_versions(url: str | None, purpose: Purpose = "use") -> Iterator[Versio
     stamps, other = open_versions(config, backend)
     if isinstance(stamps, MemoryVersions):
         raise ConfigurationError(
-            "version stamps in memory belong to the server's own process: name a place for them "
-            "that others can reach in WSGI_SESSIONS_VERSION_URL"
+            "version stamps in memory are visible only to the server's own process: name a "
+            "shared place for them in WSGI_SESSIONS_VERSION_URL"
         )
     try:
         yield stamps
