@@ -477,7 +477,7 @@ def test_sessions_that_name_no_application_are_nobody_s_where_several_are(
     logged_in(shop)
     is_alone = url.startswith("redis")
     assert rebuild_index(shop.manager.backend) == 1 + is_alone
-    assert ("1 sessions do not tell their application" in caplog.text) != is_alone
+    assert ("1 sessions have no application recorded" in caplog.text) != is_alone
 
 
 @pytest.mark.usefixtures("url")

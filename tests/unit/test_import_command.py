@@ -87,7 +87,7 @@ def test_usage(tmp_path: Path) -> None:
     assert_refused(run("import", **environ), 2, "WSGI_SESSIONS_IMPORT_FROM")
     assert_refused(run("import", "beaker://", **environ), 2, "unknown library")
     environ["WSGI_SESSIONS_IMPORT_SECRET_KEYS"] = "dev"
-    assert_refused(run("import", "flask-cookie://", **environ), 2, "nothing to import beforehand")
+    assert_refused(run("import", "flask-cookie://", **environ), 2, "nothing to import in advance")
     down = "flask-session+redis://:a-password@127.0.0.1:1/0"
     refused = run("import", down, **environ)
     assert_refused(refused, 1, "127.0.0.1:1")

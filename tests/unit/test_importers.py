@@ -603,7 +603,7 @@ def test_a_store_that_takes_no_writes_keeps_no_imported_page_from_being_shown(
     with monkeypatch.context() as patched:
         patched.setattr(store, "save", full)
         assert values(browser.get("/")) == PLAIN
-    assert "can be opened by its former cookie for now" in caplog.text
+    assert "still opens with its former cookie" in caplog.text
     assert values(site.browser(cookie).get("/")) == PLAIN
     assert values(browser.get("/")) == PLAIN
     assert values(site.browser(cookie).get("/")) == {}

@@ -1,1 +1,1 @@
-"""Sessions that other libraries wrote, read so that their users stay logged in."""
+"""Sessions written by other libraries, imported so that their users stay logged in."""

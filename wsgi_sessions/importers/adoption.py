@@ -1,27 +1,27 @@
-"""Taking over the sessions of another library, one at a time, when their cookies come.
+"""Imports the sessions of another library, one at a time, when their cookies arrive.
 
-Per foreign session there are two records in our store, both under keys that follow from its name:
+Each foreign session has two records in our store, both under keys derived from its name:
 
-- the **session**, under `derived_id`, so that parallel requests with one foreign cookie make one
-  session of it, and do so without agreeing on anything;
-- a **receipt**, which outlives it and holds its birth token: a session that was imported, used and
-  destroyed is never imported again, neither from a cookie that is replayed nor by a request that
-  had read the foreign record before. It is stored after the session, so that a crash in between
-  loses nothing, and before the cookie of our form leaves.
+- the **session**, under `derived_id`, so that parallel requests with one foreign cookie create one
+  session without coordination;
+- a **receipt**, which outlives the session and holds its birth token: a session that was imported,
+  used and destroyed is never imported again, neither from a replayed cookie nor by a request that
+  had already read the foreign record. It is stored after the session, so that a crash in between
+  loses nothing, and before our own cookie is sent.
 
-Only a session that bears the token of the receipt is used. Who made another one, since the first
-had been destroyed meanwhile, finds the first one's token there and destroys what it made.
+Only a session with the token of the receipt is used. A request that created another one, because
+the first was destroyed in between, finds the token of the first and destroys its own session.
 
-The foreign cookie opens the session until ours has come back, which shows that the browser keeps
-it. The session loses its birth token then; a request that brings the foreign cookie alone is taken
-for one that began before, or for a thief's: it is anonymous, and can neither store anything nor
+The foreign cookie opens the session until our own cookie has come back, which shows that the
+browser keeps it. The session then loses its birth token. A later request with only the foreign
+cookie either began before or comes from a thief: it is anonymous and can neither store anything nor
 replace our cookie.
 
-The foreign record is deleted last. So a crash, at whatever point, leaves either the foreign record
-or our session to the next request with that cookie.
+The foreign record is deleted last. So after a crash at any point, the next request with that cookie
+finds either the foreign record or our session.
 
-Not promised: changes that the other library still makes to a session afterwards, as from workers of
-the former release, are lost.
+Not promised: changes that the other library makes to a session afterwards, as in workers of the
+former release, are lost.
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ if TYPE_CHECKING:
     from wsgi_sessions.importers.base import Imported, Importer
 
 CLOCK_MARGIN = 3600.0
-"""Seconds for which receipts are kept longer than is needed, since the clocks of hosts differ."""
+"""Extra seconds for which receipts are kept, because the clocks of hosts differ."""
 
 _log = texts.log(__name__)
 
 
 def end_of(day: date) -> float:
-    """When a day is over in UTC, in seconds since the epoch."""
+    """Return the end of a day in UTC, in seconds since the epoch."""
     begin = datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
     return (begin + timedelta(days=1)).timestamp()
 
 
 def log_end(kind: str) -> None:
-    """Say that nothing is imported any more."""
+    """Log that nothing is imported any more."""
     _log.warning("the time for importing sessions of %s is over: remove `imports.source`", kind)
 
 
 class Adoption:
-    """Takes over the sessions that an importer finds, up to and including the day `until` (UTC).
+    """Imports the sessions that an importer finds, up to and including the day `until` (UTC).
 
     `clock`: seconds since the epoch.
     """
@@ -92,17 +92,17 @@ class Adoption:
         self._is_over = False
 
     def session_id(self, header: str | None, route: Callable[[], str]) -> str | None:
-        """The id of our session for the foreign cookie in a Cookie header, if there is one.
+        """Return the id of our session for the foreign cookie in a Cookie header, if any.
 
-        A header without such a cookie, or with one that cannot be valid, costs no store call.
-        Raises SessionSuperseded if the session has been opened by our cookie, which alone opens it
-        from then on; and StoreUnavailable, also if the foreign store does not answer: that somebody
-        is logged out cannot be told then.
+        A header without a potentially valid cookie costs no store call. Raises SessionSuperseded if
+        our own cookie has opened the session: only that cookie opens it from then on. Raises
+        StoreUnavailable, also if the foreign store does not answer: it is then unknown whether the
+        user is logged out.
         """
         return self._chosen(self._importer.names(header), route)
 
     def adopt(self, value: str, route: Callable[[], str]) -> str | None:
-        """The same for the value of such a cookie, as a framework has read it."""
+        """Return the same for the value of such a cookie, as read by a framework."""
         return self._chosen(self._importer.names_in([value]), route)
 
     def _chosen(self, names: list[str], route: Callable[[], str]) -> str | None:
@@ -114,9 +114,9 @@ class Adoption:
         return self._adopt(names[0], route)
 
     def came_back(self, draft: Draft, route: str) -> None:
-        """A request has opened this session by our cookie. Best effort: never raises.
+        """Note that a request opened this session with our own cookie. Best effort: never raises.
 
-        Changes nothing of a session that was not imported, or not used so for the first time.
+        Changes only an imported session, and only the first time.
         """
         snapshot = draft.snapshot
         if snapshot is None or BIRTH not in snapshot.envelope.metadata or not self._is_open():
@@ -125,10 +125,10 @@ class Adoption:
         own.set_metadata(BIRTH, None)
         try:
             self._manager.commit_data(own, route, "background")
-        except SessionError as error:  # the page does not depend on it
+        except SessionError as error:  # the page does not need it
             _log.warning(
-                "an imported session can be opened by its former cookie for now, the next request "
-                "will try to end that: %s",
+                "an imported session still opens with its former cookie; the next request tries "
+                "again to end that: %s",
                 error,
             )
             return
@@ -136,7 +136,7 @@ class Adoption:
             draft.advance(own.snapshot)
 
     def close(self) -> None:
-        """Close what the importer has open."""
+        """Close connections of the importer."""
         self._importer.records.close()
 
     def _is_open(self) -> bool:
@@ -153,8 +153,8 @@ class Adoption:
         now = self._clock()
         kept_until = min(self._end, now + self._importer.memory) + CLOCK_MARGIN
         receipt = Receipt(self._manager.backend.sessions, kind, name, kept_until)
-        # In this order. A record that is gone by now was imported or destroyed before the receipt
-        # is read; a receipt that is not there yet is found by `claim`.
+        # In this order: if the record is gone by now, it was imported or destroyed before the
+        # receipt is read; a receipt that is not there yet is found by `claim`.
         imported = self._load(name, session_id, route)
         is_new = imported is not None and receipt.birth() is None
         snapshot = self._manager.loader.load(session_id)
@@ -175,7 +175,7 @@ class Adoption:
         try:
             return self._importer.load(name)
         except ImportRefused as error:
-            # It may have been converted beforehand: then that is used, and this told for nothing.
+            # It may have been converted in advance: then that is used, and this report is harmless.
             if self._manager.loader.load(session_id) is None:
                 self._refuse(session_id, error.reason, route)
             return None
@@ -185,7 +185,7 @@ class Adoption:
     ) -> Snapshot | None:
         try:
             snapshot = self._manager.create(session_id, new_session(imported, route()))
-        except SessionExists:  # by a parallel request
+        except SessionExists:  # made by a parallel request
             return self._manager.loader.load(session_id)
         except (UnserializableValue, SessionTooLarge) as error:
             self._refuse(session_id, str(error), route)
@@ -202,6 +202,6 @@ class Adoption:
 
 
 def new_session(imported: Imported, route: str, token: bytes | None = None) -> NewSession:
-    """What an imported session begins with; its birth token is a new one by default."""
+    """Return the initial data of an imported session; its birth token is new by default."""
     metadata = {BIRTH: token or os.urandom(16), LIFETIME: imported.lifetime}
     return NewSession(imported.data, metadata, route)

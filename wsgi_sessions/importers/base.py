@@ -1,10 +1,10 @@
-"""What an importer is made of: a cookie that names a foreign record, the records, and their format.
+"""The parts of an importer: a cookie that names a foreign record, the records, and their format.
 
-An importer reads what one other library wrote, in the application's former life. It stores
-nothing: `wsgi_sessions.importers.adoption` decides what becomes of what it finds.
+An importer reads the sessions that one other library wrote earlier. It stores nothing:
+`wsgi_sessions.importers.adoption` decides about the sessions that it finds.
 
-No name, payload or cookie of a foreign session may reach a log or a message: they are as good as
-the session itself.
+No name, payload or cookie of a foreign session may reach a log or a message: any of them gives
+access to the session.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 
 MAX_COOKIE_BYTES = 4096
-"""Longer values are no cookie of a browser: they are not looked at, so that none costs much."""
+"""Browsers send no longer values: those are skipped, to bound the cost."""
 
 LATE_SAVES = 24 * 3600.0
-"""Seconds after which no request is under way that had read a foreign record before it was moved,
-here or in the former application, which may save it once more."""
+"""Seconds after which no running request, here or in the former application, can have read a
+foreign record before it was imported; the former application might save it again."""
 
 
 @texts.shows("lifetime")
 class Imported(NamedTuple):
-    """What a foreign session held.
+    """The contents of a foreign session.
 
-    `lifetime`: seconds of idleness for which its cookie was to last, or None if it was to end with
-    the browser; as `Session.remember` takes it.
+    `lifetime`: the idle lifetime of its cookie in seconds, or None for a session that ends with the
+    browser; as `Session.remember` takes it.
     """
 
     data: dict[str, Any]
@@ -42,22 +42,22 @@ class Imported(NamedTuple):
 
 
 class ForeignRecords(Protocol):
-    """Where another library keeps its sessions, each under a name. Raises StoreUnavailable."""
+    """The stored sessions of another library, by name. Methods raise StoreUnavailable."""
 
     def load(self, name: str) -> bytes | None:
-        """The payload, or None if there is none or it has expired."""
+        """Return the payload, or None if it is missing or expired."""
 
     def delete(self, name: str) -> None:
         """Remove the record. Idempotent."""
 
     def names(self) -> Iterator[str]:
-        """The name of every record. Not a snapshot."""
+        """Yield the name of every record. Not a snapshot."""
 
     def expires_at(self, name: str) -> float | None:
-        """When the record expires, in seconds since the epoch; None: never, or it has."""
+        """Return the expiry in seconds since the epoch; None if it never expires or has expired."""
 
     def close(self) -> None:
-        """Close what is open. It may be used again."""
+        """Close open connections. It may be used again."""
 
 
 @texts.shows("kind")
@@ -65,10 +65,10 @@ class ForeignRecords(Protocol):
 class Importer:
     """The sessions of one library in one place.
 
-    `kind` names the library; with a record's name it identifies a foreign session. `verify` gives
-    the record's name for a cookie value, or None if that cannot be one: it never raises, and asks
-    no store. `read` decodes a payload, or raises `ImportRefused`. `memory`: for how many seconds it
-    is to be remembered that a session was imported, since its cookie or record may come back.
+    `kind` names the library; with a record's name it identifies a foreign session. `verify` returns
+    the record's name for a cookie value, or None if the value is invalid: it never raises and
+    contacts no store. `read` decodes a payload, or raises `ImportRefused`. `memory`: the seconds
+    for which receipts are kept, since the cookie or record may come back.
     """
 
     kind: str
@@ -79,18 +79,18 @@ class Importer:
     memory: float = LATE_SAVES
 
     def names(self, header: str | None) -> list[str]:
-        """The different records that the cookies of a request name; most requests name none."""
+        """Return the distinct records named by the cookies of a request; usually there are none."""
         return self.names_in(self.cookie.values(header))
 
     def names_in(self, values: list[str]) -> list[str]:
-        """The same for the values of these cookies."""
+        """Return the same for the values of these cookies."""
         found = [self.verify(value) for value in values if len(value) <= MAX_COOKIE_BYTES]
         return [name for name in dict.fromkeys(found) if name is not None]
 
     def load(self, name: str) -> Imported | None:
-        """What the record holds, or None if there is none. Raises ImportRefused, StoreUnavailable.
+        """Return the contents of a record, or None. Raises ImportRefused, StoreUnavailable.
 
-        Only plain values of a session: whether they can be stored is found out when they are.
+        Values are not checked here: a value that cannot be stored is refused on storing.
         """
         payload = self.records.load(name)
         if payload is None:
@@ -105,4 +105,4 @@ def _require_mapping(data: object) -> None:
         raise ImportRefused(f"it is a {type(data).__qualname__}, not a mapping")
     for key in data:
         if type(key) is not str or not is_unicode(key):
-            raise ImportRefused(f"it has a key of type {type(key).__qualname__} (text is needed)")
+            raise ImportRefused(f"it has a key of type {type(key).__qualname__} (text is required)")

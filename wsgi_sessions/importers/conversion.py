@@ -1,7 +1,7 @@
-"""Converting the stored sessions of another library beforehand, offline, all of them at once.
+"""Converts all stored sessions of another library in advance, offline.
 
-For what a request must never read, which is pickles; and to see what an import will refuse. The old
-records stay as they are, so that the old application can go on, or come back.
+It reads pickles, which a request must never do, and shows what an import will refuse. The old
+records stay as they are, so that the old application can keep running or come back.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ROUTE = "wsgi-sessions import"
 
 @texts.shows("outcome", "reason")
 class Converted(NamedTuple):
-    """What became of one foreign session; `reason` why it was refused."""
+    """The outcome for one foreign session; `reason`: why it was refused."""
 
     outcome: ConversionOutcome
     reason: str = ""
@@ -50,13 +50,13 @@ def convert(
     mode: Literal["store", "try"] = "store",
     clock: Callable[[], float] = wall_clock,
 ) -> Iterator[Converted]:
-    """Store each foreign session under the id that its cookie leads to, and tell of it.
+    """Store each foreign session under the id that its cookie leads to; yield each outcome.
 
-    Safe to repeat: what was converted before is brought up to date, unless somebody uses it by now.
-    Conversion is no use: a session lives for as long as the foreign one would, at most. "try"
-    stores nothing.
+    Safe to repeat: converted sessions are updated, unless they are in use by now. Converting does
+    not count as use: a session lives at most as long as the foreign one would. "try" stores
+    nothing.
 
-    Raises StoreUnavailable, and ConfigurationError where there are no stored sessions.
+    Raises StoreUnavailable, and ConfigurationError if the library stores no sessions.
     """
     for name in importer.records.names():
         try:
@@ -75,7 +75,7 @@ def convert(
 
 
 def count(converted: Iterator[Converted]) -> tuple[Counter[ConversionOutcome], Counter[str]]:
-    """How many had each outcome, and how many were refused for each reason."""
+    """Count sessions by outcome, and refused ones by reason."""
     outcomes: Counter[ConversionOutcome] = Counter()
     reasons: Counter[str] = Counter()
     for outcome, reason in converted:

@@ -1,8 +1,8 @@
 """Sessions of Django (4.2 to 5.2), written by its JSONSerializer: in its database, or in a cache.
 
-The cookie holds the record's name. In the database a record is signed with ``SECRET_KEY``
-(``payload:time:signature``); in Redis it is what the cache's serializer made of it, which has to be
-JSON: Django's own default there is pickle, which only the offline command reads.
+The cookie holds the record's name. In the database, a record is signed with ``SECRET_KEY``
+(``payload:time:signature``). In Redis, the cache's serializer encodes it, which must be JSON:
+Django's default there is pickle, which only the offline command reads.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ KIND = "django"
 NAME = re.compile(r"[a-z0-9]{32}", re.ASCII)
 _SALT = b"django.contrib.sessions.SessionStore" + b"signer"
 LONGEST = 3650 * 86400
-"""Seconds; a lifetime is a setting of ours too, and no longer there."""
+"""Seconds; our own lifetime settings have the same maximum."""
 _PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
 
 
 def plain_name(value: str) -> str | None:
-    """The record's name in a cookie."""
+    """Return the record's name in a cookie."""
     return value if NAME.fullmatch(value) else None
 
 
 def database_reader(
     secrets: Sequence[bytes], lifetime: Callable[[object], float | None]
 ) -> Callable[[bytes], Imported]:
-    """What decodes a row of the database that one of these secrets signed.
+    """Return a decoder for database rows signed with one of these secrets.
 
-    `lifetime` gives the seconds of idleness for what the session says of its expiry.
+    `lifetime` maps the ``_session_expiry`` of a session to its idle lifetime in seconds.
     """
     keys = [hashlib.sha256(_SALT + secret).digest() for secret in secrets]
 
@@ -48,8 +48,8 @@ def database_reader(
         signed, _, signature = payload.rpartition(b":")
         if not any(hmac.compare_digest(signature, _signature(key, signed)) for key in keys):
             raise ImportRefused(
-                "its signature does not match: is `imports.secret_keys` what was "
-                "Django's SECRET_KEY?"
+                "its signature does not match: does `imports.secret_keys` have Django's former "
+                "SECRET_KEY?"
             )
         return _of_json(unpack(signed.partition(b":")[0].decode("ascii")), lifetime)
 
@@ -59,7 +59,7 @@ def database_reader(
 def cache_reader(
     lifetime: Callable[[object], float | None], unpickle: Callable[[bytes], object] | None
 ) -> Callable[[bytes], Imported]:
-    """What decodes an entry of the cache."""
+    """Return a decoder for cache entries."""
 
     def read(payload: bytes) -> Imported:
         if payload.startswith(b"{"):
@@ -74,8 +74,8 @@ def cache_reader(
 def lifetime(
     idle: float, clock: Callable[[], float], default: float | None
 ) -> Callable[[object], float | None]:
-    """What makes a lifetime of ``_session_expiry``: absent, seconds (0: with the browser), or a
-    moment, which is then not passed. `default` where it is absent."""
+    """Return a function from ``_session_expiry`` to an idle lifetime. The value may be absent (then
+    `default`), seconds (0: ends with the browser), or a time, which is not in the past."""
 
     def of(expiry: object) -> float | None:
         if expiry is None:
@@ -93,7 +93,7 @@ def _moment(expiry: object) -> float:
         at = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
         return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
-        raise ImportRefused("its _session_expiry is no time") from None
+        raise ImportRefused("its _session_expiry is not a time") from None
 
 
 def _signature(key: bytes, signed: bytes) -> bytes:

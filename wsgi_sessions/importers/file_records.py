@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HASHES = ("sha256", "md5")
-"""What cachelib names files by: now, and formerly."""
+"""The hashes of cachelib's file names, current and former."""
 _NAME = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{32})?", re.ASCII)
-_COUNT = b"__wz_cache_count"  # cachelib's own: how many files there are
+_COUNT = b"__wz_cache_count"  # cachelib's own count of files
 _COUNT_FILES = {hashlib.new(name, _COUNT, usedforsecurity=False).hexdigest() for name in HASHES}
 _EXPIRY = struct.Struct("I")
 
@@ -57,7 +57,7 @@ class FileRecords:
         return None if content is None else _expiry(content)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
     def _content(self, name: str) -> bytes | None:
         try:
@@ -72,7 +72,7 @@ class FileRecords:
         return os.path.join(self._folder, name)
 
     def _fault(self, operation: str, error: OSError) -> StoreUnavailable:
-        # Not chained: the file's name is in it.
+        # Not chained: it contains the file's name.
         return StoreUnavailable(
             f"the folder of the sessions to import, {self._folder}, cannot be used: "
             f"{error.strerror}",
@@ -82,13 +82,13 @@ class FileRecords:
 
 def _expiry(content: bytes) -> float | None:
     if len(content) < _EXPIRY.size:
-        return 0.0  # half a file: as good as expired
+        return 0.0  # half a file counts as expired
     expires_at: int = _EXPIRY.unpack_from(content)[0]
     return float(expires_at) or None
 
 
 def open_file_records(folder: str, clock: Callable[[], float]) -> FileRecords:
-    """The records in a folder. Raises ConfigurationError if there is none."""
+    """Return the records in a folder. Raises ConfigurationError if it does not exist."""
     if not os.path.isdir(folder):
         raise ConfigurationError(f"`imports.source`: there is no folder {folder!a}")
     return FileRecords(folder, clock)

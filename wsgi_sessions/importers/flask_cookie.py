@@ -1,8 +1,8 @@
-"""Flask's own session: all of it is in the cookie, signed. Nothing is on the server.
+"""Flask's own session: the signed cookie holds everything; nothing is on the server.
 
-A cookie is ``payload.time.signature``. What is signed is the record's name here, so that another
-spelling of the signature is not another session. Each time the application changed the session, it
-issued a new cookie, and each of them stays valid for its time: they are different sessions here.
+A cookie is ``payload.time.signature``. Here its signed part is the record's name, so that another
+spelling of the signature is not another session. Whenever the application changed the session,
+Flask issued a new cookie; each stays valid for its time, as a separate session here.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 KIND = "flask-cookie"
 _SALT = "cookie-session"
-_AHEAD = 60.0  # seconds by which the clock of the host that signed may be ahead
+_AHEAD = 60.0  # seconds by which the clock of the signing host may be ahead
 
 
 def signed_part(
     secrets: Sequence[bytes], max_age: float, clock: Callable[[], float]
 ) -> Callable[[str], str | None]:
-    """What gives the signed part of a cookie that is valid and at most `max_age` seconds old."""
+    """Return a function to the signed part of a valid cookie, at most `max_age` seconds old."""
     signer = TimestampSigner(list(secrets), salt=_SALT, key_derivation="hmac")
 
     def verify(value: str) -> str | None:
@@ -47,28 +47,28 @@ def signed_part(
 
 
 class CookieRecords:
-    """`ForeignRecords` that are their own names."""
+    """`ForeignRecords` in which each name is its own record."""
 
     def load(self, name: str) -> bytes | None:
         return name.rpartition(".")[0].encode("ascii")
 
     def delete(self, name: str) -> None:
-        """Nothing is there to delete; that it was imported is remembered by who did."""
+        """Do nothing: the receipt records the import."""
 
     def names(self) -> Iterator[str]:
         raise ConfigurationError(
-            "Flask's own sessions are in the users' cookies: there is nothing to import beforehand"
+            "Flask's own sessions are in the users' cookies: there is nothing to import in advance"
         )
 
     def expires_at(self, name: str) -> float | None:  # noqa: ARG002  # none is stored
         return None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def reader(idle: float) -> Callable[[bytes], Imported]:
-    """What decodes a payload. `idle`: how long a permanent session lasts, in seconds."""
+    """Return a decoder for payloads. `idle`: the lifetime of a permanent session, in seconds."""
 
     def read(payload: bytes) -> Imported:
         try:
@@ -82,7 +82,7 @@ def reader(idle: float) -> Callable[[bytes], Imported]:
 
 
 def untag(value: Any) -> Any:
-    """The values that Flask's tagged JSON stands for."""
+    """Return the values of Flask's tagged JSON."""
     if isinstance(value, list):
         return [untag(item) for item in value]
     if not isinstance(value, dict):
@@ -96,7 +96,7 @@ def untag(value: Any) -> Any:
 
 
 def _escaped(value: dict[str, Any]) -> dict[str, Any]:
-    """A mapping whose only key looks like a tag is written with two underscores after that."""
+    """Undo the escaping of a mapping whose only key looks like a tag: two underscores follow it."""
     [(key, item)] = value.items()
     return {key[:-2]: item}
 

@@ -1,8 +1,8 @@
 """Sessions of Flask-Session (0.6 to 0.8): in Redis, or in the files of cachelib.
 
-The cookie holds the record's name, signed if ``SESSION_USE_SIGNER`` was on. Since 0.7 a record is
-MessagePack or JSON; before, and always in cachelib's files, it is a pickle, which only the offline
-command reads.
+The cookie holds the record's name, signed if ``SESSION_USE_SIGNER`` was on. Since 0.7, records are
+MessagePack or JSON; before that, and always in cachelib's files, they are pickles, which only the
+offline command reads.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 KIND = "flask-session"
 NAME = re.compile(r"[A-Za-z0-9_-]{22,256}", re.ASCII)
-"""A name that may be guessed, of less than 128 bits, is none."""
+"""Shorter names, below 128 bits, could be guessed and are not accepted."""
 _SALT = "flask-session"
 _PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
 
 
 def plain_name(value: str) -> str | None:
-    """The record's name in an unsigned cookie."""
+    """Return the record's name in an unsigned cookie."""
     return value if NAME.fullmatch(value) else None
 
 
 def signed_name(secrets: Sequence[bytes]) -> Callable[[str], str | None]:
-    """What gives the record's name in a cookie that one of these secrets signed."""
+    """Return a function to the record's name in a cookie signed with one of these secrets."""
     signers = [Signer(secret, salt=_SALT, key_derivation="hmac") for secret in secrets]
 
     def verify(value: str) -> str | None:
@@ -50,7 +50,7 @@ def signed_name(secrets: Sequence[bytes]) -> Callable[[str], str | None]:
 def file_name(
     verify: Callable[[str], str | None], prefix: str, algorithm: str
 ) -> Callable[[str], str | None]:
-    """The same where records are cachelib's files, which are named by a hash."""
+    """Return the same for cachelib's files, which are named by a hash."""
 
     def verify_file(value: str) -> str | None:
         name = verify(value)
@@ -62,7 +62,7 @@ def file_name(
 
 
 def reader(idle: float, unpickle: Callable[[bytes], object] | None) -> Callable[[bytes], Imported]:
-    """What decodes a record. `idle`: how long a permanent session lasts, in seconds."""
+    """Return a decoder for records. `idle`: the lifetime of a permanent session, in seconds."""
 
     def read(payload: bytes) -> Imported:
         data = _decoded(payload, unpickle)
@@ -73,7 +73,7 @@ def reader(idle: float, unpickle: Callable[[bytes], object] | None) -> Callable[
 
 
 def _decoded(payload: bytes, unpickle: Callable[[bytes], object] | None) -> Any:
-    """By the first byte, which tells the formats apart: none is tried after another has failed."""
+    """Decode by the first byte, which identifies the format; there is no fallback."""
     try:
         if payload.startswith(b"{"):
             return msgspec.json.decode(payload)
@@ -88,6 +88,6 @@ def _decoded(payload: bytes, unpickle: Callable[[bytes], object] | None) -> Any:
 
 def _is_msgpack_map(payload: bytes) -> bool:
     first = payload[:1]
-    if first == b"\x80":  # an empty map and nothing more; else how a pickle begins
+    if first == b"\x80":  # alone it is an empty map; otherwise a pickle begins so
         return len(payload) == 1
     return b"\x80" < first <= b"\x8f" or first in (b"\xde", b"\xdf")

@@ -1,4 +1,4 @@
-"""Text as Django and itsdangerous pack it: URL-safe base64, after a dot if zlib comes first."""
+"""Text packed by Django and itsdangerous: URL-safe base64, with a leading dot if compressed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from base64 import urlsafe_b64decode
 from wsgi_sessions.errors import ImportRefused
 
 MAX_BYTES = 64 * 1024 * 1024
-"""What is unpacked at most. It is signed, but a mistake should not take all memory."""
+"""The limit of unpacked bytes. The text is signed, but a mistake must not take all memory."""
 
 
 def unpack(text: str) -> bytes:
-    """The bytes that were packed. Raises ImportRefused."""
+    """Return the packed bytes. Raises ImportRefused."""
     compressed, body = text.startswith("."), text.removeprefix(".")
     try:
         data = urlsafe_b64decode(body + "=" * (-len(body) % 4))

@@ -1,4 +1,4 @@
-"""Pickles, for one offline command. Whoever can write a pickle can run any code where it is read.
+"""Pickles, for one offline command. Anyone who can write a pickle can run code where it is read.
 
 Nothing that serves requests imports this module.
 """
@@ -11,9 +11,9 @@ from wsgi_sessions.errors import ImportRefused
 
 
 def unpickle(payload: bytes) -> object:
-    """The object in a pickle. RUNS WHAT THE PICKLE SAYS. Raises ImportRefused.
+    """Return the object in a pickle. RUNS CODE IN THE PICKLE. Raises ImportRefused.
 
-    Classes of the application are imported, if they can be.
+    Classes of the application are imported if possible.
     """
     try:
         return pickle.loads(payload)  # noqa: S301  # asked for, by an option that says so

@@ -1,8 +1,8 @@
-"""Receipts: that a foreign session was imported, and as which of ours. They outlive it.
+"""Receipts: records of the import of a foreign session, which outlive the session.
 
-A receipt is a record beside the sessions, under a key that follows from the foreign session's name.
-Its metadata says that the session is dead, so that nothing takes it for a live one, and nobody has
-an id for it: it cannot be presented.
+A receipt is a record beside the sessions, under a key derived from the name of the foreign session.
+Its metadata marks it as ended, so that it is never taken for a live session. No id leads to it, so
+that no client can present it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNREADABLE = b""
 class Receipt:
     """The receipt of the session `name` of the library `kind`, kept until `expires_at`.
 
-    Everything raises StoreUnavailable.
+    All methods raise StoreUnavailable.
     """
 
     def __init__(self, store: SessionStore, kind: str, name: str, expires_at: float) -> None:
@@ -38,33 +38,34 @@ class Receipt:
         self._expires_at = expires_at
 
     def birth(self) -> bytes | None:
-        """The birth token of the session that the import led to; None: there was no import."""
+        """Return the birth token of the imported session, or None if there was no import."""
         record = self._store.load(self._key)
         if record is None:
             return None
         try:
             return birth(open_sealed(record.payload, self._key))
         except CorruptRecord:
-            return _UNREADABLE  # whose it was cannot be told: better nobody's than a dead session's
+            return _UNREADABLE  # its session is unknown: accept none rather than a dead one
 
     def claim(self, token: bytes, now: float) -> bool:
-        """Whether the session with this birth token is the imported one. The first claim wins."""
+        """Return whether the session with this birth token is the imported one. The first claim
+        wins."""
         metadata = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
         payload = seal(Envelope(now, [], metadata, {}), self._key)
         try:
             self._store.create(self._key, payload, self._expires_at)
-        except SessionExists:  # another's, or our own whose reply was lost
+        except SessionExists:  # made by another request, or by this one, its reply lost
             found = self.birth()
             return found is not None and hmac.compare_digest(found, token)
         return True
 
 
 def is_receipt(envelope: Envelope) -> bool:
-    """Whether this is what is left of an import, and not of a session: it is to be kept."""
+    """Return whether this is a receipt, which is kept, and not the tombstone of a session."""
     return ENDED in envelope.metadata and BIRTH in envelope.metadata
 
 
 def birth(envelope: Envelope) -> bytes:
-    """The birth token in a session or a receipt; empty if there is none."""
+    """Return the birth token in a session or a receipt; empty if there is none."""
     token = envelope.get_metadata(BIRTH)
     return token if isinstance(token, bytes) else _UNREADABLE

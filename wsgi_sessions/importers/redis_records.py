@@ -1,4 +1,4 @@
-"""Foreign sessions in Redis: one string for each, under a prefix."""
+"""Foreign sessions in Redis: one string each, under a prefix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOAD, _RETIRE, _SCAN = "import", "retire", "import"
 
 
 class RedisRecords:
-    """`ForeignRecords` under a prefix; of what is there, names match `pattern`."""
+    """`ForeignRecords` under a prefix, limited to names that match `pattern`."""
 
     def __init__(self, executor: Executor, prefix: str, pattern: re.Pattern[str]) -> None:
         self._executor = executor
@@ -50,5 +50,5 @@ class RedisRecords:
 def open_redis_records(
     url: str, *, prefix: str, pattern: re.Pattern[str], timeout: float
 ) -> RedisRecords:
-    """The records at a Redis URL, which is not asked. Raises ConfigurationError."""
+    """Return the records at a Redis URL, without contacting it. Raises ConfigurationError."""
     return RedisRecords(open_executor(url, timeout), prefix, pattern)

@@ -1,4 +1,4 @@
-"""The settings of importing another library's sessions."""
+"""The settings of importing sessions of another library."""
 
 # ruff: noqa: RUF009 - `setting` returns a dataclasses.field, which is what belongs there
 
@@ -31,32 +31,32 @@ _DAY = kinds.Kind[Any](_parse_day, "a day such as 2030-12-31")
 _SECRETS = replace(
     kinds.SECRET_LINES,
     parse=lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
-    allowed="secrets as they were, one a line",
+    allowed="the former secrets, one per line",
 )
 
 
 @texts.shows("until")
 @dataclass(frozen=True)
 class ImportConfig:
-    """Whose sessions are imported when their users come, and until when.
+    """The source of sessions to import when their users come back, and the last day of it.
 
-    Raises ConfigurationError: an import has an end.
+    Raises ConfigurationError without a last day.
     """
 
     source: str | None = setting(
         "WSGI_SESSIONS_IMPORT_FROM",
         _URL,
-        "sessions of another library that are imported when their users come",
+        "sessions of another library, which are imported when their users come back",
         None,
     )
     until: date | None = setting(
-        "WSGI_SESSIONS_IMPORT_UNTIL", _DAY, "the last day (UTC) on which they are", None
+        "WSGI_SESSIONS_IMPORT_UNTIL", _DAY, "the last day (UTC) on which they are imported", None
     )
     secret_keys: tuple[str, ...] = setting(
         "WSGI_SESSIONS_IMPORT_SECRET_KEYS",
         _SECRETS,
-        "the SECRET_KEY of the application that wrote them, if they are signed, and earlier ones; "
-        "or name a file of them",
+        "the SECRET_KEY of the application that wrote them, if they are signed, and earlier "
+        "ones; or name a file with them",
         (),
         file=SecretFile("WSGI_SESSIONS_IMPORT_SECRET_KEYS_FILE", _SECRETS),
     )

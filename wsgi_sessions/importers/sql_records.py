@@ -1,6 +1,6 @@
 """Foreign sessions in a SQL table: Django's ``django_session``, read through SQLAlchemy."""
 
-# ruff: noqa: S608 - names cannot be parameters; check_identifier lets plain ones in only
+# ruff: noqa: S608 - names cannot be parameters; check_identifier admits only plain ones
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class SqlRecords:
     """`ForeignRecords` in a table. Times without a zone are UTC, as with Django's ``USE_TZ``.
 
-    `connect` gives a connection of SQLAlchemy, which is closed after each use. `table` is a plain
+    `connect` returns a SQLAlchemy connection, which is closed after each use. `table` is a plain
     SQL name.
     """
 
@@ -52,7 +52,7 @@ class SqlRecords:
         return None if row is None else seconds_of(row[1])
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open."""
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
         select = f"SELECT session_data, expire_date FROM {self._table} WHERE session_key = :name"
@@ -68,12 +68,12 @@ class SqlRecords:
                 connection.commit()
                 return result
         except Exception as error:  # noqa: BLE001  # drivers share no base class
-            # Not chained: the text of a driver's error has the names of sessions in it.
+            # Not chained: the driver's message contains names of sessions.
             said = words_of(getattr(error, "orig", None) or error)
             raise StoreUnavailable(
                 f"the table {self._table} of the sessions to import cannot be used "
-                f"({type(error).__name__}{said and f': {said}'}): look whether the "
-                "database answers",
+                f"({type(error).__name__}{said and f': {said}'}): check whether the database "
+                "answers",
                 operation=operation,
             ) from None
 
@@ -81,9 +81,9 @@ class SqlRecords:
 def open_sql_records(
     url: str, *, table: str, timeout: float, clock: Callable[[], float]
 ) -> SqlRecords:
-    """The records at a SQLAlchemy URL, which is not asked. Raises ConfigurationError.
+    """Return the records at a SQLAlchemy URL, without contacting it. Raises ConfigurationError.
 
-    No connection stays open between questions, so that forked workers share none.
+    No connection stays open between queries, so that forked workers share none.
     """
     check_identifier(table, parts=2)
     engine = open_unpooled(

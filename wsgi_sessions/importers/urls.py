@@ -1,4 +1,4 @@
-"""From a URL to an importer: ``library+where://…?options``."""
+"""Opens the importer at a URL: ``library+where://…?options``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _MAX_AGE = duration(1, 400 * DAY, "31d")
 
 @texts.shows("idle", "timeout")
 class ImportOptions(NamedTuple):
-    """What applies to every library. `secrets`: those of the application that wrote the sessions.
-    `idle`: seconds for which a session lasts whose cookie was to last. `unpickle` reads pickles, in
-    the offline command alone."""
+    """Options for every library. `secrets`: those of the application that wrote the sessions.
+    `idle`: the lifetime of permanent sessions, in seconds. `unpickle` reads pickles, only in the
+    offline command."""
 
     secrets: Sequence[bytes] = ()
     idle: float = float(DAY)
@@ -46,7 +46,7 @@ class ImportOptions(NamedTuple):
 
 @texts.shows()
 class _Source(NamedTuple):
-    """A URL taken apart: what is this module's own, and the rest."""
+    """The parts of a URL: those of this module, and the rest."""
 
     where: str
     rest: str
@@ -61,15 +61,15 @@ class _Source(NamedTuple):
 
 
 def open_importer(url: str, options: ImportOptions) -> Importer:
-    """The importer that a URL names. Servers are not asked before the first use.
+    """Return the importer at a URL. Servers are not contacted before the first use.
 
     ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
     ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``,
     ``django+sqlite:////file`` (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1``
-    (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``).
-    Where Redis is named, all the schemes of a Redis store will do.
+    (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``). In
+    place of ``redis``, all schemes of a Redis store are accepted.
 
-    Raises ConfigurationError, with no password in its message.
+    Raises ConfigurationError, without passwords in the message.
     """
     library = library_of(url)
     if library not in _LIBRARIES:
@@ -84,7 +84,7 @@ def open_importer(url: str, options: ImportOptions) -> Importer:
 
 
 def library_of(url: str) -> str:
-    """The library that a URL names."""
+    """Return the library that a URL names."""
     return url.partition("://")[0].partition("+")[0]
 
 
@@ -100,7 +100,7 @@ def _open_flask_session(source: _Source, cookie: CookiePolicy, options: ImportOp
     if source.where == "file":
         algorithm = source.options.get("hash", "sha256")
         if algorithm not in HASHES:
-            raise _fault("hash must be sha256 or md5, as cachelib's files are named")
+            raise _fault("hash must be sha256 or md5, as in cachelib's file names")
         verify = flask_session.file_name(verify, prefix, algorithm)
         records = _files(source, options)
     else:
@@ -124,7 +124,7 @@ def _open_django(source: _Source, cookie: CookiePolicy, options: ImportOptions) 
 
 def _open_flask_cookie(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
     if source.rest:
-        raise _fault("nothing of Flask's own sessions is on a server: write flask-cookie://")
+        raise _fault("Flask's own sessions are not on a server: write flask-cookie://")
     try:
         max_age = _MAX_AGE.parse(source.options.get("max_age", "31d"))
     except ValueError:
@@ -162,13 +162,17 @@ def _redis(
 ) -> ForeignRecords:
     if source.where not in _REDIS:
         raise _fault(f"no sessions can be read from {source.where[:40]!a}")
-    from wsgi_sessions.importers.redis_records import open_redis_records  # a driver: on use
+    from wsgi_sessions.importers.redis_records import (
+        open_redis_records,
+    )  # imported on use: needs a driver
 
     return open_redis_records(source.url, prefix=prefix, pattern=names, timeout=options.timeout)
 
 
 def _table(source: _Source, options: ImportOptions) -> ForeignRecords:
-    from wsgi_sessions.importers.sql_records import open_sql_records  # a driver: on use
+    from wsgi_sessions.importers.sql_records import (
+        open_sql_records,
+    )  # imported on use: needs a driver
 
     table = source.options.get("table", "django_session")
     return open_sql_records(source.url, table=table, timeout=options.timeout, clock=options.clock)
@@ -184,8 +188,8 @@ def _files(source: _Source, options: ImportOptions) -> ForeignRecords:
 def _required(secrets: Sequence[bytes]) -> Sequence[bytes]:
     if not secrets:
         raise ConfigurationError(
-            "`imports.secret_keys` is not set: sessions that are signed are imported "
-            "with the SECRET_KEY of the application that signed them"
+            "`imports.secret_keys` is not set: importing signed sessions needs the SECRET_KEY of "
+            "the application that signed them"
         )
     return secrets
 
@@ -195,7 +199,7 @@ def _taken_apart(url: str, own: Sequence[str]) -> _Source:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise _fault("what follows the '?' must be name=value pairs joined by '&'") from None
+        raise _fault("the part after '?' must be name=value pairs joined by '&'") from None
     options = {name: value for name, value in pairs if name in own}
     others = [(name, value) for name, value in pairs if name not in own]
     if len(options) + len(others) < len(pairs):

@@ -1,1 +1,1 @@
-"""What operators do with a store: look at it, clean it up, find out what is wrong."""
+"""Operations on a store: inspection, clean-up and diagnosis."""

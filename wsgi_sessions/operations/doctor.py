@@ -1,5 +1,5 @@
-"""Is everything set up well? What is wrong with the store, the settings and the clocks, and what to
-do about each. For an operator at a prompt; servers answer `wsgi_sessions.health.checker` alone."""
+"""Diagnosis of the store, the settings and the clocks, with a remedy for each fault. For operators
+at a prompt; servers answer health checks with `wsgi_sessions.health.checker`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MAX_SKEW = 2.0
 
 
 class Examination(NamedTuple):
-    """A health report and what was found beside it. `skew`: by how many seconds the store's clock
-    is ahead of this host's, or None if it has none of its own or does not answer. `advice` is what
-    would be better still, and no warning."""
+    """A health report and further findings. `skew`: the seconds by which the store's clock is ahead
+    of this host's, or None if the store has no clock or does not answer. `advice`: improvements
+    that are not warnings."""
 
     health: HealthReport
     skew: float | None
@@ -38,7 +38,7 @@ class Examination(NamedTuple):
         return all(finding.level != "fault" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the health report, and more."""
+        """Return the health report and the findings, for JSON."""
         findings = [finding._asdict() for finding in self.findings]
         return {
             **self.health.as_dict(),
@@ -55,11 +55,11 @@ def examine(
     servers: Sequence[str] = (),
     clock: Callable[[], float] = wall_clock,
 ) -> Examination:
-    """Look at the store, at the settings, and at running servers, by the URL of each or of its
-    health path: do all workers have the same store, the same keys and the same time?
+    """Check the store, the settings, and running servers, each by its URL or that of its health
+    path: all workers must have the same store, the same keys and the same time.
 
-    Changes nothing but what a health check does. Never raises for what is wrong; ConfigurationError
-    for one of `servers` that is no http or https URL.
+    Changes nothing beyond a health check. Faults become findings and are not raised;
+    ConfigurationError is raised for one of `servers` that is not an http or https URL.
     """
     fingerprints = [fingerprint(secret) for secret in config.secret_keys]
     here = place_of(config)
@@ -85,11 +85,11 @@ def _of_health(health: HealthReport) -> list[Finding]:
 
 
 def _of_rights(backend: Backend) -> list[Finding]:
-    """What a user may not do: also with a server that is not healthy for that very reason."""
+    """Return missing rights of the user, even if the server is unhealthy for that very reason."""
     try:
         refused = [] if backend.rights is None else backend.rights.warnings()
     except StoreUnavailable:
-        return []  # the same fault as health reports
+        return []  # the health report has the same fault
     return [Finding("fault", "rights", text) for text in refused]
 
 
@@ -102,7 +102,10 @@ def _of_keys(backend: Backend, config: Config) -> list[Finding]:
         )
         found.append(Finding("fault", "keys", text))
     if backend.name == "memory":
-        text = "memory:// is for tests and a single worker process: name a store that all share"
+        text = (
+            "memory:// is for tests and single worker processes: name a store that all workers "
+            "share"
+        )
         found.append(Finding("warning", "store", text))
     return found
 
@@ -115,7 +118,7 @@ def _of_clock(backend: Backend, clock: Callable[[], float]) -> tuple[float | Non
         there = backend.clock.now()
     except StoreUnavailable as error:
         return None, [Finding("fault", "clock", str(error))]
-    # Anything between the two moments is no skew.
+    # A time between the two readings is not a skew.
     skew = there - min(max(there, before), clock())
     if abs(skew) <= MAX_SKEW:
         return skew, []

@@ -1,7 +1,7 @@
-"""Looking at stored sessions, without changing them: no lifetime moves, nothing is set aside here.
+"""Inspection of stored sessions without changing them: no lifetime moves, nothing is set aside.
 
-What a store itself does at each load (an expired record is None, one that is no record at all is
-put in quarantine) it does here too.
+A store still does what it does on every load: an expired record is None, and data that is not a
+record goes to quarantine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @texts.shows()
 class LiveSession(NamedTuple):
-    """A session as it was found."""
+    """A session as found in the store."""
 
     key: str
     record: Record
@@ -38,9 +38,9 @@ class LiveSession(NamedTuple):
 
 @texts.shows("type", "size")
 class StoredValue(NamedTuple):
-    """One of the application's keys: the type of its value, and its size in bytes as stored.
+    """One key of the application: the type of its value, and its stored size in bytes.
 
-    A value that does not decode has the type ``damaged``.
+    A value that fails to decode has the type ``damaged``.
     """
 
     key: str
@@ -51,12 +51,11 @@ class StoredValue(NamedTuple):
 
 @texts.shows("version", "size")
 class SessionDetails(NamedTuple):
-    """All that is stored about a session. Times are seconds since the epoch, sizes are in bytes.
+    """Everything stored about a session. Times are seconds since the epoch, sizes are in bytes.
 
-    `lifetime` is what `Session.remember` asked for: seconds, or a moment. `holders` is how many
-    requests use it now, or None where the store has no leases. `commits` are the latest ones,
-    newest last: those within some seconds of the latest. `stamps` are the versions that its data
-    was made from.
+    `lifetime` is the one passed to `Session.remember`: seconds, or a time. `holders` is the number
+    of requests that use it now, or None if the store has no leases. `commits` are those within some
+    seconds of the latest, newest last. `stamps` are the versions that its data was built from.
     """
 
     summary: StoredSession
@@ -72,8 +71,8 @@ class SessionDetails(NamedTuple):
 
 
 def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]:
-    """Up to `limit` store keys of live sessions that begin so. A whole key is looked up, anything
-    less costs a scan. Raises StoreUnavailable."""
+    """Return up to `limit` store keys of live sessions with this prefix. A whole key is looked up;
+    a prefix needs a scan. Raises StoreUnavailable."""
     if len(beginning) == 64:
         return [beginning] if backend.sessions.load(beginning) is not None else []
     found: dict[str, None] = {}
@@ -86,13 +85,12 @@ def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]
 
 
 def live_sessions(backend: Backend, keys: Iterable[str] | None = None) -> Iterator[LiveSession]:
-    """Every session, in no order, with its store key. Not a snapshot; costs a scan, unless `keys`
-    says which to look up.
+    """Yield every session with its store key, in no order. Not a snapshot; needs a scan, unless
+    `keys` names those to look up.
 
-    Left out are records that are damaged or of a newer release, what a session leaves for a minute
-    that was given another id, what a worker leaves that was killed while it gave one, and, where
-    this is one application's part of a store, what is told to be another's. Raises
-    StoreUnavailable.
+    Leaves out damaged records, those of newer releases, tombstones, records left by a worker that
+    was killed while changing an id, and, in one application's part of a store, sessions of other
+    applications. Raises StoreUnavailable.
     """
     for key in backend.iteration.keys() if keys is None else keys:
         try:
@@ -110,7 +108,7 @@ def live_sessions(backend: Backend, keys: Iterable[str] | None = None) -> Iterat
 
 
 def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails | None:
-    """The session with this store key, or None if there is none (any more).
+    """Return the session with this store key, or None.
 
     Raises StoreUnavailable, and CorruptRecord if it is damaged.
     """

@@ -1,8 +1,8 @@
-"""What operators do with a store, as functions: clean up, look, repair. No WSGI.
+"""Maintenance of a store, as functions: clean-up, status, repair. No WSGI.
 
-Each goes through the store record by record while it serves, and changes only what it has just
-seen, so that it can be interrupted at any time and called again. All raise StoreUnavailable.
-`on_progress`, where there is one, is told from time to time how many records were looked at.
+Each function goes through the store record by record while it serves, and changes only what it has
+just read, so that it can be interrupted and repeated at any time. All raise StoreUnavailable.
+`on_progress` is called from time to time with the number of records examined.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _log = texts.log(__name__)
 
 
 class Deletion(NamedTuple):
-    """How many sessions were (or would be) deleted: that had expired, and that were live but not
-    used for long; and how many records were looked at in all."""
+    """The numbers of expired and of unused live sessions that were (or would be) deleted, and of
+    records examined."""
 
     expired: int
     unused: int
@@ -53,17 +53,17 @@ class Deletion(NamedTuple):
 
 
 class ContextClearing(NamedTuple):
-    """How many contexts were looked at, and how many of them were (or would be) cleared."""
+    """The numbers of contexts examined, and of those that were (or would be) cleared."""
 
     examined: int
     cleared: int
 
 
 class BackendStatus(NamedTuple):
-    """What is in a store, and whether it is fit to serve.
+    """The contents of a store and its health.
 
-    `sessions` are live; `expired` lie there still; `quarantined` were damaged and set aside;
-    `contexts` are remembered. None: this store does not keep such, or it does not answer.
+    `sessions` are live; `expired` ones are still stored; `quarantined` ones were damaged and set
+    aside; `contexts` are remembered. None: the store does not keep them, or does not answer.
     """
 
     backend: str
@@ -74,7 +74,7 @@ class BackendStatus(NamedTuple):
     contexts: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return {**self._asdict(), "health": self.health.as_dict()}
 
 
@@ -90,19 +90,19 @@ def delete_expired(
     clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> Deletion:
-    """Delete what has expired and lies there still, in chunks; some stores do that by themselves.
+    """Delete expired sessions that are still stored, in chunks; some stores do that on their own.
 
-    With `older_than` (seconds, or a timedelta) live sessions go too that nobody has used for that
-    long. `lifetimes` have to be the application's: the time of the last use is told by the expiry,
-    within 5 % of the idle lifetime, and a doubt is in the session's favour. These are kept, too:
-    one whose expiry has reached the absolute lifetime, because its last use can no longer be told
-    (it ends within the idle lifetime anyway); one that a request holds a lease on; one that is
-    changed meanwhile.
+    With `older_than` (seconds, or a timedelta), also delete live sessions not used for that long.
+    `lifetimes` must be the application's: the time of the last use is derived from the expiry,
+    within 5 % of the idle lifetime, in the session's favour. Kept are also sessions whose expiry
+    has reached the absolute lifetime, because their last use is unknown (they end within the idle
+    lifetime anyway); those on which a request holds a lease; and those that change at the same
+    time.
 
-    With `dry_run`, count what would be deleted now: deletes nothing, and costs a scan.
+    With `dry_run`, count what would be deleted now; this needs a scan.
 
-    Not promised: to notice a request that only reads in the very moment of the deletion.
-    Raises ValueError for an `older_than` that is not above 0.
+    Not promised: to notice a request that only reads, at the very moment of the deletion. Raises
+    ValueError if `older_than` is not above 0.
     """
     seconds = _seconds(older_than)
     expired = examined = _expired(backend, on_progress, dry_run=dry_run)
@@ -121,13 +121,13 @@ def rebuild_index(
     lifetimes: Lifetimes | None = None,
     on_progress: OnProgress | None = None,
 ) -> int:
-    """Index every session by its principal anew, and return how many have one.
+    """Rebuild the index of sessions by principal; return the number of sessions with one.
 
-    Needed only where the index was lost, or has never been, as after a restore from a backup: a
-    session in use puts its own entry back, and a dead entry goes when it is met.
+    Needed only if the index was lost or never existed, as after a restore from a backup: a session
+    in use restores its own entry, and dead entries are removed when found.
 
-    Where several applications share the store, only those of this one are indexed; the log tells of
-    those that name none, which are indexed as they are used.
+    If several applications share the store, only sessions of this one are indexed. Sessions without
+    an application are counted in the log; they are indexed when they are used.
     """
     times, bound, nobodys = lifetimes or Lifetimes(), 0, 0
     unnamed = _those_without_a_name(backend)
@@ -141,15 +141,15 @@ def rebuild_index(
             bound += 1
         _tell(on_progress, examined)
     if nobodys:
-        _log.warning("%d sessions do not tell their application, and are not indexed anew", nobodys)
+        _log.warning("%d sessions have no application recorded and are not indexed", nobodys)
     return bound
 
 
 def _those_without_a_name(backend: Backend) -> Literal["ours", "anybody's"]:
-    """Whose the sessions are that do not tell their application: of earlier releases, or of an
+    """Decide about sessions without an application: they are of earlier releases, or of an
     application without a name."""
     if backend.application is None or backend.name == "redis" or backend.tenants is None:
-        return "ours"  # in Redis each application goes through its own keys
+        return "ours"  # in Redis each application scans only its own keys
     return "ours" if len(backend.tenants.names()) < 2 else "anybody's"
 
 
@@ -165,15 +165,15 @@ def clear_stale_contexts(
     clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
 ) -> ContextClearing:
-    """Forget every remembered context that leads nowhere any more, and with `older_than` (seconds,
-    or a timedelta) every one that was not selected for that long.
+    """Forget every remembered context that is no longer valid, and with `older_than` (seconds, or a
+    timedelta) every one not selected for that long.
 
-    ``still_valid(principal, name, value)`` says so with True or False; the principal is text. What
-    it raises ends the clearing. A value that does not decode is cleared. One that was selected
-    meanwhile stays. With `dry_run`, count what would be cleared now, and clear nothing.
+    ``still_valid(principal, name, value)`` answers True or False; the principal is text. An
+    exception in it ends the clearing. A value that fails to decode is cleared. A context selected
+    at the same time stays. With `dry_run`, only count what would be cleared now.
 
-    Raises TypeError for any other answer, so that a function that forgets to return one forgets
-    nobody's context, and ValueError for an `older_than` that is not above 0.
+    Raises TypeError for any other answer, so that a function without a return value clears nothing,
+    and ValueError if `older_than` is not above 0.
     """
     judged = _judged_contexts(backend, still_valid, _seconds(older_than), clock)
     examined = cleared = 0
@@ -189,9 +189,10 @@ def clear_stale_contexts(
 
 
 def backend_status(backend: Backend, *, timeout: float = DEFAULT_TIMEOUT) -> BackendStatus:
-    """The store's kind, its health (see `wsgi_sessions.health.checker.look`, which `timeout` is
-    for), and how much is in it. Costs a scan. Raises `StoreUnavailable` only if a healthy store
-    fails during that: of one that is not, what can be counted is (one that is full can be read)."""
+    """Return the kind of the store, its health (see `wsgi_sessions.health.checker.look`, which
+    `timeout` is for), and counts of its contents. Needs a scan. Raises `StoreUnavailable` only if a
+    healthy store fails during the scan: in an unhealthy one, everything readable is counted (a full
+    store can be read)."""
     health = look(backend, timeout=timeout)
     try:
         return _counted(backend, health)
@@ -216,7 +217,7 @@ def _counted(backend: Backend, health: HealthReport) -> BackendStatus:
 
 
 def _expired(backend: Backend, on_progress: OnProgress | None, *, dry_run: bool) -> int:
-    """How many had expired and were, or would be, deleted."""
+    """Delete expired sessions, or count them; return the number."""
     if backend.expired is None:
         return 0
     if dry_run:
@@ -232,7 +233,7 @@ def _expired(backend: Backend, on_progress: OnProgress | None, *, dry_run: bool)
 def _judged(
     backend: Backend, seconds: float, lifetimes: Lifetimes | None, clock: Callable[[], float]
 ) -> Iterator[tuple[LiveSession, bool]]:
-    """Every live session, and whether it is unused for certain."""
+    """Yield every live session, and whether it is certainly unused."""
     times = lifetimes or Lifetimes()
     for session in live_sessions(backend):
         try:
@@ -248,22 +249,22 @@ def _is_unused(session: LiveSession, since: float, lifetimes: Lifetimes) -> bool
     asked = lifetimes.asked(envelope)
     idle = (asked.idle if isinstance(asked, Ending) else asked) or lifetimes.idle
     if idle == inf:
-        return False  # it lives until a fixed end
+        return False  # its end is fixed
     last_used_at = lifetimes.last_used(record.expires_at, envelope.created_at, idle)
-    if envelope.commits:  # by a refresh, perhaps; and the lifetime may have been another one then
+    if envelope.commits:  # possibly by a refresh; and the lifetime may have been different then
         last_used_at = max(last_used_at, envelope.commits[-1].at)
-    # A reader moves the expiry once in this time only.
+    # Readers move the expiry only once in this time.
     return last_used_at + idle / 20 < since
 
 
 def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool:
-    """Delete a session if it is still as it was found, and nobody uses it."""
+    """Delete a session if it is unchanged since it was found, and not in use."""
     key, record, envelope = session
     if backend.leases is not None and backend.leases.holders(key):
         return False
     tombstone = Envelope(now, [], {ENDED: Raw(encode("unused"))}, {})
     try:
-        # A delete has no version to compare: what is saved meanwhile would go with it.
+        # A delete compares no version: data saved at the same time would be lost with it.
         backend.sessions.save(
             key, seal(tombstone, key), now + TOMBSTONE_SECONDS, expected_version=record.version
         )
@@ -284,7 +285,7 @@ def _judged_contexts(
     seconds: float | None,
     clock: Callable[[], float],
 ) -> Iterator[tuple[str, str, Context, bool]]:
-    """Every context, and whether it is stale."""
+    """Yield every context, and whether it is stale."""
     for principal, name, context in () if backend.contexts is None else backend.contexts.items():
         is_old = seconds is not None and context.accessed_at < clock() - seconds
         is_stale = is_old or not _is_valid(still_valid, principal, name, context)
@@ -295,15 +296,12 @@ def _is_valid(still_valid: StillValid | None, principal: str, name: str, context
     try:
         value = decode(context.value)
     except UnsupportedFormat:
-        return True  # a newer release's
+        return True  # written by a newer release
     except CorruptRecord:
         return False
     answer = True if still_valid is None else still_valid(principal, name, value)
     if not isinstance(answer, bool):
-        raise TypeError(
-            f"whether a context is still valid was answered with {type(answer).__name__}: "
-            "return True or False"
-        )
+        raise TypeError(f"still_valid returned {type(answer).__name__}: return True or False")
     return answer
 
 

@@ -1,5 +1,4 @@
-"""Do running servers agree: on the store, on the keys, on the time? For
-`wsgi_sessions.operations.doctor`."""
+"""Compares running servers: their store, keys and time. For `wsgi_sessions.operations.doctor`."""
 
 from __future__ import annotations
 
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from wsgi_sessions.stack.config import Config
 
 Level = Literal["fault", "warning"]
-_REQUESTS = 12  # so that most workers of a server are met
+_REQUESTS = 12  # enough to reach most workers of a server
 _MAX_ANSWER = 1 << 20
-_MAX_SKEW = 3.0  # seconds: a Date header tells whole ones
+_MAX_SKEW = 3.0  # seconds: a Date header has whole ones
 _DEFAULT_PATH = "/health/session"
 
 
 class Finding(NamedTuple):
-    """What is wrong, and what to do. A fault keeps sessions from working; a warning may yet."""
+    """A problem and its remedy. A fault keeps sessions from working; a warning may do so later."""
 
     level: Level
     topic: str
@@ -38,7 +37,7 @@ class Finding(NamedTuple):
 
 @texts.shows("backend", "place")
 class Expected(NamedTuple):
-    """What the settings here give: the kind of store, its fingerprint, those of the keys."""
+    """The values of the settings here: kind of store, its fingerprint, those of the keys."""
 
     backend: str
     place: str
@@ -47,7 +46,7 @@ class Expected(NamedTuple):
 
 @texts.shows("skew")
 class WorkerReply(NamedTuple):
-    """A worker's health report, and by how many seconds its host's clock is ahead, if told."""
+    """The health report of a worker, and the seconds by which its clock is ahead, if known."""
 
     server: str
     report: dict[str, Any]
@@ -55,7 +54,7 @@ class WorkerReply(NamedTuple):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What it tells beside its health; nothing to a stranger."""
+        """The details beside its health; empty for strangers."""
         found: dict[str, Any] = self.report.get("details", {})
         return found
 
@@ -66,10 +65,10 @@ def compare(
     config: Config,
     clock: Callable[[], float] = wall_clock,
 ) -> list[Finding]:
-    """Ask each server's workers, and compare them with each other and with what is expected here.
+    """Ask the workers of each server, and compare them with each other and with the settings here.
 
-    A URL without a path is a server's; its health path is that of the configuration. Raises
-    ConfigurationError for what is no http or https URL.
+    A URL without a path is that of a server; the health path is then taken from the configuration.
+    Raises ConfigurationError for anything but an http or https URL.
     """
     answers: list[WorkerReply] = []
     urls = [_health_url(server, config) for server in servers]
@@ -80,7 +79,7 @@ def compare(
         except (OSError, ValueError) as error:
             text = (
                 f"the server's health path {hide_credentials(url)} did not answer ({error}): is "
-                "this its URL?"
+                "this the right URL?"
             )
             found.append(Finding("fault", "server", text))
     return [*found, *_compared(answers, expected)] if answers else found
@@ -98,35 +97,35 @@ def _health_url(server: str, config: Config) -> str:
 
 
 def _of_cookie(url: str, config: Config) -> Iterator[Finding]:
-    """Whether browsers take the cookie at this address, if it is the one that they have."""
+    """Check whether browsers accept the cookie at this address, if they use this address."""
     policy, parts = config.cookie, urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http" and policy.is_secure("http") and not _is_local(host):
         text = (
-            f"browsers that come to http://{host} do not take the session cookie, which has "
-            "Secure: serve https, or set WSGI_SESSIONS_COOKIE_SECURE=auto and a name without "
-            "__Host- or __Secure-"
+            f"browsers refuse the session cookie from http://{host} because it has Secure: serve "
+            "https, or set WSGI_SESSIONS_COOKIE_SECURE=auto and a name without __Host- or "
+            "__Secure-"
         )
         yield Finding("warning", "cookie", text)
     if not covers_host(policy, host):
         text = (
-            f"browsers that come to {host} do not take the session cookie, whose domain is "
-            f"{policy.domain}: correct WSGI_SESSIONS_COOKIE_DOMAIN, unless they know the server by "
-            "another name"
+            f"browsers refuse the session cookie from {host} because its domain is "
+            f"{policy.domain}: correct WSGI_SESSIONS_COOKIE_DOMAIN, unless they reach the server "
+            "under another name"
         )
         yield Finding("warning", "cookie", text)
 
 
 def _is_local(host: str) -> bool:
-    """Whether browsers trust this address without TLS."""
+    """Return whether browsers trust this address without TLS."""
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
 def _compared(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[Finding]:
     if not all("details" in answer.report for answer in answers):
         text = (
-            "the server shows this host no details, so that its store and keys could not be "
-            "compared: ask it on its own host, or set the WSGI_SESSIONS_HEALTH_TOKEN that it has"
+            "the server shows no details to this host, so its store and keys were not compared: "
+            "ask on its own host, or set WSGI_SESSIONS_HEALTH_TOKEN as on the server"
         )
         yield Finding("warning", "server", text)
     errors = {_error_of(answer) for answer in answers if not answer.report["healthy"]}
@@ -141,8 +140,8 @@ def _of_stores(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[F
     kinds = {str(answer.report["backend"]) for answer in answers}
     if kinds != {expected.backend}:
         text = (
-            f"the server's workers use {_and(kinds)}, and the settings here {expected.backend}: "
-            "give them one WSGI_SESSIONS_URL"
+            f"the server's workers use {_and(kinds)}, but the settings here {expected.backend}: "
+            "set one WSGI_SESSIONS_URL for all"
         )
         yield Finding("fault" if len(kinds) > 1 else "warning", "server", text)
         return
@@ -150,15 +149,16 @@ def _of_stores(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[F
     if len(places) > 1:
         text = (
             f"workers use different stores ({_of_servers(answers, 'place')}), though all are "
-            f"{expected.backend}, so that a session of one is unknown to another: give all one "
-            "WSGI_SESSIONS_URL, key prefix and WSGI_SESSIONS_APPLICATION, and address it alike"
+            f"{expected.backend}, so that sessions of one are unknown to others: set the same "
+            "WSGI_SESSIONS_URL, key prefix and WSGI_SESSIONS_APPLICATION for all, with the same "
+            "address"
         )
         yield Finding("fault", "server", text)
     elif places and places != {expected.place}:
         text = (
             f"the server's workers use another {expected.backend} store ({_and(places)}) than the "
-            f"settings here ({expected.place}), or address it in another way: name the "
-            "application with --app, or its store with --url"
+            f"settings here ({expected.place}), or another address of it: name the application "
+            "with --app, or its store with --url"
         )
         yield Finding("warning", "server", text)
 
@@ -169,12 +169,15 @@ def _of_keys(answers: Sequence[WorkerReply], expected: Expected) -> Iterator[Fin
     if len(keys) > 1:
         shown = _and({",".join(names) for names in keys})
         text = (
-            f"the server's workers have different keys ({shown}), so that a cookie of one is "
-            "unknown to another: give them one WSGI_SESSIONS_SECRET_KEYS"
+            f"the server's workers have different keys ({shown}), so that cookies of one are "
+            "unknown to others: set the same WSGI_SESSIONS_SECRET_KEYS for all"
         )
         yield Finding("fault", "keys", text)
     elif expected.keys and keys and keys != {expected.keys}:
-        text = "the server's workers have other keys than the settings here: was one deployed only?"
+        text = (
+            "the server's workers have different keys than the settings here: was a change "
+            "deployed only partly?"
+        )
         yield Finding("warning", "keys", text)
 
 
@@ -202,10 +205,10 @@ def _error_of(answer: WorkerReply) -> str:
 
 
 def _ask(url: str, config: Config, clock: Callable[[], float]) -> WorkerReply:
-    """A worker's health report. Raises OSError, and ValueError for what is none."""
+    """Return the health report of a worker. Raises OSError, and ValueError for anything else."""
     request = Request(url, headers={"Connection": "close"})  # noqa: S310  # checked by the caller
     if config.health.token is not None:
-        # Not to where the server may send us on.
+        # Not sent to the target of a redirect.
         request.add_unredirected_header("Authorization", f"Bearer {config.health.token}")
     before = clock()
     try:
@@ -221,14 +224,14 @@ def _ask(url: str, config: Config, clock: Callable[[], float]) -> WorkerReply:
         or not isinstance(answer.get("details", {}), dict)
         or not {"backend", "healthy"} <= answer.keys()
     ):
-        raise ValueError("what it answers is no health report")  # of a stranger
+        raise ValueError("the answer is not a health report")  # of a stranger
     return WorkerReply(
         hide_credentials(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"), answer, skew
     )
 
 
 def _skew(date: str | None, before: float, after: float) -> float | None:
-    """Anything between the two moments is no skew."""
+    """Return the skew; a time between the two readings is not a skew."""
     try:
         there = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError, TypeError):
