@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import django
 from django.conf import settings
 from django.contrib import messages
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 ENGINE = "wsgi_sessions.contrib.django"
 SECRET = "django's own (secret) key: #$%, of its settings"
 PASSWORD = "a long pass phrase"
+DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
+WIRING = "DJANGO_PROJECT_WIRING"
+"""Set for servers under test: "engine" (alone, under Django's middleware) or "wrapped"."""
 
 
 def show(request: HttpRequest) -> JsonResponse:
@@ -90,7 +95,7 @@ def bump(request: HttpRequest) -> HttpResponse:
     item = request.GET["item"]
     request.session.increment("n")
     cart = request.session.setdefault("cart", [])
-    time.sleep(float(request.GET.get("wait", 0)))  # others change it meanwhile
+    time.sleep(int(request.GET.get("hold", 0)) / 1000)  # others change it meanwhile
     cart.append(item)
     request.session[f"item {item}"] = True
     return HttpResponse("ok")
@@ -100,36 +105,54 @@ VIEWS = (show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bum
 urlpatterns = [path(view.__name__, view) for view in VIEWS]
 
 
-def configure(**more: Any) -> None:
+SETTINGS: dict[str, Any] = {
+    "SECRET_KEY": SECRET,
+    "ALLOWED_HOSTS": ["*"],
+    "ROOT_URLCONF": __name__,
+    "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    "INSTALLED_APPS": [
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "django.contrib.sessions",
+        "django.contrib.messages",
+        ENGINE,
+    ],
+    "MIDDLEWARE": [
+        DJANGOS,
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    "TEMPLATES": [{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
+    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+    "SESSION_ENGINE": ENGINE,
+    "WSGI_SESSIONS_SWEEP_INTERVAL": "off",
+    "USE_TZ": True,
+}
+
+
+def served() -> dict[str, Any]:
+    """The settings of a server under test, whose store its environment names."""
+    middlewares = SETTINGS["MIDDLEWARE"]
+    if os.environ[WIRING] == "wrapped":
+        middlewares = [f"{ENGINE}.SessionMiddleware", *middlewares[1:]]
+    storage = f"{ENGINE}.MessageStorage"
+    return {
+        **SETTINGS,
+        "MIDDLEWARE": middlewares,
+        "MESSAGE_STORAGE": storage,
+        "SESSION_COOKIE_NAME": "session",
+    }
+
+
+def configure() -> None:
     """Set the process' Django up, once."""
     if settings.configured:
         return
-    settings.configure(
-        SECRET_KEY=SECRET,
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=__name__,
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        INSTALLED_APPS=[
-            "django.contrib.contenttypes",
-            "django.contrib.auth",
-            "django.contrib.sessions",
-            "django.contrib.messages",
-            ENGINE,
-        ],
-        MIDDLEWARE=[
-            "django.contrib.sessions.middleware.SessionMiddleware",
-            "django.middleware.csrf.CsrfViewMiddleware",
-            "django.contrib.auth.middleware.AuthenticationMiddleware",
-            "django.contrib.messages.middleware.MessageMiddleware",
-        ],
-        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
-        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        SESSION_ENGINE=ENGINE,
-        WSGI_SESSIONS_URL="memory://",
-        WSGI_SESSIONS_SWEEP_INTERVAL="off",
-        USE_TZ=True,
-        **more,
-    )
+    if WIRING in os.environ:
+        settings.configure(**served())
+    else:
+        settings.configure(**SETTINGS, WSGI_SESSIONS_URL="memory://")
     django.setup()
     call_command("migrate", verbosity=0)
 
@@ -143,3 +166,11 @@ def make_user(name: str) -> Any:
 
 
 configure()
+
+
+def create() -> Any:
+    """The application of a server under test."""
+    from wsgi_sessions.contrib.django import wrap
+
+    handler = WSGIHandler()
+    return wrap(handler) if os.environ[WIRING] == "wrapped" else handler

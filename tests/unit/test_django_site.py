@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import django_project
+import django_suite
 import pytest
 from django.conf import settings
 from django.contrib.messages import constants
@@ -19,6 +20,7 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.test.utils import isolate_apps
 from django.utils.safestring import SafeString, mark_safe
+from requirements_of_tests import require
 from wsgi_client import Browser
 
 from wsgi_sessions.contrib.django import MessageStorage, SessionStore, checks, manager, wrap
@@ -357,3 +359,18 @@ def test_a_command_that_fails_ends_with_its_code(capsys: pytest.CaptureFixture[s
         call_command("wsgi_sessions", "show", "0" * 10)  # which is nobody's
     assert ended.value.code == 1
     assert "no live session" in capsys.readouterr().err
+
+
+# -- Django's own tests ----------------------------------------------------------------------------
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("middleware", get_args(django_suite.Whose))
+def test_django_s_own_tests(tmp_path: Path, middleware: django_suite.Whose) -> None:
+    """They pass, but for what is listed with its reason in ``django_suite.py``."""
+    suite = django_suite.download(tmp_path)
+    require("pip gets no source distribution of Django" if suite is None else None)
+    assert suite is not None
+    outcome = django_suite.run(suite, tmp_path / "sessions", middleware)
+    assert outcome.failed == django_suite.EXPECTED.keys(), outcome.output
+    assert outcome.passed > 1300, outcome.output

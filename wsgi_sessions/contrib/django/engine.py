@@ -56,12 +56,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self.route = "django"  # what names the request in reports
         super().__init__(session_key)
 
-    @classmethod
-    def of(cls, transaction: Transaction, session_key: str | None) -> SessionStore:
-        """The session of a request that has a transaction already. Nothing is read yet."""
-        store = cls(session_key)
-        store._transaction = transaction
-        return store
+    def stand_on(self, transaction: Transaction) -> None:
+        """Be the session of a request that has a transaction already. Nothing is read yet."""
+        self._transaction = transaction
 
     @property
     def transaction(self) -> Transaction | None:

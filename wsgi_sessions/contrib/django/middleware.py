@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 
 from wsgi_sessions.contrib.django.engine import SessionStore
@@ -41,14 +40,14 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
 
     def process_request(self, request: HttpRequest) -> None:
         """Called by Django: gives the request its session. Nothing is read yet."""
-        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        super().process_request(request)
+        if not isinstance(request.session, SessionStore):
+            return  # SESSION_ENGINE names another
         transaction = request.META.get(TRANSACTION_KEY)
-        if transaction is None:
-            request.session = SessionStore(key)
-        else:
+        if transaction is not None:
             exchange: SessionExchange = transaction.request
             exchange.keeping = "what needs no cookie"  # that one is Django's
-            request.session = SessionStore.of(transaction, key)
+            request.session.stand_on(transaction)
         request.session.route = f"{request.method} {request.path_info}"[:_ROUTE_LENGTH]
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:

@@ -1,0 +1,127 @@
+"""Django's own tests of sessions, log-ins, messages and its client, with this package's engine::
+
+    python tests/support/django_suite.py [FOLDER]
+
+FOLDER is an unpacked source distribution of the installed Django, or a clone of it; without one,
+pip downloads it. Prints how many tests passed, and which failed: under Django's own middleware, and
+under this package's.
+
+`EXPECTED` are the tests that have to fail, with the reason. What fails without this package too is
+not counted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+SUPPORT = Path(__file__).parent
+FOLDER = "DJANGO_SUITE_SESSIONS"
+MIDDLEWARE = "DJANGO_SUITE_MIDDLEWARE"
+Whose = Literal["django", "ours"]
+LABELS = (
+    *("sessions_tests.test_of_this_engine", "sessions_tests.tests.SessionMiddlewareTests"),
+    *("auth_tests", "messages_tests", "csrf_tests", "test_client", "test_client_regress"),
+)
+EXPECTED = {
+    "sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved": (
+        "it reads Session.objects, the table of Django's own engine for databases"
+    ),
+}
+_TESTS_OF_THE_ENGINE = """
+from django.test import SimpleTestCase
+from sessions_tests import tests
+from wsgi_sessions.contrib.django import SessionStore
+
+class SessionTests(tests.SessionTestsMixin, SimpleTestCase):
+    backend = SessionStore
+"""
+_SETTINGS = f"""
+import os
+from test_sqlite import *
+
+SESSION_ENGINE = "wsgi_sessions.contrib.django"
+WSGI_SESSIONS = {{"URL": "file://" + os.environ["{FOLDER}"], "SWEEP_INTERVAL": "off"}}
+
+if os.environ["{MIDDLEWARE}"] == "ours":
+    from django.contrib.sessions import middleware
+    from wsgi_sessions.contrib.django import SessionMiddleware
+
+    middleware.SessionMiddleware = SessionMiddleware  # the tests name Django's
+"""
+
+
+class Outcome(NamedTuple):
+    """What a run came to."""
+
+    passed: int
+    failed: frozenset[str]
+    output: str
+
+
+def download(folder: Path) -> Path | None:
+    """The unpacked source distribution of the installed Django, or None where pip gets none."""
+    version = importlib.metadata.version("django")
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    words += ["--no-deps", "--no-binary", "django", "--dest", str(folder), f"django=={version}"]
+    if subprocess.run(words, capture_output=True, check=False, timeout=120).returncode:
+        return None
+    (archive_path,) = folder.glob("[dD]jango-*.tar.gz")
+    with tarfile.open(archive_path) as archive:
+        if hasattr(tarfile, "data_filter"):
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(folder)
+    return folder / archive_path.name.removesuffix(".tar.gz")
+
+
+def run(suite: Path, sessions: Path, middleware: Whose) -> Outcome:
+    """Run it, with the sessions in a folder, under this middleware."""
+    tests = suite / "tests"
+    (tests / "sessions_tests" / "test_of_this_engine.py").write_text(_TESTS_OF_THE_ENGINE)
+    (tests / "settings_of_this_run.py").write_text(_SETTINGS)
+    path = os.pathsep.join([str(tests), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")])
+    ours = ("WSGI_SESSIONS_", "DJANGO_", "RUNTESTS_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environ |= {"PYTHONPATH": path, FOLDER: str(sessions), MIDDLEWARE: middleware}
+    words = ["runtests.py", "--settings=settings_of_this_run", "--parallel=1", "--noinput", *LABELS]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tests,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+    )
+    ran = re.search(r"^Ran (\d+) tests", done.stderr, re.MULTILINE)
+    failed = re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", done.stderr, re.MULTILINE)
+    skipped = re.search(r"skipped=(\d+)", done.stderr)
+    passed = int(ran[1]) - len(failed) - (int(skipped[1]) if skipped else 0) if ran else 0
+    return Outcome(passed, frozenset(failed), done.stdout + done.stderr)
+
+
+def main() -> int:
+    """Print the outcome. 0: as expected."""
+    with tempfile.TemporaryDirectory() as name:
+        given = Path(sys.argv[1]) if len(sys.argv) > 1 else download(Path(name))
+        if given is None:
+            print("pip got no source distribution of Django: name a folder")
+            return 2
+        outcomes = {whose: run(given, Path(name) / whose, whose) for whose in get_args(Whose)}
+    for whose, outcome in outcomes.items():
+        print(f"{whose}: {outcome.passed} passed, {len(outcome.failed)} failed")
+        for test in sorted(outcome.failed | EXPECTED.keys()):
+            reason = EXPECTED.get(test, "NOT EXPECTED")
+            print(f"- {test}: {reason if test in outcome.failed else 'PASSED, though listed'}")
+    return int(any(outcome.failed != EXPECTED.keys() for outcome in outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
