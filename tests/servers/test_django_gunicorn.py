@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import django_project
 import pytest
-from gunicorn_server import Browser, GunicornServer, at_once
+from gunicorn_server import GunicornServer, HttpBrowser, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def site(
 
 
 @pytest.fixture
-def visitor(site: GunicornServer) -> Browser:
+def visitor(site: GunicornServer) -> HttpBrowser:
     """A browser with a session."""
     browser = site.browser()
     assert browser.get("/put", begun=1).status == 200
@@ -53,7 +53,7 @@ def visitor(site: GunicornServer) -> Browser:
     return browser
 
 
-def all_at_once(visitor: Browser, path: str, name: str, number: int, **more: int) -> None:
+def all_at_once(visitor: HttpBrowser, path: str, name: str, number: int, **more: int) -> None:
     for first in range(0, number, PARALLEL):
         calls = [
             partial(visitor.twin().get, path, **{name: first + i}, **more) for i in range(PARALLEL)
@@ -61,7 +61,7 @@ def all_at_once(visitor: Browser, path: str, name: str, number: int, **more: int
         assert {reply.status for reply in at_once(*calls)} == {200}
 
 
-def test_all_overlapping_changes_are_kept(site: GunicornServer, visitor: Browser) -> None:
+def test_all_overlapping_changes_are_kept(site: GunicornServer, visitor: HttpBrowser) -> None:
     all_at_once(visitor, "/bump", "item", REQUESTS, hold=10)
     values = visitor.get("/show").json
     items = {str(number) for number in range(REQUESTS)}
@@ -72,14 +72,14 @@ def test_all_overlapping_changes_are_kept(site: GunicornServer, visitor: Browser
     assert "Traceback" not in site.log()
 
 
-def test_messages_of_overlapping_requests_are_all_shown_once(visitor: Browser) -> None:
+def test_messages_of_overlapping_requests_are_all_shown_once(visitor: HttpBrowser) -> None:
     all_at_once(visitor, "/say", "text", 40)
     heard = visitor.get("/hear").json["heard"]
     assert sorted(map(int, heard)) == list(range(40))
     assert visitor.get("/hear").json["heard"] == []
 
 
-def test_a_log_out_is_dead_in_all_workers(visitor: Browser) -> None:
+def test_a_log_out_is_dead_in_all_workers(visitor: HttpBrowser) -> None:
     thief = visitor.twin()
     visitor.get("/leave")
     assert visitor.cookie is None
