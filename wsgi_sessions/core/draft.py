@@ -323,6 +323,11 @@ class Draft:
         elif self.metadata.has(name):
             self.metadata.delete(name)
 
+    @property
+    def logs_in(self) -> bool:
+        """Whether a user logs in with this request."""
+        return self.cycling == "login"
+
     def metadata_delta(self) -> Delta:
         """Return the changes of the metadata."""
         return {} if self._metadata is None else self._metadata.delta()

@@ -142,7 +142,7 @@ class SessionManager:
         keys = self.identity.keys
         if keys and draft.data.may_differ(keys):
             self.identity.follow(draft, headers, activity)
-        if draft.withheld is not None and _logs_in(draft):
+        if draft.withheld is not None and draft.logs_in:
             draft.give_up_withheld()
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data, metadata = draft.data.delta(), draft.metadata_delta()
@@ -199,7 +199,7 @@ class SessionManager:
 
     def destroy_at_once(self, draft: Draft) -> None:
         """Like `destroy_doomed`, during the request: its log-out is still to be answered."""
-        logs_in = _logs_in(draft) or draft.get_metadata(PRINCIPAL) is not None
+        logs_in = draft.logs_in or draft.get_metadata(PRINCIPAL) is not None
         while draft.doomed:
             self._end(draft.doomed[-1], beyond_logins=not logs_in)
             draft.doomed.pop()
@@ -227,13 +227,7 @@ class SessionManager:
             self.drop(STALE if draft.withheld else NO_COOKIE, draft, base, route)
             return "dropped"
         if base is None:
-            barrier = draft.out_of_reach
-            if barrier is not None and not (barrier.unless_asked and draft.cycling):
-                self.drop(barrier.reason, draft, None, route)
-                return "dropped"
-            if draft.superseded is None or _logs_in(draft):
-                return self._create(draft, pending)
-            return self._supersede(draft, draft.superseded, route)
+            return self._begin(draft, pending)
         try:
             if draft.cycling:
                 return self._cycle(draft, base, pending)
@@ -245,12 +239,23 @@ class SessionManager:
             draft.adopt(None)
             return "gone"
         draft.advance(saved)
-        self._schedule(base, saved)
+        if saved.envelope.metadata is not base.envelope.metadata:  # an unchanged one is passed on
+            self._schedule(base, saved)
         if activity == "user" and PRINCIPAL in saved.envelope.metadata:
             asked = draft.get_metadata(LIFETIME)
             if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
                 self.principals.add_again(saved)
         return "saved"
+
+    def _begin(self, draft: Draft, pending: Pending) -> Result:
+        """Commit a draft of which nothing is stored yet."""
+        barrier = draft.out_of_reach
+        if barrier is not None and not (barrier.unless_asked and draft.cycling):
+            self.drop(barrier.reason, draft, None, pending.commit.route)
+            return "dropped"
+        if draft.superseded is None or draft.logs_in:
+            return self._create(draft, pending)
+        return self._supersede(draft, draft.superseded, pending.commit.route)
 
     def _overtaken(
         self, draft: Draft, base: Snapshot, pending: Pending, tombstone: Tombstone
@@ -259,7 +264,7 @@ class SessionManager:
         if draft.cycling == "cycle" and tombstone.kind == "cycle":
             draft.cycling = None  # one new id is enough
             return self._commit(draft, pending, "open", "user")
-        if _logs_in(draft):
+        if draft.logs_in:
             return self._create(draft, pending, base)
         if PRINCIPAL in pending.metadata and draft.get_metadata(PRINCIPAL) is None:
             draft.adopt(None)
@@ -274,7 +279,7 @@ class SessionManager:
         return "superseded"
 
     def _create(self, draft: Draft, pending: Pending, base: Snapshot | None = None) -> Result:
-        if self._census is not None and not _logs_in(draft):
+        if self._census is not None and not draft.logs_in:
             new = pending.alone()
             if self._lifetimes.anonymous.hold_for(new.metadata, new.data):
                 self._census.require_room()
@@ -289,7 +294,7 @@ class SessionManager:
 
     def _cycle(self, draft: Draft, base: Snapshot, pending: Pending) -> Result:
         binds = PRINCIPAL in pending.metadata and draft.get_metadata(PRINCIPAL) is not None
-        created_at = pending.commit.at if binds or _logs_in(draft) else base.envelope.created_at
+        created_at = pending.commit.at if binds or draft.logs_in else base.envelope.created_at
         if APPLICATION not in base.envelope.metadata:
             pending.begin_for(self.backend.application)
         snapshot = self._committer.cycle(
@@ -341,8 +346,3 @@ class SessionManager:
 def _begin_one(draft: Draft, metadata: Delta) -> bool:
     """Return whether to store metadata alone: it begins a session only for a user or on purpose."""
     return draft.snapshot is not None or PRINCIPAL in metadata or EARLY in metadata
-
-
-def _logs_in(draft: Draft) -> bool:
-    """Return whether this request logs a user in."""
-    return draft.cycling == "login"

@@ -36,18 +36,21 @@ class Envelopes:
         if known is not None and known[0] == payload:
             return known[1]
         envelope = open_sealed(payload, key)
-        self._keep(payload, key, envelope)
+        if len(payload) <= _PAYLOAD_BYTES:
+            self._keep(key, payload, envelope)
         return envelope
 
     def seal(self, envelope: Envelope, key: str) -> bytes:
         """Return the payload of a record for the session with this store key."""
         payload = seal(envelope, key)
-        self._keep(payload, key, envelope)
+        if len(payload) <= _PAYLOAD_BYTES:
+            if key in self._young:
+                self._young[key] = (payload, envelope)
+            else:
+                self._keep(key, payload, envelope)
         return payload
 
-    def _keep(self, payload: bytes, key: str, envelope: Envelope) -> None:
-        if len(payload) > _PAYLOAD_BYTES:
-            return
+    def _keep(self, key: str, payload: bytes, envelope: Envelope) -> None:
         if len(self._young) >= _SESSIONS:
             self._old, self._young = self._young, {}
         self._young[key] = (payload, envelope)

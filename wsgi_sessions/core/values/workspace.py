@@ -84,7 +84,8 @@ class Workspace:
         if value is self._values.get(key, ABSENT) and self._is_mutated(key, value, data):
             return
         self._assigned[key] = data
-        self._operations.pop(key, None)
+        if self._operations:
+            self._operations.pop(key, None)
         if self._defaults or self._deleted:
             self._defaults -= {key}
             self._deleted -= {key}
@@ -218,8 +219,10 @@ class Workspace:
 
     def reset(self, base: Mapping[str, Raw]) -> None:
         """Forget all changes, and go on from `base`."""
-        if self.former is None and IMMUTABLE.issuperset(map(type, self._values.values())):
-            self._start_anew(base)  # nothing that the application holds could change any more
+        keeps_nothing = self.former is None and self._base.keys() <= base.keys()
+        if keeps_nothing and IMMUTABLE.issuperset(map(type, self._values.values())):
+            self._base, self._values, self._assigned, self._operations = base, {}, {}, {}
+            self._defaults = self._deleted = _NO_KEYS
         else:
             self._keep_all(*self._start_anew(base))
 
@@ -285,12 +288,11 @@ class Workspace:
             # The present value is shown; `delta` raises.
             with suppress(StaleValue, UnserializableValue):
                 self.former.catch_up(self, key)
-        values = self._values
-        if key in values:
-            return values[key]
+        if key in self._values:
+            return self._values[key]
         if key in self._deleted or key not in self._base:
             return ABSENT
-        value = values[key] = decode(self._base[key])
+        value = self._values[key] = decode(self._base[key])
         return value
 
     def _is_deleted(self, key: str) -> bool:
@@ -327,9 +329,7 @@ class Workspace:
         if key in self._assigned:
             return self._assignment(key, data)
         if key not in self._base:
-            return Mutate(
-                data, _EMPTY_LIST
-            )  # of operated values, only a list can be changed in place
+            return Mutate(data, _EMPTY_LIST)  # only a list can be operated on and changed in place
         return None if data == bytes(self._base[key]) else Mutate(data)
 
     def _assignment(self, key: str, data: bytes) -> Change:

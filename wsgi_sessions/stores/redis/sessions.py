@@ -96,21 +96,19 @@ class RedisStore:
         fence: Fence | None = None,
     ) -> int:
         retries = self._executor.retries
-        script = _SAVE
-        names: Command = (self._keys.record(key),)
-        args: Command = (
-            stamp(expected_version),
-            encode(expected_version + 1, payload, expires_at),
-            ttl(expires_at),
-        )
-        if fence is not None and self._shares_a_node(key, fence.key):
-            script, names = _SAVE_FENCED, (*names, self._keys.lock(fence.key))
-            args = (*args, fence.number)
-        elif fence is not None:
+        name, version = self._keys.record(key), expected_version + 1
+        value = encode(version, payload, expires_at)
+        words: Command = (stamp(expected_version), value, ttl(expires_at))
+        if fence is None:
+            reply = _SAVE.run(self._executor, "save", key, (name,), *words)
+        elif self._shares_a_node(key, fence.key):
+            names = (name, self._keys.lock(fence.key))
+            reply = _SAVE_FENCED.run(self._executor, "save", key, names, *words, fence.number)
+        else:
             self._require(fence, key)
-        reply = script.run(self._executor, "save", key, names, *args)
+            reply = _SAVE.run(self._executor, "save", key, (name,), *words)
         if reply == 1:
-            return expected_version + 1
+            return version
         if reply == 0:
             raise lock_lost(key)
         current = None if reply is None else self._read(key, reply)
@@ -119,15 +117,9 @@ class RedisStore:
         raise VersionConflict(current, is_after_retry=self._executor.retries != retries)
 
     def touch(self, key: str, expires_at: float) -> None:
-        _TOUCH.run(
-            self._executor,
-            "touch",
-            key,
-            (self._keys.record(key),),
-            struct.pack(">d", expires_at),
-            ttl(expires_at),
-            bytes([FORMAT]),
-        )
+        moment, mark = struct.pack(">d", expires_at), bytes([FORMAT])
+        names = (self._keys.record(key),)
+        _TOUCH.run(self._executor, "touch", key, names, moment, ttl(expires_at), mark)
 
     def delete(self, key: str) -> None:
         self._executor.execute("delete", key, "DEL", self._keys.record(key))
