@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEY = "a" * 64
 LATER = 2e9
-UNKNOWN, AGAIN = "Nobody can tell", "Try again in a moment"
+UNKNOWN, AGAIN = "It is unknown whether", "Try again in a moment"
 
 
 def error(operation: str, *, in_doubt: bool) -> StoreUnavailable:

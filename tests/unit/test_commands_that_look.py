@@ -114,7 +114,9 @@ def test_a_look_makes_no_folder(tmp_path: Path, arguments: list[str], place: str
     if arguments == ["check"]:
         assert (result.exit_code, "does not exist yet" in result.output) == (0, True)
     else:
-        assert (result.exit_code, "makes nothing" in result.output) == (2, True), result.output
+        assert (result.exit_code, "this command does not" in result.output) == (2, True), (
+            result.output
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,27 +1,27 @@
 """Sessions on a Redis server, a Sentinel group or a Redis Cluster (6.2 or later, or Valkey).
 
-What lies on the server, all under the key prefix:
+Its keys on the server, all with the key prefix:
 
 =============================  =============================================================
 ``{<key>}``                    a session: format byte, version, expiry, payload; expires
 ``lock:{<key>}``               its mutex: the holder's token; expires after 30 s
-``holders:{<key>}``            sorted set: who uses it now, by expiry; expires
-``claim:{<key>}``              who refreshes it now, and keeps others out; expires
+``holders:{<key>}``            sorted set: its present users, by expiry; expires
+``claim:{<key>}``              the refresher that keeps others out; expires
 ``context:{<hash>}``           hash: a principal's last contexts, by name; no expiry
 ``quarantine:{<key>}``         its damaged record, set aside; expires after 7 days
-``refreshes``                  sorted set: the keys of keep-alive sessions, by when they are due
-``quarantine``                 sorted set: which keys are set aside, by when
+``refreshes``                  sorted set: the keys of keep-alive sessions, by due time
+``quarantine``                 sorted set: the keys set aside, by time
 ``versions:{stamps}``          hash: the version stamp of each scope
 ``bumps:{stamps}:<hash>``      list: the latest bumps of a scope
 ``principal:{<hash>}``         sorted set: the keys of a principal's sessions, by expiry; expires
 =============================  =============================================================
 
-The braces put all that belongs to one session into one slot of a cluster. The server's own time to
-live decides when a session has expired, so clocks that disagree do not matter.
+The braces put all keys of one session into one slot of a cluster. The server's own time to live
+decides when a session has expired, so clocks that disagree do not matter.
 
 Not promised: that an acknowledged write survives a failover or a crash of the server. Replication
 is asynchronous, ``WAIT`` does not make it consistent (https://redis.io/docs/latest/commands/wait/),
-and what a server keeps on its disk depends on its ``appendfsync``.
+and its ``appendfsync`` decides what a server keeps on its disk.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 
 
 def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) -> Backend:
-    """The backend at a Redis URL (see `redis.wire.url`). Does not connect: the server may be down.
+    """Return the backend at a Redis URL (see `redis.wire.url`), without connecting.
 
     `timeout` bounds each operation, its retry included, in seconds. Asking Sentinel for the
-    primary, or a cluster for its slots, comes on top when it has to be done again.
+    primary, or a cluster for its slots, comes on top when it has to be repeated.
 
     Raises `ConfigurationError` for a URL, prefix or time-out that makes no sense.
     """
@@ -88,7 +88,7 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
 
 
 def open_executor(url: str, timeout: float) -> Executor:
-    """What runs commands on the server or servers at a URL. Raises `ConfigurationError`."""
+    """Return the executor of commands for a URL. Raises `ConfigurationError`."""
     target = parse_url(url)
     if target.topology == "cluster":
         return ClusterExecutor(target, timeout)

@@ -46,7 +46,7 @@ class RedisContexts:
         )
 
     def add(self, principal: str, name: str, context: Context) -> bool:
-        """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
+        """See `ContextStore.add`. False also if a first attempt did it and its reply was lost."""
         value = pack(principal, name, context)
         field = texts.as_bytes(name)
         of = self._of(principal)

@@ -1,4 +1,4 @@
-"""Which sessions belong to a principal, on Redis."""
+"""The sessions of each principal, on Redis."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Who uses a session now, on Redis: holders in a sorted set by expiry, and the claim beside it.
+"""Leases on Redis: holders in a sorted set by expiry, and the claim beside it.
 
 All times are the server's own (TIME, inside of the scripts), so that workers whose clocks disagree
-neither lose a lease nor keep one for longer. Every script that looks at the holders first removes
-those whose time is up; the whole set expires with its last one.
+neither lose a lease nor keep one for longer. Every script that reads the holders first removes the
+expired ones; the whole set expires with its last one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _COUNT = Script(f"""{_LIBRARY}
 return redis.call('ZCOUNT', holders, string.format('(%.0f', now), '+inf')
 """)
 
-# The holders, each followed by the milliseconds that it has left.
+# The holders, each followed by its remaining milliseconds.
 _LIST_HOLDERS = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -93,7 +93,7 @@ local holder = redis.call('GET', KEYS[1])
 return holder and {holder, redis.call('PTTL', KEYS[1])} or {}
 """)
 
-# Claiming what one has claimed already is a success: the first reply may have been lost.
+# A repeated claim is a success: the first reply may have been lost.
 _CLAIM = Script(f"""{_LIBRARY}
 purge()
 if redis.call('EXISTS', holders) == 1 then return 0 end
@@ -107,8 +107,8 @@ return 1
 class RedisLeases:
     """`LeaseStore`, `LeasedLoading` and `LeaseListing` on Redis.
 
-    Not promised: that leases survive a failover. A holder finds out when it renews, and acquires
-    anew.
+    Not promised: that leases survive a failover. A holder finds out at its next renewal, and
+    acquires again.
     """
 
     def __init__(self, executor: Executor, keys: Keys, sessions: SessionStore) -> None:
@@ -120,7 +120,7 @@ class RedisLeases:
         return bool(self._run(_ACQUIRE, "acquire", key, holder, ttl))
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
-        """See `LeasedLoading`. While the server takes no writes, the session is loaded alone."""
+        """See `LeasedLoading`. While the server takes no writes, it only loads the session."""
         names = (*self._names(key), self._keys.record(key))
         try:
             value, acquired = _LOAD_AND_ACQUIRE.run(
@@ -174,7 +174,7 @@ class RedisLeases:
         try:
             return None if value is None else decode(key, value)
         except CorruptRecord:
-            return self._sessions.load(key)  # which sets it aside
+            return self._sessions.load(key)  # this sets it aside
 
 
 def _milliseconds(ttl: float) -> int:

@@ -28,7 +28,7 @@ _FREE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
-# Of the server that has the key: in a cluster, each has a clock of its own.
+# The clock of the key's server: in a cluster, each server has its own.
 _CLOCK = Script("""
 local time = redis.call('TIME')
 return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -36,7 +36,7 @@ return time[1] * 1000 + math.floor(time[2] / 1000)
 
 
 class RedisHolds:
-    """`TokenHolds`. A failover of the server may free what is held, too.
+    """`TokenHolds` on Redis. A failover of the server may free the mutex, too.
 
     `timeout`: the deadline of an operation of the executor, in seconds.
     """

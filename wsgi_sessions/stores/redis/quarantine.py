@@ -19,7 +19,7 @@ _log = texts.log(__name__)
 KEPT_SECONDS = 7 * 86400
 KEPT_RECORDS = 100
 
-# The first nine bytes are those of its version, or of whatever else was found there.
+# The first nine bytes identify the version, or whatever else was found there.
 _MOVE = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if redis.call('GETRANGE', KEYS[1], 0, 8) ~= ARGV[1] then return 0 end
@@ -28,7 +28,7 @@ redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """)
 
-# Returns the keys of what is too many, oldest first.
+# Returns the surplus keys, oldest first.
 _REGISTER = Script("""
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - ARGV[3])
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
@@ -47,7 +47,8 @@ class RedisQuarantine:
     """`Quarantine`: a damaged record is renamed and kept for 7 days; the newest 100 are kept.
 
     A register beside them holds their keys, so that neither the bound nor the count costs a scan.
-    It is written after the move: what a crash between the two leaves is not counted, and expires.
+    It is written after the move: after a crash between the two, the record is not counted, and
+    expires.
     """
 
     def __init__(self, executor: Executor, keys: Keys) -> None:
@@ -58,7 +59,7 @@ class RedisQuarantine:
         self._move(key, stamp(version), reason)
 
     def set_aside_value(self, key: str, value: bytes, reason: str) -> None:
-        """Move what is under `key` if it still begins as `value` does, which is no record."""
+        """Move the value under `key`, which is not a record, if it still begins like `value`."""
         self._move(key, value[:STAMP_SIZE], reason)
 
     def quarantined(self) -> int:

@@ -1,4 +1,4 @@
-"""How a session's record lies on the server: its key, its bytes, its time to live."""
+"""A session's record on the server: its key, its bytes, its time to live."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from wsgi_sessions.stores.redis.wire.connection import literally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The five high bits say that a value is ours (no UTF-8 text begins so), the three low ones which
-# format it has.
+# The five high bits mark a value as ours (no UTF-8 text begins like this), the three low ones its
+# format.
 FORMAT = 0xF9
 _OURS = 0xF8
 _HEADER = struct.Struct(">BQd")
@@ -71,56 +71,56 @@ class Keys:
         return f"{self._prefix}context:{{{digest}}}"
 
     def principal(self, principal: str) -> str:
-        """By its hash: a user's name or address has no place in the names of keys."""
+        """Return the key of a principal, by its hash: names of users do not belong into keys."""
         return f"{self._prefix}principal:{{{texts.hashed(principal)}}}"
 
     def bumps(self, scope: str) -> str:
-        """In the slot of `versions`, since both change together."""
+        """Return the key of a scope's bumps, in the slot of `versions`: both change together."""
         return f"{self._prefix}bumps:{{stamps}}:{texts.hashed(scope)}"
 
     def pattern(self, name_of: Callable[[str], str]) -> str:
-        """What SCAN finds all names of this kind by."""
+        """Return the SCAN pattern for this kind of key."""
         return literally(name_of("")).replace("{}", "{*}")
 
     @property
     def pattern_of_tenants(self) -> str:
-        """What SCAN finds the keys of all applications by: see `Config.store_prefix`."""
+        """Return the SCAN pattern for the keys of all applications: see `Config.store_prefix`."""
         return literally(self._prefix) + "@*"
 
     def tenant_of(self, name: bytes) -> str | None:
-        """The application that a key belongs to."""
+        """Return the application that a key belongs to."""
         found = _TENANT.match(name, len(self._prefix.encode()))
         return None if found is None else found[1].decode()
 
     @property
     def pattern_of_all(self) -> str:
-        """A pattern of an ACL for all our names."""
+        """Return the ACL pattern for all our keys."""
         return literally(self._prefix) + "*"
 
     def one_of_each(self) -> list[str]:
-        """A name of each kind that no session has, that of a record first."""
+        """Return one unused key of each kind, that of a record first."""
         of_sessions = (self.record, self.lock, self.holders, self.claim, self.set_aside)
         of_others = (self.context, self.principal, self.bumps)
         lists = (self.versions, self.quarantine, self.refreshes)
         return [*(name_of("rights") for name_of in (*of_sessions, *of_others)), *lists]
 
     def in_braces(self, name: bytes) -> str:
-        """The session's key, or whatever else a name is made of."""
+        """Return the session's key, or the other text that a key was made of."""
         return name.rpartition(b"{")[2][:-1].decode("utf-8", "replace")
 
 
 def encode(version: int, payload: bytes, expires_at: float) -> bytes:
-    """A record's bytes: format, version (8 bytes), expiry (8 bytes), payload; big-endian."""
+    """Return a record's bytes: format, version (8 bytes), expiry (8 bytes), payload; big-endian."""
     return _pack_header(FORMAT, version, expires_at) + payload
 
 
 def stamp(version: int) -> bytes:
-    """The beginning of every record of this version."""
+    """Return the beginning of every record of this version."""
     return _pack_stamp(FORMAT, version)
 
 
 def decode(key: str, value: bytes) -> Record:
-    """Raises `CorruptRecord`, and `UnsupportedFormat` for what a newer release may have written."""
+    """Return the record. Raises `CorruptRecord`; `UnsupportedFormat` for a newer release's."""
     if len(value) >= _HEADER_SIZE:
         mark, version, expires_at = _unpack_header(value)
         if mark == FORMAT and version and 0.0 < expires_at < _NEVER:
@@ -132,10 +132,10 @@ def decode(key: str, value: bytes) -> Record:
             operation="load",
             key=short_key(key),
         )
-    raise CorruptRecord("it does not begin as a record does")
+    raise CorruptRecord("it does not begin like a record")
 
 
 def ttl(expires_at: float) -> int:
-    """Milliseconds from now, rounded up; zero or less is the past."""
+    """Return the milliseconds from now, rounded up; zero or less is the past."""
     left = expires_at - wall_clock()
     return math.ceil((left if left < _LONGEST_TTL else _LONGEST_TTL) * 1000)

@@ -1,4 +1,4 @@
-"""When sessions are due for a background refresh, on Redis: one sorted set, by time."""
+"""The refresh queue on Redis: one sorted set, by time."""
 
 from __future__ import annotations
 

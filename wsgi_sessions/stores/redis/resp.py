@@ -1,6 +1,6 @@
-"""The protocol of Redis (RESP2) where hiredis is not installed: its `Reader` and `pack_command`.
+"""The protocol of Redis (RESP2) without hiredis: its `Reader` and `pack_command`.
 
-redis-py's own parser reads from the socket by itself, so that no deadline reaches into a reply.
+redis-py's own parser reads from the socket itself, so no deadline reaches into a reply.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LINE = b"\r\n"
-_DEEPEST = 7  # of all replies that are asked for, those of CLUSTER SLOTS: four
+_DEEPEST = 7  # CLUSTER SLOTS has the deepest reply of all that are used: four
 
 
 class _Incomplete(Exception):
-    """What has come so far is no whole reply."""
+    """The received bytes are not a whole reply."""
 
 
 def pack(command: tuple[str | bytes | int | float, ...]) -> bytes:
-    """A command as it goes over the wire."""
+    """Return a command as it goes over the wire."""
     parts = [b"*%d\r\n" % len(command)]
     for word in command:
         data = word if isinstance(word, bytes) else str(word).encode()
@@ -30,8 +30,8 @@ def pack(command: tuple[str | bytes | int | float, ...]) -> bytes:
 class Reader:
     """Makes replies of the bytes that it is fed.
 
-    `notEnoughData` is what `gets` gives for want of a whole reply; `replyError` makes an exception
-    of an error's text, `protocolError` is raised for what is no reply.
+    `gets` returns `notEnoughData` without a whole reply; `replyError` makes an exception of an
+    error's text, `protocolError` is raised for anything that is not a reply.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Reader:
         self._data += memoryview(data)[start : start + size]
 
     def has_data(self) -> bool:
-        """Whether more has come than was given."""
+        """Return whether more bytes have come than were used."""
         return bool(self._data)
 
     def gets(self) -> Any:
-        """The next reply."""
+        """Return the next reply."""
         self._at = 0
         try:
             reply = self._reply(_DEEPEST)
@@ -79,7 +79,7 @@ class Reader:
         if kind == b"-":
             return self._reply_error(rest.decode("utf-8", "replace"))
         if kind != b"*" or not depth:
-            raise self._protocol_error("this is no reply of Redis")
+            raise self._protocol_error("this is not a reply of Redis")
         count = int(rest)
         return None if count < 0 else [self._reply(depth - 1) for _ in range(count)]
 

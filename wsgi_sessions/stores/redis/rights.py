@@ -1,4 +1,4 @@
-"""What an ACL has to allow the user in the store URL, and whether the server does."""
+"""The rights that an ACL must give the user in the store URL, and whether the server does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.wire.link import Command, Link, Word
     from wsgi_sessions.stores.redis.wire.url import RedisURL
 
-# Each with arguments after the key with which it can be queued. Those inside of scripts need to be
-# allowed, too.
+# Each with arguments that let it be queued, after the key. Commands inside scripts must be allowed,
+# too.
 _ON_A_KEY: dict[str, tuple[Word, ...]] = {
     "DEL": (),
     "EXISTS": (),
@@ -66,18 +66,20 @@ _TRY = "MULTI"
 
 
 def needed(topology: str = "server") -> list[str]:
-    """The commands that a user needs for all that sessions and their middlewares do, and for
-    `check` to try them. Advice about the server's settings needs ``CONFIG GET`` and ``ROLE``, too,
-    and is left out where these are forbidden; a database other than 0 needs ``SELECT``."""
+    """Return the commands that a user needs for sessions, middlewares and `check`.
+
+    Advice about the server's settings also needs ``CONFIG GET`` and ``ROLE``, and is left out where
+    these are forbidden; a database other than 0 needs ``SELECT``.
+    """
     others = (*_ON_NO_KEY, *_MORE[topology])
     return sorted({*_ON_A_KEY, *(str(command[0]) for command in others), _TRY})
 
 
 class RedisRights:
-    """`Advice` about what the server's ACL, or its configuration, keeps from the user.
+    """`Advice` about commands and keys that the server, by ACL or configuration, denies the user.
 
-    Every command is tried, and nothing is done: each is queued in a transaction, which is where the
-    server looks at rights, and the transaction is never carried out.
+    Every command is tried, and nothing is done: each is queued in a transaction, where the server
+    checks rights, and the transaction is never carried out.
     """
 
     def __init__(self, executor: Executor, keys: Keys, url: RedisURL) -> None:
@@ -96,7 +98,7 @@ class RedisRights:
         return [*self._of_commands(sorted(commands)), *self._of_names(sorted(names - commands))]
 
     def _refused(self, link: Link) -> Iterator[tuple[str, ResponseError]]:
-        """What is refused, by command, with the server's answer."""
+        """Return the refused commands, with the server's answers."""
         for command in ((_TRY,), *self._trials()):
             try:
                 link.call(command)
@@ -132,7 +134,7 @@ class RedisRights:
             return []
         pattern = self._keys.pattern_of_all
         text = (
-            f"Redis keeps its user from keys of sessions (by {', '.join(commands)}): allow all "
+            f"Redis denies its user the keys of sessions (by {', '.join(commands)}): allow all "
             f"that begin with the key prefix (ACL SETUSER {self._user} ~{pattern})"
         )
         return [text]

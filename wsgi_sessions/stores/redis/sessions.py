@@ -31,7 +31,7 @@ if string.sub(head, 1, 9) ~= ARGV[1] then
   return redis.call('GET', KEYS[1])
 end
 """
-# An expiry that stays as it is may be by another host's clock, and so is no time from now.
+# An unchanged expiry may be by another host's clock: not a time from now.
 _REPLACE = """
 if string.sub(head, 10) == string.sub(ARGV[2], 10, 17) and redis.call('PTTL', KEYS[1]) > 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
@@ -44,14 +44,14 @@ return 1
 """
 _SAVE = Script(_AT_VERSION + _REPLACE)
 
-# KEYS[2]: the lock; ARGV[4]: its holder. The version goes first: a save that was sent again after a
-# lost reply is to find that it was done.
+# KEYS[2]: the lock; ARGV[4]: its holder. The version is checked first: a save that is repeated
+# after a lost reply must find that it was done.
 _SAVE_FENCED = Script(
     f"{_AT_VERSION} if redis.call('GET', KEYS[2]) ~= ARGV[4] then return 0 end {_REPLACE}"
 )
 
-# Compares what is left to live, not the stored expiry: that one is by the clock of whoever wrote
-# it. PEXPIRE goes first because a script that has written once may go on when memory has run out.
+# Compares the time to live, not the stored expiry: that one is by the writer's clock. PEXPIRE goes
+# first because a script that has written once may go on when memory has run out.
 _TOUCH = Script("""
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 or left >= tonumber(ARGV[2]) then return 0 end
@@ -65,9 +65,9 @@ return 1
 class RedisStore:
     """`SessionStore` on Redis.
 
-    A write whose reply was lost is sent a second time. A `save` that had succeeded then meets its
-    own record, as a `VersionConflict` or, if that was destroyed meanwhile, `SessionGone`. A
-    `create` is never sent a second time, unless the server said that it did nothing.
+    A write is repeated if its reply was lost. A `save` that had succeeded then finds its own
+    record, as a `VersionConflict` or, if that was destroyed in between, `SessionGone`. A `create`
+    is never repeated, unless the server said that it did nothing.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class RedisStore:
         return key == other or self._topology != "cluster"
 
     def _require(self, fence: Fence, key: str) -> None:
-        """Raise LockLost if the mutex is not held, as it lies in another slot of a cluster."""
+        """Raise LockLost if the mutex, which is in another slot of a cluster, is not held."""
         holder = self._executor.execute("save", key, "GET", self._keys.lock(fence.key))
         if holder != fence.number.encode():
             raise lock_lost(key)
@@ -145,7 +145,7 @@ class RedisStore:
         if left > 0:
             command = ("SET", name, value, "PX", left, "NX")
             return self._executor.execute_once("create", key, *command) is not None
-        # Born expired: Redis refuses such a time to live, and there is nothing to keep.
+        # Expired already: Redis refuses such a time to live, and there is nothing to keep.
         return not self._executor.execute("create", key, "EXISTS", name)
 
     def _read(self, key: str, value: bytes) -> Record | None:

@@ -1,4 +1,4 @@
-"""What operators look at on a Redis server: dangerous settings, its clock, who shares it."""
+"""The operators' side of a Redis server: dangerous settings, its clock, its applications."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HARMLESS = "noeviction"
 class RedisAdvice:
     """`Advice` about eviction, and about primaries that go on without their replicas.
 
-    A server that does not tell its settings gets none. Raises `StoreUnavailable` if a server does
-    not answer.
+    A server that hides its settings gets none. Raises `StoreUnavailable` if a server does not
+    answer.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -61,7 +61,7 @@ def _setting(node: NodeExecutor, name: str, unknown: str) -> str:
 
 
 def _unless_forbidden(node: NodeExecutor, *command: str) -> Any:
-    """The reply; None if the command is forbidden or renamed, as hosted servers have it."""
+    """Return the reply; None if the command is forbidden or renamed, as by hosting providers."""
     try:
         return node.execute("advice", None, *command)
     except StoreUnavailable as error:
@@ -71,7 +71,7 @@ def _unless_forbidden(node: NodeExecutor, *command: str) -> Any:
 
 
 class RedisTenants:
-    """`Tenants`, from the names of all keys that begin with a prefix."""
+    """`Tenants`, from the names of all keys with a prefix."""
 
     def __init__(self, executor: Executor, keys: Keys) -> None:
         self._executor = executor

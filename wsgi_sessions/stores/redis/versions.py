@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _HISTORY = 100
 
-# By the server's clock. If the reply is lost this runs twice, and the version grows by two: it
-# still only grows.
+# By the server's clock. If the reply is lost, it runs twice and the version grows by two: it still
+# only grows.
 _BUMP = Script("""
 local time = redis.call('TIME')
 local version = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)

@@ -1,15 +1,15 @@
 """Sessions in a SQL database: PostgreSQL, SQLite, and MariaDB or MySQL where there is a driver.
 
-The tables are in `sql.schema`, all of their names begin with ``wsgi_sessions``. They are made by
-``wsgi-sessions migrate-schema``, or on the first use where that was asked for, and never otherwise.
+The tables are in `sql.schema`; all their names begin with ``wsgi_sessions``. ``wsgi-sessions
+migrate-schema`` makes them, or the first use if a setting asks for that, and nothing else does.
 
-Every change is a compare-and-set in one statement, and the database's own clock decides what has
-expired. Several applications in one database share its sessions: give each a database of its own,
-or in PostgreSQL a schema (``?options=-csearch_path%3Dapp``).
+Every change is a compare-and-set in one statement, and records expire by the database's own clock.
+Several applications in one database share its sessions: give each a database of its own, or in
+PostgreSQL a schema (``?options=-csearch_path%3Dapp``).
 
 Not promised: that an acknowledged write survives a failover to an asynchronous standby, or, with
-SQLite's ``synchronous=NORMAL``, a power failure. With an `Engine` that was handed in, time-outs of
-connecting and of a server that hangs are those of the Engine.
+SQLite's ``synchronous=NORMAL``, a power failure. With the application's own `Engine`, the time-outs
+for connecting and for a hung server are those of the Engine.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = False) -> Backend:
-    """See `stores.databases.open_sql`, which is the public one."""
+    """The implementation of `stores.databases.open_sql`, which is public."""
     if create_all:
         engine = _engine(target, timeout, _ensure_in(target), create="file")
     else:
@@ -80,8 +80,8 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
 
 
 def migrate_schema(target: str | Engine, *, timeout: float = MIGRATION_SECONDS) -> tuple[int, int]:
-    """See `stores.databases.migrate_schema`, which is the public one."""
-    # An Engine that was handed in is used as it is, its journal too.
+    """The implementation of `stores.databases.migrate_schema`, which is public."""
+    # The application's own Engine is used as it is, its journal too.
     prepare = None if isinstance(target, Engine) else use_wal_if_empty
     engine = _engine(target, timeout, prepare, create="file")
     try:

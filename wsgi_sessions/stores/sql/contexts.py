@@ -49,7 +49,7 @@ class SqlContexts:
         self._engine.single("context", None, lambda connection: connection.execute(statement))
 
     def add(self, principal: str, name: str, context: Context) -> bool:
-        """See `ContextStore.add`. False also where a first try had done it, its reply lost."""
+        """See `ContextStore.add`. False also if a first attempt did it and its reply was lost."""
         row = {"id": digest(principal, name), "record": pack(principal, name, context)}
         insert = insert_if_absent(self._engine.dialect, contexts, row)
 
@@ -66,7 +66,7 @@ class SqlContexts:
         self._engine.single("context", None, lambda connection: connection.execute(gone))
 
     def items(self) -> Iterator[tuple[str, str, Context]]:
-        """See `ContextStore.items`. In pages, so that no transaction stays open meanwhile."""
+        """See `ContextStore.items`. In pages, so that no transaction stays open in between."""
         last = ""
         while page := self._page(last):
             last = page[-1][0]

@@ -1,4 +1,4 @@
-"""Which sessions belong to a principal, in a SQL table."""
+"""The sessions of each principal, in a SQL table."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _C = principals.c
 
 
 class SqlIndex:
-    """`PrincipalIndex`: a row for each session of a principal, whose hash it begins with.
+    """`PrincipalIndex`: a row for each session of a principal, beginning with the principal's hash.
 
-    A row expires with its session; those that have are not shown, and `SqlUpkeep` removes them.
+    A row expires with its session; expired ones are not shown, and `SqlUpkeep` removes them.
     """
 
     def __init__(self, engine: SqlEngine) -> None:
@@ -31,7 +31,7 @@ class SqlIndex:
         expiry = self._engine.expiry(literal(expires_at, Float))
         row = {"principal": digest(principal), "key": key, "expires_at": expiry}
         insert = insert_if_absent(self._engine.dialect, principals, row)
-        # Of two that race, the later expiry stands: an entry must not end before its session.
+        # Of two writers, the later expiry stands: an entry must not end before its session.
         extend = (
             update(principals)
             .where(*_is(principal, key), _C.expires_at < expiry)

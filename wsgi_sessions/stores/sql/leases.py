@@ -1,11 +1,11 @@
-"""Who uses a session now, in a SQL database: a row for each holder, and one for the claim.
+"""Leases in a SQL database: a row for each holder, and one for the claim.
 
-The row of the claim is the session's lock as well: whoever acquires or claims locks it first, until
-its transaction ends. Without it two of them, of which neither sees what the other has not committed
-yet, would both succeed. It is there from the first lease on, with nobody in it, until a sweep.
+The claim's row is also the session's lock: an acquire or a claim first locks it until the end of
+its transaction. Otherwise two of them would both succeed, since neither sees the other's
+uncommitted change. The row exists from the first lease on, without a claimant, until a sweep.
 
-The claim's row is always locked before rows of holders, and a sweep skips what is locked, so that
-no two transactions wait for each other. All times are the database's own.
+The claim's row is always locked before rows of holders, and a sweep skips locked rows, so that no
+two transactions wait for each other. All times are the database's own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class SqlLeases:
     renewing are one for a holder and two for a claim.
 
     Not promised: that leases survive a crash of PostgreSQL, or a failover: their tables are not
-    logged, so that a request waits for no disk. A holder finds out when it renews, and acquires
-    anew.
+    logged, so that a request waits for no disk. A holder finds out at its next renewal, and
+    acquires again.
     """
 
     def __init__(self, engine: SqlEngine) -> None:
@@ -99,17 +99,17 @@ class SqlLeases:
 
         def work(connection: Connection) -> bool:
             connection.execute(self._lock, values)
-            # Deleted and not looked over: one that is being renewed now is waited for.
+            # Deleted without looking first: this waits for one that is being renewed now.
             connection.execute(self._drop_dead, values)
             return connection.execute(self._claim, values).rowcount > 0
 
         return self._engine.run("claim", key, work)
 
     def delete_expired(self, limit: int) -> int:
-        """Delete up to `limit` dead holders, and as many claims that are dead or of nobody.
+        """Delete up to `limit` dead holders, and as many dead claims or rows without a claim.
 
-        Returns how many rows; fewer than `limit` means that no more are left. Whoever needs the
-        lock of a session makes it anew.
+        Returns the number of rows; fewer than `limit` means that none is left. A later user of the
+        session's lock makes it again.
         """
         return sum(
             delete_chunk(self._engine, "leases", table, limit, self._engine.now)
@@ -119,7 +119,7 @@ class SqlLeases:
     def _first_that_finds(
         self, operation: str, statements: list[Any], values: dict[str, object]
     ) -> bool:
-        """Execute statements up to one that is about a row; whether there was one."""
+        """Execute statements until one affects a row; return whether one did."""
 
         def work(connection: Connection) -> bool:
             return any(connection.execute(one, values).rowcount > 0 for one in statements)
@@ -132,8 +132,10 @@ def _is_of(table: Table) -> ColumnElement[bool]:
 
 
 def _lock(engine: SqlEngine) -> Any:
-    """Keep others from acquiring and claiming until the transaction ends. A claim that is over is
-    taken back on this occasion, so that it cannot be renewed any more."""
+    """Keep others from acquiring and claiming until the transaction ends.
+
+    It also takes back a dead claim, so that it can no longer be renewed.
+    """
     nobody = insert_into(engine.dialect, claims).values(
         key=bindparam("k"), holder=_NOBODY, expires_at=0
     )
@@ -142,8 +144,10 @@ def _lock(engine: SqlEngine) -> Any:
 
 
 def _hold(engine: SqlEngine, until: ColumnElement[float]) -> Executable:
-    """Become a holder, unless the session is claimed: of the locked row, which PostgreSQL locks in
-    the same statement."""
+    """Become a holder, unless the session is claimed.
+
+    The claim's row has to be locked; PostgreSQL locks it in the same statement.
+    """
     locked: FromClause = claims
     if engine.dialect == "postgresql":
         locked = _lock(engine).returning(claims.c.key, claims.c.holder).cte("locked")
@@ -179,7 +183,7 @@ class SqlLeaseListing:
         place = tuple_(table.c.key, table.c.holder)
         statement = (
             select(table.c.key, table.c.holder, table.c.expires_at - self._engine.now)
-            # In the table of claims, nobody has claimed a row without a holder.
+            # In the table of claims, a row without a holder is not a claim.
             .where(place > last, table.c.expires_at > self._engine.now, table.c.holder != "")
             .order_by(table.c.key, table.c.holder)
             .limit(_PAGE)

@@ -20,16 +20,16 @@ _C = locks.c
 
 
 def is_held(engine: SqlEngine, fence: Fence) -> ColumnElement[bool]:
-    """Whether the lock is held still, and will be until the statement is through."""
+    """Return whether the lock is held, and will be until the statement is done."""
     mine = (_C.key == fence.key, _C.holder == fence.number, _C.expires_at > engine.now)
     return exists(select(_C.key).where(*mine).with_for_update(read=True))
 
 
 class SqlHolds:
-    """`TokenHolds`.
+    """`TokenHolds` in a SQL table.
 
-    No advisory lock of the database, which would keep a connection for as long as the block takes,
-    and is lost with it behind a pooler such as PgBouncer.
+    Not by advisory locks of the database: they occupy a connection for the time of the block, and
+    are lost with it behind a pooler such as PgBouncer.
     """
 
     def __init__(self, engine: SqlEngine, ttl: float = LOCK_TTL) -> None:

@@ -45,7 +45,7 @@ class SqlQuarantine:
         return self._engine.single("quarantine", None, lambda c: c.execute(statement).scalar_one())
 
     def remove_old(self) -> int:
-        """Delete what was set aside long ago; how many."""
+        """Delete old records of the quarantine; return how many."""
         old = quarantine.c.set_aside_at <= self._engine.now - KEPT_SECONDS
         statement = delete(quarantine).where(old)
         return self._engine.single("quarantine", None, lambda c: c.execute(statement).rowcount)

@@ -1,4 +1,4 @@
-"""When sessions are due for a background refresh, in a SQL database: found by an index on time."""
+"""The refresh queue in a SQL database: an index on time finds due sessions."""
 
 from __future__ import annotations
 

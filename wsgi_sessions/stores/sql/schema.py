@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
 SCHEMA_VERSION = 2
-"""What this release needs. Grows by one with each change of the tables."""
+"""The version that this release needs; it grows by one with each change of the tables."""
 
 metadata = MetaData()
 _Key = String(64)  # SHA-256 in hex
 _Bytes = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-# MySQL would take "League" for "league".
+# MySQL would take "League" and "league" for one.
 _Name = String(64).with_variant(String(64, collation="utf8mb4_bin"), "mysql", "mariadb")
 _Scope = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 
@@ -83,19 +83,19 @@ holders = Table(
     Column("expires_at", Double, nullable=False),
     Index("wsgi_sessions_holders_by_expiry", "expires_at"),
 )
-claims = Table(  # a row for each session that was in use lately: its lock, and who has claimed it
+claims = Table(  # a row for each recently used session: its lock, and its claimant
     "wsgi_sessions_claims",
     metadata,
     Column("key", _Key, primary_key=True),
-    Column("holder", String(128), nullable=False),  # empty: nobody
+    Column("holder", String(128), nullable=False),  # empty: none
     Column("expires_at", Double, nullable=False),
     Index("wsgi_sessions_claims_by_expiry", "expires_at"),
 )
-# Locks and leases are of no use after a crash of the server, and not worth waiting for its disk.
+# Locks and leases are useless after a crash of the server, and not worth a wait for its disk.
 _unlogged = DDL("ALTER TABLE %(table)s SET UNLOGGED")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 for _passing in (locks, holders, claims):
     event.listen(_passing, "after_create", _unlogged.execute_if(dialect="postgresql"))
-contexts = Table(  # `id` is a hash of principal and name, which are in the record
+contexts = Table(  # `id`: a hash of principal and name, which are in the record
     "wsgi_sessions_contexts",
     metadata,
     Column("id", _Key, primary_key=True),
@@ -138,13 +138,16 @@ schema = Table(  # one row; `swept_at` is when a process was last elected to cle
 
 
 def _to_1(connection: Connection) -> None:
-    """From nothing, or from a database that has version stamps only."""
+    """Upgrade from nothing, or from a database with version stamps only."""
     metadata.create_all(connection)
 
 
 def _to_2(connection: Connection) -> None:
-    """To a schedule of refreshes for each application. What an application with a name had in it
-    is scheduled when its session is kept alive anew."""
+    """Upgrade to a refresh queue for each application.
+
+    The queue of an application with a name starts empty: its sessions are scheduled at their next
+    `keep_alive`.
+    """
     column = refreshes.c.application
     present = inspect(connection).get_columns(refreshes.name)
     if column.name not in {each["name"] for each in present}:
@@ -153,7 +156,7 @@ def _to_2(connection: Connection) -> None:
 
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1, 2: _to_2}
-"""What leads from one version of the schema to the next, by the version that it leads to."""
+"""The steps from one version of the schema to the next, by the version that they lead to."""
 
 _LOCK = 0x7773_6769  # "wsgi": one number, in the name space of advisory locks
 # MySQL's are the server's, and short.
@@ -163,9 +166,9 @@ _LOCK_NAME = "CONCAT('wsgi_sessions.', MD5(DATABASE()))"
 
 
 def create_schema(engine: SqlEngine) -> int:
-    """Create the tables, or upgrade them; the version that they had. Rows stay.
+    """Create the tables, or upgrade them; return their former version. Rows stay.
 
-    Idempotent. When several processes do it at once, one does it and the others wait for it.
+    Idempotent. If several processes do it at once, one does it and the others wait.
     """
     return engine.run("migrate", None, lambda connection: upgrade(connection))
 
@@ -174,7 +177,7 @@ def upgrade(
     connection: Connection,
     steps: Mapping[int, Callable[[Connection], None]] = STEPS,
 ) -> int:
-    """Take the steps that are missing, in the transaction of `connection`; the version before."""
+    """Take the missing steps in the transaction of `connection`; return the former version."""
     with _one_at_a_time(connection):
         before = read_version(connection)
         schema.create(connection, checkfirst=True)
@@ -190,7 +193,7 @@ def upgrade(
 
 
 def schema_version(engine: SqlEngine) -> int:
-    """The version of the tables in the database; 0 if there are none."""
+    """Return the version of the tables in the database; 0 if there are none."""
     return engine.run("schema", None, read_version)
 
 
@@ -213,12 +216,12 @@ def require_schema(connection: Connection) -> None:
 
 
 def ensure_schema(connection: Connection) -> Callable[[Connection], int] | None:
-    """What makes the tables fit for this release, if they are not."""
+    """Return the step that makes the tables fit for this release, or None."""
     return upgrade if read_version(connection) < SCHEMA_VERSION else None
 
 
 def _take_lock(connection: Connection) -> None:
-    """MySQL's. Asked for again and again: the server ends a statement that waits, by its limit."""
+    """Take MySQL's lock, asking again and again: its limit ends a statement that waits."""
     ask = text(f"SELECT GET_LOCK({_LOCK_NAME}, 0)")
     latest = monotonic() + _WAITING_SECONDS
     while connection.execute(ask).scalar() != 1:
@@ -232,7 +235,7 @@ def _take_lock(connection: Connection) -> None:
 
 @contextmanager
 def _one_at_a_time(connection: Connection) -> Iterator[None]:
-    """Of processes that upgrade at once, let one go first. SQLite's write lock has done it."""
+    """Let one of the upgrading processes go first. SQLite's write lock has done it."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
     if connection.dialect.name not in ("mysql", "mariadb"):
@@ -241,8 +244,8 @@ def _one_at_a_time(connection: Connection) -> Iterator[None]:
     _take_lock(connection)
     try:
         yield
-        connection.commit()  # who comes next has to see it
+        connection.commit()  # the next process has to see it
         connection.execute(text(f"SELECT RELEASE_LOCK({_LOCK_NAME})"))
     except BaseException:
-        connection.invalidate()  # the lock is the connection's, which would be used again
+        connection.invalidate()  # the lock belongs to the connection, which would be used again
         raise

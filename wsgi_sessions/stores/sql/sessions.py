@@ -1,4 +1,4 @@
-"""Session records in a SQL table: kept, gone through, deleted when they have expired."""
+"""Session records in a SQL table: store, iteration, deletion of expired ones."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _C = sessions.c
 
 
 class SqlStore:
-    """`SessionStore`: a row for each session; the database's clock decides what has expired.
+    """`SessionStore`: a row for each session, which expires by the database's clock.
 
-    Each operation is one statement, and one more where it met no row. An expiry is a moment of the
-    caller's clock: it is kept as one of the database's, and read as the caller's again, so that
+    Each operation is one statement, and one more if it found no row. An expiry is a moment of the
+    caller's clock: it is stored as one of the database's, and read as the caller's again, so that
     hosts whose clocks differ agree on when a session expires.
 
-    A write whose answer was lost is sent a second time. A `save` that had succeeded then meets its
-    own record, as a `VersionConflict` or, if that was destroyed meanwhile, `SessionGone`. A
-    `create` is never sent a second time, unless the database has undone it.
+    A write is repeated if its answer was lost. A `save` that had succeeded then finds its own
+    record, as a `VersionConflict` or, if that was destroyed in between, `SessionGone`. A `create`
+    is never repeated, unless the database has undone it.
     """
 
     def __init__(self, engine: SqlEngine, quarantine: SqlQuarantine) -> None:
@@ -57,8 +57,9 @@ class SqlStore:
         self._quarantine = quarantine
         key, live = _C.key == bindparam("k"), _C.expires_at > engine.expiry_now
         expiry = engine.expiry(bindparam("expiry", type_=Float))
-        # Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
-        # The payload as the driver gives it: a row that somebody edited must not raise from inside.
+        # Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it. The
+        # payload as the driver gives it: a row that was edited by hand must not raise inside
+        # SQLAlchemy.
         columns = (_C.version, type_coerce(_C.payload, NullType), _C.expires_at, engine.expiry_now)
         self._load = select(*columns).where(key, live)
         self._save = (
@@ -196,16 +197,16 @@ class SqlExpiry:
 def delete_chunk(
     engine: SqlEngine, operation: str, table: Any, limit: int, now: ColumnElement[float]
 ) -> int:
-    """Delete up to `limit` rows of a table whose `expires_at` is past by the clock `now`; how many.
+    """Delete up to `limit` rows whose `expires_at` is past by the clock `now`; return how many.
 
-    The expiry is asked again of each row that is deleted: it may have been extended since it was
-    found. (The chunk is a table of its own because MySQL does not let one be deleted from that is
-    selected from.)
+    The expiry of each row is checked again at its deletion: it may have been extended since it was
+    found. (The chunk is a table of its own because MySQL cannot delete from a table that it selects
+    from.)
     """
     expired = table.c.expires_at <= now
     keys = list(table.primary_key.columns)
     found = select(*keys).where(expired).order_by(table.c.expires_at).limit(literal(limit))
-    found = found.with_for_update(skip_locked=True)  # whoever is at a row sees to it
+    found = found.with_for_update(skip_locked=True)  # another process is using the row
     chunk = found.subquery("chunk")
     statement = delete(table).where(expired, _in(keys, select(*chunk.c)))
     return int(engine.single(operation, None, lambda c: c.execute(statement)).rowcount)

@@ -1,4 +1,4 @@
-"""The upkeep of the SQL store by one elected process, and what to warn of."""
+"""The upkeep of the SQL store by one elected process, and its warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LARGEST_CLOCK_DIFFERENCE = 5.0
 
 
 class SqlUpkeep:
-    """`Leftovers`: rows of locks, leases and the index that nobody removed, by their expiry."""
+    """`Leftovers`: abandoned rows of locks, leases and the index, by their expiry."""
 
     def __init__(self, engine: SqlEngine, quarantine: SqlQuarantine, leases: SqlLeases) -> None:
         self._engine = engine
@@ -36,9 +36,9 @@ class SqlUpkeep:
 
     @contextmanager
     def elect(self, interval: float) -> Iterator[bool]:
-        """See `Leftovers.elect`. Who may set the time of the last sweep is elected."""
+        """See `Leftovers.elect`. The process that can set the time of the last sweep is elected."""
         now, last = self._engine.now, schema.c.swept_at
-        # One in the future was set before the database's clock was set back.
+        # A time in the future was set before the database's clock was set back.
         is_due = or_(last.is_(None), last <= now - interval, last > now + 1.0)
         statement = update(schema).where(is_due).values(swept_at=now)
         yield self._engine.single("elect", None, lambda c: c.execute(statement)).rowcount > 0
@@ -87,7 +87,7 @@ class SqlAdvice:
 
 
 class SqlDiagnosis:
-    """`Diagnosis` of the database: which one it is, and the version of its tables."""
+    """`Diagnosis` of the database: its kind, and the version of its tables."""
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
@@ -98,7 +98,7 @@ class SqlDiagnosis:
         return {"database": self._engine.label, "schema_version": version}
 
     def tidy(self, key: str) -> None:
-        """See `Diagnosis.tidy`: nothing is left."""
+        """See `Diagnosis.tidy`: there is nothing to remove."""
 
 
 class SqlClock:

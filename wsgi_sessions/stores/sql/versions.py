@@ -25,8 +25,8 @@ T = TypeVar("T")
 class SqlStamps:
     """`VersionStamps` in the table of `bump_version`, with the deadline and retries of the store.
 
-    So what the application bumps in a transaction of its own is what it sees. A bump whose answer
-    was lost may count twice. Of the history there is the latest bump.
+    So it sees the bumps that the application makes in transactions of its own. A bump with a lost
+    answer may count twice. The history has the latest bump only.
     """
 
     def __init__(self, engine: SqlEngine) -> None:

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 # One each for: a map that is out of date, a slot that is being moved, a failover on the way.
 _MAX_REDIRECTS = 3
-# The share of the deadline after which no redirection is followed any more.
+# The share of the deadline after which no redirection is followed.
 _LATEST_REDIRECT = 0.5
 
 
 class _Target(NamedTuple):
-    """Where a command goes; a node that is taking over a slot wants to hear ASKING before."""
+    """A command's destination; a node that is taking over a slot needs ASKING first."""
 
     address: NodeAddress
     prelude: tuple[Command, ...] = ()
 
 
 class _Map(NamedTuple):
-    """Which primary serves which range of slots, as one node told it."""
+    """The primary of each range of slots, as one node reported it."""
 
     starts: tuple[int, ...]
     addresses: tuple[NodeAddress, ...]
@@ -48,8 +48,10 @@ class _Map(NamedTuple):
 
 @dataclass
 class _ClusterState:
-    """What belongs to one process. Each node keeps a breaker of its own, so that a dead one does
-    not hold up what the others serve."""
+    """The state of one process.
+
+    Each node has a breaker of its own, so that a dead one does not hold up requests to the others.
+    """
 
     seeds: list[NodeAddress]
     pid: int = field(default_factory=os.getpid)
@@ -58,11 +60,11 @@ class _ClusterState:
 
 
 class ClusterExecutor:
-    """An `Executor` over the nodes of a cluster. All keys of a command lie in one slot.
+    """An `Executor` over the nodes of a cluster. All keys of a command are in one slot.
 
-    The map of slots is fetched at the first use, and again when a node says that a slot has moved
-    or does not answer. `timeout` is the deadline, in seconds, of what one node is asked for; when
-    half of it has passed, no other node is asked.
+    The map of slots is fetched at the first use, and again when a node says that a slot has moved,
+    or does not answer. `timeout` is the deadline of a command at one node, in seconds; after half
+    of it, no other node is asked.
     """
 
     def __init__(
@@ -132,12 +134,12 @@ class ClusterExecutor:
         executors = self._current().executors
         if address not in executors:
             endpoint = FixedEndpoint(self._url, self._timeout, address)
-            # setdefault: of two threads that race here, both use the same one.
+            # setdefault: two threads that race here use the same one.
             executors.setdefault(address, NodeExecutor(endpoint, self._timeout, self._clock))
         return executors[address]
 
     def _redirect(self, error: StoreUnavailable, target: _Target, slot: int) -> _Target | None:
-        """Where to send the command instead, or None if the error stands."""
+        """Return where to send the command instead, or None if the error stands."""
         cause = error.__cause__
         code = fault_of(cause).code if isinstance(cause, RedisError) else "UNREACHABLE"
         if code == "ASK":
@@ -151,12 +153,12 @@ class ClusterExecutor:
         return self._successor(error, target.address, slot)
 
     def _successor(self, error: StoreUnavailable, lost: NodeAddress, slot: int) -> _Target | None:
-        """The node that took over from one that is lost, if the others have elected one yet."""
+        """Return the node that took over from a lost one, if the others have elected one yet."""
         owner = self._slots(error.operation, None).owner(slot)
         return None if owner == lost else _Target(owner)
 
     def _forget(self, address: NodeAddress) -> None:
-        """Fetch the map again before it is next needed, from `address` last of all."""
+        """Fetch the map again before its next use, from `address` last of all."""
         process = self._current()
         process.map = None
         process.seeds = sorted(process.seeds, key=lambda seed: seed == address)  # False comes first
@@ -198,13 +200,13 @@ def _slot(command: Command) -> int:
 
 
 def _named_node(error: BaseException | None, asked: NodeAddress) -> NodeAddress:
-    """The node in ``MOVED 3999 127.0.0.1:6381``; no host means the one that was asked."""
+    """Return the node in ``MOVED 3999 127.0.0.1:6381``; without a host, the asked one."""
     host, _, port = str(error).split()[-1].rpartition(":")
     return NodeAddress(host or asked.host, int(port))
 
 
 def _parse_slots(reply: Sequence[Any], asked: NodeAddress) -> _Map:
-    """``[[first slot, last slot, [host, port, …] of the primary, replicas…], …]``."""
+    """Parse ``[[first slot, last slot, [host, port, …] of the primary, replicas…], …]``."""
     ranges = sorted(
         (first, NodeAddress(primary[0].decode() if primary[0] else asked.host, primary[1]))
         for first, _last, primary, *_replicas in reply

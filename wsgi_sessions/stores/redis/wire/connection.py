@@ -1,7 +1,7 @@
 """Commands to one Redis server: connections, deadlines, the retry, the breaker.
 
 redis-py's client and pool are not used: they cost as much per call as the round trip over loopback
-itself, retry failed log-ins, and wait for minutes on a server that hangs.
+itself, retry failed log-ins, and wait for minutes for a hung server.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Shares of an operation's deadline. The longest way that ends in a reply is: none on a pooled
-# connection (0.3), then connect (0.1), TLS (0.3) and a reply (0.3, or all that is left). What has
-# taken half of it is not retried, and what has taken 0.7 does not send its command; nor does the
-# first attempt wait for more of a reply then.
+# Shares of an operation's deadline. The longest way to a reply is: none on a pooled connection
+# (0.3), then connect (0.1), TLS (0.3) and a reply (0.3, or all that is left). After half of it,
+# nothing is retried; after 0.7, no command is sent, and the first attempt no longer waits for a
+# reply.
 _LATEST_RETRY = 0.5
 _LATEST_SEND = 0.7
 _MAX_IDLE = 64
@@ -48,29 +48,29 @@ _NOT_ASKED = RedisFault("OPEN", NOT_ASKED)
 
 
 class Executor(Protocol):
-    """Runs commands on whichever servers there are.
+    """Runs commands on one or several servers.
 
     Each call is bounded by the deadline, is repeated at most once after a connection fault, and
-    raises `StoreUnavailable` alone, with what it was for (`operation`, `key`); except
-    `NoScriptError`, which is no fault. A command may thus run twice, when a reply was lost: all
-    that is sent has to bear that.
+    raises `StoreUnavailable` alone, with its purpose (`operation`, `key`); except `NoScriptError`,
+    which is not a fault. A command may thus run twice, after a lost reply: every command has to
+    allow for that.
     """
 
     @property
     def retries(self) -> int:
-        """How often a command was sent again so far, by this thread.
+        """Return how often this thread has repeated a command.
 
-        Unchanged over a call: its command ran once. Changed: it may have run twice.
+        Changed by a call, its command may have run twice.
         """
 
     def execute(self, operation: str, key: str | None, *command: Word) -> Any:
         """Run a command, its Redis key in the usual place, and return the raw reply."""
 
     def execute_once(self, operation: str, key: str | None, *command: Word) -> Any:
-        """The same, but what may have been carried out is not sent again: `WriteInDoubt`."""
+        """Like `execute`, without repeating a command that may have run: `WriteInDoubt`."""
 
     def nodes(self, operation: str) -> Sequence[NodeExecutor]:
-        """An executor for each primary, for what concerns a server and not a key."""
+        """Return an executor for each primary, for commands about a server and not a key."""
 
     def close(self) -> None:
         """Close idle connections. The executor may be used again."""
@@ -86,7 +86,7 @@ class Script:
     def run(
         self, executor: Executor, operation: str, key: str | None, keys: Command, *args: Word
     ) -> Any:
-        """Run it on `keys`, all of one slot. Faults are those of `Executor.execute`."""
+        """Run it on `keys`, all of one slot. Raises as `Executor.execute`."""
         try:
             return executor.execute(operation, key, "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -94,10 +94,7 @@ class Script:
 
 
 def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[bytes]]:
-    """The names of all keys that match, in batches. Faults are those of `Executor.execute`.
-
-    A name may come twice while a server resizes its table.
-    """
+    """Yield matching keys in batches; one may come twice while a server resizes its table."""
     for node in executor.nodes(operation):
         cursor = None
         while cursor != b"0":
@@ -107,25 +104,24 @@ def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[byte
 
 
 class Count(threading.local):
-    """A number of each thread; with gevent, of each greenlet."""
+    """A counter for each thread; with gevent, for each greenlet."""
 
     number = 0
 
 
 def literally(name: str) -> str:
-    """A pattern of SCAN and of ACLs that nothing but this text matches."""
+    """Return a pattern, for SCAN and ACLs, that only this text matches."""
     return re.sub(r"([\\*?\[\]])", r"\\\1", name)
 
 
 @dataclass
 class _Pool:
-    """What belongs to one process: a forked child must not use its parent's connections, and has
-    its own view of whether the server answers."""
+    """The connections of one process; a forked child has its own, and its own breaker."""
 
     breaker: Breaker
     pid: int = field(default_factory=os.getpid)
     idle: deque[Link] = field(default_factory=deque)
-    generation: int = 0  # of the endpoint: which server the idle links lead to
+    generation: int = 0  # of the endpoint: the server of the idle links
 
     def keep(self, link: Link, idle: deque[Link]) -> None:
         if idle is self.idle and len(idle) < _MAX_IDLE:
@@ -137,8 +133,7 @@ class _Pool:
         _close_all(self.idle)
 
     def follow(self, endpoint: Endpoint, now: float, latest: float) -> None:
-        """Look where the server is, if that is due. If it is another one than before, leave the
-        former: links to it that are in use now are closed after that."""
+        """Check where the server is, if due; leave a former one, and close its links after use."""
         if now >= endpoint.look_at:
             endpoint.look(latest)
         if self.generation != endpoint.generation:
@@ -148,7 +143,7 @@ class _Pool:
 
 
 class NodeExecutor:
-    """An `Executor` of one server (or of whichever is primary now, by Sentinel).
+    """An `Executor` of one server (with Sentinel, of the present primary).
 
     `timeout` is the deadline of an operation in seconds; `clock` is monotonic.
     """
@@ -180,9 +175,9 @@ class NodeExecutor:
     def run(
         self, commands: Sequence[Command], operation: str, key: str | None, sendings: int = 2
     ) -> Any:
-        """`execute` several commands on one connection; the last one's reply.
+        """Execute several commands on one connection; return the reply to the last.
 
-        `sendings`: how often they may be sent, as long as no answer says that nothing was done.
+        `sendings`: how often they may be sent, unless an answer says that nothing was done.
         """
         process = self._process
         if process.pid != os.getpid():
@@ -196,8 +191,10 @@ class NodeExecutor:
             raise _NOT_ASKED.error(self._endpoint.label, operation, key, 0, error) from bare(error)
 
     def alone(self, operation: str, work: Callable[[Link], T]) -> T:
-        """What `work` returns, on a link of its own that is closed afterwards: it may leave the
-        link in whatever state. Tried once, within the deadline. Raises StoreUnavailable."""
+        """Return the result of `work` on a link of its own, in any state afterwards.
+
+        Tried once, within the deadline. Raises StoreUnavailable.
+        """
         link = None
         try:
             link = self._connect(self._clock() + self._latest_send)
@@ -237,7 +234,7 @@ class NodeExecutor:
             try:
                 if started >= endpoint.look_at or process.generation != endpoint.generation:
                     process.follow(endpoint, started, latest)
-                idle = process.idle  # of links to the server that is to be used now
+                idle = process.idle  # of links to the present server
                 link = _fresh(idle) or self._connect(latest)
                 if attempt == 1:
                     return self._exchange(process, link, idle, commands, latest)
@@ -264,7 +261,7 @@ class NodeExecutor:
     def _may_retry(self, process: _Pool, fault: RedisFault, started: float) -> bool:
         if fault.reaction in (RedisReaction.REPORT, RedisReaction.GIVE_UP):
             return False
-        # If one is dead or leads to the wrong server, so do those beside it.
+        # If one is dead or leads to the wrong server, the other idle ones do too.
         process.drop_idle()
         return self._clock() - started < self._latest_retry
 
@@ -282,8 +279,11 @@ class NodeExecutor:
         commands: Sequence[Command],
         latest: float,
     ) -> Any:
-        """One attempt. The link is kept only after a whole reply was read: what interrupts the
-        reading, gevent.Timeout too, would leave the reply for the next command to take."""
+        """Make one attempt. The link is kept only after a whole reply was read.
+
+        An interruption of the read, by gevent.Timeout too, would leave the reply for the next
+        command.
+        """
         try:
             for command in commands:
                 reply = link.call(command, latest)
@@ -308,8 +308,10 @@ class NodeExecutor:
         commands: Sequence[Command],
         latest: float,
     ) -> Any:
-        """The second attempt has all that is left of the deadline: a server that is short of
-        processor time may still answer. Its link waits too long for others, and is not kept."""
+        """Make the second attempt, with all that is left of the deadline.
+
+        A server short of processor time may still answer. The link waits too long to be kept.
+        """
         deadline = latest + self._after_sending
         link.wait_until(deadline)
         try:
@@ -326,14 +328,14 @@ class NodeExecutor:
 
 
 def _say_of_doubt(error: StoreUnavailable, unanswered: int, *, may_retry: bool) -> None:
-    """Say whether the command may have been carried out, and whether to try another is worth it."""
+    """Say whether the command may have run, and whether another attempt is worth it."""
     error.in_doubt = unanswered > 0
     if isinstance(error, WriteInDoubt):
         error.may_try_another = may_retry
 
 
 def _fresh(idle: deque[Link]) -> Link | None:
-    """A link that may be used again; what is found dead is closed."""
+    """Return an idle link that may be used; close dead ones."""
     while idle:
         try:
             link = idle.pop()

@@ -1,7 +1,8 @@
-"""Where a Redis server is, and how to open a connection to it.
+"""The place of a Redis server, and the way to open a connection to it.
 
-Connections are redis-py's own, without its pools and clients. They are opened silent (no CLIENT
-SETINFO, no HELLO) and logged in here in one round trip, since each would be a wait of its own.
+Connections are redis-py's own, without its pools and clients. They are opened silently (no CLIENT
+SETINFO, no HELLO) and logged in here in one round trip, since each command would be a wait of its
+own.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.wire.link import Command, Connection, Link
     from wsgi_sessions.stores.redis.wire.url import RedisURL
 
-# Shares of an operation's deadline, in which the connection's own waits are measured.
+# Shares of an operation's deadline for the connection's own waits.
 CONNECT_SHARE = 0.1
 REPLY_SHARE = 0.3
 _LOOK_SECONDS = 1.0
-_BLIND_SECONDS = 5.0  # where no sentinel answers: asking may take a third of a request's deadline
+_BLIND_SECONDS = 5.0  # if no sentinel answers: asking may take a third of a request's deadline
 
 _log = texts.log(__name__)
 
@@ -39,27 +40,27 @@ _unix: Callable[..., Connection] = redis_connections.UnixDomainSocketConnection
 
 
 class Endpoint(Protocol):
-    """Where a server is, and how to get a connection to it."""
+    """The place of a server, and the way to get a connection to it."""
 
     @property
     def label(self) -> str:
-        """Its name in messages: host and port, no credentials."""
+        """The server's name in messages: host and port, no credentials."""
 
     @property
     def generation(self) -> int:
-        """Another one each time that the address turns out to have changed."""
+        """A number that changes each time that the address has changed."""
 
     @property
     def look_at(self) -> float:
-        """When `look` is due, by the clock of `clock.monotonic`."""
+        """The time when `look` is due, by `clock.monotonic`."""
 
     def look(self, latest: float) -> None:
-        """Find out whether the address has changed. Does not raise for a fault."""
+        """Find out whether the address has changed. Never raises for a fault."""
 
     def connect(self, latest: float = math.inf) -> Link:
-        """A connection, open and logged in. Raises redis-py's exceptions.
+        """Return an open, logged-in connection. Raises redis-py's exceptions.
 
-        No wait is begun after the moment `latest`, see `Link.call`.
+        No wait begins after the moment `latest`, see `Link.call`.
         """
 
 
@@ -78,7 +79,7 @@ class FixedEndpoint:
         return open_link(self._connection(), self._log_in(), latest)
 
     def look(self, latest: float) -> None:
-        """Nothing to find out."""
+        """Do nothing: the address is fixed."""
 
     def _connection(self) -> Connection:
         if self._address is None:
@@ -97,11 +98,12 @@ class FixedEndpoint:
 
 
 class SentinelEndpoint:
-    """The primary of a service, asked from the sentinels for each new connection and each second.
+    """The primary of a service; the sentinels are asked for each new connection and each second.
 
-    A planned failover breaks no connection: the former primary goes on answering, for seconds as
-    if it still were one. Not promised: that a primary is left which no sentinel that answers knows
-    to be a former one, nor within that second. `min-replicas-to-write` lets it refuse writes.
+    A planned failover breaks no connection: the former primary goes on answering, for seconds as if
+    it still were one. Not promised: that connections leave a former primary within that second, or
+    at all if no answering sentinel knows of the failover. `min-replicas-to-write` lets it refuse
+    writes.
     """
 
     def __init__(self, url: RedisURL, timeout: float) -> None:
@@ -125,8 +127,8 @@ class SentinelEndpoint:
             link.close()
             raise
         if role != b"master":
-            # Sentinels learn of a failover one after the other: one of them may still name a
-            # server that has become a replica, and a replica's reads are stale.
+            # Sentinels learn of a failover one after the other: one may still name a server that
+            # has become a replica, and a replica's reads are stale.
             link.close()
             raise ReadOnlyError("the sentinel named a replica")
         return link
@@ -180,10 +182,10 @@ class SentinelEndpoint:
 
 
 def _to(address: NodeAddress, url: RedisURL, **options: Any) -> Connection:
-    """A connection to one of the servers that a URL leads to, by TLS if the URL says so.
+    """Return a connection to one of the servers of a URL, by TLS if the URL says so.
 
-    What is verified is said outright: redis-py before 6 verifies no host name by default, and an
-    impostor with any certificate of a known authority would be sent the password.
+    The verification is explicit: redis-py before 6 verifies no host name by default, and an
+    impostor with any certificate of a known authority would get the password.
     """
     where = {**address._asdict(), **options}
     if not url.is_encrypted:
@@ -194,7 +196,7 @@ def _to(address: NodeAddress, url: RedisURL, **options: Any) -> Connection:
 
 
 def _timeouts(timeout: float, reply_share: float) -> dict[str, Any]:
-    """Arguments of a redis-py connection that waits for this long and says nothing by itself."""
+    """Return arguments of a redis-py connection that waits this long, and sends nothing itself."""
     return {
         "socket_connect_timeout": timeout * CONNECT_SHARE,
         "socket_timeout": timeout * reply_share,
@@ -203,7 +205,7 @@ def _timeouts(timeout: float, reply_share: float) -> dict[str, Any]:
     }
 
 
-# How CLIENT SETINFO is left out depends on redis-py's version.
+# The way to leave out CLIENT SETINFO depends on redis-py's version.
 _SILENT: dict[str, None] = (
     {"driver_info": None}
     if "driver_info" in inspect.signature(redis_connections.AbstractConnection.__init__).parameters

@@ -1,4 +1,4 @@
-"""What can go wrong between a store and a Redis server, named, and what each fault calls for."""
+"""Faults between a store and a Redis server: their names, remedies, and reactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsgi_sessions.stores.breaker import CircuitOpen
 
 
 class RedisReaction(enum.Enum):
-    """What an executor does about a fault."""
+    """The reaction of an executor to a fault."""
 
     RECONNECT = "no answer: try once more on a fresh connection; counts at the breaker"
     LEAVE = "the wrong server answered: try once more on a fresh connection"
@@ -39,8 +39,10 @@ class RedisFault(NamedTuple):
         cause: BaseException,
         kind: type[StoreUnavailable] = StoreUnavailable,
     ) -> StoreUnavailable:
-        """The exception that leaves the store: the sentence, and what `cause` says in its own
-        words, short, on one line, without what the command was sent with."""
+        """Return the exception that leaves the store: the sentence, and the words of `cause`.
+
+        They are short, on one line, and without the command's arguments.
+        """
         return kind(
             f"Redis at {server} {self.sentence} ({_words_of(cause)})",
             operation=operation,
@@ -129,7 +131,7 @@ _FAULTS = {
     )
 }
 
-# Some classes came late to redis-py; there the code is still ahead of the text.
+# Some classes came late to redis-py; before, the code begins the text.
 _CODES_BY_CLASS: tuple[tuple[str, str], ...] = (
     ("ReadOnlyError", "READONLY"),
     ("BusyLoadingError", "LOADING"),
@@ -167,21 +169,23 @@ _READS_ONLY = frozenset(("READONLY", "OOM", "MISCONF", "NOREPLICAS", "TRYAGAIN")
 
 
 def takes_no_writes(error: StoreUnavailable) -> bool:
-    """Whether the server, which has answered, may yet serve a mere read of the same session."""
+    """Return whether the server, which has answered, may still serve a mere read of the session."""
     cause = error.__cause__
     return isinstance(cause, redis_errors.RedisError) and fault_of(cause).code in _READS_ONLY
 
 
 def hangs_up(error: Exception) -> bool:
-    """Whether a server ends the connection with this answer, so that the next command on it would
-    meet a fault that says nothing."""
+    """Return whether a server ends the connection with this answer.
+
+    The next command on it would fail with a fault that tells nothing.
+    """
     return fault_of(error).code in ("DENIED", "MAXCLIENTS")
 
 
 def fault_of(error: BaseException) -> RedisFault:
-    """The fault behind an exception of redis-py, or whatever else came in place of a reply.
+    """Return the fault behind an exception of redis-py, or anything else in place of a reply.
 
-    Decides by class first, then by the text.
+    The class decides first, then the text.
     """
     return _FAULTS[_code(error)]
 
@@ -207,8 +211,10 @@ def _code(error: BaseException) -> str:
 
 
 def without_arguments(error: BaseException) -> BaseException:
-    """The error, fit for a log: a server that lacks a command repeats its arguments, and these
-    hold store keys and session data. One line of it, see `bare`."""
+    """Return the error for a log, on one line (see `bare`).
+
+    A server that lacks a command repeats its arguments, and these hold store keys and session data.
+    """
     text, found, _ = str(error).partition(_ARGUMENTS)
     return redis_errors.ResponseError(text) if found else bare(error)
 

@@ -1,7 +1,7 @@
 """One open connection to a Redis server: a command goes out, its reply comes in.
 
 redis-py opens it, with TLS and time-outs. Commands then go straight to its socket: redis-py's own
-way there and back costs a request that writes a tenth of its time, and minds no deadline.
+way there and back costs a request that writes a tenth of its time, and knows no deadline.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Word: TypeAlias = "str | bytes | int | float"
 Command: TypeAlias = "tuple[Word, ...]"
 
 _READ_BYTES = 16 * 1024
-_MORE = object()  # what has come so far is no whole reply
+_MORE = object()  # the received bytes are not a whole reply
 _SHORTEST = 0.001  # seconds
 _TOO_LATE = "the exchange took too long"
 
@@ -52,7 +52,7 @@ class _SendCommand(Protocol):
 
 
 class Connection(Protocol):
-    """What is used of redis-py's connections, which are annotated in part only."""
+    """The used part of redis-py's connections, which are annotated only in part."""
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -63,27 +63,29 @@ class Connection(Protocol):
 
 
 class Link(Protocol):
-    """A connection that is open and logged in, used by one thread at a time."""
+    """An open, logged-in connection, used by one thread at a time."""
 
     def call(self, command: Command, latest: float = math.inf) -> Any:
-        """Send a command and read its reply.
+        """Send a command and return its reply.
 
-        One wait for the peer takes the connection's time-out at most; after the moment `latest` (of
-        `clock.monotonic`) none is begun, so that a peer that sends byte after byte cannot prolong
-        it.
+        One wait for the peer takes the connection's time-out at most; no wait begins after the
+        moment `latest` (of `clock.monotonic`), so that a peer that sends byte after byte cannot
+        prolong it.
 
         Raises redis-py's exceptions: `ResponseError` for an error reply, after which the link may
-        be used again; after any other exception, of whatever kind, it must be closed.
+        be used again; after any other exception, it must be closed.
         """
 
     def wait_until(self, deadline: float) -> None:
-        """From now on, wait for a reply until this moment (of `clock.monotonic`), whatever the
-        connection's time-out. Then the link has had its day: close it."""
+        """Wait for replies until this moment (`clock.monotonic`), past the connection's time-out.
+
+        Close the link afterwards.
+        """
 
     def has_news(self) -> object:
-        """Whether something has come that no command asked for, or a hang-up: then close it.
+        """Return whether anything unexpected has come, or a hang-up: then close the link.
 
-        After one reply too many, each command would read the reply to the one before.
+        After one surplus reply, each command would read the reply to the one before.
         """
 
     def close(self) -> None:
@@ -97,8 +99,8 @@ def open_link(
     link: Link | None = None
     try:
         connection.connect()
-        # Only a plain attribute of redis-py's gives the socket. Should it be renamed, all goes on
-        # the slower way.
+        # Only a plain attribute of redis-py gives the socket. If it is renamed, commands take the
+        # slower way.
         opened = getattr(connection, "_sock", None)
         if opened is None:
             link = via = _ViaRedisPy(connection)
@@ -113,13 +115,13 @@ def open_link(
 
 
 class _ViaRedisPy:
-    """Without the socket."""
+    """A link without access to the socket."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def greet(self, commands: Sequence[Command]) -> None:
-        """Send all of them, then read their replies."""
+        """Send all commands, then read their replies."""
         if commands:
             packed = self._connection.pack_commands(commands)
             self._connection.send_packed_command(packed, check_health=False)
@@ -134,7 +136,7 @@ class _ViaRedisPy:
         return self._connection.read_response()
 
     def wait_until(self, deadline: float) -> None:
-        """Not without the socket: the time-out stays as it is."""
+        """Do nothing: without the socket, the time-out stays as it is."""
 
     def has_news(self) -> object:
         try:
@@ -147,7 +149,7 @@ class _ViaRedisPy:
 
 
 class _Direct:
-    """The socket that redis-py opened, and hiredis to read what comes from it."""
+    """A link with the socket that redis-py opened, and hiredis to parse what comes."""
 
     __slots__ = ("_connection", "_gets", "_opened", "_read", "_reader", "_send", "call", "has_news")
 
@@ -163,7 +165,7 @@ class _Direct:
         self._take(opened.recv_into)
 
     def greet(self, commands: Sequence[Command], latest: float) -> None:
-        """Send all of them, then read their replies. Raises as `call` does."""
+        """Send all commands, then read their replies. Raises as `call`."""
         try:
             if commands:
                 self._send(b"".join(map(_pack, commands)))
@@ -194,13 +196,13 @@ class _Direct:
         self._connection.disconnect()
 
 
-# Made once per connection, so that a command need not look each method of socket and reader up.
+# Made once per connection, so that a command need not look up each method of socket and reader.
 
 
 def _calling(
     opened: socket.socket, reader: Any, receive: _Receive, buffer: bytearray, read: _Read
 ) -> _SendCommand:
-    """`Link.call` for this connection. Most replies come whole, with the first read."""
+    """Return `Link.call` for this connection. Most replies come whole, with the first read."""
     send, send_some, has_more = opened.sendall, opened.send, reader.has_data
     feed, gets = reader.feed, reader.gets
 
@@ -250,7 +252,7 @@ def _reading(receive: _Receive, reader: Any, buffer: bytearray) -> _Read:
 
 
 def _news(opened: socket.socket) -> Callable[[], object]:
-    """`Link.has_news` for this connection."""
+    """Return `Link.has_news` for this connection."""
     poll = _wait_in_kernel(opened)
     return partial(_has_come, opened) if poll is None else partial(poll, 0)
 
@@ -259,7 +261,7 @@ def _fault(error: OSError, read: _Read) -> RedisError:
     if isinstance(error, (TimeoutError, BlockingIOError)):
         return RedisTimeoutError("no reply in time")
     if isinstance(error, (BrokenPipeError, ConnectionResetError)):
-        # A server that takes no client says why before it hangs up, unasked.
+        # A server without room for a client says so before it hangs up, unasked.
         with suppress(OSError, RedisError):
             reply = read(0.0)
             if isinstance(reply, RedisError):
@@ -268,7 +270,7 @@ def _fault(error: OSError, read: _Read) -> RedisError:
 
 
 def _send_slowly(send_some: Callable[[memoryview], int], packed: bytes, latest: float) -> None:
-    """What may not fit into the kernel's buffer at once, so that the peer can hold it up."""
+    """Send a command that may not fit into the kernel's buffer, so that the peer can delay it."""
     left = memoryview(packed)
     while left := left[send_some(left) :]:
         if monotonic() > latest:
@@ -276,9 +278,9 @@ def _send_slowly(send_some: Callable[[memoryview], int], packed: bytes, latest: 
 
 
 def _has_come(opened: socket.socket) -> bool:
-    """Whether something has come, by an attempt to read.
+    """Return whether anything has come, by an attempt to read.
 
-    On TLS a server may write what is for the protocol alone: that is read by the way.
+    On TLS a server may send data for the protocol alone: the attempt reads it too.
     """
     timeout = opened.gettimeout()
     opened.settimeout(0.0)
@@ -294,13 +296,14 @@ def _has_come(opened: socket.socket) -> bool:
 
 
 def _wait_in_kernel(opened: socket.socket) -> Callable[[int], list[tuple[int, int]]] | None:
-    """Let the kernel watch the time-out of a plain socket; Python would ask ``poll`` before each
-    system call, which is two more per command. What is late is then a `BlockingIOError`.
+    """Let the kernel watch the time-out of a plain socket; a late reply is a `BlockingIOError`.
 
-    TLS has a protocol of its own between two reads, and gevent's sockets must not block: those are
-    of other classes and stay as they are.
+    Python would call ``poll`` before each system call, which is two more per command. TLS has a
+    protocol of its own between two reads, and gevent's sockets must not block: those are of other
+    classes and stay as they are.
 
-    Return what tells whether such a socket has something to read, or None for the others.
+    Returns a function that tells whether such a socket has something to read, or None for the
+    others.
     """
     timeout = opened.gettimeout()
     if sys.platform != "linux" or type(opened).__module__ != "socket" or not timeout:
@@ -314,7 +317,7 @@ def _wait_in_kernel(opened: socket.socket) -> Callable[[int], list[tuple[int, in
 
 
 def _limit(opened: socket.socket, seconds: float) -> None:
-    """Let the next wait for something to read take this long, whoever watches the time."""
+    """Let the next wait for data take this long, by the kernel's or Python's clock."""
     if opened.gettimeout() is None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
     else:
@@ -322,6 +325,6 @@ def _limit(opened: socket.socket, seconds: float) -> None:
 
 
 def _timeval(seconds: float) -> bytes:
-    """A struct timeval; of none, the kernel would wait for ever."""
+    """Return a struct timeval; 0 would make the kernel wait for ever."""
     whole, rest = divmod(max(_SHORTEST, seconds), 1)
     return struct.pack("ll", int(whole), max(1, int(rest * 1e6)))

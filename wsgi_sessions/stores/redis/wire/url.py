@@ -1,23 +1,20 @@
 """Redis URLs, checked before a client library sees them.
 
-redis-py takes ``redis://`` for localhost and ``/abc`` for database 0: sessions in a server or a
-database that nobody meant are worse than an error at start.
+redis-py takes ``redis://`` for localhost and ``/abc`` for database 0: sessions in the wrong server
+or database are worse than an error at the start.
 
-``redis://[user:password@]host[:port][/db]``
-    One server.
-``rediss://…[?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE&ssl_cert_reqs=required]``
-    The same over TLS. The server's certificate must be one that `ssl_ca_certs` (default: the
-    system's authorities) vouches for, and name the host as the URL writes it. With
-    ``ssl_cert_reqs=none`` neither is looked at: anyone in between gets the password.
-``unix://[user:password@]/path/to/socket[?db=n]``
-    One server, by its socket file.
-``redis+sentinel://[user:password@]host[:port],…/service[/db][?sentinel_password=…]``
-    The primary that these sentinels name; user and password are the primary's.
-``redis+cluster://[user:password@]host[:port],…``
-    A cluster, by some of its nodes.
-``rediss+sentinel://…``, ``rediss+cluster://…``
-    The same over TLS, sentinels included, with the options of ``rediss://``. Sentinels and nodes
-    must give each other's names as the certificates have them.
+``redis://[user:password@]host[:port][/db]`` One server.
+    ``rediss://…[?ssl_ca_certs=FILE&ssl_certfile=FILE&ssl_keyfile=FILE&ssl_cert_reqs=required]`` The
+    same over TLS. An authority of `ssl_ca_certs` (default: the system's) must have signed the
+    server's certificate, and it must name the host as the URL writes it. With
+    ``ssl_cert_reqs=none`` neither is checked: anyone in between gets the password.
+    ``unix://[user:password@]/path/to/socket[?db=n]`` One server, by its socket file.
+    ``redis+sentinel://[user:password@]host[:port],…/service[/db][?sentinel_password=…]`` The
+    primary that these sentinels name; user and password are the primary's.
+    ``redis+cluster://[user:password@]host[:port],…`` A cluster, by some of its nodes.
+    ``rediss+sentinel://…``, ``rediss+cluster://…`` The same over TLS, sentinels included, with the
+    options of ``rediss://``. Sentinels and nodes must announce each other by the names in the
+    certificates.
 """
 
 from __future__ import annotations
@@ -65,7 +62,7 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class NodeAddress(NamedTuple):
-    """Where a server listens. An IPv6 host is without its brackets."""
+    """The address of a server. An IPv6 host is without its brackets."""
 
     host: str
     port: int
@@ -77,7 +74,7 @@ class NodeAddress(NamedTuple):
 @texts.shows("scheme", "addresses", "db", "service")
 @dataclass(frozen=True)
 class RedisURL:
-    """What a URL says. Passwords are left out of its repr."""
+    """A parsed URL. Passwords are left out of its repr."""
 
     scheme: Scheme
     addresses: tuple[NodeAddress, ...] = ()
@@ -91,17 +88,17 @@ class RedisURL:
 
     @property
     def topology(self) -> Topology:
-        """One server, or what leads to several."""
+        """The topology behind the URL: one server, a Sentinel group or a cluster."""
         return _topology(self.scheme)
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether everything that the URL leads to is spoken to over TLS."""
+        """Whether every connection that the URL leads to uses TLS."""
         return _is_encrypted(self.scheme)
 
 
 def parse_url(url: str) -> RedisURL:
-    """Take a Redis URL apart. Raises `ConfigurationError`, which never shows a credential."""
+    """Parse a Redis URL. Raises `ConfigurationError`, which never shows a credential."""
     scheme = _scheme(url)
     _refuse_unsafe(scheme, url)
     parts = _split(scheme, url)
@@ -123,7 +120,7 @@ def parse_url(url: str) -> RedisURL:
 
 
 def _fail(scheme: str, what: str) -> NoReturn:
-    # From None: the text of what the parser raised may show a password.
+    # From None: the text of the parser's exception may show a password.
     raise ConfigurationError(f"the store URL {scheme}://…: {what}") from None
 
 
@@ -157,7 +154,8 @@ def _split(scheme: Scheme, url: str) -> SplitResult:
     except ValueError:
         _fail(scheme, "an open bracket (write [::1]), or a character that no URL has (write %40)")
     if scheme != "unix" and "@" in parts.path + parts.query:
-        # The rest would take a piece of the password for a host, a port or a database, and show it.
+        # Later checks would take a part of the password for a host, a port or a database, and show
+        # it.
         _fail(scheme, "an '@' follows the host; in a password write '/' as %2F and '?' as %3F")
     return parts
 
@@ -220,7 +218,7 @@ def _is_ipv6(host: str) -> bool:
 def _port(scheme: Scheme, text: str) -> int:
     port = _number(text)
     if port is None or not 0 < port < 65536:
-        # It may be the password of a URL without a host.
+        # It may be the password in a URL without a host.
         _fail(
             scheme,
             "the port after a host is a number from 1 to 65535; user:password goes before an '@' "
@@ -253,7 +251,7 @@ def _db(scheme: Scheme, text: str) -> int:
 
 
 def _number(text: str) -> int | None:
-    """ASCII digits alone: int() also takes those of other scripts, '1_0' and '+1'."""
+    """Return a number of ASCII digits; int() also takes other scripts' digits, '1_0' and '+1'."""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 

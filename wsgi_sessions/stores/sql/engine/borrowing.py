@@ -1,4 +1,4 @@
-"""A connection out of an engine's pool, for one operation."""
+"""A connection from an engine's pool, borrowed for one operation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected(engine: Engine, deadline: float) -> Iterator[Connection]:
-    """A connection of the engine, which is not used again after an error that nobody understands:
-    an answer may still be on its way."""
+    """Borrow a connection of the engine.
+
+    It is not used again after an unknown error: an answer may still be on its way.
+    """
     with engine.connect() as connection:
         try:
             _set_deadline(connection, deadline)
@@ -31,16 +33,21 @@ def connected(engine: Engine, deadline: float) -> Iterator[Connection]:
 
 
 def _set_deadline(connection: Connection, deadline: float) -> None:
-    """Tell a driver's connection that keeps to deadlines (see `database.psycopg`,
-    `database.pymysql`)."""
+    """Set the deadline of a driver's connection that keeps one.
+
+    See `database.psycopg` and `database.pymysql`.
+    """
     driver: Any = connection.connection.dbapi_connection
     if hasattr(driver, "deadline"):
         driver.deadline = deadline
 
 
 def take_write_lock(connection: Connection) -> None:
-    """Begin the transaction as a writer: one that reads first and writes later cannot wait for
-    another writer, it fails. An engine with a "begin" event of its own has begun already."""
+    """Begin the transaction as a writer.
+
+    One that reads first and writes later cannot wait for another writer, it fails. An engine with a
+    "begin" event of its own has begun already.
+    """
     connection.begin()
     driver: Any = connection.connection.dbapi_connection
     if not getattr(driver, "in_transaction", False):

@@ -1,7 +1,7 @@
 """Known faults of SQL databases: by code or text, a sentence with the remedy, and the reaction.
 
-Decided by SQLSTATE (PostgreSQL), by MySQL's numbers, by SQLite's messages, and by libpq's, which
-gives no code for what happens before there is a connection.
+They are found by SQLSTATE (PostgreSQL), by MySQL's numbers, by SQLite's messages, and by libpq's,
+which has no codes for faults before there is a connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIGRATE = "wsgi-sessions migrate-schema"
 
 
 class SqlReaction(enum.Enum):
-    """What the engine does about a fault."""
+    """The reaction of the engine to a fault."""
 
     AGAIN = "the database undid the transaction: try again until the deadline"
     RECONNECT = "no answer, and perhaps done: try once more on a fresh connection"
@@ -93,9 +93,9 @@ BY_STATE: Mapping[str, Known] = {
     **_report(_NAMES, "42P05", "26000"),
     **_report(_DAMAGED, "XX001", "XX002"),
 }
-"""By SQLSTATE."""
+"""Faults by SQLSTATE."""
 BY_CLASS: Mapping[str, Known] = {"08": LOST, **_report(_REFUSED, "28"), **_report(_FULL, "53")}
-"""By the first two characters of a SQLSTATE."""
+"""Faults by the first two characters of a SQLSTATE."""
 BY_NUMBER: Mapping[str, Known] = {
     **dict.fromkeys(("1205", "1213", "1020"), AGAIN),
     **dict.fromkeys(("1053", "1077", "1078", "1079", "1080", "1184", "1927", "4031"), LOST),
@@ -118,7 +118,7 @@ BY_NUMBER: Mapping[str, Known] = {
     **_report(_UNKNOWN_HOST, "2005"),
     **_report(_DAMAGED, "1034", "1194", "1195", "1932"),
 }
-"""By MySQL's number of the error."""
+"""Faults by MySQL's error number."""
 # SQLite's drivers give no codes before Python 3.11.
 _SQLITE: tuple[tuple[str, str, SqlReaction], ...] = (
     ("database is locked", *AGAIN),
@@ -137,7 +137,7 @@ _SQLITE: tuple[tuple[str, str, SqlReaction], ...] = (
     ),
     ("disk I/O error", "has a disk that fails, or lost its file", SqlReaction.REPORT),
     ("malformed", _DAMAGED, SqlReaction.REPORT),
-    ("not a database", "is no SQLite database: name another file", SqlReaction.REPORT),
+    ("not a database", "is not a SQLite database: name another file", SqlReaction.REPORT),
 )
 _CONNECTING: tuple[tuple[str, str, SqlReaction], ...] = (
     ("unsupported startup parameter", _POOLER, SqlReaction.REPORT),
@@ -160,11 +160,15 @@ _CONNECTING: tuple[tuple[str, str, SqlReaction], ...] = (
     ("Name or service not known", _UNKNOWN_HOST, SqlReaction.REPORT),
     ("certificate", _TLS, SqlReaction.REPORT),
     ("does not support SSL", _TLS, SqlReaction.REPORT),
-    ("invalid connection option", "has an option in its URL that is none", SqlReaction.REPORT),
+    (
+        "invalid connection option",
+        "has an unknown option in its URL: correct it",
+        SqlReaction.REPORT,
+    ),
     ("within the deadline", SLOW, SqlReaction.RECONNECT),
     ("timed out", SLOW, SqlReaction.RECONNECT),
     ("timeout expired", SLOW, SqlReaction.RECONNECT),
     ("'cryptography' package", _LOG_IN, SqlReaction.REPORT),
 )
 BY_TEXT = _SQLITE + _CONNECTING
-"""By a part of the text, where there is no code that says it."""
+"""Faults by a part of the text, where no code tells them."""

@@ -1,4 +1,4 @@
-"""What went wrong between a store and a SQL database: what to do about it, and what may be said."""
+"""Faults between a store and a SQL database: the reaction to each, and what may be shown of it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MUCH = 20_000  # bytes
 
 
 class SqlFault(NamedTuple):
-    """One kind of fault: the sentence about it, the reaction to it, and what may be said beside.
+    """One kind of fault: its sentence, the reaction to it, and what may be shown beside.
 
-    `detail` is the class and the code of what the driver raised, `words` what the database said, on
-    one line, without what it was sent.
+    `detail` is the class and the code of the driver's exception, `words` the database's own, on one
+    line, without the values that it was sent.
     """
 
     sentence: str
@@ -42,7 +42,7 @@ class SqlFault(NamedTuple):
 
     @property
     def explained(self) -> str:
-        """The sentence, and what was said beside it."""
+        """The sentence with its details."""
         return f"{self.sentence} ({self._said})" if self._said else self.sentence
 
     @property
@@ -57,9 +57,9 @@ class SqlFault(NamedTuple):
         attempts: int,
         kind: type[StoreUnavailable] = StoreUnavailable,
     ) -> StoreUnavailable:
-        """The exception that leaves the store: the sentence and the database's own words.
+        """Return the exception that leaves the store: the sentence and the database's own words.
 
-        Its cause is not what the driver raised, whose text may hold keys and payloads.
+        Its cause is not the driver's exception, whose text may hold keys and payloads.
         """
         error = kind(
             f"{database} {self.explained}",
@@ -72,12 +72,15 @@ class SqlFault(NamedTuple):
 
 
 class DatabaseFault(Exception):
-    """What the driver raised: its class, code, and words that may be shown."""
+    """The driver's exception for a log: its class, code, and words that may be shown."""
 
 
 def fault_of(error: BaseException) -> SqlFault:
-    """The fault behind whatever came instead of an answer: an exception of SQLAlchemy, of the
-    driver (a pool and an isolation level let those through), or of what the driver uses."""
+    """Return the fault behind anything that came instead of an answer.
+
+    That is an exception of SQLAlchemy, of the driver (a pool and an isolation level let those
+    through), or of a library that the driver uses.
+    """
     if isinstance(error, exc.TimeoutError):
         sentence = "has no free connection in this process's pool: hand in an Engine with more"
         return SqlFault(sentence, SqlReaction.REPORT, "the pool's time-out")
@@ -93,7 +96,7 @@ def fault_of(error: BaseException) -> SqlFault:
 
 
 def _holds_much(error: BaseException) -> bool:
-    """Whether a statement had values of many bytes: MySQL hangs up on what is too large for it."""
+    """Return whether a statement had many bytes of values: MySQL hangs up on too many."""
     values = getattr(error, "params", None)
     if isinstance(values, dict):
         values = list(values.values())
@@ -103,7 +106,7 @@ def _holds_much(error: BaseException) -> bool:
 
 
 def _code(original: BaseException) -> str:
-    """A number of MySQL, SQLSTATE, or SQLite's name of the error; empty if there is none.
+    """Return a number of MySQL, SQLSTATE, or SQLite's name of the error; empty if there is none.
 
     MySQL's drivers have SQLSTATEs too, which tell less than the numbers.
     """
@@ -133,7 +136,10 @@ def _known(code: str, text: str) -> Known | None:
 
 
 def _unknown(original: BaseException, code: str) -> Known:
-    """libpq and MySQL's drivers give no SQLSTATE of what they find themselves: no connection."""
+    """Return the fault of an unknown error.
+
+    libpq and MySQL's drivers give no SQLSTATE for errors of their own: then there is no connection.
+    """
     names = {cls.__name__ for cls in type(original).__mro__}
     if _is_of_server(code) or isinstance(original, sqlite3.Error):
         return "answered with an error", SqlReaction.REPORT
@@ -148,5 +154,5 @@ def _unknown(original: BaseException, code: str) -> Known:
 
 
 def _is_of_server(code: str) -> bool:
-    """A SQLSTATE, or a number of MySQL's that is not from the client's range."""
+    """Return whether it is a SQLSTATE, or a number of MySQL outside of the client's range."""
     return len(code) == 5 or (code.isdigit() and len(code) == 4 and code[0] != "2")

@@ -1,4 +1,4 @@
-"""INSERT where a row may be there already, as each dialect has it."""
+"""INSERT where the row may exist already, in each dialect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INSERT: Mapping[str, Callable[[Table], Any]] = {
 
 
 def insert_into(dialect: str, table: Table) -> Any:
-    """The dialect's own INSERT, for `or_update`."""
+    """Return the dialect's own INSERT, for `or_update`."""
     return _INSERT[dialect](table)
 
 
@@ -31,9 +31,9 @@ def insert_if_absent(
     values: Mapping[str, Any],
     only_if: ColumnElement[bool] | None = None,
 ) -> Executable:
-    """INSERT that does nothing if there is a row with this primary key. `rowcount` tells.
+    """Return an INSERT that does nothing if a row has this primary key; see its `rowcount`.
 
-    Nor if `only_if` is not met; the values are SQL expressions then.
+    Nor does it with `only_if` unmet; the values are then SQL expressions.
     """
     inserted = insert_into(dialect, table)
     if only_if is None:
@@ -48,8 +48,10 @@ def insert_if_absent(
 def upsert(
     dialect: str, table: Table, values: Mapping[str, Any], replace: Sequence[str]
 ) -> Executable:
-    """INSERT; if there is a row with this primary key, its columns `replace` get the new values.
-    `rowcount` tells nothing."""
+    """Return an INSERT that gives an existing row's columns `replace` the new values.
+
+    `rowcount` means nothing.
+    """
     inserted = insert_into(dialect, table).values(**values)
     is_mysql = hasattr(inserted, "on_duplicate_key_update")
     new = inserted.inserted if is_mysql else inserted.excluded
@@ -58,7 +60,7 @@ def upsert(
 
 
 def or_update(inserted: Any, table: Table, changes: Mapping[str, ColumnElement[Any]]) -> Any:
-    """An INSERT that makes these changes instead where there is a row with this primary key."""
+    """Return an INSERT that makes these changes instead if a row has this primary key."""
     if hasattr(inserted, "on_duplicate_key_update"):
         return inserted.on_duplicate_key_update(changes)
     row = list(table.primary_key.columns)
@@ -66,6 +68,6 @@ def or_update(inserted: Any, table: Table, changes: Mapping[str, ColumnElement[A
 
 
 def counted(statement: Any) -> Executable:
-    """A statement whose `rowcount` may be asked for."""
+    """Return a statement whose `rowcount` is valid."""
     found: Executable = statement.execution_options(preserve_rowcount=True)
     return found

@@ -1,4 +1,4 @@
-"""Short transactions on a SQL database: deadline, bounded retries, differences of dialects."""
+"""Short transactions on a SQL database: deadline, bounded retries, differences between dialects."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# When the statement began: an index can be searched by that, and not by a clock that runs on.
+# The start of the statement: an index can be searched by that, but not by a clock that runs on.
 _NOW = {
     "postgresql": "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS DOUBLE PRECISION)",
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
-    # UNIX_TIMESTAMP(NOW(6)) goes by the session's time zone: an hour comes twice in autumn.
+    # UNIX_TIMESTAMP(NOW(6)) follows the session's time zone: one hour comes twice in autumn.
     "mysql": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)",
     "mariadb": "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6)",
 }
@@ -46,24 +46,24 @@ _LIMITS = text(
 )
 _IDLE_FACTOR = 10
 _LONGEST_WAIT = 0.02
-_MAKING_SECONDS = 10.0  # the tables; each of them waits for the disk
+_MAKING_SECONDS = 10.0  # the tables; each waits for the disk
 SAME_CLOCK = 1.0
 """Seconds by which two clocks may differ and still count as the same."""
 
 
 class SqlEngine:
-    """Runs work in transactions on one database, whichever of SQLite, PostgreSQL or MySQL.
+    """Runs work in transactions on one database: SQLite, PostgreSQL or MySQL.
 
-    `timeout` is the deadline of an operation, its retries included, in seconds. `label` is what
-    errors call the database: never its URL, which may hold a password. `prepare` is called with a
-    connection before the first operation in each process, and again until it has succeeded; what it
-    returns is done in a transaction. A borrowed `engine` is never closed.
+    `timeout` is the deadline of an operation, its retries included, in seconds. `label` is the
+    database's name in errors: never its URL, which may hold a password. `prepare` is called with a
+    connection before the first operation in each process, and again until it has succeeded; its
+    result is done in a transaction. A borrowed `engine` is never closed.
 
     A transaction that the database undid (a deadlock, a serialization failure, "database is
-    locked") is tried again until the deadline; one whose answer was lost is tried once more on a
-    fresh connection. After several operations without an answer the next ones fail at once (see
-    `Breaker`). So work may run several times, and may have been applied by a run that seemed
-    to fail: it has to compare before it sets, or bear to be done twice.
+    locked") is tried again until the deadline; one without an answer is tried once more on a fresh
+    connection. After several operations without an answer the next ones fail at once (see
+    `Breaker`). So work may run several times, and may have been applied by a run that seemed to
+    fail: it has to compare before it sets, or be harmless if done twice.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class SqlEngine:
         self._prepare = prepare
         self._clock = clock
         self._single = engine
-        # Our own connections to MySQL are so from the start (see `database.connect`).
+        # Our own connections to MySQL have it from the start (see `database.connect`).
         self._begins = self.dialect in ("mysql", "mariadb") and ownership == "own"
         if self.dialect != "sqlite" and not self._begins:
-            # One statement is atomic by itself; BEGIN and COMMIT would be two more round trips.
+            # One statement is atomic on its own; BEGIN and COMMIT would be two more round trips.
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._pid = os.getpid()
         self._breaker = self._new_breaker()
@@ -102,22 +102,25 @@ class SqlEngine:
 
     @property
     def now(self) -> ColumnElement[float]:
-        """The database's clock when the statement began, in seconds since the epoch."""
+        """Return the database's clock at the start of the statement, in seconds since the epoch."""
         return literal_column(_NOW[self.dialect], Float)
 
     @property
     def expiry_now(self) -> ColumnElement[float]:
-        """The clock that sessions expire by: of the database server, and on SQLite, which has none,
-        `wall_clock`, so that a test that moves the time moves it here too."""
+        """Return the clock by which sessions expire.
+
+        That is the database server's; on SQLite, which has none, `wall_clock`, so that a test that
+        moves the time moves it here too.
+        """
         if self.dialect == "sqlite":
             return bindparam(None, callable_=wall_clock, type_=Float)
         return self.now
 
     def expiry(self, moment: ColumnElement[float]) -> ColumnElement[float]:
-        """A moment of this host's clock by the clock that sessions expire by.
+        """Return a moment of this host's clock by the clock that sessions expire by.
 
-        Clocks that differ by less than a second count as the same, so that what is read is what was
-        written.
+        Clocks that differ by less than a second count as the same, so that the expiry that is read
+        is the one that was written.
         """
         if self.dialect == "sqlite":
             return moment
@@ -125,23 +128,25 @@ class SqlEngine:
         return case((func.abs(ahead) < SAME_CLOCK, moment), else_=moment + ahead)
 
     def run(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
-        """Do `work` in one transaction, commit it, and return what it returned.
+        """Do `work` in one transaction, commit it, and return its result.
 
         On SQLite the write lock is taken first, so that what work reads stays true until it writes.
-        What work raises rolls the transaction back and is raised; a `VersionConflict` is marked
-        when an earlier run of the work may have been applied.
+        An exception of work rolls the transaction back and is raised; a `VersionConflict` is marked
+        if an earlier run of the work may have been applied.
 
         Raises StoreUnavailable, at the latest a moment after the deadline.
         """
         return self._attempts(operation, key, lambda until: self._transaction(work, until))
 
     def single(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
-        """As `run`, for work whose statements need not be one transaction: each commits by itself,
-        in one round trip."""
+        """Like `run`, for work whose statements need not be one transaction.
+
+        Each commits on its own, in one round trip.
+        """
         return self._attempts(operation, key, lambda until: self._statement(work, until))
 
     def once(self, operation: str, key: str | None, work: Callable[[Connection], T]) -> T:
-        """As `single`, but work that may have been applied is not tried again: `WriteInDoubt`."""
+        """Like `single`, but without repeating work that may have been applied: `WriteInDoubt`."""
         return self._attempts(
             operation, key, lambda until: self._statement(work, until), WriteInDoubt
         )
@@ -160,7 +165,7 @@ class SqlEngine:
         attempt: Callable[[float], T],
         unanswered: type[StoreUnavailable] = StoreUnavailable,
     ) -> T:
-        """`unanswered`: what is raised if no answer comes; `WriteInDoubt`: after one attempt."""
+        """Try until an answer; without one, raise `unanswered` (`WriteInDoubt`: one attempt)."""
         self._after_fork()
         breaker = self._breaker
         if breaker.closed:
@@ -179,7 +184,7 @@ class SqlEngine:
         attempt: Callable[[float], T],
         kind: type[StoreUnavailable],
     ) -> T:
-        """What the attempts come to, noted at the breaker."""
+        """Return the result of the attempts, noted at the breaker."""
         deadline = self._clock() + self.timeout
         tried, unanswered = 0, 0
         while True:
@@ -187,7 +192,7 @@ class SqlEngine:
             try:
                 self._prepare_once(deadline)
                 result = attempt(deadline)
-            except SessionError as error:  # the database's answer, as work understands it
+            except SessionError as error:  # the database's answer, in the terms of work
                 self._breaker.answered()
                 if isinstance(error, VersionConflict):
                     error.is_after_retry = error.is_after_retry or unanswered > 0
@@ -197,7 +202,7 @@ class SqlEngine:
             else:
                 self._breaker.answered()
                 return result
-            # Out of the handler: nothing that leaves here is chained to what SQLAlchemy raised,
+            # Outside of the handler: no exception that leaves here is chained to SQLAlchemy's,
             # whose text holds statements and their parameters.
             unanswered += fault.reaction is SqlReaction.RECONNECT
             again = self._again(fault, tried, unanswered, deadline)
@@ -217,7 +222,7 @@ class SqlEngine:
         tried: int,
         kind: type[StoreUnavailable],
     ) -> StoreUnavailable:
-        """The error of the last attempt, noted at the breaker; a `kind` if it was not answered."""
+        """Return the last attempt's error, noted at the breaker; a `kind` if it got no answer."""
         if fault.reaction is SqlReaction.RECONNECT:
             self._breaker.unanswered(fault.explained)
             return fault.error(self.label, operation, key, tried, kind)
@@ -228,11 +233,11 @@ class SqlEngine:
     def _again(self, fault: SqlFault, tried: int, unanswered: int, deadline: float) -> bool:
         left = deadline - self._clock()
         if fault.reaction is SqlReaction.RECONNECT:
-            # What has taken half of the deadline is not tried again: connecting takes time too.
+            # After half of the deadline, there is no retry: connecting takes time too.
             return unanswered == 1 and left > self.timeout / 2
         if fault.reaction is not SqlReaction.AGAIN or left <= 0:
             return False
-        # Jitter keeps those who wait from asking in step.
+        # Jitter keeps waiters from asking in step.
         pause = random.uniform(0.0005, min(_LONGEST_WAIT, 0.002 * tried))  # noqa: S311 - no secret
         time.sleep(min(left, pause))
         return True
@@ -250,9 +255,11 @@ class SqlEngine:
             return result
 
     def _limit(self, connection: Connection, deadline: float) -> None:
-        """Let the server end this transaction's statements at the deadline, and the transaction if
-        this process is stopped in it: it must not keep its locks. For the transaction alone: a
-        pooler gives the connection to others after it."""
+        """Let the server end this transaction's statements at the deadline.
+
+        And the transaction itself if this process is stopped in it: it must not keep its locks. The
+        limits are the transaction's alone: a pooler gives the connection to others after it.
+        """
         left = max(1, round((deadline - self._clock()) * 1000))
         connection.execute(_LIMITS, {"statement": f"{left}", "idle": f"{left * _IDLE_FACTOR}"})
 
@@ -265,13 +272,15 @@ class SqlEngine:
     # -- processes -----------------------------------------------------------------------------
 
     def _after_fork(self) -> None:
-        """Leave the parent's connections to the parent. They are kept, since their destructors
-        would say goodbye to the server in the parent's name.
+        """Leave the parent's connections to the parent.
+
+        They are kept, since their destructors would say goodbye to the server in the parent's name.
 
         Those to SQLite are closed: while one is open, SQLite takes its locks for locks of this
         process, which did not inherit them, so that other processes would remove the write-ahead
         log under the connections that are opened here. Closing looks for other users by locks of
-        this process' own. One that another thread of the parent was using at the fork stays open.
+        this process' own. A connection that another thread of the parent was using at the fork
+        stays open.
         """
         if self._pid == os.getpid():
             return
@@ -291,6 +300,6 @@ class SqlEngine:
     def _prepare_once(self, deadline: float) -> None:
         if self._prepare is not None and self._prepared_in != self._pid:
             work = self._statement(self._prepare, deadline)
-            if work is not None:  # the database has just answered, and this is done but once
+            if work is not None:  # the database has just answered, and this is done only once
                 self._transaction(work, max(deadline, self._clock() + _MAKING_SECONDS))
             self._prepared_in = self._pid
