@@ -284,7 +284,7 @@ class Draft:
             self.withheld, self.is_flushed = None, True
 
     def begin_anew(self) -> None:
-        """Mark the stored session for destruction, and go on with what this request made by itself.
+        """Mark the stored session for destruction, and go on with what this request made alone.
 
         That is what it assigned without reading a stored value, and what it added by typed
         operations. A value that it read before, or changed in place, may hold data of the former

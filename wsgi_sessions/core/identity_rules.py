@@ -82,7 +82,7 @@ class IdentityRules:
     ) -> None:
         """Bind the session, and have its id cycled, as the request's changes require.
 
-        From one principal to another, only what this request made by itself goes along (see
+        From one principal to another, only what this request made alone goes along (see
         `Draft.begin_anew`), as by `Session.login`. With closed `headers` the draft is only marked
         as one that needs a cookie.
         """

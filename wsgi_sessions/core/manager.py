@@ -45,11 +45,15 @@ DEFAULT_WAIT = 5.0
 class SessionManager:
     """Loads, commits and destroys sessions on one backend.
 
-    Args: identity: the application's own keys that hold its user and rights. principal_key: short
-        for `IdentityRules` with that key alone. max_size: the most bytes of a stored session. wait:
-        seconds that a request waits for the block of another, by default. waiters: the most
-        requests of this process that wait for one session. max_sessions: no anonymous visitor gets
-        a session while the store holds so many (see `Census`). clock: seconds since the epoch.
+    Args:
+        identity: the application's own keys that hold its user and rights.
+        principal_key: short for `IdentityRules` with that key alone.
+        max_size: the most bytes of a stored session.
+        wait: seconds that a request waits for the block of another, by default.
+        waiters: the most requests of this process that wait for one session.
+        max_sessions: no anonymous visitor gets a session while the store holds so many (see
+            `Census`).
+        clock: seconds since the epoch.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def _postgresql(url: URL, timeout: float) -> Engine:
 
 
 def _mysql(url: URL, timeout: float) -> Engine:
-    # A statement commits by itself; changing that for each would be round trips of their own.
+    # A statement commits on its own; changing that for each would cost more round trips.
     engine = create_engine(url, isolation_level="AUTOCOMMIT", **_pool(timeout))
     limit_waiting(engine, min(timeout / 2, _LONGEST_CONNECT), timeout)
     return engine

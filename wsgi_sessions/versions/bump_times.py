@@ -67,7 +67,7 @@ class BumpTimes:
         if told is not None and told[0] == version:
             return told[1]
         bumps = self._ask(scope, _HISTORY)
-        if not bumps:  # not to be told: there is a version
+        if not bumps:  # unknown: there is a version, but no bump
             return None
         if len(bumps) == _HISTORY:  # there may be earlier ones: of any time
             bumps = [*bumps[:-1], bumps[-1]._replace(at=0.0)]

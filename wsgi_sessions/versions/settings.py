@@ -61,7 +61,7 @@ class VersionConfig:
     grace: float = setting(
         "WSGI_SESSIONS_VERSION_GRACE",
         kinds.duration(0, kinds.DAY, "60 (seconds), 0 or 5m"),
-        "how long after any other bump a stale session serves other requests than page loads",
+        "how long after any other bump a stale session serves scripts and the like; then 401",
         60.0,
     )
     required: tuple[str, ...] = setting(

@@ -20,7 +20,7 @@ class RedisReaction(enum.Enum):
     RECONNECT = "no answer: try once more on a fresh connection; counts at the breaker"
     LEAVE = "the wrong server answered: try once more on a fresh connection"
     REPORT = "the server has spoken: fail at once"
-    GIVE_UP = "the client library failed by itself: fail at once"
+    GIVE_UP = "the client library itself failed: fail at once"
 
 
 class RedisFault(NamedTuple):

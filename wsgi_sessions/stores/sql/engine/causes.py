@@ -23,7 +23,7 @@ class SqlReaction(enum.Enum):
     AGAIN = "the database undid the transaction: try again until the deadline"
     RECONNECT = "no answer, and perhaps done: try once more on a fresh connection"
     REPORT = "the database has spoken: fail at once"
-    GIVE_UP = "the driver failed by itself: fail at once"
+    GIVE_UP = "the driver itself failed: fail at once"
 
 
 UNREACHABLE = "cannot be reached, or hung up: is it running?"
