@@ -1,37 +1,38 @@
-"""Copying all that a store holds into another one: `copy`.
+"""Copies the contents of a store to another one: `copy`.
 
-Two ways, by what becomes of the source:
+There are two modes, which differ in the source:
 
-- ``leave="untouched"``: the source stays as it is, to go back to. For an application that is
-  stopped, or as a rehearsal, or beside read-through.
-- ``leave="moved"``: each session is moved as `takeover` moves it when it is used, so that it is in
-  one store only. For the rest of a migration with read-through.
+- ``leave="untouched"``: the source stays as it is, as a fallback. For an application that is
+  stopped, as a rehearsal, or beside read-through.
+- ``leave="moved"``: each session is moved as `takeover` moves it on use, so that it is in only one
+  store. For the rest of a migration with read-through.
 
-**With a running application**, in this order, and nothing is lost, nobody is logged out:
+**With a running application**, follow this order; nothing is lost and no user is logged out:
 
-1. Let all workers use the new store with read-through (the setting `migrate_from`). From now on
-   nothing is written to the old store but the marks of moves.
-2. ``copy(..., leave="moved")`` takes over those sessions whose users have not come back. It is one
-   more worker that meets sessions: it and the requests find out who moves which.
-3. Let the workers use the new store alone.
+1. Let all workers use the new store with read-through (the setting `migrate_from`). From then on,
+   only records of moves are written to the old store.
+2. ``copy(..., leave="moved")`` moves the sessions whose users have not come back. It acts like one
+   more worker: it and the requests coordinate the moves.
+3. Let the workers use only the new store.
 
-Promised, in both ways:
+Promised, in both modes:
 
-- Payload and expiry stay, and so does the key, so that every cookie goes on working. The version of
-  a record may begin anew.
-- It may be interrupted (kill -9) and repeated: what is there already is left alone, what was begun
-  is finished.
-- What is newer in the target is never overwritten: a session there is replaced only if its last
-  change is older than the source's, by compare-and-set. With read-through there is no such case.
-- What was destroyed stays dead: a session that was destroyed through read-through is in neither
-  store; one that a copy had put into the target, and that has gone from there since, is not put
-  there again. For that the target's index lists what was copied, until it would have expired.
-- Version stamps of the scopes that sessions hold, and of "global", end at or above the source's.
-- Contexts are added where none is remembered.
+- Payload, expiry and key stay, so that every cookie keeps working. The version of a record may
+  start again.
+- It may be interrupted (kill -9) and repeated: finished sessions are left alone, unfinished ones
+  are completed.
+- Newer sessions in the target are never overwritten: a session there is replaced only if its last
+  change is older than that of the source, by compare-and-set. With read-through this case does not
+  occur.
+- Destroyed sessions stay dead: a session destroyed through read-through is in neither store; one
+  that was copied to the target and is gone from there is not copied again. For that, the target
+  keeps a list of copied keys (`CopiedKeys`).
+- Version stamps of the scopes in sessions, and of "global", end at or above those of the source.
+- Contexts are added where the target remembers none.
 
-Not promised: what workers write into the source *without* read-through after a session was copied,
-until it is copied again; and, in that case, that a log-out there reaches the copy. A source that
-was left untouched holds live sessions still: empty it before you ever go back to it.
+Not promised: changes that workers write to the source *without* read-through after a session was
+copied, until it is copied again; and, in that case, that a log-out there reaches the copy. An
+untouched source still holds live sessions: empty it before you ever return to it.
 """
 
 from __future__ import annotations
@@ -70,13 +71,12 @@ _MAX_ATTEMPTS = 50
 
 @dataclass
 class Counts:
-    """What a copy did, or would do.
+    """The results of a copy, real or simulated.
 
-    Sessions: `copied` or `moved`; `refreshed`, where the target had an older state; `kept`, where
-    it had them; `destroyed` in the target since an earlier copy; `gone` from the source before
-    their turn came; `others` are left alone, those of other applications in the source, where that
-    is one application's part of a store. `contexts` and `scopes` (of version stamps): how many were
-    brought over.
+    Sessions: `copied` or `moved`; `refreshed` if the target had an older state; `kept` if it had
+    them; `destroyed` in the target since an earlier copy; `gone` from the source in the meantime;
+    `others`: those of other applications, not copied, if the source is one application's part of a
+    store. `contexts` and `scopes` (of version stamps): the numbers carried over.
     """
 
     copied: int = 0
@@ -91,7 +91,7 @@ class Counts:
 
     @property
     def sessions(self) -> int:
-        """How many sessions were looked at."""
+        """The number of sessions examined."""
         looked_at = self.copied + self.moved + self.refreshed + self.kept
         return looked_at + self.destroyed + self.gone + self.others
 
@@ -107,15 +107,15 @@ def copy(
     absolute_lifetime: float = Lifetimes().absolute,
     clock: Callable[[], float] = wall_clock,
 ) -> Counts:
-    """Bring all live sessions, with what belongs to them, contexts and version stamps to `target`.
+    """Copy all live sessions, with the data about them, contexts and version stamps to `target`.
 
-    Where `source` is one application's part of a store: its own.
+    If `source` is one application's part of a store, only that part is copied.
 
-    `effect` "count": change nothing, tell what would be done. `progress` is told the counts after
-    each session and context. `scopes`: of version stamps, beside those that sessions hold.
-    `absolute_lifetime`: as the application has it, in seconds.
+    `effect` "count": change nothing, count what would be done. `progress` is called with the counts
+    after each session and context. `scopes`: version stamps to carry over in addition to those in
+    sessions. `absolute_lifetime`: that of the application, in seconds.
 
-    Raises StoreUnavailable: repeat it then, it goes on where it was.
+    Raises StoreUnavailable: repeat it then; it continues where it stopped.
     """
     copier = _Copier(
         Mover(target, source, absolute_lifetime=absolute_lifetime, clock=clock), leave, effect
@@ -143,14 +143,14 @@ class _Copier:
         self._copied_before = self._copied.all()
 
     def session(self, key: str) -> CopyOutcome:
-        """One session. Raises StoreUnavailable."""
+        """Copy or move one session. Raises StoreUnavailable."""
         for _ in range(_MAX_ATTEMPTS):
             try:
                 return self._session(key)
             except (SessionExists, SessionGone, VersionConflict):
-                continue  # a request was faster: look again
+                continue  # a request was faster: read again
         raise StoreUnavailable(
-            f"session {short_key(key)} is changed by too many at once: repeat the copy",
+            f"session {short_key(key)} is changed by too many requests at once: repeat the copy",
             operation="copy",
             key=short_key(key),
             attempts=_MAX_ATTEMPTS,
@@ -162,7 +162,7 @@ class _Copier:
         outcome = self._judge(key, old, new)
         if self._effect == "count" or outcome in ("gone", "destroyed", "others"):
             return outcome
-        if new.state == "live":  # both have it, from an earlier copy that left it untouched
+        if new.state == "live":  # both have it, after an earlier copy without moving
             if outcome == "refreshed":
                 self._write(key, old, new)
             if self._leave == "moved":
@@ -173,7 +173,7 @@ class _Copier:
         return self._put(key, old, new, outcome)
 
     def _judge(self, key: str, old: Observed, new: Observed) -> CopyOutcome:
-        """What is to be done with a session."""
+        """Return what to do with a session."""
         if _is_over(key, old):
             return "gone"
         if old.state == "moved":
@@ -189,11 +189,11 @@ class _Copier:
         return "copied"
 
     def _put(self, key: str, old: Observed, new: Observed, outcome: CopyOutcome) -> CopyOutcome:
-        """Make the session in the target, once it is sure that it was not destroyed meanwhile.
+        """Create the session in the target, after checking that it was not destroyed in between.
 
-        As a move, but for the source's confirmation: a second look takes its place. A log-out
-        between that look and the last step has deleted in the source, and deletes the target's
-        record next, be it pending or a session.
+        Like a move, except that a second read replaces the confirmation by the source. A log-out
+        between that read and the last step has deleted the record in the source, and next deletes
+        the target's record, pending or not.
         """
         new = self._mover.pend(key, new, old)
         assert old.record is not None
@@ -206,7 +206,7 @@ class _Copier:
             return "moved" if self._mover.take(key) is not None else "gone"
         self._write(key, old, new)
         if self._source.sessions.load(key) is None:
-            # Logged out meanwhile, and what was written over was another worker's pending record.
+            # Logged out in between, and the write replaced a pending record of another worker.
             self._target.sessions.delete(key)
             return "gone"
         return outcome
@@ -219,7 +219,7 @@ class _Copier:
         self._target.sessions.save(key, payload, old.record.expires_at, expected_version=version)
 
     def stamps(self, scopes: list[str]) -> int:
-        """Version stamps; how many."""
+        """Carry version stamps over; return their number."""
         if self._source.versions is None or self._target.versions is None:
             return 0
         if self._effect == "write":
@@ -227,7 +227,7 @@ class _Copier:
         return len(scopes)
 
     def contexts(self) -> Iterable[int]:
-        """Contexts, one at a time: 1 if it was brought over, else 0."""
+        """Copy contexts; yield 1 for each one carried over, 0 for others."""
         source, target = self._source.contexts, self._target.contexts
         if source is None or target is None:
             return
@@ -237,14 +237,14 @@ class _Copier:
                 continue
             added = target.add(principal, name, context)
             if added and source.get(principal, name) is None:
-                target.clear(principal, name, context)  # cleared in both, meanwhile
+                target.clear(principal, name, context)  # cleared in both stores in between
             elif self._leave == "moved":
                 source.clear(principal, name, context)
             yield int(added)
 
 
 def _is_over(key: str, old: Observed) -> bool:
-    """Whether there is nothing to copy any more."""
+    """Return whether there is nothing left to copy."""
     if old.record is None:
         return True
     if old.state != "live":
@@ -253,11 +253,11 @@ def _is_over(key: str, old: Observed) -> bool:
         envelope = open_sealed(old.record.payload, key)
         return ENDED in envelope.metadata and not is_receipt(envelope)
     except (CorruptRecord, UnsupportedFormat):
-        return False  # it is copied as it is: whoever opens it deals with that
+        return False  # copied as it is: opening it deals with that
 
 
 def _is_anothers(key: str, old: Observed, source: Backend) -> bool:
-    """Whether a record is of another application than that whose part of the store this is."""
+    """Return whether a record belongs to another application than this part of the store."""
     assert old.record is not None
     try:
         return not is_of(open_sealed(old.record.payload, key), source.application)
@@ -266,7 +266,7 @@ def _is_anothers(key: str, old: Observed, source: Backend) -> bool:
 
 
 def _changed_at(key: str, observed: Observed) -> float:
-    """When a session was last changed, in seconds since the epoch; 0 if that cannot be told."""
+    """Return the time of the last change, in seconds since the epoch; 0 if unknown."""
     payload = None
     if observed.transfer is not None:
         payload = observed.transfer.payload

@@ -1,41 +1,43 @@
 """Moves sessions, one at a time, from an old store to a new one, while both are in use.
 
 Two stores have no common transaction, so a move is a chain of compare-and-sets, each on one store.
-What is stored after each of them says how to go on, and whoever meets it does: another request,
-another worker, the next start.
+The state stored after each of them determines the next step, which any process that finds it can
+take: another request, another worker, the next start.
 
 =====  ========================  =====================  ============================================
-step   old store                 new store              who meets this
+step   old store                 new store              what a process does that finds it
 =====  ========================  =====================  ============================================
-0      the session               nothing                claims it in the old store
-1      claimed(token, payload)   nothing                puts it into the new store, pending
-2      claimed(token, payload)   pending(token,         has the old store confirm it
+0      the session               nothing                claim it in the old store
+1      claimed(token, payload)   nothing                put it into the new store, pending
+2      claimed(token, payload)   pending(token,         have the old store confirm it
                                  payload)
-3      moved(token)              pending(token,         makes it the session of the new store
+3      moved(token)              pending(token,         make it the session of the new store
                                  payload)
-4      moved(), for a while      the session            uses it
+4      moved(), for a while      the session            use it
 =====  ========================  =====================  ============================================
 
-**Nothing is lost.** From step 1 on nobody can save in the old store, since the version has changed;
-who tries meets a format that it does not know, and answers 503. So what is claimed is the last
-state, and one store holds it whole at any moment: the old one up to step 2, the new one from 2 on.
+**Nothing is lost.** From step 1 on, no save in the old store succeeds, since the version has
+changed; a worker that tries finds an unknown format and answers 503. So the claimed state is the
+last one, and at any time one store holds it whole: the old one up to step 2, the new one from step
+2 on.
 
-**Nothing is doubled.** The session is used only where it is a session, no record in transit: in one
-store at a time, since it becomes one in step 4, after the old store has confirmed by
-compare-and-set that it had been nothing but claimed until then.
+**Nothing is doubled.** A session is used only where it is a session and not a record in transit: in
+one store at a time. It becomes a session in step 4, after the old store has confirmed by
+compare-and-set that it was only claimed until then.
 
-**The dead stay dead.** A log-out deletes in the old store first, then in the new one. A move that
-it overtakes finds no claim to confirm. A move that had been confirmed finds no pending record. A
-pending record whose confirmation is missing, or bears another token, is dead: a worker that was
-asleep since step 1 makes one, and then removes it, or leaves it to expire if it dies.
+**The dead stay dead.** A log-out deletes in the old store first, then in the new one. A move
+overtaken by it finds no claim to confirm. A confirmed move finds no pending record. A pending
+record without a confirmation, or with one of another token, is dead: a worker that slept since step
+1 creates one and then removes it, or leaves it to expire if it is killed.
 
-**Both directions at once** work too, as while a deploy is rolled back: each meets what the other
-has left, and goes on with it. A claim is taken back by whoever has that store as the new one. Not
-promised then: that a log-out ends a session that is moved there and back while it runs.
+**Both directions at once** work too, as during the rollback of a deploy: each continues from the
+state that the other left. Workers whose new store holds a claim take it back. Not promised then:
+that a log-out ends a session that is moved there and back while the log-out runs.
 
 Not promised either: that the dead stay dead if, within one move, a process sleeps between steps 3
-and 4, the session is logged out, another one that slept since step 1 makes the same pending record
-again, and the first one is killed right after it made that a session, before it looks back.
+and 4, the session is logged out, another process that slept since step 1 creates the same pending
+record again, and the first process is killed right after turning it into a session, before it
+checks back.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend, SessionStore
 
 SIGN_SECONDS = 600.0
-"""For how long the old store says that a session has moved, and is not just gone."""
+"""Seconds for which the old store records that a session has moved, rather than ended."""
 _NO_MOVE = bytes(8)
 _MAX_ATTEMPTS = 50
 _CLOCKS_DIFFER = 60.0
@@ -79,25 +81,25 @@ Found = Literal["absent", "live"] | TransferState
 
 @texts.shows()
 class Observed(NamedTuple):
-    """One store's record under a key, as it was last seen or written."""
+    """The record of one store under a key, as last read or written."""
 
     record: Record | None
 
     @property
     def transfer(self) -> Transfer | None:
-        """What it says, if its session is in transit."""
+        """The transfer record, if the session is in transit."""
         if self.record is None or not is_transfer(self.record.payload):
             return None
         return unpack(self.record.payload)
 
     @property
     def token(self) -> bytes:
-        """Of the move that it belongs to, if its session is in transit."""
+        """The token of its move, if the session is in transit."""
         return b"" if self.transfer is None else self.transfer.token
 
     @property
     def state(self) -> Found:
-        """What it is."""
+        """The state of the record."""
         if self.record is None:
             return "absent"
         transfer = self.transfer
@@ -105,7 +107,7 @@ class Observed(NamedTuple):
 
 
 class Mover:
-    """Moves sessions from `old` to `new`, with all that belongs to them.
+    """Moves sessions from `old` to `new`, with the data about them.
 
     `absolute_lifetime`: how long entries of the principal's index are kept, in seconds, from a
     session's creation (`math.inf`: until it expires, and some). `clock`: seconds since the epoch.
@@ -125,9 +127,9 @@ class Mover:
         self._clock = clock
 
     def take(self, key: str) -> Record | None:
-        """The session in the new store, once it is there; None if neither store has it.
+        """Return the session once it is in the new store, or None if neither store has it.
 
-        Finishes what anybody has begun. Raises StoreUnavailable.
+        Completes a move that any process has begun. Raises StoreUnavailable.
         """
         for _ in range(_MAX_ATTEMPTS):
             new = Observed(self.new.sessions.load(key))
@@ -135,19 +137,19 @@ class Mover:
             try:
                 return self._advance(key, new, old)
             except (SessionExists, SessionGone, VersionConflict):
-                continue  # somebody else did this step, or a log-out came: look again
+                continue  # another process took this step, or a log-out came: read again
         raise StoreUnavailable(
-            f"session {short_key(key)} is moved by too many at once: retry",
+            f"session {short_key(key)} is moved by too many requests at once: retry",
             operation="move",
             key=short_key(key),
             attempts=_MAX_ATTEMPTS,
         )
 
     def _advance(self, key: str, new: Observed, old: Observed) -> Record | None:
-        """One step after the other, until the session is in the new store, or is dead."""
+        """Take step after step, until the session is in the new store, or is dead."""
         while new.state != "live":
             match new.state, old.state:
-                case "claimed", _:  # by a worker of the other direction: it has not left yet
+                case "claimed", _:  # by a worker of the other direction: it is still here
                     new = self._settle(self.new.sessions, key, new)
                 case _, "live":
                     old = self._claim(key, old)
@@ -167,11 +169,12 @@ class Mover:
         return new.record
 
     def _require_same(self, key: str, new: Observed) -> None:
-        """The old store was looked at between two equal looks at the new one: so this is what both
-        had at one moment, and not a session that slipped through between two looks."""
+        """Require that the new store is unchanged. The old store was read between two equal reads
+        of the new one: so both states existed at one time, and no session slipped through.
+        """
         found = self.new.sessions.load(key)
         if found != new.record:
-            raise SessionExists("the session is moved at this moment")
+            raise SessionExists("the session is being moved")
 
     # -- the steps -----------------------------------------------------------------------------
 
@@ -181,8 +184,8 @@ class Mover:
         return _write(self.old.sessions, key, old, claimed)
 
     def pend(self, key: str, new: Observed, old: Observed) -> Observed:
-        """Put what the old store has into the new one, as no session yet: under the token of the
-        claim, so that it cannot be taken for what another move left."""
+        """Put the state of the old store into the new one as a pending record, with the token of
+        the claim, so that it cannot be confused with the remains of another move."""
         assert old.record is not None
         if old.transfer is None:
             transfer = Transfer("pending", os.urandom(8), old.record.payload)
@@ -203,13 +206,16 @@ class Mover:
                 self.new.sessions.delete(key)
                 return None
         except StoreUnavailable as error:
-            _log.warning("what a moved session left behind stays until it expires: %s", error)
+            _log.warning(
+                ("the remains of a moved session stay in the old store until they expire: %s"),
+                error,
+            )
         _log.debug("session %s moved to the %s store", short_key(key), self.new.name)
         return new.record
 
     @staticmethod
     def _settle(store: SessionStore, key: str, observed: Observed) -> Observed:
-        """Make a record in transit the session that it holds."""
+        """Turn a record in transit into the session that it holds."""
         assert observed.record is not None
         assert observed.transfer is not None
         payload, expires_at = observed.transfer.payload, observed.record.expires_at
@@ -217,16 +223,16 @@ class Mover:
         return Observed(Record(version, payload, expires_at))
 
     def discard(self, key: str, new: Observed) -> None:
-        """Delete a pending record, by compare-and-set: it expires as it is written."""
+        """Delete a pending record by compare-and-set: write it with an expiry in the past."""
         assert new.record is not None
         past = self._clock() - 3600.0
         self.new.sessions.save(key, b"", past, expected_version=new.record.version)
 
-    # -- what belongs to a session -------------------------------------------------------------
+    # -- data about a session -------------------------------------------------------------
 
     def carry(self, key: str, payload: bytes) -> Envelope | None:
-        """Bring into the new store what has to be there before the session is: index, schedule and
-        the versions of its scopes. None for a payload that is no session's."""
+        """Carry over the data that must precede the session: index, schedule and the versions of
+        its scopes. Return None if the payload is not a session."""
         try:
             envelope = open_sealed(payload, key)
             principal = principal_of(envelope)
@@ -235,13 +241,13 @@ class Mover:
                 self.new.index.add(principal, key, until)
             self.carry_stamps(_scopes(envelope))
         except (CorruptRecord, UnsupportedFormat):
-            return None  # whoever opens it deals with that
+            return None  # opening it deals with that
         if KEEP_ALIVE in envelope.metadata and self.new.refreshes is not None:
             self.new.refreshes.schedule(key, self._clock())
         return envelope
 
     def carry_stamps(self, scopes: list[str]) -> None:
-        """Let the new store's versions be no lower than the old one's: no bump is missed."""
+        """Raise versions in the new store to at least those in the old one: no bump is missed."""
         new, old = self.new.versions, self.old.versions
         if new is None or old is None or not scopes:
             return
@@ -251,25 +257,25 @@ class Mover:
                 new.bump(scope, least=there[scope])
 
     def sign_off(self, key: str, old: Observed) -> None:
-        """Let the old store say for a while that the session, which the new one has, has moved:
-        under no move's token, so that this confirms nothing any more.
+        """Record in the old store for a while that the session has moved to the new one. The token
+        is that of no move, so that it confirms nothing.
 
-        Raises VersionConflict or SessionGone if that is not how it was seen.
+        Raises VersionConflict or SessionGone if the record has changed since it was read.
         """
         assert old.record is not None
         until = min(old.record.expires_at, self._clock() + SIGN_SECONDS)
         _write(self.old.sessions, key, old, Transfer("moved", _NO_MOVE), until)
 
     def _leave(self, key: str, old: Observed, envelope: Envelope | None) -> bool:
-        """Tidy up in the old store; False if the session turns out to have been logged out there.
+        """Clean up in the old store; return False if the session was logged out there.
 
-        Only who made it a session comes here, so nobody else has signed it off.
+        Only the process that turned it into a session calls this, so no other has signed it off.
         """
         assert old.record is not None
         try:
             self.sign_off(key, old)
         except VersionConflict:
-            pass  # a worker of the other direction moves it back
+            pass  # a worker of the other direction is moving it back
         except SessionGone:
             if self._clock() < old.record.expires_at - _CLOCKS_DIFFER:
                 return False
@@ -299,6 +305,6 @@ def _write(
 
 
 def _scopes(envelope: Envelope) -> list[str]:
-    """The scopes whose versions a session holds. Raises CorruptRecord."""
+    """Return the scopes whose versions a session holds. Raises CorruptRecord."""
     stamps = envelope.get_metadata(STAMPS)
     return list(stamps) if isinstance(stamps, dict) else []

@@ -1,33 +1,33 @@
-"""Read-through: a new store that takes sessions over from an old one, each at its next use.
+"""Read-through: a new store that takes over sessions from an old one, each at its next use.
 
-`read_through` gives a `Backend` that keeps every promise of one, made of two. Sessions are
-**moved** (`mover` says how, and why a crash at no point loses or doubles one), so that afterwards
-there is one record, and a log-out is dead in both stores.
+`read_through` returns a `Backend` made of two stores that keeps every promise of a single one.
+Sessions are **moved** (see `mover` for the steps, and why a crash never loses or doubles a
+session), so that there is one record afterwards, and a log-out counts in both stores.
 
 ==================  ================================================================================
-sessions            loaded from the new store; one that it has not is moved, then loaded. New ones
-                    are made in the new store. Deleting deletes in both
-index by principal  the new store's and the old one's together, for finding; both, for removing
-version stamps      the higher of the two, which the new store is brought up to; bumps go above both
-contexts            the new store's, else the old one's; a selection is kept in the new one alone
+sessions            loaded from the new store; missing ones are moved first. New ones are created
+                    in the new store. Deletions go to both
+index by principal  lookups join both stores; removals go to both
+version stamps      the higher of the two, to which the new store is raised; bumps exceed both
+contexts            from the new store, or else the old one; selections go only to the new one
 keep-alive          due in either store; scheduled in the new one
-locks, leases       of the new store alone
+locks, leases       only in the new store
 expired sessions    deleted in both stores
 ==================  ================================================================================
 
-What it costs: nothing for a session that has moved, but a call of the old store for a log-in, for
-a log-out, and for the version stamps of a page. If the old store is down, sessions that have moved
-go on; what needs the old one is answered 503, never as anonymous.
+Cost: nothing for a session that has moved, except one call to the old store for a log-in, for a
+log-out, and for the version stamps of a page. If the old store is down, moved sessions keep
+working; requests that need the old store are answered 503, never as anonymous.
 
-**While some workers still use the old store alone**, as in a rolling deploy: no update is lost
-silently, and no session is doubled. There, a session that has moved is answered 503 for ten minutes
-(`mover.SIGN_SECONDS`) and is unknown afterwards; a save that was overtaken by a move is answered
-503. Not promised then: that a log-out there ends a session that moved while that very request was
-under way, and that leases and exclusive blocks keep off those of the other store. Restart all
-workers at once, and none of this comes up.
+**While some workers still use only the old store**, as in a rolling deploy, no update is lost
+silently and no session is doubled. Those workers answer 503 for a moved session for ten minutes
+(`mover.SIGN_SECONDS`), after which it is unknown to them; a save overtaken by a move is answered
+503. Not promised then: that a log-out there ends a session that moved during that very request, and
+that leases and exclusive blocks exclude those in the other store. Restarting all workers at once
+avoids all of this.
 
-Not promised: that a session is found in two stores that take over from each other's place in turn
-without the rest having been moved in between (`copying.copy` moves it).
+Not promised: that a session is found if two stores take over from each other in turn and the
+remaining sessions were not moved in between (`copying.copy` moves them).
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def read_through(
     absolute_lifetime: float,
     clock: Callable[[], float] = wall_clock,
 ) -> Backend:
-    """A backend on `new` that takes over from `old` what is used.
+    """Return a backend on `new` that takes over sessions from `old` on use.
 
-    `absolute_lifetime` of sessions, in seconds; `clock`: seconds since the epoch. It has no secret
-    of its own: one that is kept beside the sessions would change with the store.
+    `absolute_lifetime` of sessions, in seconds; `clock`: seconds since the epoch. The backend keeps
+    no secret: one kept beside the sessions would change with the store.
 
-    Raises ConfigurationError if the new store lacks something that the old one has.
+    Raises ConfigurationError if the new store lacks an ability of the old one.
     """
     _require_abilities(new, old)
     mover = Mover(new, old, absolute_lifetime=absolute_lifetime, clock=clock)
@@ -121,19 +121,19 @@ def _require_abilities(new: Backend, old: Backend) -> None:
     for ability in ("versions", "contexts", "refreshes"):
         if getattr(old, ability) is not None and getattr(new, ability) is None:
             raise ConfigurationError(
-                f"the {new.name} store keeps no {ability}, which the {old.name} store has: "
-                "sessions cannot be taken over into it"
+                f"the {new.name} store has no {ability}, but the {old.name} store does: sessions "
+                "cannot be taken over"
             )
 
 
 def _each(joined: Callable[[list[T]], R], *parts: T | None) -> R | None:
-    """What stands for those of the parts that are there, or None."""
+    """Join the parts that exist, or return None."""
     present = [part for part in parts if part is not None]
     return joined(present) if present else None
 
 
 def look_through(new: Backend, old: Backend) -> Backend:
-    """Both stores, to look at: nothing is moved by it."""
+    """Return both stores as one, for inspection: nothing is moved."""
     return replace(
         new,
         sessions=BothSessions(new.sessions, old.sessions),
@@ -144,7 +144,7 @@ def look_through(new: Backend, old: Backend) -> Backend:
 
 
 class BothSessions:
-    """`SessionStore` that loads from the new store, else from the old one, for `looking`."""
+    """`SessionStore` that loads from the new store, or else from the old one, for `looking`."""
 
     def __init__(self, new: SessionStore, old: SessionStore) -> None:
         self._new = new
@@ -159,7 +159,7 @@ class BothSessions:
         return None
 
     def ping(self) -> None:
-        """See `SessionStore.ping`. Both stores have to answer."""
+        """See `SessionStore.ping`. Both stores must answer."""
         self._new.ping()
         self._old.ping()
 
@@ -169,7 +169,7 @@ class BothSessions:
         self._old.close()
 
     def __getattr__(self, name: str) -> Any:
-        """What changes something, as a health check does, is done to the new store alone."""
+        """Changes, such as those of a health check, go only to the new store."""
         return getattr(self._new, name)
 
 
@@ -182,8 +182,8 @@ class TakeoverStore:
         self._old = mover.old.sessions
 
     def create(self, key: str, payload: bytes, expires_at: float) -> None:
-        """See `SessionStore.create`. What the old store has counts: not every key is random, such
-        as that of a receipt of `wsgi_sessions.importers.receipts`."""
+        """See `SessionStore.create`. A record in the old store counts: not every key is random,
+        such as those of `wsgi_sessions.importers.receipts`."""
         if self._old.load(key) is not None and self._mover.take(key) is not None:
             raise SessionExists("a record is there already; create it under a fresh id")
         self._new.create(key, payload, expires_at)
@@ -206,7 +206,7 @@ class TakeoverStore:
     ) -> int:
         """See `SessionStore.save`."""
         if _may_end_early(payload, key):
-            self._old.delete(key)  # a copy there may live for longer
+            self._old.delete(key)  # a copy there may live longer
         try:
             return self._new.save(
                 key, payload, expires_at, expected_version=expected_version, fence=fence
@@ -214,7 +214,7 @@ class TakeoverStore:
         except (SessionGone, VersionConflict) as error:
             if isinstance(error, VersionConflict) and not is_transfer(error.current.payload):
                 raise
-        # Workers of the other direction may have moved it away since it was loaded.
+        # Workers of the other direction may have moved it since it was loaded.
         record = self._mover.take(key)
         if record is None:
             raise SessionGone("the record was destroyed or has expired")
@@ -225,9 +225,9 @@ class TakeoverStore:
         self._new.touch(key, expires_at)
 
     def delete(self, key: str) -> None:
-        """See `SessionStore.delete`. It is dead in the new store also if the old one is down.
+        """See `SessionStore.delete`. The session ends in the new store even if the old one is down.
 
-        In this order: see `migration.mover`. The last call is for a worker of the other direction.
+        For the order see `migration.mover`. The last call is for a worker of the other direction.
         """
         try:
             self._old.delete(key)
@@ -236,7 +236,7 @@ class TakeoverStore:
         self._old.delete(key)
 
     def ping(self) -> None:
-        """See `SessionStore.ping`. Both stores have to answer."""
+        """See `SessionStore.ping`. Both stores must answer."""
         self._new.ping()
         self._old.ping()
 
@@ -247,7 +247,7 @@ class TakeoverStore:
 
 
 class TakeoverLoading:
-    """`LeasedLoading` of the new store, after taking the session over if it is not there."""
+    """`LeasedLoading` of the new store, which takes over a missing session first."""
 
     def __init__(self, loading: LeasedLoading, leases: LeaseStore, mover: Mover) -> None:
         self._loading = loading
@@ -269,8 +269,8 @@ class TakeoverLoading:
 
 
 def _may_end_early(payload: bytes, key: str) -> bool:
-    """Whether a session may end before a copy of it that `copying.copy` left in the old store:
-    one that got another id, or has a lifetime of its own. That copy must not come to life then."""
+    """Return whether a session may end before its copy in the old store, left by `copying.copy`: if
+    it got another id, or has a lifetime of its own. That copy must not revive it."""
     try:
         metadata = open_sealed(payload, key).metadata
     except (CorruptRecord, UnsupportedFormat):

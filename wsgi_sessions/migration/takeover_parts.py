@@ -1,4 +1,4 @@
-"""All of a backend but its sessions, made of a new store and an old one (see `takeover`)."""
+"""The parts of a backend beside its sessions, made of a new and an old store (see `takeover`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = texts.log(__name__)
 
 
 class BothIteration:
-    """`SessionIteration`: what has moved, then what has not."""
+    """`SessionIteration`: moved sessions, then the others."""
 
     def __init__(self, new: Backend, old: Backend) -> None:
         self._new = new
@@ -47,7 +47,7 @@ class BothIteration:
 
 
 def remaining(old: Backend) -> Iterator[str]:
-    """The keys of what a store has not handed over yet. Costs a scan and a look at each."""
+    """Yield the keys of sessions still in the old store. Needs a scan and a read of each."""
     for key in old.iteration.keys():  # noqa: SIM118  # no dictionary
         if Observed(old.sessions.load(key)).state in ("live", "claimed"):
             yield key
@@ -70,21 +70,21 @@ class BothIndexes:
         self._new.remove(principal, key)
 
     def keys_of(self, principal: str) -> list[str]:
-        """See `PrincipalIndex.keys_of`. The old store is asked first: what moves meanwhile is
-        found in the new one."""
+        """See `PrincipalIndex.keys_of`. The old store is read first: sessions that move in between
+        are found in the new one."""
         keys = [*self._old.keys_of(principal), *self._new.keys_of(principal)]
         return list(dict.fromkeys(keys))
 
 
 class BothStamps:
-    """`VersionStamps`: as high as the higher of the two, whoever bumps in whichever store."""
+    """`VersionStamps`: the higher of the two, whichever store was bumped."""
 
     def __init__(self, new: VersionStamps, old: VersionStamps) -> None:
         self._new = new
         self._old = old
 
     def current(self, scopes: Sequence[str]) -> dict[str, int]:
-        """See `VersionStamps.current`. The new store is brought up to what the old one has."""
+        """See `VersionStamps.current`. The new store is raised to the versions of the old one."""
         there, here = self._old.current(scopes), self._new.current(scopes)
         return {scope: self._risen(scope, here[scope], there[scope]) for scope in scopes}
 
@@ -104,15 +104,15 @@ class BothStamps:
 
 
 class BothContexts:
-    """`ContextStore`: what the new store has, else what the old one has."""
+    """`ContextStore`: contexts of the new store, or else of the old one."""
 
     def __init__(self, new: ContextStore, old: ContextStore) -> None:
         self._new = new
         self._old = old
 
     def get(self, principal: str, name: str) -> Context | None:
-        """See `ContextStore.get`. It stays where it is: to move it could bring back what another
-        request clears at this moment."""
+        """See `ContextStore.get`. It is not moved: that could bring back a context that another
+        request clears at the same time."""
         found = self._new.get(principal, name)
         return self._old.get(principal, name) if found is None else found
 
@@ -128,7 +128,8 @@ class BothContexts:
         return self._new.add(principal, name, context)
 
     def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
-        """See `ContextStore.clear`. In the old store first, lest it shows through."""
+        """See `ContextStore.clear`. The old store comes first, so that its context does not show
+        through."""
         self._old.clear(principal, name, expected)
         self._new.clear(principal, name, expected)
 
@@ -141,7 +142,7 @@ class BothContexts:
 
 
 class BothQueues:
-    """`RefreshQueue`: what is due in either store; scheduled in the new one."""
+    """`RefreshQueue`: sessions due in either store; new entries go to the new one."""
 
     def __init__(self, new: RefreshQueue, old: RefreshQueue) -> None:
         self._new = new
@@ -153,7 +154,7 @@ class BothQueues:
         self._old.remove(key)
 
     def due(self, now: float, limit: int) -> list[str]:
-        """See `RefreshQueue.due`. What has not moved yet comes first."""
+        """See `RefreshQueue.due`. Sessions that have not moved come first."""
         keys = [*self._old.due(now, limit), *self._new.due(now, limit)]
         return list(dict.fromkeys(keys))[:limit]
 
@@ -168,7 +169,7 @@ class BothQueues:
 
 
 class TakeoverQuarantine:
-    """`Quarantine` of the new store: a damaged record has no double that could come instead."""
+    """`Quarantine` of the new store: no copy in the old store may replace a damaged record."""
 
     def __init__(self, new: Backend, old: SessionStore) -> None:
         assert new.quarantine is not None
@@ -205,8 +206,8 @@ class EachExpired:
 
 
 class EachLeftovers:
-    """`Leftovers` of each of these stores; the first one elects. `old`: how much it has still to
-    hand over is logged with each clean-up."""
+    """`Leftovers` of each of these stores; the first one elects. The number of sessions that remain
+    in `old` is logged with each clean-up."""
 
     def __init__(self, stores: Sequence[Leftovers], old: Backend) -> None:
         self._stores = stores
