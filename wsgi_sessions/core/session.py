@@ -160,7 +160,7 @@ class Session(MutableMapping[str, Any]):
         session that is not stored yet has no other users, and the block just runs.
 
         Raises:
-            LockTimeout: after `timeout` seconds; None: ``WSGI_SESSIONS_EXCLUSIVE_WAIT``.
+            LockTimeout: after `timeout` seconds; None: the setting `exclusive_wait`.
             TooManyWaiting: at once, if two requests of this process wait for the session already.
             LockLost: the block lost its lock (Redis, SQL: after 30 s), and was undone.
         """
@@ -191,7 +191,7 @@ class Session(MutableMapping[str, Any]):
         again. Call it at log-in, at re-authentication and at any change of privilege.
 
         When an anonymous visitor logs in, keys that an attacker may have planted are dropped at
-        once: those of ``WSGI_SESSIONS_LOGIN_DROPS`` (CSRF tokens), except those in `keep` and those
+        once: those of the setting `login_drops` (CSRF tokens), except those in `keep` and those
         that this request assigned.
 
         Two overlapping log-ins (a form sent twice) each get a session and a cookie of their own.
@@ -288,7 +288,7 @@ class Session(MutableMapping[str, Any]):
     def is_repeated(self) -> bool:
         """Whether the client sent this request again within a minute, and the first was stored.
 
-        It does so with the same retry token (``WSGI_SESSIONS_RETRY_TOKEN_HEADER``) when it got no
+        It does so with the same retry token (the setting `retry_token_header`) when it got no
         answer. The session's changes are not stored again: do nothing elsewhere, either.
         """
         return self._read().is_repeated()
