@@ -6,7 +6,7 @@ FOLDER is an unpacked source distribution of the installed Django, or a clone of
 pip downloads it. Prints how many tests passed, and which failed: under Django's own middleware, and
 under this package's.
 
-`EXPECTED` are the tests that have to fail, with the reason. What fails without this package too is
+`EXPECTED` are the tests that may fail, with the reason. What fails without this package too is
 not counted.
 """
 
@@ -33,6 +33,10 @@ LABELS = (
 EXPECTED = {
     "sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved": (
         "it reads Session.objects, the table of Django's own engine for databases"
+    ),
+    "auth_tests.test_middleware.TestLoginRequiredMiddleware"
+    ".test_protected_view_logged_in_performance": (
+        "in Django 6 it counts the query of that engine too"
     ),
 }
 _TESTS_OF_THE_ENGINE = """
@@ -117,10 +121,9 @@ def main() -> int:
         outcomes = {whose: run(given, Path(name) / whose, whose) for whose in get_args(Whose)}
     for whose, outcome in outcomes.items():
         print(f"{whose}: {outcome.passed} passed, {len(outcome.failed)} failed")
-        for test in sorted(outcome.failed | EXPECTED.keys()):
-            reason = EXPECTED.get(test, "NOT EXPECTED")
-            print(f"- {test}: {reason if test in outcome.failed else 'PASSED, though listed'}")
-    return int(any(outcome.failed != EXPECTED.keys() for outcome in outcomes.values()))
+        for test in sorted(outcome.failed):
+            print(f"- {test}: {EXPECTED.get(test, 'NOT EXPECTED')}")
+    return int(not all(outcome.failed <= EXPECTED.keys() for outcome in outcomes.values()))
 
 
 if __name__ == "__main__":

@@ -372,5 +372,5 @@ def test_django_s_own_tests(tmp_path: Path, middleware: django_suite.Whose) -> N
     require("pip gets no source distribution of Django" if suite is None else None)
     assert suite is not None
     outcome = django_suite.run(suite, tmp_path / "sessions", middleware)
-    assert outcome.failed == django_suite.EXPECTED.keys(), outcome.output
+    assert outcome.failed <= django_suite.EXPECTED.keys(), outcome.output
     assert outcome.passed > 1300, outcome.output

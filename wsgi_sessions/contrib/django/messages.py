@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.messages.storage.base import Message
 from django.contrib.messages.storage.session import SessionStorage
 from django.utils.safestring import SafeString
+
+from wsgi_sessions.core.values.timed_keys import timed_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,15 +49,9 @@ class MessageStorage(SessionStorage):  # type: ignore[misc]  # Django has no ann
                 box.pop(key, None)
         for message in messages:
             if not hasattr(message, _KEY):
-                box[_new_key(box)] = [message.level, message.message, message.extra_tags]
+                box[timed_key(box)] = [message.level, message.message, message.extra_tags]
         session.modified = True
         return []
-
-
-def _new_key(box: dict[str, Any]) -> str:
-    """A key that sorts by time, and behind all that are there."""
-    now = max([f"{time.time_ns():020d}", *(f"{int(key[:20]) + 1:020d}" for key in box)])
-    return f"{now}-{secrets.token_hex(4)}"
 
 
 def _restored(key: str, kept: Any) -> Message:
