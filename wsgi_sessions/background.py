@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from wsgi_sessions import texts
 from wsgi_sessions.errors import SessionError
+from wsgi_sessions.forks import here, this_process
 
 if TYPE_CHECKING:
     import logging
@@ -78,7 +79,7 @@ class Background(Generic[W]):
     def __init__(self, name: str, make: Callable[[], W]) -> None:
         self._name = name
         self._here = PerProcess(lambda: _ProcessThread(make()))
-        self._runs_in: int | None = None  # the process id
+        self._runs_in: int | None = None  # the mark of the process
         self._trouble = FaultLog(_log, f"the thread {name!r} could not be started")
 
     def worker(self) -> W:
@@ -92,7 +93,7 @@ class Background(Generic[W]):
 
     def ensure_running(self) -> None:
         """Start this process's thread unless it was started: cheap enough for each request."""
-        if self._runs_in != os.getpid():
+        if self._runs_in != here[0]:
             self.start()
 
     def start(self) -> W:
@@ -126,7 +127,7 @@ class Background(Generic[W]):
             except RuntimeError as error:  # no thread is left, or the process ends
                 self._trouble.met(error)
                 return
-            process.thread, self._runs_in = thread, os.getpid()
+            process.thread, self._runs_in = thread, this_process()
             atexit.register(self.close)
 
 

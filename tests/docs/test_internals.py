@@ -19,7 +19,7 @@ PROJECTS = ("redis", "hiredis", "psycopg", "pymysql", "werkzeug", "msgspec", "sy
 SIGNS = re.compile(
     r"""\bregister_at_fork\b|\b_getframe\b|["'](?:/proc/)|from\ hiredis\b|\bDefaultParser\b
     |\bredis\.crc\b|\b_get_current_object\b|\(psycopg\.Connection|\b_read_timeout\b|"_sock"
-    |\bf"/proc/""",
+    |\bf"/proc/|\bmadvise\b""",
     re.VERBOSE,
 )
 

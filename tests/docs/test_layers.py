@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
 GROUND = {
-    *("texts", "clock", "errors", "linking", "identity", "background", "mutex", "upkeep"),
+    *("texts", "clock", "errors", "linking", "identity", "background", "mutex", "upkeep", "forks"),
     "contract",
 }
 # Beside the floors: what these may import at run time, and nothing else.

@@ -11,7 +11,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 
 # From the bottom up; the rooms of one floor do not import each other. "" is the package itself.
 FLOORS: list[tuple[str, ...]] = [
-    ("texts", "clock"),
+    ("texts", "clock", "forks"),
     ("errors", "linking"),
     ("identity", "background"),
     ("mutex", "upkeep"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import mmap
 import os
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_sessions import Refresher, SessionManager, background
+from wsgi_sessions import Refresher, SessionManager, background, forks
 from wsgi_sessions.background import PerProcess
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.core.limits.census import Census
+from wsgi_sessions.forks import this_process
 from wsgi_sessions.health.checker import HealthChecker
 from wsgi_sessions.leases.keeper import Keeper
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -264,3 +268,43 @@ def test_threads_may_begin_and_end_while_another_begins() -> None:
         finally:
             sys.settrace(traced)
     assert type(mine) is object
+
+
+# -- which process this is -------------------------------------------------------------------------
+
+FORKED_BESIDE_PYTHON = """
+import ctypes, os, sys
+from wsgi_sessions.forks import here, this_process
+
+fork = ctypes.CDLL(None).fork  # runs none of Python's hooks, as uWSGI's does not
+parent = this_process()
+child = fork()
+if child == 0:
+    grandchild = fork() if here[0] != parent and this_process() != parent else -1
+    mine = this_process()
+    if grandchild == 0:
+        os._exit(0 if this_process() not in (parent, mine - 1, 0) else 3)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]) if grandchild > 0 else 2)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+sys.exit(status or (here[0] != parent) or (this_process() != parent))
+"""
+
+
+def test_a_child_is_known_whoever_forked_it() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED_BESIDE_PYTHON], timeout=30, check=False)
+    assert done.returncode == 0
+
+
+def test_a_mark_stays_the_same_and_is_never_zero() -> None:
+    mark = this_process()
+    assert mark
+    assert mark == forks.here[0] == this_process()
+
+
+def test_without_a_page_that_is_emptied_the_process_id_is_the_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mmap, "mmap", lambda *_, **__: (_ for _ in ()).throw(OSError("refused")))
+    fresh = importlib.util.module_from_spec(forks.__spec__)
+    forks.__spec__.loader.exec_module(fresh)  # type: ignore[union-attr]
+    assert fresh.here[0] == fresh.this_process() == os.getpid()

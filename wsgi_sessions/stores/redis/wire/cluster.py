@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ from redis.exceptions import ClusterDownError, InvalidResponse, RedisError
 
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
+from wsgi_sessions.forks import here, this_process
 from wsgi_sessions.stores.redis.wire.connection import Count, NodeExecutor
 from wsgi_sessions.stores.redis.wire.endpoints import FixedEndpoint
 from wsgi_sessions.stores.redis.wire.faults import fault_of
@@ -54,7 +54,7 @@ class _ClusterState:
     """
 
     seeds: list[NodeAddress]
-    pid: int = field(default_factory=os.getpid)
+    mark: int = field(default_factory=this_process)
     map: _Map | None = None
     executors: dict[NodeAddress, NodeExecutor] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ class ClusterExecutor:
             executor.close()
 
     def _current(self) -> _ClusterState:
-        if self._process.pid != os.getpid():
+        if self._process.mark != here[0]:
             self._process = _ClusterState(list(self._url.addresses))
         return self._process
 

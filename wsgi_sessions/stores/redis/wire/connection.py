@@ -7,7 +7,6 @@ itself, retry failed log-ins, and wait for minutes for a hung server.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections import deque
@@ -20,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
+from wsgi_sessions.forks import here, this_process
 from wsgi_sessions.stores.breaker import NOT_ASKED, Breaker, CircuitOpen
 from wsgi_sessions.stores.redis.wire.faults import (
     RedisFault,
@@ -119,7 +119,7 @@ class _Pool:
     """The connections of one process; a forked child has its own, and its own breaker."""
 
     breaker: Breaker
-    pid: int = field(default_factory=os.getpid)
+    mark: int = field(default_factory=this_process)
     idle: deque[Link] = field(default_factory=deque)
     generation: int = 0  # of the endpoint: the server of the idle links
 
@@ -180,7 +180,7 @@ class NodeExecutor:
         `sendings`: how often they may be sent, unless an answer says that nothing was done.
         """
         process = self._process
-        if process.pid != os.getpid():
+        if process.mark != here[0]:
             process = self._process = self._new_process()
         if process.breaker.closed:
             return self._attempt(process, commands, operation, key, sendings)
@@ -212,7 +212,7 @@ class NodeExecutor:
         return (self,)
 
     def close(self) -> None:
-        if self._process.pid == os.getpid():
+        if self._process.mark == this_process():
             self._process.drop_idle()
 
     def _new_process(self) -> _Pool:

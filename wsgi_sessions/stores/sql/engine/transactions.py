@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -18,6 +17,7 @@ from wsgi_sessions.errors import (
     VersionConflict,
     WriteInDoubt,
 )
+from wsgi_sessions.forks import here, this_process
 from wsgi_sessions.stores.breaker import NOT_ASKED, Breaker, CircuitOpen
 from wsgi_sessions.stores.sql.engine.borrowing import connected, take_write_lock
 from wsgi_sessions.stores.sql.engine.causes import SqlReaction
@@ -94,7 +94,7 @@ class SqlEngine:
         if self.dialect != "sqlite" and not self._begins:
             # One statement is atomic on its own; BEGIN and COMMIT would be two more round trips.
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._pid = os.getpid()
+        self._made_in = this_process()
         self._breaker = self._new_breaker()
         self._prepared_in = 0
         self._inherited: list[object] = []
@@ -153,7 +153,7 @@ class SqlEngine:
 
     def close(self) -> None:
         """Close idle connections, unless the application's. The engine may be used again."""
-        if self._ownership == "own" and self._pid == os.getpid():
+        if self._ownership == "own" and self._made_in == here[0]:
             self.engine.dispose()
 
     # -- one attempt, and another --------------------------------------------------------------
@@ -282,24 +282,24 @@ class SqlEngine:
         this process' own. A connection that another thread of the parent was using at the fork
         stays open.
         """
-        if self._pid == os.getpid():
+        if self._made_in == here[0]:
             return
         with self._lock:
-            if self._pid != os.getpid():
+            if self._made_in != here[0]:
                 if self.dialect == "sqlite":
                     self.engine.dispose()
                 else:
                     self._inherited.append(self.engine.pool)
                     self.engine.dispose(close=False)
                 self._breaker = self._new_breaker()
-                self._pid = os.getpid()
+                self._made_in = this_process()
 
     def _new_breaker(self) -> Breaker:
         return Breaker(self.label, clock=self._clock)
 
     def _prepare_once(self, deadline: float) -> None:
-        if self._prepare is not None and self._prepared_in != self._pid:
+        if self._prepare is not None and self._prepared_in != self._made_in:
             work = self._statement(self._prepare, deadline)
             if work is not None:  # the database has just answered, and this is done only once
                 self._transaction(work, max(deadline, self._clock() + _MAKING_SECONDS))
-            self._prepared_in = self._pid
+            self._prepared_in = self._made_in
