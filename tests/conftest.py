@@ -8,45 +8,24 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from gunicorn_server import WORKER_CLASSES, GunicornServer
+from gunicorn_server import GunicornServer
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
+from spreads import SPREAD
 from store_urls import STORES, Place, of_the_table, place_of, postgresql_url, sqlite_url
 
 from wsgi_sessions.identity import new_id, store_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from _pytest.mark import ParameterSet
 
     from wsgi_sessions.contract import Backend
 
 # No property depends on time: a busy machine must not fail one.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
-
-_NAMES = ("file", "redis", "sqlite", "postgresql")
-COMBINATIONS = [(store, worker_class) for store in _NAMES for worker_class in WORKER_CLASSES]
-# Each store and each worker class once; the other combinations only in the long runs.
-_EACH_ONCE = [
-    ("file", "gthread"),
-    ("redis", "gevent"),
-    ("postgresql", "sync"),
-]
-
-
-def spread(default: Sequence[tuple[str, str]]) -> list[ParameterSet]:
-    """All combinations: these by default, the others only in the long runs."""
-    return [
-        pytest.param(pair, marks=[] if pair in default else [pytest.mark.soak])
-        for pair in COMBINATIONS
-    ]
-
-
-SPREAD = spread(_EACH_ONCE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

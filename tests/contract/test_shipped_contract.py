@@ -33,27 +33,29 @@ class TestShelf(SessionStoreContract):
         return StoreUnderTest(partial(open_shelf, tmp_path / "shelf"))
 
 
-def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A run of its own, with this project's settings but for ``addopts``."""
-    options = ["-c", str(ROOT / "setup.cfg"), "-o", "addopts=", "-q", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *arguments],
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> ET.Element:
+    """The report of a run of its own: each mutant under the law that it breaks."""
+    file = tmp_path_factory.mktemp("mutants") / "report.xml"
+    options = ["-o", "addopts=", "-q", "-p", "no:cacheprovider", f"--junit-xml={file}"]
+    cases = [f"{CASES}::Test_{name}::test_{name}" for name in MUTANTS]
+    cases.append(f"{CASES}::TestNothing::test_create_never_replaces")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *cases],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
+    assert file.exists(), done.stdout + done.stderr
+    return ET.parse(file).getroot()
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
-    """What became of each mutant under the law that it breaks."""
-    report = tmp_path_factory.mktemp("mutants") / "report.xml"
-    cases = [f"{CASES}::Test_{name}::test_{name}" for name in MUTANTS]
-    done = run_pytest(f"--junit-xml={report}", *cases)
-    assert report.exists(), done.stdout + done.stderr
+def outcomes(report: ET.Element) -> Mapping[str, set[str]]:
+    """The outcomes of each mutant, by the law that it breaks."""
     found: dict[str, set[str]] = {}
-    for case in ET.parse(report).getroot().iter("testcase"):
+    for case in report.iter("testcase"):
         name = case.attrib["name"].partition("[")[0].removeprefix("test_")
         found.setdefault(name, set()).add(next((child.tag for child in case), "passed"))
     return found
@@ -68,11 +70,6 @@ def test_a_store_that_breaks_a_law_is_found_out(law: str, outcomes: Mapping[str,
     assert "failure" in outcomes[law], outcomes[law]
 
 
-def test_a_class_without_a_store_is_told_what_it_needs(tmp_path: Path) -> None:
-    file = tmp_path / "test_nothing.py"
-    file.write_text(
-        "from wsgi_sessions.testing import SessionStoreContract\n"
-        "class TestNothing(SessionStoreContract): pass\n"
-    )
-    done = run_pytest(f"{file}::TestNothing::test_create_never_replaces")
-    assert "TestNothing needs a fixture 'store' that returns a StoreUnderTest" in done.stdout
+def test_a_class_without_a_store_is_told_what_it_needs(report: ET.Element) -> None:
+    (error,) = report.iterfind(".//testcase/error")
+    assert "TestNothing needs a fixture 'store' that returns a StoreUnderTest" in str(error.text)

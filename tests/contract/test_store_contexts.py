@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert, select
-from store_urls import TAKING_OVER
+from store_urls import LONG_BESIDE_SESSIONS, STORES, TAKING_OVER, Place, of_the_table
 
 from wsgi_sessions.contract import Backend, Context, ContextStore
 from wsgi_sessions.errors import CorruptRecord, LockTimeout, StoreUnavailable, UnsupportedFormat
@@ -23,11 +23,19 @@ from wsgi_sessions.stores.urls import open_backend
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from store_urls import Place
 
 ODD_TEXTS = ["../../etc/passwd", "*", "{x}", "a b\nc", "user:5", "é", "\udc80", "x" * 4000, ""]
 BOBS = ("bob", "deal")
 FIRST, SECOND = Context(b"\x00first\xff", 1.5), Context(b"second", 2_000_000_000.25)
+
+
+@pytest.fixture(scope="module", params=of_the_table(long=LONG_BESIDE_SESSIONS))
+def contract_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Each store: its name in the table, and a URL."""
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from redis_proxy import CuttingProxy
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
-from store_urls import Place
+from store_urls import LONG_BESIDE_SESSIONS, STORES, Place, of_the_table
 
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.stores.redis import leases as redis_leases
@@ -35,6 +35,15 @@ SHORT = 0.05
 def leases_of(backend: Backend) -> LeaseStore:
     assert backend.leases is not None
     return backend.leases
+
+
+@pytest.fixture(scope="module", params=of_the_table(long=LONG_BESIDE_SESSIONS))
+def contract_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Each store: its name in the table, and a URL."""
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
 
 
 @pytest.fixture

@@ -10,19 +10,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 from databases import DATABASES
+from store_urls import LONG_BESIDE_SESSIONS, STORES, Place, of_the_table
 
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.versions.policy import CachedStamps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from store_urls import Place
 
     from wsgi_sessions.contract import Backend, VersionStamps
 
 ODD_SCOPES = ["../../etc/passwd", "*", "{x}", "a b\nc", "league:5", "é", "\udc80", "x" * 4000]
+
+
+@pytest.fixture(scope="module", params=of_the_table(long=LONG_BESIDE_SESSIONS))
+def contract_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """Each store: its name in the table, and a URL."""
+    with STORES[request.param](tmp_path_factory.mktemp("files")) as url:
+        yield request.param, url
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opened_places import open_place
 from store_urls import TAKING_OVER
 
 from wsgi_sessions.stores.token_locks import TokenLocks
@@ -23,7 +25,7 @@ class TestEveryStore(SessionStoreContract):
     @pytest.fixture
     def store(self, place: Place) -> StoreUnderTest:
         return StoreUnderTest(
-            place.open,
+            partial(open_place, place.url, place.prefix),
             clock="given" if place.name in ("memory", "file") else "server",
             processes="one" if place.name == "memory" else "all",
             removes_expired=place.name == TAKING_OVER,

@@ -125,7 +125,9 @@ def boot(redis: RedisServer, folder: Path, options: Sequence[str], seed: int) ->
     return found
 
 
-@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize(
+    "options", [pytest.param([], id="imported by each", marks=pytest.mark.soak), KINDS[1]]
+)
 def test_workers_agree_while_redis_flaps(
     redis: RedisServer, tmp_path: Path, options: list[str]
 ) -> None:

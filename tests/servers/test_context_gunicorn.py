@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import SPREAD
 from context_app import KEY, RIGHTS
 from gunicorn_server import SECRET, GunicornServer, at_once, store_of
+from spreads import SPREAD
 
 from wsgi_sessions.core.pseudonyms import Pseudonyms
 

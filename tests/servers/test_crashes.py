@@ -14,11 +14,11 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from conftest import COMBINATIONS
 from gunicorn_server import GunicornServer, WorkerClass
 from operations import GROW, LOGIN, LOGOUT, START, STARTED, WRITE, PageOperation
 from redis_servers import wait_until
 from requirements_of_tests import require
+from spreads import COMBINATIONS
 from store_urls import STORES
 from strace import LINK, RENAME, UNLINK, Strace, unavailable
 
@@ -67,8 +67,8 @@ class Writer:
 @pytest.mark.parametrize(
     ("store", "worker_class"),
     [
-        ("file", "sync"),
         ("file", "gthread"),
+        pytest.param("file", "sync", marks=pytest.mark.soak),
         pytest.param("redis", "gevent", marks=pytest.mark.soak),
     ],
 )

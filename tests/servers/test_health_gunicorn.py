@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gunicorn_server import SECRET, WORKER_CLASSES, GunicornServer
+from gunicorn_server import SECRET, GunicornServer
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
+from spreads import classes_by_default
 
 from wsgi_sessions.health.checker import fingerprint
 
@@ -30,7 +31,7 @@ def ask(server: GunicornServer, path: str = PATH) -> Reply:
     return server.browser().get(path)
 
 
-@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+@pytest.mark.parametrize("worker_class", classes_by_default("gevent"))
 def test_every_worker_tells_the_same(worker_class: Any) -> None:
     with GunicornServer(worker_class=worker_class, environ=ENVIRON) as server:
         for _ in range(12):
@@ -49,7 +50,7 @@ def test_every_worker_tells_the_same(worker_class: Any) -> None:
         wait_until(lambda: ask(server).status == 200, "a healthy store again", 20)
 
 
-@pytest.fixture(params=WORKER_CLASSES)
+@pytest.fixture(params=classes_by_default("gthread"))
 def on_redis(request: pytest.FixtureRequest) -> Iterator[tuple[GunicornServer, RedisServer]]:
     require(available())
     with (

@@ -19,6 +19,7 @@ import pytest
 import refresh_app
 from gunicorn_server import COOKIE, SECRET, GunicornServer, HttpBrowser, WorkerClass, store_of
 from redis_servers import wait_until
+from spreads import classes_by_default
 
 from wsgi_sessions import SessionManager
 
@@ -101,7 +102,7 @@ def working(store: tuple[str, str | None], folder: Path, **more: Any) -> Iterato
 # -- once per interval ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize("worker_class", classes_by_default("gthread"))
 def test_three_workers_refresh_each_session_once_per_interval_and_none_in_use(
     store: tuple[str, str | None], tmp_path: Path, worker_class: WorkerClass
 ) -> None:

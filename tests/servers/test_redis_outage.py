@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from gunicorn_server import WORKER_CLASSES, GunicornServer, assert_unavailable, at_once
+from gunicorn_server import GunicornServer, assert_unavailable, at_once
 from operations import GROW, LOGIN, LOGOUT, READ, START, STARTED, WRITE
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
+from spreads import classes_by_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def redis() -> Iterator[RedisServer]:
         yield redis
 
 
-@pytest.fixture(scope="module", params=WORKER_CLASSES)
+@pytest.fixture(scope="module", params=classes_by_default("gthread", "gevent"))
 def server(redis: RedisServer, request: pytest.FixtureRequest) -> Iterator[GunicornServer]:
     with GunicornServer(worker_class=request.param, url=redis.url) as server:
         yield server

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from conftest import SPREAD
 from databases import DATABASES, new_database, postgresql
 from gunicorn_server import GunicornServer, at_once, store_of
+from spreads import SPREAD
 from sqlalchemy import delete
 from version_app import CALLS, DATA
 
@@ -197,7 +197,7 @@ def test_each_page_load_compares_and_nothing_more(league: League) -> None:
 # -- the loader's own database -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["file", "redis"])
+@pytest.mark.parametrize("store", ["file", pytest.param("redis", marks=pytest.mark.soak)])
 def test_a_loader_in_postgresql_and_sessions_elsewhere(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -37,3 +37,7 @@ def _again(opened: Backend, name: str, **more: Any) -> Backend:
 
 
 globals().update({f"Test_{name}": _class_for(name) for name in MUTANTS})
+
+
+class TestNothing(SessionStoreContract):
+    """Of an author who has not said how the store is opened."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import databases
 import pytest
 from database_servers import missing_mariadb
+from opened_places import open_place
 from redis_servers import ClusterGroup, RedisServer, SentinelGroup, available
 from requirements_of_tests import require
 from sqlalchemy import create_engine
@@ -15,10 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.database.connect import parse_sql_url
-from wsgi_sessions.migration.takeover import read_through
 from wsgi_sessions.stores.sql.backend import migrate_schema
 from wsgi_sessions.stores.sql.schema import metadata, schema
-from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,11 +107,7 @@ class Place(NamedTuple):
 
     def open(self, clock: Callable[[], float] = wall_clock) -> Backend:
         """A backend of its own, patient with a busy machine."""
-        new, *old = [
-            open_backend(url, key_prefix=self.prefix, timeout=5.0, clock=clock)
-            for url in self.url.split()
-        ]
-        return read_through(new, *old, absolute_lifetime=86400.0) if old else new
+        return open_place(self.url, self.prefix, clock=clock)
 
 
 TAKING_OVER = "redis, from files"
@@ -130,6 +125,8 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
 }
 # Kin of a store that the default run has: its commands by another way, its SQL by another driver.
 LONG = {"unix", "sentinel", "mariadb"}
+# Sessions alone are taken over: for all else, that is Redis.
+LONG_BESIDE_SESSIONS = {*LONG, TAKING_OVER}
 
 
 def of_the_table(*left_out: str, long: set[str] = LONG) -> list[ParameterSet]:

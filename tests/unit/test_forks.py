@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[], None]
     Ask = Callable[[], object]
+    User = Callable[[Work, Callable[[], float], ExitStack], Ask]
 
 CHILD_SECONDS = 10
 
@@ -71,28 +72,40 @@ def refresher(work: Work) -> Refresher:
     return Refresher(manager, lambda session: None, interval=0.05)
 
 
-def sweeping(work: Work, clock: Callable[[], float]) -> Ask:
-    return sweeper(work, clock).ensure_running
+def sweeping(work: Work, clock: Callable[[], float], ends: ExitStack) -> Ask:
+    made = sweeper(work, clock)
+    ends.callback(made.close)
+    return made.ensure_running
 
 
-def refreshing(work: Work, clock: Callable[[], float]) -> Ask:
-    return refresher(work).ensure_running
+def refreshing(work: Work, clock: Callable[[], float], ends: ExitStack) -> Ask:
+    made = refresher(work)
+    ends.callback(made.close)
+    return made.ensure_running
 
 
-def keeping_leases(work: Work, clock: Callable[[], float]) -> Ask:
+def keeping_leases(work: Work, clock: Callable[[], float], ends: ExitStack) -> Ask:
     keeper = Keeper(3600)
+    ends.callback(keeper.close)
     return lambda: keeper.do(work)
 
 
-def checking_health(work: Work, clock: Callable[[], float]) -> Ask:
+def checking_health(work: Work, clock: Callable[[], float], ends: ExitStack) -> Ask:
     stub: Any = Stub(work)
     backend = replace(open_memory(), advice=stub)
     return HealthChecker(backend, effect="look", clock=clock).check
 
 
-def counting_sessions(work: Work, clock: Callable[[], float]) -> Ask:
+def counting_sessions(work: Work, clock: Callable[[], float], ends: ExitStack) -> Ask:
     stub: Any = Stub(work)
     return Census(stub, 5, clock).is_full
+
+
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    """What a test started in this process ends with it."""
+    with ExitStack() as stack:
+        yield stack
 
 
 USERS = [sweeping, refreshing, keeping_leases, checking_health, counting_sessions]
@@ -165,7 +178,7 @@ class Works:
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.__name__)
 def test_a_child_does_not_wait_for_a_thread_that_its_parent_has(
-    user: Callable[[Work, Callable[[], float]], Ask], monkeypatch: pytest.MonkeyPatch
+    user: User, ends: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent is forked while it looks at the clock, or starts the thread: with locks held."""
     gate, work, start = ForkGate(), Works(), threading.Thread.start
@@ -178,7 +191,7 @@ def test_a_child_does_not_wait_for_a_thread_that_its_parent_has(
         gate.pass_through()
         start(thread)
 
-    ask = user(work, clock)
+    ask = user(work, clock, ends)
     work.begin()
 
     def child() -> bool:
@@ -193,11 +206,9 @@ def test_a_child_does_not_wait_for_a_thread_that_its_parent_has(
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.__name__)
-def test_a_child_of_a_parent_at_work_works_too(
-    user: Callable[[Work, Callable[[], float]], Ask],
-) -> None:
+def test_a_child_of_a_parent_at_work_works_too(user: User, ends: ExitStack) -> None:
     work = Works()
-    ask = user(work, monotonic)
+    ask = user(work, monotonic, ends)
     work.begin()
     ask()
     assert work.is_done()
