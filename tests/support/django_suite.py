@@ -62,7 +62,7 @@ if os.environ["{MIDDLEWARE}"] == "ours":
 """
 
 
-class Outcome(NamedTuple):
+class SuiteOutcome(NamedTuple):
     """What a run came to."""
 
     passed: int
@@ -85,7 +85,7 @@ def download(folder: Path) -> Path | None:
     return folder / archive_path.name.removesuffix(".tar.gz")
 
 
-def run(suite: Path, sessions: Path, middleware: Whose) -> Outcome:
+def run(suite: Path, sessions: Path, middleware: Whose) -> SuiteOutcome:
     """Run it, with the sessions in a folder, under this middleware."""
     tests = suite / "tests"
     (tests / "sessions_tests" / "test_of_this_engine.py").write_text(_TESTS_OF_THE_ENGINE)
@@ -108,7 +108,7 @@ def run(suite: Path, sessions: Path, middleware: Whose) -> Outcome:
     failed = re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", done.stderr, re.MULTILINE)
     skipped = re.search(r"skipped=(\d+)", done.stderr)
     passed = int(ran[1]) - len(failed) - (int(skipped[1]) if skipped else 0) if ran else 0
-    return Outcome(passed, frozenset(failed), done.stdout + done.stderr)
+    return SuiteOutcome(passed, frozenset(failed), done.stdout + done.stderr)
 
 
 def main() -> int:
