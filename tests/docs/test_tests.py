@@ -37,10 +37,10 @@ def test_an_import_of_a_test_would_be_found() -> None:
 
 
 def classes() -> Iterator[tuple[str, Path]]:
-    """The classes of tests and helpers, but for test classes, which are named for their subject."""
+    """The classes of tests and helpers, but for those that only their own file may use."""
     for path in FILES:
         for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 yield node.name, path
 
 

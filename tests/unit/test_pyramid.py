@@ -32,7 +32,7 @@ SECRET = "s" * 40
 HELPER = SessionAuthenticationHelper()
 
 
-class Site:
+class PyramidSite:
     """A Pyramid application with views by name."""
 
     def __init__(self, folder: Path, *, around: bool = False, **settings: str) -> None:
@@ -100,9 +100,9 @@ def _with_error(function: View) -> Any:
 
 
 @pytest.fixture(params=[False, True], ids=["included", "around"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PyramidSite]:
     """By its own tween, and inside of a stack."""
-    made = Site(tmp_path, around=request.param)
+    made = PyramidSite(tmp_path, around=request.param)
     made.view(show)
     made.view(put)
     with closing(made):
@@ -125,7 +125,7 @@ def shown(browser: Browser) -> Any:
 # -- the session -----------------------------------------------------------------------------------
 
 
-def test_it_is_a_session_as_pyramid_has_it(site: Site) -> None:
+def test_it_is_a_session_as_pyramid_has_it(site: PyramidSite) -> None:
     @site.view
     def check(request: Any) -> Any:
         assert verifyObject(ISession, request.session)
@@ -140,7 +140,7 @@ def test_it_is_a_session_as_pyramid_has_it(site: Site) -> None:
     assert shown(browser) == {"a": "1"}
 
 
-def test_a_dictionary_s_methods_are_there(site: Site) -> None:
+def test_a_dictionary_s_methods_are_there(site: PyramidSite) -> None:
     @site.view
     def use(request: Any) -> Any:
         session = request.session
@@ -160,7 +160,7 @@ def test_a_dictionary_s_methods_are_there(site: Site) -> None:
     assert shown(browser) == {"a": {"n": 2}, "b": ["x"], "c": 1, "d": ["y"]}
 
 
-def test_what_is_invalidated_is_dead(site: Site) -> None:
+def test_what_is_invalidated_is_dead(site: PyramidSite) -> None:
     @site.view
     def leave(request: Any) -> Any:
         request.session.invalidate()
@@ -183,7 +183,7 @@ def test_what_is_invalidated_is_dead(site: Site) -> None:
     assert browser.cookies == {}
 
 
-def test_a_log_in_gives_a_new_id_and_a_principal(site: Site) -> None:
+def test_a_log_in_gives_a_new_id_and_a_principal(site: PyramidSite) -> None:
     @site.view
     def enter(request: Any) -> Any:
         HELPER.remember(request, "alice")
@@ -208,7 +208,7 @@ def test_a_log_in_gives_a_new_id_and_a_principal(site: Site) -> None:
     assert shown(browser) == {"a": "1"}
 
 
-def test_flashes_are_shown_once_in_order(site: Site) -> None:
+def test_flashes_are_shown_once_in_order(site: PyramidSite) -> None:
     @site.view
     def flash(request: Any) -> Any:
         request.session.flash("one")
@@ -227,7 +227,7 @@ def test_flashes_are_shown_once_in_order(site: Site) -> None:
     assert json.loads(browser.get("/pop").body) == [[], []]
 
 
-def test_a_flash_that_comes_while_others_are_shown_is_shown_next(site: Site) -> None:
+def test_a_flash_that_comes_while_others_are_shown_is_shown_next(site: PyramidSite) -> None:
     @site.view
     def flash(request: Any) -> Any:
         request.session.flash(request.params["text"])
@@ -248,7 +248,7 @@ def test_a_flash_that_comes_while_others_are_shown_is_shown_next(site: Site) -> 
     assert json.loads(browser.get("/pop").body) == ["new"]
 
 
-def test_csrf_tokens_are_the_sessions(site: Site) -> None:
+def test_csrf_tokens_are_the_sessions(site: PyramidSite) -> None:
     @site.view
     def token(request: Any) -> Any:
         assert get_csrf_token(request) == request.session.get_csrf_token()
@@ -271,7 +271,7 @@ class _Failed(Exception):
     """What a view raises."""
 
 
-def test_an_exception_and_a_500_store_nothing(site: Site) -> None:
+def test_an_exception_and_a_500_store_nothing(site: PyramidSite) -> None:
     @site.view
     def fail(request: Any) -> Any:
         request.session["failed"] = True
@@ -290,7 +290,7 @@ def test_an_exception_and_a_500_store_nothing(site: Site) -> None:
     assert shown(browser) == {"a": "1"}
 
 
-def test_a_redirect_that_is_raised_stores_what_was_changed(site: Site) -> None:
+def test_a_redirect_that_is_raised_stores_what_was_changed(site: PyramidSite) -> None:
     @site.view
     def go(request: Any) -> Any:
         request.session["gone"] = True
@@ -302,7 +302,7 @@ def test_a_redirect_that_is_raised_stores_what_was_changed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("has_view", [False, True])
-def test_each_attempt_begins_anew(site: Site, has_view: bool) -> None:
+def test_each_attempt_begins_anew(site: PyramidSite, has_view: bool) -> None:
     """Where an exception view has answered the attempt, too."""
 
     @site.view
@@ -322,7 +322,7 @@ def test_each_attempt_begins_anew(site: Site, has_view: bool) -> None:
     assert shown(browser) == {"a": "1", "n": 1, "attempts": [2]}
 
 
-def test_what_a_stream_changes_is_stored_at_its_end(site: Site) -> None:
+def test_what_a_stream_changes_is_stored_at_its_end(site: PyramidSite) -> None:
     @site.view
     def stream(request: Any) -> Any:
         def chunks() -> Iterator[bytes]:
@@ -338,7 +338,7 @@ def test_what_a_stream_changes_is_stored_at_its_end(site: Site) -> None:
     assert shown(browser) == {"a": "1", "streamed": True}
 
 
-def test_a_stream_that_fails_stores_nothing_of_its_end(site: Site) -> None:
+def test_a_stream_that_fails_stores_nothing_of_its_end(site: PyramidSite) -> None:
     @site.view
     def stream(request: Any) -> Any:
         def chunks() -> Iterator[bytes]:
@@ -356,7 +356,7 @@ def test_a_stream_that_fails_stores_nothing_of_its_end(site: Site) -> None:
 
 
 def test_a_page_that_does_not_look_reads_nothing(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: PyramidSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @site.view
     def nothing(request: Any) -> Any:
@@ -368,7 +368,9 @@ def test_a_page_that_does_not_look_reads_nothing(
     assert browser.get("/nothing").status == 200
 
 
-def test_a_store_that_does_not_answer_is_a_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_a_503(
+    site: PyramidSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     browser = site.browser()
     browser.get("/put", QUERY_STRING="a=1")
     before = dict(browser.cookies)
@@ -379,7 +381,9 @@ def test_a_store_that_does_not_answer_is_a_503(site: Site, monkeypatch: pytest.M
     assert browser.cookies == before
 
 
-def test_an_exception_view_answers_an_outage(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_view_answers_an_outage(
+    site: PyramidSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.exception_view(StoreUnavailable, lambda request: Response("own page", status=503))
     browser = site.browser()
     browser.get("/put", QUERY_STRING="a=1")
@@ -394,7 +398,7 @@ def break_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsgi_sessions.core.loading.Loader.open", fail)
 
 
-def test_a_subrequest_has_a_session(site: Site) -> None:
+def test_a_subrequest_has_a_session(site: PyramidSite) -> None:
     @site.view
     def outer(request: Any) -> Any:
         inner = Request.blank("/put?b=2")
