@@ -53,7 +53,7 @@ def server_of_sql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ba
 
 
 @pytest.mark.parametrize("library", ["freezegun", "time-machine"])
-def test_what_moves_the_time_moves_expiry(local: Backend, library: str) -> None:
+def test_a_library_that_moves_the_time_moves_expiry(local: Backend, library: str) -> None:
     freeze: Any = freeze_time if library == "freezegun" else time_machine.travel
     with freeze("2031-05-01 12:00") as clock:
         move = clock.tick if library == "freezegun" else clock.shift
@@ -93,7 +93,7 @@ def test_a_wait_ends_while_the_time_stands_still(local: Backend) -> None:
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_a_host_whose_clock_is_off_ends_no_session_that_is_in_use(
+def test_a_host_with_a_wrong_clock_ends_no_session_in_use(
     server_of_sql: Backend, monkeypatch: pytest.MonkeyPatch, minutes: float
 ) -> None:
     """Requests come to two hosts in turn, and the lifetime is shorter than what their clocks differ
@@ -181,7 +181,7 @@ OFF = pytest.mark.parametrize("hosts", [-600.0, -10.0, 10.0, 200.0, 310.0, 600.0
 @OFF
 @pytest.mark.parametrize("first", ["read", "write"])
 @pytest.mark.parametrize("then", ["read", "write"])
-def test_a_host_whose_clock_is_off_ends_no_session_on_redis(
+def test_a_host_with_a_wrong_clock_ends_no_session_on_redis(
     hosts: Hosts, first: str, then: str
 ) -> None:
     for number in range(40):
@@ -196,9 +196,7 @@ def test_a_host_whose_clock_is_off_ends_no_session_on_redis(
 
 @OFF
 @pytest.mark.parametrize("host", ["wrong", "right"])
-def test_what_is_stored_in_the_background_leaves_the_expiry_as_it_is(
-    hosts: Hosts, host: str
-) -> None:
+def test_a_background_commit_leaves_the_expiry_as_it_is(hosts: Hosts, host: str) -> None:
     other = "wrong" if host == "right" else "right"
     hosts.request(host, "write")
     hosts.wait(100)

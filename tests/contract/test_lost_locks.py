@@ -112,7 +112,9 @@ CHANGES: dict[str, Callable[[Session], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("way", ["block", "request"])
-def test_what_a_lost_block_did_is_refused_as_a_whole(some: Backend, way: str, change: str) -> None:
+def test_the_changes_of_a_lost_block_are_refused_as_a_whole(
+    some: Backend, way: str, change: str
+) -> None:
     sessions = Sessions(some)
     session_id = sessions.new(seats=2)
     loser = sessions.begin(session_id, "POST /loser")
@@ -158,7 +160,7 @@ def test_a_log_out_is_not_refused(some: Backend) -> None:
     assert sessions.live() == 0
 
 
-def test_what_is_stored_after_a_block_needs_no_lock(some: Backend) -> None:
+def test_a_commit_after_a_block_needs_no_lock(some: Backend) -> None:
     sessions = Sessions(some)
     session_id = sessions.new(seats=2)
     transaction = sessions.begin(session_id)

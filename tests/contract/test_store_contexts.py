@@ -55,7 +55,7 @@ def test_nothing_is_remembered_at_first(contexts: ContextStore) -> None:
     assert list(contexts.items()) == []
 
 
-def test_what_was_set_last_is_remembered(contexts: ContextStore) -> None:
+def test_the_value_set_last_is_remembered(contexts: ContextStore) -> None:
     contexts.set("alice", "deal", FIRST)
     contexts.set("alice", "deal", SECOND)
     assert contexts.get("alice", "deal") == SECOND
@@ -80,7 +80,7 @@ def test_values_of_every_size_come_back(contexts: ContextStore, size: int) -> No
     assert contexts.get("alice", "deal") == context
 
 
-def test_what_is_cleared_is_gone_and_clearing_is_idempotent(contexts: ContextStore) -> None:
+def test_a_cleared_context_is_gone_and_clearing_is_idempotent(contexts: ContextStore) -> None:
     contexts.set("alice", "deal", FIRST)
     contexts.set("alice", "fund", FIRST)
     for _ in range(2):
@@ -290,7 +290,7 @@ def test_a_folder_that_is_gone_is_a_fault_and_no_absence(folder: Path) -> None:
     assert contexts.get("alice", "deal") == FIRST
 
 
-def test_what_a_killed_writer_leaves_is_in_nobodys_way(folder: Path) -> None:
+def test_the_remains_of_a_killed_writer_do_no_harm(folder: Path) -> None:
     backend = open_backend(f"file://{folder}", fsync="full")
     of(backend).set("alice", "deal", FIRST)
     program = f"""
@@ -322,7 +322,7 @@ def test_a_lock_that_is_never_free_is_a_fault(folder: Path) -> None:
         assert contexts.get("alice", "deal") == FIRST
 
 
-def test_a_shard_that_is_no_folder_is_a_fault(folder: Path) -> None:
+def test_a_shard_that_is_not_a_folder_is_a_fault(folder: Path) -> None:
     contexts = of(open_backend(f"file://{folder}"))
     contexts.set("alice", "deal", FIRST)
     (path,) = files(folder)

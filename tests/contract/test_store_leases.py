@@ -60,9 +60,7 @@ def refreshes(backend: Backend) -> RefreshQueue:
 # -- holders and claims ------------------------------------------------------------------------
 
 
-def test_a_session_that_nobody_uses_has_no_holder_and_can_be_claimed(
-    leases: LeaseStore, key: str
-) -> None:
+def test_an_unused_session_has_no_holder_and_can_be_claimed(leases: LeaseStore, key: str) -> None:
     assert leases.holders(key) == 0
     assert leases.claim(key, "refresher", LONG)
     assert leases.holders(key) == 0
@@ -75,7 +73,7 @@ def test_a_holder_keeps_claims_away_until_it_releases(leases: LeaseStore, key: s
     assert leases.claim(key, "refresher", LONG)
 
 
-def test_of_two_holders_the_first_to_end_does_not_free_the_session(
+def test_the_first_of_two_holders_to_end_does_not_free_the_session(
     leases: LeaseStore, key: str
 ) -> None:
     assert leases.acquire(key, "a", LONG)
@@ -114,7 +112,7 @@ def test_all_leases_can_be_looked_at(backend: Backend, leases: LeaseStore) -> No
     assert all(LONG / 2 < lease.seconds <= LONG for lease in found)
 
 
-def test_a_lease_whose_time_is_up_is_not_looked_at(backend: Backend, leases: LeaseStore) -> None:
+def test_an_expired_lease_is_ignored(backend: Backend, leases: LeaseStore) -> None:
     listing = backend.lease_listing
     assert listing is not None
     for holder, ttl in (("a", SHORT), ("b", LONG)):
@@ -177,7 +175,9 @@ def test_a_claim_that_is_renewed_outlives_its_ttl(leases: LeaseStore, key: str) 
     assert leases.holders(key) == 0
 
 
-def test_one_that_lost_its_lease_is_told_when_it_renews(leases: LeaseStore, key: str) -> None:
+def test_a_holder_that_lost_its_lease_learns_it_at_its_renewal(
+    leases: LeaseStore, key: str
+) -> None:
     assert not leases.renew(key, "a", LONG)
     leases.acquire(key, "a", SHORT)
     wait_until(lambda: leases.holders(key) == 0, "the lease to end")
@@ -227,7 +227,7 @@ def test_many_abandoned_holders_are_purged(backend: Backend, key: str) -> None:
 # -- at once -----------------------------------------------------------------------------------
 
 
-def test_of_many_claims_at_once_one_succeeds(leases: LeaseStore, key: str) -> None:
+def test_one_of_many_concurrent_claims_succeeds(leases: LeaseStore, key: str) -> None:
     barrier = threading.Barrier(8)
 
     def claim(number: int) -> bool:
@@ -266,7 +266,7 @@ def test_a_claim_and_a_holder_never_meet(leases: LeaseStore, key: str) -> None:
 # -- loading in the same round trip ------------------------------------------------------------
 
 
-def test_what_is_loaded_with_the_lease_is_what_load_gives(backend: Backend, key: str) -> None:
+def test_loading_with_the_lease_gives_the_same_as_load(backend: Backend, key: str) -> None:
     if backend.leased_loading is None:
         pytest.skip("this store has no round trips to save")
     leases = leases_of(backend)
@@ -359,7 +359,7 @@ def contents(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file()]
 
 
-def test_nothing_stays_in_the_folder_once_nobody_uses_a_session(
+def test_nothing_stays_in_the_folder_once_a_session_is_unused(
     files: Backend, folder: Path, key: str
 ) -> None:
     leases = leases_of(files)
@@ -437,7 +437,7 @@ def test_a_forked_child_has_a_life_of_its_own(folder: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"[[", b"\x00" * 5000, b'{"a": 1}', b'[["x",1,2,3,4]]'])
-def test_a_damaged_table_begins_anew(files: Backend, folder: Path, key: str, junk: bytes) -> None:
+def test_a_damaged_table_starts_empty(files: Backend, folder: Path, key: str, junk: bytes) -> None:
     leases = leases_of(files)
     leases.acquire(key, "a", LONG)
     (path,) = (folder / "leases").rglob(key)
@@ -562,7 +562,7 @@ def test_a_damaged_record_is_set_aside_and_not_held(
 # -- what is due -------------------------------------------------------------------------------
 
 
-def test_what_is_due_comes_in_the_order_of_its_time(refreshes: RefreshQueue) -> None:
+def test_due_sessions_come_in_the_order_of_their_times(refreshes: RefreshQueue) -> None:
     keys = [store_key(new_id()) for _ in range(20)]
     for number, key in enumerate(keys):
         refreshes.schedule(key, 1000.0 + number * 7 % 20)
@@ -585,7 +585,7 @@ def test_a_session_is_due_once_at_the_last_time_it_was_given(
     assert refreshes.due(3000.25, 5) == [key]
 
 
-def test_what_was_removed_is_never_due(refreshes: RefreshQueue, key: str) -> None:
+def test_a_removed_session_is_never_due(refreshes: RefreshQueue, key: str) -> None:
     other = store_key(new_id())
     refreshes.schedule(key, 1000.0)
     refreshes.schedule(other, 1000.0)
@@ -616,7 +616,7 @@ def test_other_processes_see_the_same(place: Place, refreshes: RefreshQueue, key
     assert refreshes.due(1000.0, 5) == []
 
 
-def test_a_damaged_table_of_refreshes_begins_anew(files: Backend, folder: Path, key: str) -> None:
+def test_a_damaged_table_of_refreshes_starts_empty(files: Backend, folder: Path, key: str) -> None:
     assert files.refreshes is not None
     files.refreshes.schedule(key, 1000.0)
     (folder / "refreshes" / key[:2]).write_bytes(b"{")

@@ -52,7 +52,7 @@ def test_a_scope_begins_at_zero_and_grows_by_one(stamps: VersionStamps) -> None:
     assert stamps.current([]) == {}
 
 
-def test_a_bump_goes_up_to_what_is_asked_at_least(stamps: VersionStamps, place: Place) -> None:
+def test_a_bump_reaches_at_least_the_requested_version(stamps: VersionStamps, place: Place) -> None:
     assert stamps.bump("global", least=7) == 7
     assert stamps.bump("global", least=7) == 8
     assert stamps.bump("global", least=3) == 9
@@ -175,7 +175,7 @@ def test_a_damaged_stamp_is_a_fault_and_never_zero(files: VersionStamps, tmp_pat
     assert files.bump("global") == 2
 
 
-def test_what_a_dead_writer_left_is_written_over(files: VersionStamps, tmp_path: Path) -> None:
+def test_the_remains_of_a_dead_writer_are_overwritten(files: VersionStamps, tmp_path: Path) -> None:
     files.bump("global")
     folder = tmp_path / "sessions" / "versions"
     (path,) = (p for p in folder.iterdir() if p.name != "lock")

@@ -61,7 +61,7 @@ def test_a_lock_is_free_after_its_time_to_live(backend: Backend, key: str) -> No
     assert holds.free(key, "next") == "freed"
 
 
-def test_a_lock_is_not_taken_for_somebody_who_is_gone(backend: Backend, key: str) -> None:
+def test_a_lock_is_not_taken_for_a_caller_that_gave_up(backend: Backend, key: str) -> None:
     """An attempt bears its deadline by the server's clock; who has the lock already has it."""
     if not isinstance(backend.locks, TokenLocks):
         pytest.skip("the lock ends with the process that holds it")

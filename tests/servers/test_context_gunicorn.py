@@ -107,7 +107,7 @@ def test_the_context_is_back_after_the_session_was_lost(office: OfficeServer) ->
         assert (restored["result"], restored["pid"]) == (deal, restores)
 
 
-def test_what_the_application_sets_is_back_too(office: OfficeServer) -> None:
+def test_values_that_the_application_sets_come_back_too(office: OfficeServer) -> None:
     browser = office.enter()
     get(browser, "/choose", deal=7)
     get(browser, "/logout")

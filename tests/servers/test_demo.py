@@ -171,7 +171,7 @@ def test_without_javascript_the_race_is_explained(visitor: DemoVisitor) -> None:
     assert "The race needs JavaScript" in visitor.get("/race").text
 
 
-def test_what_a_visitor_types_is_text(visitor: DemoVisitor) -> None:
+def test_a_visitor_s_input_is_text(visitor: DemoVisitor) -> None:
     visitor.post("/login", name=HOSTILE)
     visitor.post("/notes", note=HOSTILE)
     page = visitor.get().text

@@ -181,7 +181,7 @@ def test_a_lost_session_finds_its_deal_again(user: DemoUser) -> None:
     assert re.search(r"Restored by the middleware at \d\d:\d\d:\d\d UTC, in process \d+", card)
 
 
-def test_what_may_not_be_accessed_any_more_is_not_restored(user: DemoUser) -> None:
+def test_a_context_that_may_no_longer_be_accessed_is_not_restored(user: DemoUser) -> None:
     user.visitor.post("/deals", deal="C")
     user.visitor.post("/deals/revoke")
     assert "Access is revoked. The middleware asks for it when it restores" in user.look()

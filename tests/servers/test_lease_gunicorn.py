@@ -131,7 +131,7 @@ def test_three_workers_refresh_each_session_once_per_interval_and_none_in_use(
     assert len({call["pid"] for calls in by_name.values() for call in calls}) > 1
 
 
-def test_what_the_hook_did_is_all_there_and_moves_no_lifetime(
+def test_all_changes_of_the_hook_are_stored_and_move_no_lifetime(
     store: tuple[str, str | None], tmp_path: Path
 ) -> None:
     with working(store, tmp_path) as workers:

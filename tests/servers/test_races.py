@@ -120,7 +120,7 @@ def test_a_slow_reader_undoes_nothing(
     assert (values["log"], values["entries"], values["count"], values["key 7"]) == ([7], [7], 1, 7)
 
 
-def test_what_was_written_is_read_by_every_worker(visitor: HttpBrowser) -> None:
+def test_a_write_is_read_by_every_worker(visitor: HttpBrowser) -> None:
     """Read your writes: each write is answered before the reads begin, wherever those arrive."""
     for item in range(20):
         assert visitor.get("/change", item=item).status == 200

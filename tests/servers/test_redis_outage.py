@@ -146,7 +146,7 @@ def test_in_the_middle_of_a_request(
     assert visitor.get("/read").json["principal"] == "alice"
 
 
-def test_nobody_is_refused_once_it_is_back(
+def test_no_caller_is_refused_once_it_is_back(
     redis: RedisServer, server: GunicornServer, visitor: HttpBrowser
 ) -> None:
     """Also not those who come first, all at once, to workers that nobody has asked since."""

@@ -81,7 +81,7 @@ def kill_now_and_then(server: GunicornServer, until: float) -> None:
 
 
 @pytest.mark.soak
-def test_sqlite_keeps_what_it_acknowledged_whoever_comes_and_goes(tmp_path: Path) -> None:
+def test_sqlite_keeps_acknowledged_writes_while_processes_come_and_go(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     environ = {"WSGI_SESSIONS_SQL_SCHEMA": "create", "WSGI_SESSIONS_TIMEOUT": "10"}
     with GunicornServer(

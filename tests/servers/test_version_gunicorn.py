@@ -140,7 +140,7 @@ def test_scripts_refresh_nothing(league: League) -> None:
     assert league.calls() == 0
 
 
-def test_a_player_who_is_gone_is_logged_out_everywhere(league: League) -> None:
+def test_a_deleted_player_is_logged_out_everywhere(league: League) -> None:
     browser = league.browser()
     (league.folder / league.player).unlink()
     league.bump()

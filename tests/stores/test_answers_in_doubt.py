@@ -45,7 +45,7 @@ def error(operation: str, *, in_doubt: bool) -> StoreUnavailable:
     ],
     ids=repr,
 )
-def test_what_an_answer_says(raised: StoreUnavailable, says: str) -> None:
+def test_the_text_of_an_answer(raised: StoreUnavailable, says: str) -> None:
     refusal = refusal_of(raised)
     assert refusal.code == 503
     assert says in refusal.text

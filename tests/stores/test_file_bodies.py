@@ -42,7 +42,7 @@ def body_of(stack: Stack, wrapper: Callable[..., Any]) -> Any:
 
 @pytest.mark.parametrize("wrapper", [giving_back, making, FileWrapper])
 @pytest.mark.parametrize("use", ["none", "write"])
-def test_what_the_file_wrapper_made_reaches_the_server_as_it_is(
+def test_the_file_wrapper_s_result_reaches_the_server_as_it_is(
     wrapper: Callable[..., Any], use: str
 ) -> None:
     made = []
@@ -57,7 +57,7 @@ def test_what_the_file_wrapper_made_reaches_the_server_as_it_is(
     assert body_of(stack_of(app), wrapper) is made[0]
 
 
-def test_what_changes_while_another_body_is_sent_is_stored() -> None:
+def test_changes_while_another_body_is_sent_are_stored() -> None:
     lines: list[str] = []
     session: Any = None
 

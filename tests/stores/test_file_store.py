@@ -117,7 +117,7 @@ def test_each_flipped_bit_gives_the_record_an_older_one_or_none(store: FileStore
                 assert path.read_bytes() == damaged
 
 
-def test_a_damaged_touch_is_none(store: FileStore) -> None:
+def test_a_damaged_touch_is_ignored(store: FileStore) -> None:
     path = with_two_versions(store)
     store.touch(KEY, FUTURE + 500)
     whole = path.read_bytes()
@@ -209,9 +209,7 @@ def test_a_save_looks_closely_unless_all_is_plain(store: FileStore) -> None:
 
 @pytest.mark.parametrize("earlier", [1, 2, 253, 254, 255, 65534, 65535])
 @pytest.mark.parametrize("slot", [0, 1])
-def test_what_is_read_while_versions_change_is_believed_if_it_is_current(
-    earlier: int, slot: int
-) -> None:
+def test_a_read_while_versions_change_counts_if_it_is_current(earlier: int, slot: int) -> None:
     """A reader may see a slot as it was, and of the other, which two saves later is being written
     for the second time, some bytes of each. Then what it saw first is two versions old."""
     size = MIN_FILE_BYTES
@@ -314,7 +312,7 @@ def test_a_newer_format_is_left_alone(store: FileStore) -> None:
 
 
 @pytest.mark.parametrize("expiry", [float("nan"), float("inf"), float("-inf"), -1.0])
-def test_an_expiry_that_is_no_time_is_no_record(store: FileStore, expiry: float) -> None:
+def test_a_record_with_an_invalid_expiry_is_damaged(store: FileStore, expiry: float) -> None:
     path = _path(store)
     path.parent.mkdir()
     path.write_bytes(pack_file(Record(1, b"x", expiry), KEY))
@@ -372,7 +370,7 @@ def make_socket(path: Path) -> None:
     "make",
     [make_link, make_dangling_link, os.mkfifo, make_folder, make_socket],
 )
-def test_what_is_no_file_of_ours_is_set_aside(store: FileStore, make: Any) -> None:
+def test_foreign_files_are_quarantined(store: FileStore, make: Any) -> None:
     path = _path(store)
     acts: list[Callable[[], object]] = [
         lambda: store.load(KEY),
@@ -513,7 +511,7 @@ class Waiting:
         return outcome[0]
 
 
-def test_who_waited_for_a_file_that_is_gone_looks_for_it_anew(
+def test_a_waiter_for_a_file_that_is_gone_looks_for_it_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written to a file without a name is lost, although its version is the expected."""
@@ -589,7 +587,7 @@ def test_a_lock_file_is_removed_before_its_lock_is_free(
     assert seen == [False]
 
 
-def test_a_temporary_that_a_sweep_took_before_it_was_locked_is_made_anew(
+def test_a_temporary_that_a_sweep_took_before_it_was_locked_is_made_again(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_two_versions(store)
@@ -693,7 +691,7 @@ def test_setting_aside_never_fails_a_request(
     assert not path.exists()
 
 
-def test_what_else_lies_among_the_sessions_is_passed_over(store: FileStore) -> None:
+def test_other_records_among_the_sessions_are_passed_over(store: FileStore) -> None:
     path = with_two_versions(store)
     (path.parent / ".tmp-1-being-written").write_text("")
     (path.parent.parent / "README").write_text("")
@@ -867,7 +865,7 @@ except StoreUnavailable as error:
 # -- sweeping ----------------------------------------------------------------------------------
 
 
-def test_leftovers_are_removed_whoever_left_them(folder: Path) -> None:
+def test_leftovers_of_any_process_are_removed(folder: Path) -> None:
     backend = open_files(str(folder))
     backend.sessions.create(KEY, b"x", FUTURE)
     shard = path_of(folder).parent
@@ -917,7 +915,7 @@ def test_a_sweep_that_takes_a_fresh_temporary_for_an_orphan_loses_nothing(
     assert store.load(KEY) == Record(3, b"x" * 10_000, FUTURE)
 
 
-def test_one_process_is_elected_at_a_time_and_then_nobody_for_a_while(folder: Path) -> None:
+def test_one_process_is_elected_at_a_time_and_then_none_for_a_while(folder: Path) -> None:
     first, second = open_files(str(folder)).leftovers, open_files(str(folder)).leftovers
     assert first is not None
     assert second is not None
@@ -971,7 +969,7 @@ def test_a_store_without_an_election_is_swept_by_every_process() -> None:
     assert backend.expired.delete_expired(1) == 0
 
 
-def test_who_is_not_elected_sweeps_nothing(folder: Path) -> None:
+def test_a_process_that_is_not_elected_sweeps_nothing(folder: Path) -> None:
     first, second = (Sweeper(open_files(str(folder)), interval=60) for _ in range(2))
     first.rounds.sweep()
     open_files(str(folder)).sessions.create(KEY, b"x", 1.0)
@@ -979,7 +977,7 @@ def test_who_is_not_elected_sweeps_nothing(folder: Path) -> None:
     assert path_of(folder).exists()
 
 
-def test_who_swept_last_is_not_too_early_for_the_next_sweep(folder: Path) -> None:
+def test_the_last_sweeper_is_not_too_early_for_the_next_sweep(folder: Path) -> None:
     sweeper = Sweeper(open_files(str(folder)), interval=60)
     sweeper.rounds.sweep()
     open_files(str(folder)).sessions.create(KEY, b"x", 1.0)

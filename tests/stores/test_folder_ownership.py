@@ -201,7 +201,7 @@ def make_empty(path: Path) -> None:
     "make",
     [make_folder, make_link, make_binary, make_zeros, make_short, make_empty, os.mkfifo],
 )
-def test_what_is_no_secret_stops_the_start_with_a_clear_error(folder: Path, make: Any) -> None:
+def test_an_invalid_secret_stops_the_start_with_a_clear_error(folder: Path, make: Any) -> None:
     open_files(str(folder))
     make(folder / "secret")
     if not (folder / "secret").is_dir():
@@ -213,7 +213,7 @@ def test_what_is_no_secret_stops_the_start_with_a_clear_error(folder: Path, make
 # -- records ---------------------------------------------------------------------------------------
 
 
-def test_a_file_of_gigabytes_is_no_record_and_is_never_read(
+def test_a_file_of_gigabytes_is_not_a_record_and_is_never_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = with_a_session(folder)

@@ -170,7 +170,7 @@ def test_a_folder_that_is_not_mounted_stays_a_fault(
 
 @needs_root
 @pytest.mark.parametrize("how", ["of another user", "open to all", "link"])
-def test_a_folder_that_was_made_again_by_somebody_else_is_not_taken(
+def test_a_folder_that_another_user_made_again_is_not_taken(
     backend: Backend, folder: Path, how: str
 ) -> None:
     shutil.rmtree(folder)

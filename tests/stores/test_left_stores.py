@@ -253,7 +253,7 @@ def test_what_began_before_is_as_if_not_there() -> None:
     assert not_before(store, 0.0) is store
 
 
-def test_on_redis_a_lease_is_no_way_round(redis: RedisServer) -> None:
+def test_a_lease_on_redis_is_no_way_round(redis: RedisServer) -> None:
     with closing(open_backend(redis.url, timeout=5.0)) as store:
         key = store_key("old")
         store.sessions.create(key, payload(key, 99.0), FAR)

@@ -57,7 +57,7 @@ def warm(backend: Backend) -> None:
     enter(backend, store_key(new_id()))
 
 
-def test_redis_that_hangs_takes_no_lock_for_somebody_who_is_gone(redis: RedisServer) -> None:
+def test_a_hung_redis_takes_no_lock_for_a_caller_that_gave_up(redis: RedisServer) -> None:
     key = store_key(new_id())
     with closing(open_redis(redis.url, timeout=TIMEOUT)) as backend:
         warm(backend)
@@ -71,7 +71,7 @@ def test_redis_that_hangs_takes_no_lock_for_somebody_who_is_gone(redis: RedisSer
         enter(another, key)
 
 
-def test_postgresql_that_hangs_takes_no_lock_for_somebody_who_is_gone(
+def test_a_hung_postgresql_takes_no_lock_for_a_caller_that_gave_up(
     postgresql: Database,
 ) -> None:
     key = store_key(new_id())
@@ -92,7 +92,7 @@ def proxy(redis: RedisServer) -> Iterator[CuttingProxy]:
         yield proxy
 
 
-def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(
+def test_a_caller_that_comes_back_after_two_lost_answers_finds_the_lock_its_own(
     proxy: CuttingProxy,
 ) -> None:
     key = store_key(new_id())
@@ -103,7 +103,7 @@ def test_who_comes_back_after_both_answers_were_lost_finds_the_lock_its_own(
         enter(backend, key)
 
 
-def test_a_lost_answer_to_freeing_is_no_alarm(proxy: CuttingProxy) -> None:
+def test_a_lost_answer_to_freeing_raises_no_alarm(proxy: CuttingProxy) -> None:
     key = store_key(new_id())
     with closing(open_redis(proxy.url)) as backend:
         warm(backend)

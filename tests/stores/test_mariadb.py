@@ -293,14 +293,14 @@ def held(url: str) -> bool:
     return not ask(url, f"SELECT IS_FREE_LOCK({schema._LOCK_NAME})")
 
 
-def test_who_made_the_tables_lets_others_pass(empty: str, key: str) -> None:
+def test_a_process_that_made_the_tables_lets_others_pass(empty: str, key: str) -> None:
     """Its connection stays open, in its pool."""
     with closing(open_sql(empty, timeout=20.0, create_all=True)) as backend:
         assert backend.sessions.load(key) is None
         assert not held(empty)
 
 
-def test_who_failed_to_make_the_tables_lets_others_pass(empty: str) -> None:
+def test_a_process_that_failed_to_make_the_tables_lets_others_pass(empty: str) -> None:
     engine = SqlEngine(
         connect_sql(parse_sql_url(empty), 20.0, create="nothing"), label="here", timeout=20.0
     )
@@ -325,7 +325,7 @@ def test_first_requests_of_several_workers_make_the_tables_once(empty: str, key:
         backend.close()
 
 
-def test_who_waits_for_others_to_make_the_tables_gives_up(
+def test_a_process_that_waits_for_the_tables_gives_up(
     empty: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "_WAITING_SECONDS", 0.1)

@@ -108,7 +108,7 @@ def test_a_session_is_moved_at_its_next_use() -> None:
     assert world.use() == record
 
 
-def test_what_neither_store_has_is_none() -> None:
+def test_a_session_in_neither_store_is_absent() -> None:
     world = MovingWorld()
     world.log_out()
     assert world.use() is None
@@ -132,7 +132,7 @@ def test_a_worker_of_the_old_store_alone_is_refused_during_and_after_a_move() ->
 @pytest.mark.parametrize("after", ["use", "move_the_rest", "use_back", "log_out"])
 @pytest.mark.parametrize("first", ["use", "move_the_rest", "copy_all", "log_out"])
 @pytest.mark.parametrize("step", range(1, 14))
-def test_a_kill_at_any_step_leaves_what_another_goes_on_with(
+def test_a_kill_at_any_step_leaves_a_state_that_another_process_continues(
     first: str, step: int, after: str
 ) -> None:
     world = MovingWorld()
@@ -169,7 +169,7 @@ def _race(seed: int, names: list[str], kills: int) -> tuple[MovingWorld, dict[st
 
 @pytest.mark.parametrize("seeds", SCHEDULES, ids=lambda seeds: str(len(seeds)))
 @pytest.mark.parametrize("kills", [0, 1, 2])
-def test_whatever_races_a_session_is_there_once_with_every_update(kills: int, seeds: range) -> None:
+def test_a_session_survives_any_race_once_with_every_update(kills: int, seeds: range) -> None:
     for seed in seeds:
         rng = random.Random(seed)
         names = rng.sample([*FORWARD, *BACKWARD], 4)
@@ -192,7 +192,7 @@ def test_whatever_races_a_session_is_there_once_with_every_update(kills: int, se
 )
 @pytest.mark.parametrize("seeds", SCHEDULES, ids=lambda seeds: str(len(seeds)))
 @pytest.mark.parametrize("kills", [0, 1, 2])
-def test_whatever_races_who_logs_out_stays_out(kills: int, rivals: list[str], seeds: range) -> None:
+def test_a_log_out_survives_any_race(kills: int, rivals: list[str], seeds: range) -> None:
     for seed in seeds:
         rng = random.Random(seed)
         names = ["log_out", *rng.sample(rivals, 3)]
@@ -232,7 +232,7 @@ def test_a_log_out_between_two_sleepers_is_noticed() -> None:
     assert world.states() == ("absent", "absent")
 
 
-def test_a_log_out_catches_a_session_that_is_moved_back_meanwhile() -> None:
+def test_a_log_out_catches_a_session_that_is_being_moved_back() -> None:
     world = MovingWorld()
     world.use()
     logging_out = Process(world.log_out).steps(2)

@@ -222,7 +222,7 @@ def test_statements_are_prepared_only_where_the_url_asks_for_it(
     engine.dispose()
 
 
-def test_a_threshold_that_is_no_number_stops_the_start(database: Database) -> None:
+def test_a_threshold_that_is_not_a_number_stops_the_start(database: Database) -> None:
     with pytest.raises(ConfigurationError, match="prepare_threshold"):
         open_sql(f"{database.address}&prepare_threshold=often")
 
@@ -238,7 +238,7 @@ def test_a_threshold_that_is_no_number_stops_the_start(database: Database) -> No
         "postgresql://{user}@/{name}?host=127.0.0.1,127.0.0.1&port=1,{port}",
     ],
 )
-def test_of_several_hosts_one_that_answers_is_used(
+def test_one_of_several_hosts_that_answers_is_used(
     database: Database, key: str, hosts: str
 ) -> None:
     require(missing_pgbouncer())

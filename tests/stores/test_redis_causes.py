@@ -140,7 +140,7 @@ def test_an_unknown_answer_is_shown_escaped_and_short() -> None:
     assert len(text) < 400
 
 
-def test_what_the_command_was_sent_with_is_not_repeated() -> None:
+def test_the_arguments_of_a_command_are_not_repeated() -> None:
     said = f"-ERR no command 'GET' for session:{{{KEY}}}, with args beginning with: 'secret'"
     with Speaker(said, at_once=False) as server:
         error = fault_at(server.url)
@@ -176,7 +176,7 @@ LONG_LABEL = "x" * 70
         f"redis+cluster://{LONG_LABEL}.example",
     ],
 )
-def test_what_else_the_driver_raises_is_the_stores_fault(url: str) -> None:
+def test_other_exceptions_of_the_driver_are_faults_of_the_store(url: str) -> None:
     """As UnicodeError for a host name with a label that is too long."""
     with closing(open_redis(url)) as backend:
         for _ in range(4):

@@ -151,7 +151,7 @@ def test_the_second_attempt_is_waited_for_until_the_deadline(
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
-def test_what_another_thread_sent_again_puts_nothing_in_doubt(scheme: str) -> None:
+def test_a_retry_in_another_thread_puts_nothing_in_doubt(scheme: str) -> None:
     """Else a save that meets a much later version would say that it may have been done."""
     with (
         Starved([b"$1\r\nx\r\n"]) as peer,
@@ -190,7 +190,7 @@ def test_one_reply_too_many_is_nobodys() -> None:
 
 
 @pytest.mark.usefixtures("_reader")
-def test_what_comes_between_two_commands_is_nobodys_reply() -> None:
+def test_data_between_two_commands_is_not_a_reply() -> None:
     late = [b"+first\r\n", b"+second\r\n"]
     with (
         Peer(late, [b"+right\r\n"], pause=PART) as peer,
@@ -302,7 +302,7 @@ def test_so_are_errors_and_nothing(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"HTTP/1.1 400 Bad Request\r\n", b"$x\r\n", b":\r\n", b"*1\r\n" * 2000 + b":1\r\n"]
 )
-def test_what_is_no_reply_is_a_fault(data: bytes) -> None:
+def test_bytes_that_are_not_a_reply_are_a_fault(data: bytes) -> None:
     assert outcome(resp.Reader, data, 3) == ["InvalidResponse"]
 
 

@@ -382,7 +382,7 @@ class TestLostReplies:
         assert record.payload == b"mine"
 
     @pytest.mark.parametrize("allow", [1, 4, 10, 300])
-    def test_half_a_reply_is_no_reply(
+    def test_half_a_reply_does_not_count(
         self, proxy: CuttingProxy, proxied: Backend, allow: int
     ) -> None:
         payload = os.urandom(500)
@@ -479,7 +479,7 @@ class TestOutages:
             # The store's one connection, and the one that asks for this list.
             assert len(own_server.command("CLIENT LIST")) == 2
 
-    def test_nobody_listens(self, own_server: RedisServer) -> None:
+    def test_no_server_listens(self, own_server: RedisServer) -> None:
         own_server.kill()
         with opened(own_server.url) as backend:
             error = unavailable(lambda: backend.sessions.load(KEY))
@@ -1030,7 +1030,7 @@ class TestCluster:
             return False
         return True
 
-    def test_nobody_listens(self) -> None:
+    def test_no_server_listens(self) -> None:
         with opened("redis+cluster://127.0.0.1:1,127.0.0.1:2") as backend:
             error = unavailable(lambda: backend.sessions.load(KEY))
         assert error.operation == "load"

@@ -118,7 +118,7 @@ def test_a_certificate_for_another_host_gets_no_password(
 
 @pytest.mark.usefixtures("_client_library")
 @pytest.mark.parametrize("trust", ["ssl_cert_reqs=none", "ssl_ca_certs={pem}"])
-def test_the_right_host_is_served_and_so_is_who_trusts_anyone(
+def test_the_right_host_is_served_and_so_are_clients_without_verification(
     server: RedisServer, certificates: Callable[[str], Path], trust: str
 ) -> None:
     pem = certificates("DNS:other.example" if "none" in trust else "IP:127.0.0.1")

@@ -50,7 +50,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["table"]
 
 
-def test_what_a_dead_writer_left_is_replaced_and_never_followed(tmp_path: Path) -> None:
+def test_the_remains_of_a_dead_writer_are_replaced_and_never_followed(tmp_path: Path) -> None:
     path, elsewhere = tmp_path / "table", tmp_path / "elsewhere"
     elsewhere.write_bytes(b"not ours")
     (tmp_path / "table.new").symlink_to(elsewhere)

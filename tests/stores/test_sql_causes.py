@@ -82,7 +82,7 @@ def raising(engine: Engine, moment: str, error: Exception) -> Iterator[None]:
 
 @pytest.mark.parametrize("moment", ["do_connect", "before_cursor_execute", "commit"])
 @pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
-def test_whatever_a_driver_raises_is_the_stores_fault(
+def test_any_exception_of_a_driver_is_a_fault_of_the_store(
     database: Database, key: str, moment: str, error: Exception
 ) -> None:
     engine = create_engine(database.url, poolclass=NullPool)
@@ -233,7 +233,7 @@ def test_a_server_that_hung_up_is_asked_again(number: int) -> None:
         KeyError({"payload": SECRET}),
     ],
 )
-def test_what_the_database_was_sent_is_not_among_its_words(error: Exception) -> None:
+def test_the_database_s_words_do_not_repeat_values(error: Exception) -> None:
     raised = fault_of(error).error("here", "load", None, 1)
     assert SECRET not in str(raised)
     assert SECRET not in str(raised.__cause__)

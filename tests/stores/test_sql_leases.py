@@ -146,7 +146,7 @@ def test_holders_and_claims_of_one_session_go_one_after_another(
         key = store_key(new_id()) if statement == INSERT else key
 
 
-def test_a_claim_waits_for_one_who_is_renewing_at_the_last_moment(
+def test_a_claim_waits_for_a_holder_that_renews_at_the_last_moment(
     meeting: Meeting, key: str
 ) -> None:
     """In time by the holder's clock, late by the claimant's: one of them learns that it lost."""
@@ -188,7 +188,7 @@ def test_a_claim_that_was_over_when_others_came_cannot_be_renewed(
     assert leases.holders(key) == 1
 
 
-def test_a_sweep_waits_for_nobody(meeting: Meeting, key: str) -> None:
+def test_a_sweep_waits_for_no_lock(meeting: Meeting, key: str) -> None:
     """It leaves what is locked, lest two transactions wait for each other."""
     leases, other = meeting.leases, store_key(new_id())
     upkeep = meeting.backend.leftovers
@@ -237,7 +237,9 @@ def test_ten_thousand_abandoned_holders(
     assert leases.renew(key, "refresher", LONG)
 
 
-def test_a_sweep_leaves_who_is_alive(backend: Backend, leases: LeaseStore, key: str) -> None:
+def test_a_sweep_leaves_live_processes_alone(
+    backend: Backend, leases: LeaseStore, key: str
+) -> None:
     claimed = store_key(new_id())
     leases.acquire(key, "a", LONG)
     leases.claim(claimed, "refresher", LONG)

@@ -636,7 +636,7 @@ def test_a_fault_quotes_no_statement_key_or_payload(database: Database, key: str
 
 
 @pytest.mark.parametrize("missing", ["sqlalchemy", "psycopg"])
-def test_what_is_not_installed_is_named_with_the_command(missing: str) -> None:
+def test_missing_packages_are_named_with_the_command(missing: str) -> None:
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from wsgi_sessions import ConfigurationError, open_backend\n"
@@ -652,7 +652,7 @@ def test_what_is_not_installed_is_named_with_the_command(missing: str) -> None:
 # -- purging, upkeep, advice -------------------------------------------------------------------
 
 
-def test_what_is_revived_while_it_is_purged_stays(postgresql: Database, key: str) -> None:
+def test_a_record_that_is_revived_during_a_purge_stays(postgresql: Database, key: str) -> None:
     """The purge neither deletes it nor waits for who revives it."""
     with closing(open_sql(postgresql.url, timeout=20.0)) as backend:
         assert backend.expired is not None
@@ -690,7 +690,7 @@ def test_an_expired_record_is_found_through_the_index(database: Database) -> Non
         assert "Index Cond: (expires_at <=" in plan
 
 
-def test_of_all_processes_one_is_elected_to_sweep(database: Database) -> None:
+def test_one_of_all_processes_is_elected_to_sweep(database: Database) -> None:
     backends = [open_sql(database.url, timeout=20.0) for _ in range(3)]
 
     def elect(backend: Backend) -> bool:
@@ -709,7 +709,7 @@ def test_of_all_processes_one_is_elected_to_sweep(database: Database) -> None:
         backend.close()
 
 
-def test_what_nobody_removed_is_removed_when_its_time_is_up(backend: Backend, key: str) -> None:
+def test_abandoned_rows_are_removed_when_they_expire(backend: Backend, key: str) -> None:
     assert backend.leftovers is not None
     live = store_key(new_id())
     backend.index.add("alice", key, later(-10))
@@ -720,7 +720,7 @@ def test_what_nobody_removed_is_removed_when_its_time_is_up(backend: Backend, ke
     assert backend.index.keys_of("alice") == [live]
 
 
-def test_a_row_that_somebody_edited_is_set_aside(tmp_path: Path, key: str) -> None:
+def test_a_row_that_was_edited_by_hand_is_set_aside(tmp_path: Path, key: str) -> None:
     """SQLite keeps what it is given, whatever the column's type."""
     url = sqlite_url(tmp_path)
     with closing(open_sql(url)) as backend:

@@ -141,7 +141,7 @@ def test_an_existing_table_of_settings(database: Database, kind: Kind, column: s
     assert None not in made
 
 
-def test_a_value_that_is_no_number_is_left_alone(database: Database) -> None:
+def test_a_value_that_is_not_a_number_is_left_alone(database: Database) -> None:
     database.run(SETTINGS.format(type="TEXT"))
     database.run("INSERT INTO system_settings (key, value) VALUES ('session_version', 'v2')")
     with (
@@ -185,7 +185,7 @@ def test_names_are_configurable_and_columns_may_be_missing(database: Database) -
         "x\n",
     ],
 )
-def test_what_is_no_plain_name_is_refused(name: str) -> None:
+def test_names_that_are_not_plain_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="not a plain SQL name"):
         VersionTable(name=name)
     for column in ("scope", "version", "created_at", "updated_at", "description"):
@@ -235,7 +235,7 @@ def test_bumps_at_once_all_count_also_of_a_missing_row(own: Database, mode: str)
     assert sorted(number for numbers in found for number in numbers) == list(range(1, 41))
 
 
-def test_in_sqlite_nobody_comes_between_reading_and_writing(tmp_path: Path) -> None:
+def test_in_sqlite_no_writer_comes_between_reading_and_writing(tmp_path: Path) -> None:
     """A transaction that had read first could not write any more once another one has written."""
     database = sqlite(tmp_path)
     database.run("PRAGMA journal_mode = WAL")
@@ -344,7 +344,7 @@ def test_the_style_is_found_through_subclasses_and_pools(database: Database) -> 
         assert paramstyle_of(pooled) == expected
 
 
-def test_what_is_no_connection_is_refused() -> None:
+def test_objects_that_are_not_a_connection_are_refused() -> None:
     for thing in (None, "dsn", object()):
         with pytest.raises(ConfigurationError, match="not a database connection"):
             bump_version(thing)

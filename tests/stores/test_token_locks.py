@@ -85,7 +85,7 @@ def test_each_holder_has_a_token_of_its_own(holds: Holds) -> None:
     assert len(tokens) == 3
 
 
-def test_one_who_waits_is_told_after_its_time_and_frees_nothing(holds: Holds) -> None:
+def test_a_waiter_learns_of_its_time_out_and_frees_nothing(holds: Holds) -> None:
     holds.holders[KEY] = "another's"
     with (
         pytest.raises(LockTimeout, match=r"by another request for 0\.05 s") as caught,
@@ -97,7 +97,7 @@ def test_one_who_waits_is_told_after_its_time_and_frees_nothing(holds: Holds) ->
     assert KEY not in str(caught.value)
 
 
-def test_what_the_block_raises_frees_it(holds: Holds) -> None:
+def test_an_exception_of_the_block_frees_it(holds: Holds) -> None:
     with pytest.raises(Interruption), TokenLocks(holds).hold(KEY, 1.0):
         raise Interruption
     assert holds.holders == {}
@@ -147,7 +147,7 @@ def test_a_lock_that_was_lost_is_told_and_left_to_its_holder(
 
 @pytest.mark.parametrize(("seconds", "is_lost"), [(1.0, False), (31.0, True)])
 @pytest.mark.parametrize("fault", ["a reply", "the server"])
-def test_a_lost_reply_to_freeing_is_no_alarm_unless_the_block_took_too_long(
+def test_a_lost_reply_to_freeing_raises_no_alarm_unless_the_block_took_too_long(
     holds: Holds, fault: str, seconds: float, *, is_lost: bool
 ) -> None:
     holds.reply_lost_in_free = True
@@ -201,7 +201,7 @@ def test_a_server_that_is_always_late_is_unavailable(holds: Holds) -> None:
     assert holds.tried == 3
 
 
-def test_who_comes_after_a_lost_reply_finds_the_lock_its_own(holds: Holds) -> None:
+def test_the_next_caller_after_a_lost_reply_finds_the_lock_its_own(holds: Holds) -> None:
     locks = TokenLocks(holds, clock=ServerClock())
     for _ in range(2):
         holds.in_take = lost()
@@ -216,7 +216,7 @@ def test_who_comes_after_a_lost_reply_finds_the_lock_its_own(holds: Holds) -> No
         assert len(set(holds.tokens)) == 3
 
 
-def test_who_comes_for_another_session_frees_what_may_have_been_taken_for_nobody(
+def test_a_caller_for_another_session_frees_a_lock_that_may_have_been_taken_in_vain(
     holds: Holds,
 ) -> None:
     locks = TokenLocks(holds, clock=ServerClock())

@@ -67,7 +67,9 @@ def test_each_key_has_a_queue_of_its_own(turns: Turns) -> None:
     assert turns.lengths == {}
 
 
-def test_who_waits_too_long_is_told_and_leaves(turns: Turns, pool: ThreadPoolExecutor) -> None:
+def test_a_waiter_past_its_time_learns_it_and_leaves(
+    turns: Turns, pool: ThreadPoolExecutor
+) -> None:
     def visit(_: int) -> bool:
         with turns.turn(KEY, 0.01) as is_first:
             return is_first
@@ -91,7 +93,7 @@ def test_an_interruption_lets_the_next_one_in(turns: Turns) -> None:
         assert is_first
 
 
-def test_a_fault_is_told_to_all_who_wait_and_to_nobody_later(
+def test_a_fault_reaches_all_present_waiters_and_no_later_one(
     turns: Turns, pool: ThreadPoolExecutor
 ) -> None:
     asked = []
@@ -173,7 +175,7 @@ class Busy:
         return "freed" if was == token else "lost"
 
 
-def test_many_who_want_a_lock_ask_the_server_one_at_a_time(pool: ThreadPoolExecutor) -> None:
+def test_many_waiters_for_a_lock_ask_the_server_one_at_a_time(pool: ThreadPoolExecutor) -> None:
     holds = Busy()
     locks = TokenLocks(holds)
 
@@ -189,7 +191,7 @@ def test_many_who_want_a_lock_ask_the_server_one_at_a_time(pool: ThreadPoolExecu
     assert holds.holder is None
 
 
-def test_who_comes_to_no_turn_has_waited_for_the_lock(pool: ThreadPoolExecutor) -> None:
+def test_a_caller_without_a_turn_has_waited_for_the_lock(pool: ThreadPoolExecutor) -> None:
     holds = Busy()
     locks = TokenLocks(holds)
 

@@ -58,7 +58,9 @@ def test_an_expired_session_makes_room(folder: str) -> None:
     assert backend.sessions.load(KEY) == Record(1, b"new", now[0] + 100)
 
 
-def test_of_two_who_rename_at_once_one_waits(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_processes_that_rename_at_once_waits(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkdir(folder)
     path = f"{folder}/name"
     for text in ("first", "second"):

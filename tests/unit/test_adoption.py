@@ -167,7 +167,7 @@ def test_the_id_follows_from_the_foreign_session_alone() -> None:
 
 
 @pytest.mark.parametrize("moment", ["after_load", "before_delete"])
-def test_whoever_was_slower_brings_no_dead_session_back(stage: Stage, moment: str) -> None:
+def test_a_slower_request_brings_no_dead_session_back(stage: Stage, moment: str) -> None:
     """It had read the foreign record; then another imported it, and the user logged out."""
     a, b, cookie = stage.a, stage.b, stage.cookie
 
@@ -260,7 +260,7 @@ def test_no_record_of_ours_before_there_is_one_of_theirs(stage: Stage) -> None:
     assert stage.events == []
 
 
-def test_what_no_session_can_hold_is_left_where_it_is(stage: Stage) -> None:
+def test_an_unsupported_session_is_left_where_it_is(stage: Stage) -> None:
     nested: Any = "leaf"
     for _ in range(80):
         nested = [nested]
@@ -311,7 +311,7 @@ def test_an_import_is_remembered_for_a_day_or_as_long_as_the_cookie_lives(
 
 
 @pytest.mark.parametrize("leave", ["untouched", "moved"])
-def test_what_is_dead_stays_dead_in_another_store(
+def test_a_dead_session_stays_dead_in_another_store(
     tmp_path: Path, leave: Literal["untouched", "moved"]
 ) -> None:
     cookie = flask_sites.in_cookie(PLAIN).login()
@@ -365,7 +365,7 @@ def test_conversion_is_repeatable_and_leaves_alone_what_is_in_use(
     worker.backend.close()
 
 
-def test_conversion_is_no_use_of_a_session(stage: Stage) -> None:
+def test_conversion_does_not_count_as_use_of_a_session(stage: Stage) -> None:
     stage.theirs.app.config["SESSION_REDIS"].expire(f"session:{stage.cookie}", 100)
     [*convert(stage.a.manager, stage.a.importer)]
     snapshot = stage.a.manager.loader.load(derived_id("import", "flask-session", stage.cookie))
@@ -394,7 +394,7 @@ def test_a_converted_pickle_in_files_is_taken_over(tmp_path: Path) -> None:
     worker.backend.close()
 
 
-def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read_does_not_count_as_empty(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     cookie = flask_sites.in_files(folder).login()
     worker = Worker(f"file://{tmp_path}/ours", flask_sites.import_url(folder), [])

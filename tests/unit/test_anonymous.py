@@ -109,7 +109,7 @@ def assign(session: Any) -> None:
 
 
 @pytest.mark.parametrize("somebody", [login, name, assign])
-def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> None:
+def test_an_anonymous_session_is_smaller(somebody: Callable[[Any], object]) -> None:
     world = AnonymousWorld()
     large = {"big": "x" * 2000}
     with pytest.raises(SessionTooLarge, match="`anonymous_max_size`"):
@@ -127,7 +127,7 @@ def test_a_session_of_nobody_is_smaller(somebody: Callable[[Any], object]) -> No
 
 
 @pytest.mark.parametrize("somebody", [login, name, assign])
-def test_a_session_of_nobody_lives_shorter(somebody: Callable[[Any], object]) -> None:
+def test_an_anonymous_session_lives_shorter(somebody: Callable[[Any], object]) -> None:
     world = AnonymousWorld()
     visitor, other = world.do(store), world.do(store)
     world.now += 599
@@ -164,7 +164,7 @@ def test_a_log_out_that_leaves_data_is_nobodys_again() -> None:
     assert not world.is_alive(visitor)
 
 
-def test_when_it_was_last_used_is_told_by_its_own_lifetime() -> None:
+def test_its_own_lifetime_tells_when_it_was_last_used() -> None:
     world = AnonymousWorld()
     visitor = world.do(store)
     world.now += 100
@@ -179,7 +179,7 @@ def test_when_it_was_last_used_is_told_by_its_own_lifetime() -> None:
 # -- no room -----------------------------------------------------------------------------------
 
 
-def test_at_the_limit_no_session_is_made_for_nobody(backend: Backend) -> None:
+def test_at_the_limit_no_anonymous_session_is_made(backend: Backend) -> None:
     world = AnonymousWorld(backend, max_sessions=3)
     visitors = [world.do(store) for _ in range(3)]
     for _ in range(3):
@@ -200,7 +200,7 @@ def test_at_the_limit_no_session_is_made_for_nobody(backend: Backend) -> None:
 
 @pytest.mark.parametrize("value", [None, "", False, {}, ()])
 @pytest.mark.parametrize("key", ["user", "username"])
-def test_who_is_named_by_nothing_is_nobody(key: str, value: object) -> None:
+def test_an_empty_name_names_no_user(key: str, value: object) -> None:
     """Applications keep an empty name for visitors."""
     world = AnonymousWorld(max_sessions=1)
     visitor = world.do(lambda session: session.update({key: value}))

@@ -329,7 +329,7 @@ def test_an_object_is_the_same_whatever_has_become_of_it(
     assert from_env(app).config.application == before.config.application
 
 
-def test_what_cannot_be_looked_at_hinders_nothing(tmp_path: Path) -> None:
+def test_unreadable_objects_hinder_nothing(tmp_path: Path) -> None:
     """A proxy outside of its request, a cycle, and more than is ever looked at."""
     cycle: list[Any] = [LocalProxy(lambda: 1 / 0), lambda: cycle, *range(10_000)]
     cycle.append({"again": cycle, "lock": threading.Lock(), "module": sys})
@@ -438,7 +438,7 @@ def test_a_command_finds_the_only_application_there(url: str, tmp_path: Path) ->
     assert browser.get("/").body == b"None"
 
 
-def test_of_several_a_command_wants_one_named(url: str, tmp_path: Path) -> None:
+def test_a_command_wants_one_of_several_named(url: str, tmp_path: Path) -> None:
     blog, shop = (loaded(program(tmp_path / name)) for name in ("blog", "shop"))
     at_blog, at_shop = logged_in(blog), logged_in(shop)
     refused = command("revoke", "--principal", "1", "--yes", "--url", url)
@@ -451,7 +451,7 @@ def test_of_several_a_command_wants_one_named(url: str, tmp_path: Path) -> None:
     assert (at_blog.get("/").body, at_shop.get("/").body) == (b"1", b"None")
 
 
-def test_each_application_s_users_are_indexed_anew_as_its_own(url: str, tmp_path: Path) -> None:
+def test_each_application_s_users_are_indexed_again_as_its_own(url: str, tmp_path: Path) -> None:
     blog, shop = (loaded(program(tmp_path / name)) for name in ("blog", "shop"))
     at_blog, at_shop = logged_in(blog), logged_in(shop)
     for stack in (blog, shop):  # the index is lost
@@ -528,7 +528,7 @@ def test_a_copy_brings_the_application_s_own(
     assert len(copied.index.keys_of("1")) == 1
 
 
-def test_who_comes_to_a_folder_of_another_is_told(
+def test_a_process_that_comes_to_another_user_s_folder_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
@@ -621,7 +621,7 @@ def test_with_one_secret_two_flask_applications_do_not_meet(
 # -- the signature ---------------------------------------------------------------------------------
 
 
-def test_what_is_signed_for_one_is_nothing_to_another() -> None:
+def test_an_id_signed_for_one_application_is_refused_by_another() -> None:
     session_id = new_id()
     for name, other in itertools.permutations([None, "blog", "shop"], 2):
         value = IdSigner([SECRET], name).sign(session_id)

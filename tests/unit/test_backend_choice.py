@@ -142,7 +142,7 @@ def test_a_store_named_alone_is_not_asked_and_nothing_is_agreed(
     assert not caplog.records
 
 
-def test_what_cannot_be_meant_stops_the_start_also_behind_a_healthy_store(
+def test_a_senseless_url_stops_the_start_even_behind_a_healthy_store(
     config: Config, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match="unknown session store 'redsi'"):
@@ -176,7 +176,9 @@ def test_several_stores_need_a_secret(config: Config) -> None:
 # -- agreement -------------------------------------------------------------------------------------
 
 
-def test_it_stands_while_anybody_who_knows_it_lives(redis: RedisServer, config: Config) -> None:
+def test_it_stands_while_any_process_that_knows_it_lives(
+    redis: RedisServer, config: Config
+) -> None:
     first = open_chosen(config)
     redis.kill()
     second = open_chosen(config)
@@ -190,7 +192,7 @@ def test_it_stands_while_anybody_who_knows_it_lives(redis: RedisServer, config: 
     assert used(config) == "file"
 
 
-def test_those_who_join_are_told_why(
+def test_processes_that_join_learn_why(
     redis: RedisServer, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis.kill()
@@ -390,7 +392,7 @@ def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
     assert not Process(os.getpid(), started - 1).is_alive()
 
 
-def test_a_process_that_ended_is_dead_before_anybody_has_noticed() -> None:
+def test_a_process_that_ended_is_dead_at_once() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     with open(f"/proc/{child.pid}/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
@@ -429,7 +431,7 @@ def test_an_unsafe_folder_is_refused(config: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_somebody_elses_folder_is_refused(config: Config, tmp_path: Path) -> None:
+def test_another_user_s_folder_is_refused(config: Config, tmp_path: Path) -> None:
     (tmp_path / "choices").mkdir(0o700)
     os.chown(tmp_path / "choices", 65534, 65534)
     with pytest.raises(ConfigurationError, match="does not belong to this user alone"):
@@ -466,7 +468,7 @@ def test_old_files_are_removed_at_the_next_decision_and_no_others(tmp_path: Path
     assert (again.text, again.is_new) == (agreed.text, False)
 
 
-def test_nothing_is_agreed_if_nobody_can_decide(tmp_path: Path) -> None:
+def test_nothing_is_agreed_if_no_process_can_decide(tmp_path: Path) -> None:
     def fail() -> str:
         raise ConfigurationError("no idea")
 
@@ -476,7 +478,7 @@ def test_nothing_is_agreed_if_nobody_can_decide(tmp_path: Path) -> None:
     assert agree(folder, NAME, lambda: "one", timeout=5).text == "one"
 
 
-def test_whoever_is_stuck_at_deciding_is_not_waited_for_forever(tmp_path: Path) -> None:
+def test_a_process_stuck_at_deciding_is_not_waited_for_forever(tmp_path: Path) -> None:
     folder = str(tmp_path / "choices")
 
     def decide() -> str:

@@ -79,7 +79,7 @@ def test_the_keeper_of_leases_says_the_same_fault_once(caplog: pytest.LogCapture
     ("fault", "level"),
     [(FAULTS[0], "WARNING"), (OSError(5, "EIO"), "WARNING"), (FAULTS[1], "ERROR")],
 )
-def test_only_what_nobody_expects_has_a_traceback(
+def test_only_unexpected_faults_have_a_traceback(
     fault: Exception, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble = FaultLog(logging.getLogger("wsgi_sessions.test"), "work is not done")

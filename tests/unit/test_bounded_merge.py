@@ -129,7 +129,7 @@ def test_a_list_is_closed_as_it_was_before_it_was_opened(length: int) -> None:
 
 
 @given(scalars | st.tuples(scalars))
-def test_what_is_merged_as_a_whole_is_no_container(value: Any) -> None:
+def test_values_merged_as_a_whole_are_not_containers(value: Any) -> None:
     assert kind_of(Raw(encode(value))) is None
 
 
@@ -163,7 +163,7 @@ def test_no_level_of_a_merge_encodes_what_is_below_it(monkeypatch: pytest.Monkey
     assert len(packed) < 10_000
 
 
-def test_what_is_too_wide_to_merge_is_a_conflict_as_a_whole(
+def test_a_value_too_wide_to_merge_is_a_conflict_as_a_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(merging, "MAX_PLACES", 10)
@@ -184,7 +184,7 @@ def test_thousands_of_conflicts_below_a_key_are_one() -> None:
     assert merge.conflicts == [Conflict("doc", "overwritten", "doc")]
 
 
-def test_a_damaged_value_is_told_and_not_merged() -> None:
+def test_a_damaged_value_is_reported_and_not_merged() -> None:
     mine, theirs = raw({"a": 1}), raw({"a": 2})
     with pytest.raises(CorruptRecord):
         Merging().merged("k", Raw(b"\x81\xa1a\xc1"), mine, theirs, after_read=False)
@@ -207,7 +207,7 @@ class Unkept:
         ({frozenset([Unkept()])}, "v{…}{…}"),
     ],
 )
-def test_an_error_tells_the_path_of_what_cannot_be_kept(value: Any, path: str) -> None:
+def test_an_error_names_the_path_of_an_unsupported_value(value: Any, path: str) -> None:
     with pytest.raises(UnserializableValue) as caught:
         encode(value, "v")
     assert caught.value.path == path

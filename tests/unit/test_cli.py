@@ -214,7 +214,7 @@ A_COOKIE = "gRFrMKUSCPBGpyPAGcyHSIu2y-cKLDLEAiYXwHoLdB0"
 
 @pytest.mark.parametrize("command", [["show"], ["revoke"], ["revoke", "--all-but"]])
 @pytest.mark.parametrize("given", [A_COOKIE, "abc", "a" * 65, "../../etc/passwd"])
-def test_what_is_no_key_is_refused_and_not_repeated(command: list[str], given: str) -> None:
+def test_invalid_keys_are_refused_and_not_repeated(command: list[str], given: str) -> None:
     result = run(*command, given, WSGI_SESSIONS_URL=NOBODY_LISTENS)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "hexadecimal digits" in result.stderr
@@ -308,7 +308,7 @@ def test_work_that_is_soon_done_tells_no_progress() -> None:
         assert stream.getvalue() == ""
 
 
-def test_what_a_terminal_would_obey_is_escaped() -> None:
+def test_terminal_escape_sequences_are_escaped() -> None:
     assert printable("a\x1b[31m\r\n\u202eé") == r"a\x1b[31m\r\n\u202eé"
 
 

@@ -57,7 +57,7 @@ def test_what_the_log_calls_a_user(logged: dict[str, str]) -> None:
     ("user", "shown"),
     [("alice", "alice"), ("b\x1b[31mob", "b\\x1b[31mob"), ("7", "7"), ("carol", "carol")],
 )
-def test_who_a_line_of_the_log_is_about(logged: dict[str, str], user: str, shown: str) -> None:
+def test_the_user_of_a_log_line(logged: dict[str, str], user: str, shown: str) -> None:
     assert run("--find", logged[user]).stdout == shown + "\n"
     found = json.loads(run("--find", logged[user], "--json").stdout)
     assert found == [{"user": user, "pseudonym": logged[user]}]

@@ -105,7 +105,7 @@ def test_flask_has_the_commands_as_a_group(url: str) -> None:
         ("target_shop:other", "it has no sessions of this package"),
     ],
 )
-def test_what_is_no_application_is_refused(target: str, told: str) -> None:
+def test_objects_that_are_not_an_application_are_refused(target: str, told: str) -> None:
     refused = run("count", "--app", target)
     assert refused.exit_code == 2
     assert told in refused.stderr

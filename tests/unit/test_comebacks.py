@@ -53,7 +53,7 @@ class ReturningShop:
         ({}, FRAME, "in a frame of another site"),
     ],
 )
-def test_it_is_told_once_with_the_reason(
+def test_it_is_reported_once_with_the_reason(
     policy: dict[str, Any], environ: dict[str, str], reason: str
 ) -> None:
     shop = ReturningShop(**policy)

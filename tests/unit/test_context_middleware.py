@@ -287,7 +287,7 @@ def test_a_session_that_another_middleware_read_before(office: Office, how: str)
     assert visitor.go("/deal") == "7"
 
 
-def test_what_was_restored_is_in_the_session_from_then_on(office: Office) -> None:
+def test_a_restored_context_is_in_the_session_from_then_on(office: Office) -> None:
     office.remember(7)
     visitor = office.visit("alice")
     visitor.go("/deal")
@@ -303,7 +303,7 @@ def test_a_context_of_any_kind_comes_back(office: Office) -> None:
     assert office.visit("alice").go("/deal") == repr(deal)
 
 
-def test_a_context_that_is_changed_in_place_is_remembered_anew(office: Office) -> None:
+def test_a_context_that_is_changed_in_place_is_remembered_again(office: Office) -> None:
     office.remember({"id": 7})
     office.pages["/mutate"] = lambda environ, query: get_session(environ)[KEY].update(tab=2)
     visitor = office.visit("alice")
@@ -336,7 +336,7 @@ def test_a_request_that_leaves_the_session_alone_is_free(office: Office, user: s
     assert (office.queries, office.session_calls.total()) == (0, 0)
 
 
-def test_nobody_who_is_not_logged_in_costs_a_call(office: Office) -> None:
+def test_an_anonymous_visitor_costs_no_call(office: Office) -> None:
     visitor = office.visit()
     visitor.go("/deal")
     assert office.session_calls.total() == 0
@@ -354,7 +354,7 @@ def test_cold_it_is_one_look_up_and_one_question(office: Office) -> None:
     assert office.session_calls == {"load": 1, "save": 1}
 
 
-def test_with_nothing_remembered_nobody_is_asked(office: Office) -> None:
+def test_with_nothing_remembered_no_hook_is_asked(office: Office) -> None:
     visitor = office.visit("alice")
     visitor.go("/deal")
     assert office.contexts.calls == {"get": 1}
@@ -497,7 +497,7 @@ def test_queries_of_a_selection_in_the_applications_own_table(
 
 
 @pytest.mark.parametrize("answer", ["denied", "gone", False])
-def test_what_may_not_be_accessed_is_not_restored_and_forgotten(
+def test_a_context_without_permission_is_not_restored_and_is_forgotten(
     office: Office, answer: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     office.remember(7)
@@ -561,7 +561,7 @@ def test_after_a_refused_selection_the_last_context_is_there_as_ever(office: Off
     assert office.visit("alice").go("/try") == "('denied', 7)"
 
 
-def test_nobody_selects_who_is_not_logged_in(office: Office) -> None:
+def test_an_anonymous_visitor_cannot_select(office: Office) -> None:
     visitor = office.visit()
     assert visitor.go("/select", deal=7) == "'denied'"
     visitor.go("/anonymous")
@@ -590,7 +590,7 @@ def test_a_selection_of_the_same_context_renews_its_time(office: Office) -> None
     assert office.remembered() == Context(encode(7), NOW)
 
 
-def test_none_is_no_context(office: Office) -> None:
+def test_none_is_not_a_context(office: Office) -> None:
     office.pages["/select-none"] = lambda environ, query: select_context(environ, None)
     with pytest.raises(ValueError, match="forget_context"):
         office.visit("alice").ask("/select-none")
@@ -646,7 +646,9 @@ def test_a_selection_while_the_body_is_sent(office: Office) -> None:
 # -- what the application sets itself ----------------------------------------------------------
 
 
-def test_what_the_application_sets_is_remembered_once_after_the_permission(office: Office) -> None:
+def test_values_that_the_application_sets_are_remembered_once_after_the_permission(
+    office: Office,
+) -> None:
     visitor = office.visit("alice")
     visitor.go("/open", deal=7)
     assert office.remembered() == Context(encode(7), NOW)
@@ -659,7 +661,7 @@ def test_what_the_application_sets_is_remembered_once_after_the_permission(offic
 
 
 @pytest.mark.parametrize("answer", ["denied", "gone"])
-def test_what_it_sets_without_permission_is_not_remembered(office: Office, answer: str) -> None:
+def test_values_set_without_permission_are_not_remembered(office: Office, answer: str) -> None:
     visitor = office.visit("alice")
     office.may_access.answer = answer
     visitor.go("/open", deal=7)
@@ -680,7 +682,7 @@ def test_it_may_be_switched_off() -> None:
     assert office.remembered() == Context(encode(8), NOW)
 
 
-def test_what_was_set_after_a_selection_is_asked_about_again(office: Office) -> None:
+def test_a_value_set_after_a_selection_is_asked_about_again(office: Office) -> None:
     def both(environ: Any, query: Any) -> None:
         select_context(environ, 7)
         get_session(environ)[KEY] = 8
@@ -701,7 +703,7 @@ def test_a_context_of_before_the_login_is_remembered_with_it(office: Office) -> 
     assert office.remembered() == Context(encode(7), NOW)
 
 
-def test_what_another_request_set_is_not_remembered_by_this_one(office: Office) -> None:
+def test_a_value_of_another_request_is_not_remembered_by_this_one(office: Office) -> None:
     visitor = office.visit("alice")
     visitor.go("/open", deal=1)
     other = OfficeVisitor(office.app)
@@ -864,7 +866,7 @@ def test_hooks_of_the_application_that_raise() -> None:
     ]
 
 
-def test_a_hook_that_gives_what_no_session_can_hold() -> None:
+def test_a_hook_that_returns_unsupported_values() -> None:
     office = Office(contexts=ApplicationContexts(lambda *_: object(), lambda *_: None))
     assert office.visit("alice").go("/deal") == "None"
     assert office.names() == ["context-failed"]
@@ -877,7 +879,7 @@ def test_a_damaged_value_is_forgotten(office: Office) -> None:
     assert office.remembered() is None
 
 
-def test_a_failure_to_put_it_back_is_no_503_though_the_session_stays_unread(
+def test_a_failure_to_put_it_back_gives_no_503_and_the_session_stays_unread(
     office: Office,
 ) -> None:
     """What fails in the session store is the session's own fault, as ever."""
@@ -929,7 +931,7 @@ def test_restoring_never_replaces_what_another_request_selected(office: Office) 
     assert "conflict" not in [event.name for event in office.events]
 
 
-def test_many_cold_requests_at_once_are_no_conflict(office: Office) -> None:
+def test_many_cold_requests_at_once_do_not_conflict(office: Office) -> None:
     office.remember(7)
     visitor = office.visit("alice")
     barrier = threading.Barrier(8)
@@ -957,7 +959,7 @@ def test_many_cold_requests_at_once_are_no_conflict(office: Office) -> None:
     assert visitor.go("/all") == f"{{'{KEY}': 7}}"
 
 
-def test_two_selections_of_one_context_are_no_conflict(office: Office) -> None:
+def test_two_selections_of_one_context_do_not_conflict(office: Office) -> None:
     """Looking whether there is a context does not count as reading it."""
     visitor = office.visit("alice")
     other = OfficeVisitor(office.app)
@@ -1162,7 +1164,7 @@ def test_the_tenant_is_asked_about_what_is_allowed_otherwise(
 
 
 @pytest.mark.parametrize("answer", [None, 0, 1, "", "Allowed", b"allowed", ["allowed"]])
-def test_an_answer_that_is_none_is_no_permission(answer: object) -> None:
+def test_a_missing_answer_is_not_a_permission(answer: object) -> None:
     with pytest.raises(ValueError, match="must be one of"):
         as_verdict(answer)
 

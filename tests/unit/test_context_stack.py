@@ -194,7 +194,7 @@ def test_events_and_the_audit_go_to_their_hooks(caplog: pytest.LogCaptureFixture
     assert len(logged) == 2
 
 
-def test_an_argument_that_is_no_hook_is_refused() -> None:
+def test_an_argument_that_is_not_a_hook_is_refused() -> None:
     with pytest.raises(TypeError, match="unknown hook 'on_evnt'"):
         stack(on_evnt=print)
 

@@ -67,7 +67,7 @@ def test_a_value_of_another_cookie_never_names_a_session(name: str, template: st
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("template", SMUGGLED)
-def test_smuggling_logs_nobody_out(name: str, template: str) -> None:
+def test_smuggling_logs_no_user_out(name: str, template: str) -> None:
     web = site(name)
     victim, evil = logged_in(web, name), logged_in(web, name)
     web.page("/who", lambda session: session.principal)
@@ -126,7 +126,7 @@ def test_a_bad_header_is_anonymous_without_a_store_call(template: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "*", "{}", "%00", "\n", "", "a", "a" * 4096])
-def test_a_well_signed_text_that_is_no_id_is_anonymous(text: str) -> None:
+def test_a_well_signed_text_that_is_not_an_id_is_anonymous(text: str) -> None:
     web = site("session")
     answer = web.browser().get("/who", cookie=f"session={SIGNER.sign(text)}")
     assert (answer.status, answer.body, web.calls) == (200, b"None", {})

@@ -146,7 +146,7 @@ def test_any_pairs_give_the_values_of_our_own_in_order(pairs: list[tuple[str, st
 
 
 @given(tokens, st.from_regex(r"[A-Za-z0-9_.-]{1,50}", fullmatch=True))
-def test_what_is_set_is_read_back(name: str, value: str) -> None:
+def test_a_set_value_is_read_back(name: str, value: str) -> None:
     policy = CookiePolicy(name=name, secure="always" if name.lower().startswith("__") else "auto")
     pair = policy.set_header(value, scheme="https", max_age=None).partition(";")[0]
     assert policy.values(pair) == [value]
@@ -272,7 +272,7 @@ def test_two_valid_ids_are_ambiguous_in_the_order_of_the_header(
     assert ALICE not in repr(found)
 
 
-def test_of_two_ids_an_older_signature_is_to_be_renewed() -> None:
+def test_an_older_signature_of_one_of_two_ids_is_to_be_renewed() -> None:
     both = f"s={IdSigner([OLD]).sign(ALICE)}; s={IdSigner([NEW]).sign(BOB)}"
     found = cookie(OLD, NEW).read(both)
     assert [(each.state, each.session_id) for each in found.candidates] == [
@@ -420,7 +420,7 @@ BREAKING = [
 
 
 @pytest.mark.parametrize("text", [*BREAKING, "a=b", '"a"', "a@b", "(a)", "[a]", "{a}", "a" * 257])
-def test_a_name_that_is_no_token_is_refused(text: str) -> None:
+def test_a_name_that_is_not_a_token_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^`cookie\.name`=.*token") as caught:
         CookiePolicy(name=text)
     assert str(caught.value).isprintable()
@@ -455,7 +455,7 @@ def test_a_path_that_breaks_the_header_is_refused(text: str) -> None:
         "a\n",
     ],
 )
-def test_a_domain_that_is_no_host_name_is_refused(text: str) -> None:
+def test_a_domain_that_is_not_a_host_name_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^`cookie\.domain`=.*host name"):
         CookiePolicy(domain=text)
 
@@ -491,7 +491,7 @@ def test_host_names_are_taken(text: str) -> None:
         ),
     ],
 )
-def test_what_browsers_refuse_is_refused_with_every_name(
+def test_combinations_that_browsers_refuse_are_refused_with_every_name(
     arguments: dict[str, Any], names: list[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:

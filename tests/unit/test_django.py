@@ -156,7 +156,7 @@ def test_a_log_in_changes_the_key_before_receivers_see_it(browser: Client) -> No
     assert listed(user) == [store_key(after)]
 
 
-def test_a_log_out_is_dead_whoever_saves_late(browser: Client) -> None:
+def test_a_log_out_stays_final_after_late_saves(browser: Client) -> None:
     user = django_project.make_user("alice")
     browser.get("/enter?name=alice")
     key = browser.cookies[COOKIE].value
@@ -195,7 +195,7 @@ def test_a_request_that_a_log_in_has_overtaken_deletes_no_cookie(browser: Client
     assert COOKIE not in response.cookies
 
 
-def test_a_log_in_where_the_session_has_ended_meanwhile_begins_a_new_one() -> None:
+def test_a_log_in_to_a_session_that_just_ended_begins_a_new_one() -> None:
     key = stored(planted=1)
     session = SessionStore(key)
     assert session["planted"] == 1
@@ -247,7 +247,7 @@ def test_a_new_session_of_the_same_values_leaves_the_old_one() -> None:
     assert SessionStore(key).load() == SessionStore(session.session_key).load() == {"a": 1}
 
 
-def test_what_is_stored_after_a_flush_begins_a_new_session() -> None:
+def test_data_stored_after_a_flush_begins_a_new_session() -> None:
     key = stored(a=1)
     session = SessionStore(key)
     session.flush()
@@ -350,7 +350,7 @@ def test_keys_and_values_of_subclasses_are_what_they_equal() -> None:
     assert again.pop(Colour.RED) == ["<b>"]
 
 
-def test_what_cannot_be_kept_is_refused_with_its_path() -> None:
+def test_unsupported_values_are_refused_with_their_path() -> None:
     with pytest.raises(UnserializableValue, match=r"cart\[0\]"):
         SessionStore()["cart"] = [object()]
 
@@ -482,7 +482,7 @@ def test_the_environment_goes_before_djangos_names_and_settings_before_that() ->
     "more",
     [{"WSGI_SESSIONS": ["URL"]}, {"WSGI_SESSIONS_URL": object()}, {"WSGI_SESSIONS_URL": "x"}],
 )
-def test_what_is_no_setting_is_told(more: dict[str, Any]) -> None:
+def test_unknown_settings_are_reported(more: dict[str, Any]) -> None:
     with override_settings(**more), pytest.raises(ConfigurationError, match="WSGI_SESSIONS"):
         config_of(settings, {})
 

@@ -166,7 +166,7 @@ def test_a_wrapped_site_keeps_its_sessions(wrapped: Browser) -> None:
     assert wrapped.get("/whoami").body == b""
 
 
-def test_what_a_stream_changes_is_stored_at_its_end(wrapped: Browser) -> None:
+def test_changes_of_a_stream_are_stored_at_its_end(wrapped: Browser) -> None:
     wrapped.get("/put", QUERY_STRING="a=1")
     assert wrapped.get("/stream").body == b"begun, and ended"
     assert json.loads(wrapped.get("/show").body) == {"a": "1", "streamed": True}
@@ -295,7 +295,7 @@ def test_messages_that_djangos_own_storage_has_left_are_shown_too() -> None:
 
 
 @pytest.mark.usefixtures("merging")
-def test_who_has_no_messages_gets_no_session(browser: Client) -> None:
+def test_a_visitor_without_messages_gets_no_session(browser: Client) -> None:
     response = browser.get("/hear")
     assert response.json() == {"heard": []}
     assert COOKIE not in response.cookies

@@ -264,7 +264,7 @@ def strange(_: Any, start_response: Any) -> list[bytes]:
     return [b"<p>nothing here"]
 
 
-def test_a_server_that_is_none(folder: str) -> None:
+def test_an_address_that_is_not_a_server(folder: str) -> None:
     with serving(strange) as url:
         ((level, topic, text),) = findings(f"file://{folder}", "--server", url)
     assert (level, topic) == ("fault", "server")

@@ -128,7 +128,7 @@ def test_a_page_that_begins_a_session_itself_has_one_and_is_as_ever() -> None:
     assert jar.get(web.stack, "/show").body == b"{'n': 1}"
 
 
-def test_who_has_a_cookie_costs_no_store_call_on_a_page_that_does_not_use_the_session() -> None:
+def test_a_cookie_costs_no_store_call_on_a_page_that_does_not_use_the_session() -> None:
     web, jar = site(), Jar(HOST)
     jar.take(load(web))
     web.calls.clear()
@@ -200,7 +200,7 @@ def test_where_it_would_come_back_one_is_given(
 
 
 @pytest.mark.parametrize("status", ["304 Not Modified", "404 Not Found", "500 Oops"])
-def test_no_response_that_is_no_page_brings_one(status: str) -> None:
+def test_only_pages_bring_one(status: str) -> None:
     web = site()
     web.page("/p", lambda session: session.get("n"), status)
     assert cookies(load(web, "/p")) == []

@@ -24,7 +24,7 @@ def test_the_same_bytes_of_a_session_are_opened_once() -> None:
     assert envelopes.open(bytes(bytearray(payload)), KEY) is opened
 
 
-def test_what_was_sealed_need_not_be_opened() -> None:
+def test_a_sealed_record_need_not_be_opened() -> None:
     envelopes, sealed = Envelopes(), envelope(1)
     assert envelopes.open(envelopes.seal(sealed, KEY), KEY) is sealed
 

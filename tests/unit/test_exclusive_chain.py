@@ -120,7 +120,7 @@ def test_a_second_login_has_a_session_and_a_lock_of_its_own(here: Sessions) -> N
         assert in_a_block(here.begin(id_of(second)))
 
 
-def test_what_follows_a_log_out_has_a_lock_of_its_own(here: Sessions) -> None:
+def test_the_session_after_a_log_out_has_a_lock_of_its_own(here: Sessions) -> None:
     old = moved(here, here.new(n=1), log_in)
     early, request = here.begin(old), here.begin(old)
     request.session.flush()

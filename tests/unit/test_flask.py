@@ -395,7 +395,7 @@ def test_popping_the_last_key_ends_the_session() -> None:
     assert with_cookie(app, old).get("/get").json == {}, "its id is dead"
 
 
-def test_what_another_request_puts_in_keeps_the_session() -> None:
+def test_data_of_another_request_keeps_the_session() -> None:
     app = make()
 
     @app.get("/slow/pop")

@@ -154,7 +154,7 @@ def test_a_log_out_deletes_the_cookie_whatever_should_set_cookie_says() -> None:
     assert "Max-Age=0" in cookie(client.get("/end"))
 
 
-def test_what_is_not_saved_is_not_stored_and_reported() -> None:
+def test_unsaved_changes_are_not_stored_and_are_reported() -> None:
     events: list[Event] = []
 
     class Skipping(WSGISessions):
@@ -248,7 +248,7 @@ def test_it_is_used_as_the_dict_that_flask_s_own_is() -> None:
     assert client.get("/get").json == {"a": 1, "b": [2], "c": 4}
 
 
-def test_its_sid_names_it_for_the_manager_and_logs_nobody_in() -> None:
+def test_its_sid_names_it_for_the_manager_and_does_not_open_it() -> None:
     app = serve(WSGISessions())
 
     @app.get("/sid")

@@ -184,7 +184,7 @@ def test_a_store_that_breaks_a_promise_is_not_healthy(
     assert "4711" not in json.dumps(report.as_dict())
 
 
-def test_the_probe_is_no_session_and_no_damage() -> None:
+def test_the_probe_is_neither_a_session_nor_damage() -> None:
     """Left behind, it is adopted by nobody, and set aside by nobody."""
     backend = broken("delete does nothing")
     examine(backend)
@@ -228,7 +228,7 @@ def test_a_store_that_hangs_is_given_up_on(hung: tuple[Hung, Backend]) -> None:
     assert "0.1 s" in report.details["error"]
 
 
-def test_all_who_ask_share_one_check(hung: tuple[Hung, Backend]) -> None:
+def test_all_callers_share_one_check(hung: tuple[Hung, Backend]) -> None:
     sessions, backend = hung
     checker = HealthChecker(backend, timeout=0.05)
     reports = [checker.check() for _ in range(5)]
@@ -498,7 +498,7 @@ def test_the_settings_reach_the_application() -> None:
         Config.from_environ(environ)
 
 
-def test_many_who_ask_make_one_probe(tmp_path: Path) -> None:
+def test_many_callers_make_one_probe(tmp_path: Path) -> None:
     """Whoever they are, and by whatever method."""
     now = [0.0]
     backend = open_backend(f"file://{tmp_path}/s")

@@ -155,7 +155,7 @@ def test_identity_that_is_right() -> None:
     assert right.violations() == []
 
 
-def test_what_is_unknown_may_come_late() -> None:
+def test_an_operation_with_unknown_outcome_may_take_effect_late() -> None:
     late = Recorder()
     unknown = late.read("append", outcome="unknown", values=None)
     late.read()
@@ -200,7 +200,7 @@ def test_what_is_read_in_a_stale_span_may_be_old_and_what_is_acknowledged_holds(
     } == {("lost", lost.number)}
 
 
-def test_what_was_dropped_for_a_login_may_be_missing() -> None:
+def test_values_dropped_for_a_login_may_be_missing() -> None:
     dropped = Recorder()
     login = dropped.run("login", sent="id", received="two")
     append = dropped.read("append", sent="id", begin=login.begin)
@@ -291,7 +291,7 @@ def test_a_pair_that_is_torn() -> None:
 
 
 @pytest.mark.parametrize("name", ["org", "rank"])
-def test_values_that_nobody_wrote(name: str) -> None:
+def test_values_that_were_never_written(name: str) -> None:
     mixed = Recorder()
     mixed.run(name)
     if name == "org":

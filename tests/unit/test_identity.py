@@ -60,7 +60,7 @@ def test_a_new_secret_is_accepted() -> None:
 
 
 @given(ids)
-def test_what_was_signed_verifies(session_id: str) -> None:
+def test_a_signed_id_verifies(session_id: str) -> None:
     signer = IdSigner([NEW])
     assert signer.verify(signer.sign(session_id)) == session_id
     assert signer.examine(signer.sign(session_id)) == Verified(session_id, is_current=True)
@@ -125,12 +125,12 @@ def test_a_character_beyond_ascii_is_refused_without_an_error(other: str, positi
         "A" * 42 + "=",
     ],
 )
-def test_a_good_signature_of_what_is_no_id_is_refused(text: str) -> None:
+def test_a_good_signature_of_a_text_that_is_not_an_id_is_refused(text: str) -> None:
     assert IdSigner([NEW]).verify(signed_by_itsdangerous(text)) is None
 
 
 @pytest.mark.parametrize("value", ["", ".", "A" * 43, "A" * 43 + ".", "." * 87, "A" * 87, "a.b"])
-def test_what_lacks_a_part_is_refused(value: str) -> None:
+def test_incomplete_urls_are_refused(value: str) -> None:
     assert IdSigner([NEW]).verify(value) is None
 
 

@@ -69,7 +69,7 @@ def test_a_change_of_rights_gives_another_id(
 
 
 @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES.keys())
-def test_what_changes_no_rights_keeps_the_id(
+def test_changes_without_effect_on_rights_keep_the_id(
     world: World, change: Callable[[Session], object]
 ) -> None:
     old = logged_in(world)
@@ -172,7 +172,7 @@ NO_NAMINGS: dict[str, tuple[dict[str, Any], Callable[[Session], object]]] = {
 
 
 @pytest.mark.parametrize(("before", "change"), NAMINGS.values(), ids=NAMINGS.keys())
-def test_a_user_who_is_named_gets_another_id_and_keeps_the_data(
+def test_a_named_user_gets_another_id_and_keeps_the_data(
     quick: World, before: dict[str, Any], change: Callable[[Session], object]
 ) -> None:
     planted = quick.new(cart=["tea"], csrf_token="planted", **before)
@@ -186,7 +186,7 @@ def test_a_user_who_is_named_gets_another_id_and_keeps_the_data(
 
 
 @pytest.mark.parametrize(("before", "change"), NO_NAMINGS.values(), ids=NO_NAMINGS.keys())
-def test_what_names_nobody_else_keeps_the_id(
+def test_a_value_that_names_the_same_user_keeps_the_id(
     quick: World, before: dict[str, Any], change: Callable[[Session], object]
 ) -> None:
     old = quick.new(cart=["tea"], csrf_token="mine", **before)
@@ -196,7 +196,7 @@ def test_what_names_nobody_else_keeps_the_id(
     assert quick.data(old)["csrf_token"] == "mine"
 
 
-def test_of_two_users_named_at_once_each_has_a_session(quick: World) -> None:
+def test_each_of_two_users_named_at_once_has_a_session(quick: World) -> None:
     old = quick.new(cart=["tea"])
     first, second = quick.begin(old), quick.begin(old)
     first.session["username"] = "alice"
@@ -241,9 +241,7 @@ def test_csrf_tokens_planted_before_a_login_are_dropped(world: World, how: str) 
 
 @pytest.mark.parametrize("how", ["login", "principal key"])
 @pytest.mark.parametrize("then", ["commit", "exclusive", "rotation"])
-def test_csrf_tokens_planted_while_somebody_logs_in_are_dropped(
-    world: World, how: str, then: str
-) -> None:
+def test_csrf_tokens_planted_during_a_log_in_are_dropped(world: World, how: str, then: str) -> None:
     old = world.new(cart=["tea"])
     request = world.begin(old)
     if how == "login":
@@ -265,7 +263,7 @@ def test_csrf_tokens_planted_while_somebody_logs_in_are_dropped(
     assert (data["cart"], data["_csrft_"]) == (["tea"], "made by this request")
 
 
-def test_a_login_keeps_what_it_is_told_to_keep(world: World) -> None:
+def test_a_login_keeps_the_keys_named_by_keep(world: World) -> None:
     request = world.begin(world.new(**TOKENS))
     request.session.login(5, keep=["csrf_token"])
     request.session["user"] = 5

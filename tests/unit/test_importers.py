@@ -184,7 +184,7 @@ def test_the_principal_is_bound_and_found(
     assert values(ours.browser(cookie).get("/")) == {}
 
 
-def test_a_cookie_that_nobody_signed_is_refused_where_they_are_signed(
+def test_an_unsigned_cookie_is_refused_where_they_are_signed(
     end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     cookie = flask_sites.in_redis(end_to_end_redis.url).login()
@@ -300,7 +300,7 @@ def test_any_expiry_is_a_lifetime_that_a_cookie_can_have(
 
 
 @pytest.mark.parametrize("expiry", ["soon", "", [], {"a": 1}])
-def test_what_is_no_expiry_is_refused(expiry: object) -> None:
+def test_invalid_expiries_are_refused(expiry: object) -> None:
     with pytest.raises(ImportRefused):
         django.lifetime(1800.0, lambda: 100.0, None)(expiry)
 
@@ -446,7 +446,7 @@ def test_two_different_cookies_are_nobodys(
     assert site.names() == ["ambiguous"]
 
 
-def test_what_has_expired_there_is_not_imported(tmp_path: Path) -> None:
+def test_expired_sessions_are_not_imported(tmp_path: Path) -> None:
     path = tmp_path / "django.db"
     row = django_site.visit(django_site.on_sql("sqlite3", str(path)), "/login").cookie
     assert row is not None
@@ -475,7 +475,7 @@ def test_after_the_last_day_nothing_is_imported(
     assert "remove `imports.source`" in caplog.text
 
 
-def test_a_store_that_is_down_logs_nobody_out(move: Callable[..., ForeignSite]) -> None:
+def test_a_store_that_is_down_logs_no_user_out(move: Callable[..., ForeignSite]) -> None:
     with RedisServer() as server:
         cookie = flask_sites.in_redis(server.url).login()
         site = move(f"flask-session+{server.url}")

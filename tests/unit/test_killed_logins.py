@@ -154,7 +154,7 @@ def test_ending_all_sessions_of_a_user_reaches_one_that_is_getting_another_id(at
     assert sessions.manager.sessions_of("alice") == []
 
 
-def test_a_reply_to_the_last_step_that_was_lost_is_no_failure() -> None:
+def test_a_lost_reply_to_the_last_step_is_not_a_failure() -> None:
     sessions = Sessions(open_memory())
     old = sessions.new(n=1)
     login = sessions.begin(old)

@@ -40,7 +40,7 @@ def change_last(session: Session) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("page", [change_late, change_last])
-def test_what_a_stream_changes_is_stored_before_the_server_knows_of_its_end(
+def test_changes_of_a_stream_are_stored_before_the_server_knows_of_its_end(
     site: LateSite, page: Page
 ) -> None:
     body = site.start(page)
@@ -50,7 +50,7 @@ def test_what_a_stream_changes_is_stored_before_the_server_knows_of_its_end(
     assert site.lost() == []
 
 
-def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: LateSite) -> None:
+def test_changes_while_the_body_is_closed_are_stored_too(site: LateSite) -> None:
     class Body:
         def __init__(self, session: Session) -> None:
             self._session = session
@@ -69,7 +69,7 @@ def test_what_is_changed_while_the_body_is_closed_is_stored_too(site: LateSite) 
     assert site.seen() == {"n": 1, "late": 1, "closed": 1}
 
 
-def test_of_a_client_that_leaves_in_the_middle_the_changes_so_far_are_stored(
+def test_the_changes_before_a_client_leaves_are_stored(
     site: LateSite,
 ) -> None:
     body = site.start(change_late)
@@ -226,7 +226,7 @@ def test_commit_of_a_session_that_has_ended_is_reported_by_the_response(site: La
     assert [event.name for event in site.events].count("gone") == 1
 
 
-def test_commit_that_fails_keeps_what_was_changed(site: LateSite) -> None:
+def test_a_failed_commit_keeps_the_changes(site: LateSite) -> None:
     def page(session: Session) -> Iterator[bytes]:
         yield b"first"
         session["late"] = 1

@@ -45,7 +45,7 @@ class Held:
         raise error
 
 
-def test_what_comes_late_after_a_log_out_is_nobodys() -> None:
+def test_data_that_comes_late_after_a_log_out_belongs_to_no_user() -> None:
     with closing(open_backend("memory://")) as backend:
         store = Held(backend.sessions)
         object.__setattr__(backend, "sessions", store)

@@ -99,7 +99,7 @@ def test_a_session_is_in_use_from_its_first_access_to_the_end(web: WatchedLeases
     assert web.holders() == 0
 
 
-def test_who_reads_the_session_first_after_the_end_holds_nothing(web: WatchedLeases) -> None:
+def test_a_first_read_of_the_session_after_the_end_holds_nothing(web: WatchedLeases) -> None:
     """As a middleware may that stands outside, and writes the access log."""
     cookie = "; ".join(f"{name}={value}" for name, value in web.browser.cookies.items())
     environ = environ_of("/none", cookie=cookie)
@@ -309,7 +309,7 @@ def test_a_forked_child_does_not_release_its_parents_lease(
 # -- holders are counted, and renewed ------------------------------------------------------------
 
 
-def test_of_two_requests_the_first_to_end_does_not_free_the_session(web: WatchedLeases) -> None:
+def test_the_first_of_two_requests_to_end_does_not_free_the_session(web: WatchedLeases) -> None:
     web.on("/stream")(streaming)
 
     first, second = web.body("/stream"), web.body("/stream")
@@ -570,7 +570,7 @@ def test_times_that_make_no_sense_are_refused(times: dict[str, float]) -> None:
         ({"refresh": RefreshConfig("builtins:len", where="process")}, True),
     ],
 )
-def test_requests_hold_leases_where_somebody_refreshes(
+def test_requests_hold_leases_where_a_refresher_runs(
     settings: dict[str, Any], *, is_leased: bool
 ) -> None:
     holders: list[int] = []

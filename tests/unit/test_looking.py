@@ -193,7 +193,7 @@ def test_a_page_that_lists_the_session_makes_no_conflict_of_a_blind_write(
     assert world.data(session_id)["theme"] == "dark"
 
 
-def test_a_deletion_is_no_look() -> None:
+def test_a_deletion_does_not_count_as_a_read() -> None:
     world = World(on_conflict="raise")
     session_id = world.new(a=1, theme="light")
     one, other = world.begin(session_id), world.begin(session_id)
@@ -205,7 +205,7 @@ def test_a_deletion_is_no_look() -> None:
     assert world.data(session_id) == {"theme": "dark"}
 
 
-def test_whoever_learns_that_a_key_is_absent_has_looked() -> None:
+def test_learning_that_a_key_is_absent_counts_as_a_read() -> None:
     world = World(on_conflict="raise")
     session_id = world.new(a=1)
     one, other = world.begin(session_id), world.begin(session_id)

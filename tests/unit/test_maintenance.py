@@ -136,7 +136,7 @@ def test_a_session_that_is_in_use_is_kept(world: World) -> None:
     assert purge(world, 7 * DAY).unused == 1
 
 
-def test_a_session_that_is_changed_meanwhile_is_kept(world: World) -> None:
+def test_a_session_that_is_changed_at_the_same_time_is_kept(world: World) -> None:
     session_id = world.new(n=1)
     world.now += 20 * DAY
     request = world.begin(session_id)
@@ -146,7 +146,7 @@ def test_a_session_that_is_changed_meanwhile_is_kept(world: World) -> None:
     assert world.data(session_id) == {"n": 2}
 
 
-def test_a_session_that_was_deleted_cannot_be_saved_by_who_still_has_it(world: World) -> None:
+def test_a_deleted_session_cannot_be_saved_by_a_request_that_still_has_it(world: World) -> None:
     session_id = world.new(n=1)
     world.now += 20 * DAY
     request = world.begin(session_id)
@@ -205,7 +205,7 @@ def test_contexts_that_lead_nowhere_are_cleared(world: World) -> None:
     assert [principal for principal, *_ in contexts_of(world).items()] == ["alice"]
 
 
-def test_a_context_selected_meanwhile_stays(world: World) -> None:
+def test_a_context_selected_at_the_same_time_stays(world: World) -> None:
     remember(world, alice=12)
 
     def selecting(*_: object) -> bool:
@@ -219,7 +219,7 @@ def test_a_context_selected_meanwhile_stays(world: World) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, 0, "no", "denied"])
-def test_who_gives_no_clear_answer_clears_nothing(world: World, answer: Any) -> None:
+def test_an_unclear_answer_clears_nothing(world: World, answer: Any) -> None:
     remember(world, alice=12)
     with pytest.raises(TypeError, match="True or False"):
         clear_stale_contexts(world.backend, lambda *_: answer)
@@ -301,7 +301,7 @@ def test_looking_tells_all_and_changes_nothing(world: World) -> None:
     assert found.size == len(before.payload)
 
 
-def test_what_is_no_session_is_not_looked_at(world: World) -> None:
+def test_records_other_than_sessions_are_ignored(world: World) -> None:
     session_id = world.new(n=1)
     cycling = world.begin(session_id)
     cycling.session.cycle_id()

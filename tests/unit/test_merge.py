@@ -258,14 +258,14 @@ def test_an_equal_change_after_reading_is_reported(
     assert conflicts == [Conflict(path, "identical") for path in paths]
 
 
-def test_an_equal_change_inside_of_what_differs_is_reported_too() -> None:
+def test_an_equal_change_inside_of_different_values_is_reported_too() -> None:
     base, mine, theirs = {"n": 1, "m": 1}, {"n": 2, "m": 1}, {"n": 2, "m": 5}
     result, conflicts = merged({"d": base}, {"d": mine}, {"d": theirs}, read=True)
     assert result == {"d": theirs}
     assert conflicts == [Conflict("d.n", "identical")]
 
 
-def test_an_equal_blind_change_is_no_conflict() -> None:
+def test_an_equal_blind_change_is_not_a_conflict() -> None:
     assert merged({"theme": "light"}, {"theme": "dark"}, {"theme": "dark"}) == (
         {"theme": "dark"},
         [],
@@ -273,7 +273,7 @@ def test_an_equal_blind_change_is_no_conflict() -> None:
 
 
 @pytest.mark.parametrize("theirs", [{"x": 2}, {"x": 1}, {"x": None}, {"x": [1]}])
-def test_a_default_gives_way_to_what_others_set(theirs: Data) -> None:
+def test_a_default_gives_way_to_values_that_others_set(theirs: Data) -> None:
     workspace = Workspace(raw({}))
     assert workspace.default("x", 1) == 1
     result = merge(raw({}), workspace.delta(), raw(theirs))
@@ -298,7 +298,7 @@ def test_a_default_of_a_key_that_is_there_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("how", ["set", "increment", "append", "mutate"])
-def test_what_is_done_to_a_default_is_a_change_like_any_other(how: str) -> None:
+def test_a_change_of_a_default_is_a_change_like_any_other(how: str) -> None:
     workspace = Workspace(raw({}))
     value = workspace.default("x", 1 if how == "increment" else [1])
     if how == "set":
@@ -322,7 +322,7 @@ def test_a_default_does_not_count_as_reading() -> None:
     assert result.conflicts == []
 
 
-def test_an_operation_on_what_became_another_type_is_a_conflict() -> None:
+def test_an_operation_on_a_value_that_changed_its_type_is_a_conflict() -> None:
     base = raw({"n": 1, "log": []})
     workspace = Workspace(base)
     workspace.increment("n", 1)
@@ -428,7 +428,7 @@ def test_a_change_after_a_look_may_depend_on_it(base: Data, look: Any) -> None:
     assert workspace.delta() == {"n": Assign(encode(5), "read")}
 
 
-def test_a_look_at_what_was_just_set_tells_nothing_of_the_base() -> None:
+def test_a_read_of_a_value_just_set_is_not_a_read_of_the_base() -> None:
     workspace = Workspace(raw({"n": 1, "m": 1}))
     workspace.set("n", 5)
     workspace.delete("m")
@@ -439,7 +439,7 @@ def test_a_look_at_what_was_just_set_tells_nothing_of_the_base() -> None:
 
 
 @pytest.mark.parametrize("then", ["rebase", "restore", "reset"])
-def test_what_a_request_has_looked_at_it_has_looked_at_for_good(then: str) -> None:
+def test_a_read_of_a_request_counts_for_good(then: str) -> None:
     """Also what it sets after an exclusive block or a commit may depend on that."""
     base = raw({"n": 1, "m": 1})
     workspace = Workspace(base)
@@ -456,7 +456,7 @@ def test_what_a_request_has_looked_at_it_has_looked_at_for_good(then: str) -> No
 
 
 @pytest.mark.parametrize("is_own", [False, True])
-def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read(is_own: bool) -> None:
+def test_a_change_of_an_object_held_after_a_commit_counts_as_read(is_own: bool) -> None:
     workspace = Workspace(raw({"log": [1]}))
     held = [1]
     if is_own:
@@ -468,7 +468,7 @@ def test_a_change_of_what_is_still_held_after_a_commit_counts_as_read(is_own: bo
     assert workspace.delta() == {"log": Mutate(encode([1, 2]))}
 
 
-def test_what_is_held_shows_what_others_have_changed() -> None:
+def test_a_held_object_shows_the_changes_of_others() -> None:
     workspace = Workspace(raw({"log": [1], "cart": [1]}))
     log, cart = workspace.get("log"), workspace.get("cart")
     workspace.reset(raw({"log": [1, "theirs"], "cart": [1]}))
@@ -479,7 +479,7 @@ def test_what_is_held_shows_what_others_have_changed() -> None:
 
 
 @pytest.mark.parametrize("begin", ["set", "increment"])
-def test_operations_begin_anew_after_a_deletion(begin: str) -> None:
+def test_operations_start_again_after_a_deletion(begin: str) -> None:
     workspace = Workspace({})
     if begin == "set":
         workspace.set("n", 5)
@@ -490,7 +490,7 @@ def test_operations_begin_anew_after_a_deletion(begin: str) -> None:
     assert workspace.delta() == {"n": Operate((Increment(1),), encode(1))}
 
 
-def test_what_is_done_to_a_value_that_was_just_set_is_part_of_it() -> None:
+def test_changes_of_a_value_that_was_just_set_are_part_of_it() -> None:
     workspace = Workspace(raw({"n": 1, "log": [0]}))
     workspace.set("n", 5)
     assert workspace.increment("n", 3) == 8
@@ -501,7 +501,7 @@ def test_what_is_done_to_a_value_that_was_just_set_is_part_of_it() -> None:
     assert workspace.delta() == {"n": Assign(encode(8)), "log": Assign(encode([1, 2, 3]))}
 
 
-def test_a_value_that_is_set_is_no_operation_though_it_equals_one() -> None:
+def test_a_value_that_is_set_is_not_an_operation_even_if_it_equals_one() -> None:
     workspace = Workspace(raw({"n": 1}))
     workspace.increment("n", 1)
     workspace.set("n", 2)
@@ -551,7 +551,7 @@ def test_a_value_that_cannot_be_kept_changes_nothing() -> None:
     assert workspace.delta() == {}
 
 
-def test_what_is_mutated_into_nonsense_is_refused_with_its_path() -> None:
+def test_a_mutation_to_an_unsupported_value_is_refused_with_its_path() -> None:
     workspace = Workspace(raw({"cart": [{"price": 1}]}))
     workspace.get("cart")[0]["price"] = object()
     with pytest.raises(UnserializableValue, match=r"cart\[0\]\.price"):

@@ -134,7 +134,7 @@ def test_a_well_signed_unknown_id_is_never_adopted(web: Watched) -> None:
     assert store_key(planted) not in web.records()
 
 
-def test_of_two_different_valid_cookies_of_live_sessions_the_first_counts(web: Watched) -> None:
+def test_the_first_of_two_different_valid_cookies_of_live_sessions_counts(web: Watched) -> None:
     first, second = web.browser(), web.browser()
     first.get("/write")
     second.get("/write")
@@ -313,7 +313,7 @@ def test_a_logout_deletes_the_cookie_of_a_session_that_is_gone_too(web: Watched)
     assert web.browser().get("/logout").header("Set-Cookie") is None
 
 
-def test_what_is_stored_after_a_logout_begins_a_new_session(web: Watched) -> None:
+def test_data_stored_after_a_logout_begins_a_new_session(web: Watched) -> None:
     web.page("/bye", lambda session: (session.flush(), session.__setitem__("flash", "bye")))
     browser = web.browser()
     browser.get("/login")
@@ -373,7 +373,7 @@ def test_a_failed_response_commits_nothing_that_comes_later_either(web: Watched)
 
 
 @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "422 Unprocessable Content"])
-def test_a_response_that_is_no_failure_commits(web: Watched, status: str) -> None:
+def test_a_response_below_500_commits(web: Watched, status: str) -> None:
     web.page("/status", lambda session: session.__setitem__("n", 5), status)
     browser = web.browser()
     browser.get("/status")
@@ -432,7 +432,7 @@ def test_a_principal_key_logs_in_without_changing_routes() -> None:
     assert browser.cookies["session"] == same
 
 
-def test_a_login_as_somebody_else_leaves_nothing_of_the_first(web: Watched) -> None:
+def test_a_login_as_another_user_leaves_nothing_of_the_first(web: Watched) -> None:
     web.page("/login-bob", lambda session: session.login("bob"))
     browser = web.browser()
     browser.get("/login")
@@ -712,7 +712,7 @@ def test_a_conflict_is_a_409_wherever_it_is_met(where: str) -> None:
 
 @pytest.mark.parametrize("end", ["409", "500", "raise"])
 @pytest.mark.parametrize("step", ["exclusive", "commit"])
-def test_of_a_failed_request_only_completed_steps_are_stored(step: str, end: str) -> None:
+def test_only_the_completed_steps_of_a_failed_request_are_stored(step: str, end: str) -> None:
     web = Watched(on_conflict="raise")
     with_pages(web)
     browser = web.browser()
@@ -999,7 +999,7 @@ def test_changes_after_write_and_at_the_close_are_committed_too(web: Watched, ho
     assert browser.get("/read").body == b"9"
 
 
-def test_what_would_need_a_cookie_after_the_headers_is_refused(web: Watched) -> None:
+def test_changes_that_need_a_cookie_after_the_headers_are_refused(web: Watched) -> None:
     refused: list[str] = []
     said: list[str] = []
 
@@ -1159,7 +1159,7 @@ def held_locks(web: Watched) -> set[str]:
 
 
 @pytest.mark.parametrize("how", ["raises", "generator raises", "last commit fails", "500", "list"])
-def test_what_an_exclusive_path_holds_is_free_after_the_response(how: str) -> None:
+def test_the_mutex_of_an_exclusive_path_is_free_after_the_response(how: str) -> None:
     web = Watched(exclusive_paths=("/held",))
     with_pages(web)
     held: list[int] = []
@@ -1190,7 +1190,7 @@ def test_what_an_exclusive_path_holds_is_free_after_the_response(how: str) -> No
     assert held_locks(web) == set()
 
 
-def test_what_is_changed_in_a_close_that_raises_is_not_committed(web: Watched) -> None:
+def test_changes_in_a_close_that_raises_are_not_committed(web: Watched) -> None:
     class Body:
         def __init__(self, session: Any) -> None:
             self.session = session
@@ -1270,7 +1270,7 @@ def test_requests_on_exclusive_paths_take_turns() -> None:
     assert "conflict" not in web.names()
 
 
-def test_who_reads_first_after_the_end_takes_no_turn() -> None:
+def test_a_first_read_after_the_end_takes_no_turn() -> None:
     """As a middleware may that stands outside: nothing would end that turn."""
     web = Watched(exclusive_paths=("/null",))
     with_pages(web)

@@ -209,7 +209,7 @@ def test_a_session_to_be_refreshed_is_due_in_one_store(
     assert through.refreshes.due(now, 10) == []
 
 
-def test_both_stores_are_swept_and_what_is_left_is_told(
+def test_both_stores_are_swept_and_the_rest_is_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [time.time()]
@@ -283,7 +283,7 @@ def test_counting_changes_nothing(old: Backend, new: Backend) -> None:
     assert len(list(remaining(old))) == 1
 
 
-def test_what_is_newer_in_the_target_stays_and_what_is_older_is_replaced(
+def test_newer_sessions_in_the_target_stay_and_older_ones_are_replaced(
     old: Backend, new: Backend
 ) -> None:
     mine, theirs = begin(old, n=1), begin(old, n=1)
@@ -299,7 +299,7 @@ def test_what_is_newer_in_the_target_stays_and_what_is_older_is_replaced(
     assert list(remaining(old)) == []
 
 
-def test_what_was_destroyed_stays_dead(old: Backend, new: Backend) -> None:
+def test_a_destroyed_session_stays_dead(old: Backend, new: Backend) -> None:
     in_target, in_source = begin(old, n=1), begin(old, n=1)
     SessionManager(old).destroy(store_key(in_source))
     copy(old, new)

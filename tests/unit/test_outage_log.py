@@ -147,7 +147,7 @@ def test_a_traceback_holds_one_line_of_what_the_driver_raised(
 
 
 @pytest.mark.parametrize("faults", [1, 3, 4])
-def test_attempts_of_the_file_store_are_no_lines_of_their_own(
+def test_attempts_of_the_file_store_log_no_lines_of_their_own(
     faults: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     left = [faults]

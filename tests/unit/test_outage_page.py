@@ -105,7 +105,7 @@ class Faulty:
         ("APPLICATION/JSON ; Q=0.3", True),
     ],
 )
-def test_json_for_those_who_ask_for_it(accept: str, expected: bool) -> None:
+def test_clients_that_ask_for_json_get_it(accept: str, expected: bool) -> None:
     assert asks_for_json(accept) == expected
 
 
@@ -128,7 +128,7 @@ def test_the_answer_in_json(path: str, status: int, name: str) -> None:
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 @pytest.mark.parametrize("path", ["/", "/write"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_who_sent_something_is_not_told_that_nothing_is_lost(
+def test_a_client_that_sent_data_is_not_told_that_nothing_is_lost(
     path: str, method: str, accept: str
 ) -> None:
     body = OutageSite().ask(path, method, HTTP_ACCEPT=accept).body

@@ -155,7 +155,7 @@ def test_a_change_that_overlaps_a_rotation_and_then_a_login_is_dropped(here: Ses
     assert here.seen(new) == ("alice", {"n": 1})
 
 
-def test_of_two_rotations_at_once_the_first_one_s_id_counts(here: Sessions) -> None:
+def test_the_first_of_two_rotations_at_once_counts(here: Sessions) -> None:
     old = here.new(n=1)
     first, second = here.begin(old), here.begin(old)
     for transaction in (first, second):
@@ -197,7 +197,7 @@ def test_a_change_in_an_overlapping_block_is_dropped_after_a_login(here: Session
 
 @pytest.mark.parametrize("second", ["alice", "bob"])
 @pytest.mark.parametrize("by", ["login", "principal key"])
-def test_of_two_logins_at_once_each_is_true(sessions: Sessions, second: str, by: str) -> None:
+def test_each_of_two_logins_at_once_is_true(sessions: Sessions, second: str, by: str) -> None:
     old = sessions.new(cart=[1])
     transactions = [sessions.begin(old), sessions.begin(old)]
     for transaction, principal in zip(transactions, ("alice", second), strict=True):

@@ -177,7 +177,9 @@ class PlainColor(Enum):
         (time(12, 30, tzinfo=NoOffset("Europe/Berlin", 1)), None),
     ],
 )
-def test_what_equals_no_plain_value_is_refused_with_its_path(value: Any, path: str | None) -> None:
+def test_values_that_equal_no_plain_value_are_refused_with_their_path(
+    value: Any, path: str | None
+) -> None:
     if path is None:  # a time without an offset equals the naive one
         assert plain(value) == value
         return
@@ -188,7 +190,7 @@ def test_what_equals_no_plain_value_is_refused_with_its_path(value: Any, path: s
 
 @pytest.mark.parametrize("kind", [OrderedDict, Counter, lambda: defaultdict(int)])
 @pytest.mark.parametrize("by", ["assignment", "setdefault"])
-def test_what_is_changed_in_a_subclass_later_is_found(kind: Any, by: str) -> None:
+def test_later_changes_in_a_subclass_are_found(kind: Any, by: str) -> None:
     app = Flask(__name__)
     app.config.update(
         SECRET_KEY="s" * 40, WSGI_SESSIONS_URL="memory://", WSGI_SESSIONS_SWEEP_INTERVAL="off"

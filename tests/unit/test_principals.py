@@ -46,7 +46,7 @@ def failing(*_: Any) -> Any:
 
 
 @pytest.mark.parametrize("step", ["create", "add"])
-def test_who_lists_during_a_log_in_does_not_lose_the_session(world: World, step: str) -> None:
+def test_a_listing_during_a_log_in_does_not_lose_the_session(world: World, step: str) -> None:
     """Listing removes what it takes for dead, which a session that is being made must not be."""
     target = world.backend.sessions if step == "create" else world.backend.index
     around(target, step, lambda: world.manager.sessions_of("alice"))
@@ -105,7 +105,7 @@ def test_ending_one_session_removes_its_entry(world: World) -> None:
     assert world.backend.index.keys_of("alice") == [second]
 
 
-def test_ending_all_finds_a_session_that_gets_another_id_meanwhile(world: World) -> None:
+def test_ending_all_finds_a_session_that_is_getting_another_id(world: World) -> None:
     session_id = login(world)
     cycling = world.begin(session_id)
     cycling.session.cycle_id()
@@ -134,7 +134,7 @@ def test_ending_all_finds_one_that_got_another_id_after_it_was_listed(world: Wor
     assert world.begin(id_of(cycling)).session.principal is None
 
 
-def test_ending_all_comes_to_an_end_while_somebody_logs_in_again_and_again(world: World) -> None:
+def test_ending_all_finishes_while_a_user_logs_in_again_and_again(world: World) -> None:
     login(world)
     delete = world.backend.sessions.delete
 

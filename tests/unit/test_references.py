@@ -122,7 +122,7 @@ def nobody() -> None:
 @KINDS
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("before", [True, False])
-def test_what_is_done_to_a_held_object_is_stored(
+def test_changes_of_a_held_object_are_stored(
     world: World,
     across: Across,
     kind: type,
@@ -162,7 +162,7 @@ def test_so_it_is_with_an_object_of_the_application(
 
 
 @EVERY
-def test_so_it_is_with_what_lies_in_it(world: World, across: Across) -> None:
+def test_the_same_holds_for_its_contents(world: World, across: Across) -> None:
     session_id = world.new(held={"inner": {"list": [1]}}, n=1)
     transaction = world.begin(session_id)
     inner = transaction.session["held"]["inner"]["list"]
@@ -216,7 +216,7 @@ def others_count(world: World, session_id: str) -> None:
 
 
 @EVERY
-def test_what_cannot_be_merged_is_an_error_that_names_the_key(world: World, across: Across) -> None:
+def test_a_failed_merge_is_an_error_that_names_the_key(world: World, across: Across) -> None:
     session_id = world.new(held={"n": 1, "inner": {"n": 1}}, n=1)
     transaction = world.begin(session_id)
     inner = transaction.session["held"]["inner"]
@@ -228,7 +228,7 @@ def test_what_cannot_be_merged_is_an_error_that_names_the_key(world: World, acro
 
 
 @EVERY
-def test_what_others_deleted_does_not_come_back(world: World, across: Across) -> None:
+def test_values_that_others_deleted_do_not_come_back(world: World, across: Across) -> None:
     def others() -> None:
         other = world.begin(session_id)
         del other.session["held"]
@@ -245,7 +245,9 @@ def test_what_others_deleted_does_not_come_back(world: World, across: Across) ->
 
 
 @pytest.mark.parametrize("value", ["undone", object()])
-def test_what_a_failed_block_did_to_an_object_is_undone_in_it(world: World, value: object) -> None:
+def test_changes_of_an_object_in_a_failed_block_are_undone_in_it(
+    world: World, value: object
+) -> None:
     session_id = world.new(held=["a"])
     transaction = world.begin(session_id)
     held = transaction.session["held"]
@@ -277,7 +279,7 @@ def test_what_a_failed_block_did_to_an_object_of_the_application_does_not_come_b
     assert "held" not in world.data(session_id)
 
 
-def test_what_a_failed_block_assigned_is_of_no_concern(world: World) -> None:
+def test_values_assigned_in_a_failed_block_are_ignored(world: World) -> None:
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     item: list[int] = []
@@ -400,7 +402,7 @@ def test_no_item_is_lost_or_doubled_whatever_is_held(actions: list[str]) -> None
     assert world.conflicts() == []
 
 
-def test_what_cannot_be_merged_hinders_no_other_key_and_ends_with_an_assignment(
+def test_a_failed_merge_hinders_no_other_key_and_ends_with_an_assignment(
     world: World,
 ) -> None:
     """So that an application can still read, and answer, and set it right."""

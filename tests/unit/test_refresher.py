@@ -375,7 +375,7 @@ def test_refreshing_moves_neither_lifetime(world: RefreshWorld, does: str) -> No
     assert world.begin(visitor.session_id).session.new
 
 
-def test_a_request_meanwhile_keeps_its_activity(world: RefreshWorld) -> None:
+def test_a_concurrent_request_keeps_its_activity(world: RefreshWorld) -> None:
     visitor = world.new(name="a", n=0)
     world.now += 500
 
@@ -391,7 +391,7 @@ def test_a_request_meanwhile_keeps_its_activity(world: RefreshWorld) -> None:
     assert dict(visitor.session) == {"name": "a", "n": 1, "feed": "new"}
 
 
-def test_a_request_that_only_reads_meanwhile_keeps_its_touch(world: RefreshWorld) -> None:
+def test_a_concurrent_request_that_only_reads_keeps_its_touch(world: RefreshWorld) -> None:
     """The touch leaves the version as it is: only reading again before the commit shows it."""
     visitor = world.new(name="a")
     world.now += 500
@@ -465,7 +465,7 @@ def test_a_hook_that_wants_to_exit_does_not_end_the_refresher(
     assert world.look() == {"failed": 1}
 
 
-def test_what_cannot_be_stored_is_a_failure(world: RefreshWorld) -> None:
+def test_changes_that_cannot_be_stored_are_a_failure(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
     world.hook = lambda session: session.update(thing=object())
     assert world.look() == {"failed": 1}
@@ -509,7 +509,7 @@ def test_a_hook_may_end_the_keeping_alive(world: RefreshWorld) -> None:
     assert world.look() == {}
 
 
-def test_a_session_that_is_logged_out_meanwhile_stays_dead(world: RefreshWorld) -> None:
+def test_a_session_that_is_logged_out_at_the_same_time_stays_dead(world: RefreshWorld) -> None:
     visitor = world.new(name="a")
 
     def hook(session: Session) -> None:

@@ -84,7 +84,7 @@ def shop() -> Iterator[RepeatShop]:
         yield shop
 
 
-def test_what_was_stored_without_an_answer_is_not_stored_again(shop: RepeatShop) -> None:
+def test_changes_stored_without_an_answer_are_not_stored_again(shop: RepeatShop) -> None:
     shop.lose_answers()
     assert shop.send().status == 503
     assert shop.count == 1
@@ -94,7 +94,7 @@ def test_what_was_stored_without_an_answer_is_not_stored_again(shop: RepeatShop)
     assert shop.events("repeated") == 1
 
 
-def test_what_was_not_stored_is(shop: RepeatShop) -> None:
+def test_changes_that_were_not_stored_are_stored_later(shop: RepeatShop) -> None:
     store: Any = shop.site.stack.manager.backend.sessions
     save = store.save
     store.save = lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("down", operation="save"))

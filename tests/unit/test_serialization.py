@@ -85,7 +85,7 @@ def test_a_set_is_encoded_whatever_its_history(items: list[int]) -> None:
         (set(), frozenset()),
     ],
 )
-def test_what_python_calls_equal_is_kept_apart(one: object, other: object) -> None:
+def test_values_that_python_calls_equal_are_kept_apart(one: object, other: object) -> None:
     assert encode(one) != encode(other)
 
 
@@ -325,7 +325,7 @@ def resealed(body: bytes) -> bytes:
         pickle.dumps(Bomb()),
     ],
 )
-def test_a_body_that_is_no_envelope_is_corrupt(body: bytes) -> None:
+def test_a_body_that_is_not_an_envelope_is_corrupt(body: bytes) -> None:
     with pytest.raises(CorruptRecord):
         open_sealed(resealed(body), KEY)
 

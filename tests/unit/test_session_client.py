@@ -88,7 +88,7 @@ def test_each_client_is_a_browser(client: SessionClient, counters: Counters) -> 
     assert SessionClient(counters.stack).get("/show").text == "(None, {})"
 
 
-def test_what_a_block_changes_is_stored(client: SessionClient) -> None:
+def test_changes_in_a_block_are_stored(client: SessionClient) -> None:
     with client.session() as session:
         session["cart"] = [1]
     with client.session() as session:
@@ -166,7 +166,7 @@ def test_time_passes_at_once(store: str, tmp_path: Path) -> None:
     assert time.time() < before + 3600, "the clock was put back"
 
 
-def test_a_session_that_nobody_uses_expires(client: SessionClient) -> None:
+def test_an_unused_session_expires(client: SessionClient) -> None:
     client.login("alice")
     client.advance(days=1, seconds=1)
     assert client.get("/show").text == "(None, {})"
@@ -292,7 +292,7 @@ def test_requests_that_take_turns_do_not_hang(counters: Counters) -> None:
         ]
 
 
-def test_what_an_application_raises_is_raised(client: SessionClient) -> None:
+def test_an_application_s_exception_is_raised(client: SessionClient) -> None:
     client.login("alice")
     with pytest.raises(ZeroDivisionError):
         client.parallel("/increment", "/fail")

@@ -71,7 +71,7 @@ def test_one_that_begins_large_is_reported(world: World) -> None:
     assert len(warnings(world)) == 1
 
 
-def test_what_was_not_stored_is_not_reported(world: World) -> None:
+def test_changes_that_were_not_stored_are_not_reported(world: World) -> None:
     session_id = world.new(cart="c")
     with pytest.raises(SessionTooLarge):
         change(world, session_id, cart="c" * LIMIT)

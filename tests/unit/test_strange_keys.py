@@ -48,7 +48,7 @@ def test_an_absent_key_is_named_as_it_is() -> None:
     assert caught.value.args == ("päth",)
 
 
-def test_a_number_that_is_nobodys_logs_nobody_in() -> None:
+def test_a_number_that_names_no_user_logs_no_user_in() -> None:
     world = World(identity=IdentityRules(principal_key="user"))
     transaction = world.begin()
     with pytest.raises(UnserializableValue, match="1024 bits"):

@@ -108,7 +108,7 @@ def add(session: Session) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_a_socket_changes_is_stored(socket: Socket, end: End) -> None:
+def test_changes_of_a_socket_are_stored(socket: Socket, end: End) -> None:
     socket.end = end
     socket.open(add, socket.cookie)
     assert socket.values() == {"n": 1, "said": "hello"}
@@ -116,7 +116,7 @@ def test_what_a_socket_changes_is_stored(socket: Socket, end: End) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_of_a_new_session_nobody_would_learn_so_it_is_dropped(socket: Socket, end: End) -> None:
+def test_a_new_session_that_no_client_would_learn_of_is_dropped(socket: Socket, end: End) -> None:
     socket.end = end
     socket.open(lambda session: session.update(n=7))
     assert socket.reported() == [("dropped", NO_COOKIE)]
@@ -147,7 +147,7 @@ def test_a_socket_on_an_exclusive_path_frees_the_session(tmp_path: Path, end: En
     socket.stack.close()
 
 
-def test_what_cannot_be_stored_at_the_end_of_a_socket_is_lost_and_reported(
+def test_changes_that_cannot_be_stored_at_the_end_of_a_socket_are_lost_and_reported(
     socket: Socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -232,7 +232,7 @@ def _log_out_and_raise(session: Session, _: Any) -> list[bytes]:
         (_log_out_and_raise, []),
     ],
 )
-def test_what_a_failed_request_had_changed_is_reported_as_dropped(
+def test_the_changes_of_a_failed_request_are_reported_as_dropped(
     tmp_path: Path, fail: Callable[[Session, Any], list[bytes]], reasons: list[str]
 ) -> None:
     assert Failing(f"file://{tmp_path}", fail).run() == reasons
@@ -289,7 +289,7 @@ def talk_in_flask(app: Flask) -> bytes:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_a_socket_of_flask_changes_is_stored(
+def test_changes_of_a_flask_socket_are_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: End
 ) -> None:
     monkeypatch.setattr(SocketResponse, "end", staticmethod(end))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(wsgi_sessions.__file__).parent
 
 
-def test_what_is_printable_stays_and_the_rest_is_escaped() -> None:
+def test_printable_characters_stay_and_others_are_escaped() -> None:
     assert texts.shown("crème, 東京, 🙂") == "crème, 東京, 🙂"
     assert texts.shown("a\n\x1b\x7f\x9b\u202e\ud800") == r"a\n\x1b\x7f\x9b\u202e\ud800"
     assert texts.shown("a" * 11, 10) == "a" * 9 + "…"

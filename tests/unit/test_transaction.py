@@ -62,7 +62,7 @@ def test_a_request_that_only_reads_undoes_nothing(world: World) -> None:
     assert world.data(session_id) == {"n": 2, "cart": [1, 2]}
 
 
-def test_nobody_starves_beside_one_who_writes_all_the_time(
+def test_no_request_starves_beside_a_constant_writer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was read before a wait is old after it: the attempt that counts follows without one."""
@@ -167,7 +167,7 @@ def test_what_a_transaction_stands_on_after_a_save_is_what_is_stored(world: Worl
     assert transaction.commit() == "unchanged"
 
 
-def test_what_was_changed_before_is_not_committed_again(world: World) -> None:
+def test_earlier_changes_are_not_committed_again(world: World) -> None:
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     transaction.session.increment("n")
@@ -258,7 +258,7 @@ def test_an_increment_whose_reply_was_lost_counts_once(world: World, others: int
     assert world.conflicts() == []
 
 
-def test_when_nobody_can_tell_any_more_it_is_a_fault(world: World) -> None:
+def test_an_unknown_outcome_is_a_fault(world: World) -> None:
     """So many others saved after the lost reply that our token is no longer kept."""
     session_id = world.new(n=0)
     store: Any = world.backend.sessions
@@ -443,7 +443,7 @@ def test_a_lifetime_may_be_a_timedelta(world: World) -> None:
 
 
 @pytest.mark.parametrize("lifetime", [0, 0.5, -1, float("inf"), float("nan"), timedelta(0)])
-def test_a_lifetime_that_is_none_is_refused(world: World, lifetime: Any) -> None:
+def test_an_invalid_lifetime_is_refused(world: World, lifetime: Any) -> None:
     session = world.begin(world.new(n=1)).session
     with pytest.raises(ValueError, match="lifetime"):
         session.remember(lifetime)
@@ -533,7 +533,7 @@ def losing_the_reply_of_a_replacement(save: Any, old_key: str) -> Any:
     return save_with
 
 
-def test_of_a_login_and_a_log_out_that_was_faster_the_log_out_wins(world: World) -> None:
+def test_a_log_out_that_is_faster_than_a_log_in_wins(world: World) -> None:
     session_id = world.new(n=1)
     first, second = world.begin(session_id), world.begin(session_id)
     first.session.login("alice")
@@ -622,7 +622,7 @@ def test_a_session_that_is_gone_is_a_new_one_from_then_on(world: World) -> None:
     assert world.names().count("gone") == 1
 
 
-def test_what_is_rolled_back_is_not_committed_later(world: World) -> None:
+def test_rolled_back_changes_are_not_committed_later(world: World) -> None:
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     transaction.session["n"] = 2
@@ -724,7 +724,7 @@ def test_sessions_of_a_principal_are_listed_and_ended(world: World) -> None:
     ]
 
 
-def test_an_index_entry_gives_nobody_the_session_of_another(world: World) -> None:
+def test_an_index_entry_gives_no_user_the_session_of_another(world: World) -> None:
     login = world.begin()
     login.session.login("alice")
     login.commit()
@@ -747,7 +747,7 @@ def test_an_active_session_stays_listed_beyond_the_idle_lifetime() -> None:
     assert len(world.manager.sessions_of("alice")) == 1
 
 
-def test_a_principal_key_binds_what_is_no_number_as_text() -> None:
+def test_a_principal_key_binds_values_other_than_numbers_as_text() -> None:
     world = World(principal_key="user")
     user = UUID(int=7)
     login = world.begin(world.new(n=1))
@@ -780,7 +780,7 @@ def test_a_principal_key_cycles_whenever_it_is_set_or_goes() -> None:
     assert world.begin(id_of(leaving)).session.created_at == START
 
 
-def test_a_principal_key_that_names_somebody_else_takes_nothing_of_the_first_along() -> None:
+def test_a_principal_key_that_names_another_user_takes_nothing_of_the_first_along() -> None:
     world = World(principal_key="user")
     first = world.begin(world.new(anonymous=1))
     first.session.update(user=5, secret="of 5")
@@ -934,7 +934,7 @@ def test_a_block_that_changes_the_identity_lasts_until_it_is_stored(world: World
         pass
 
 
-def test_of_the_former_user_nothing_goes_along_that_was_read_or_changed_in_place() -> None:
+def test_nothing_of_the_former_user_that_was_read_or_changed_in_place_goes_along() -> None:
     world = World(principal_key="user")
     first = world.begin()
     first.session.update(user="alice", notes=["of alice"], prefs={"key": "of alice"}, seen=1)
@@ -955,7 +955,7 @@ def test_of_the_former_user_nothing_goes_along_that_was_read_or_changed_in_place
     }
 
 
-def test_what_was_pending_before_a_block_that_raises_still_is(world: World) -> None:
+def test_changes_before_a_block_that_raises_stay_pending(world: World) -> None:
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     transaction.session.login("alice")
@@ -1129,7 +1129,7 @@ def test_a_conflict_met_on_entering_exclusive_is_reported_or_refused() -> None:
 # -- joining in ---------------------------------------------------------------------------------
 
 
-def test_a_look_at_the_stored_session_is_no_access(world: World) -> None:
+def test_a_peek_at_the_stored_session_is_not_an_access(world: World) -> None:
     session_id = world.new(n=1)
     transaction = world.begin(session_id)
     ran: list[str] = []
@@ -1183,7 +1183,7 @@ def test_the_absolute_lifetime_ends_an_active_session() -> None:
     assert world.data(session_id) == {}
 
 
-def test_what_its_absolute_lifetime_ends_is_not_touched_any_more() -> None:
+def test_a_session_at_the_end_of_its_absolute_lifetime_is_no_longer_touched() -> None:
     world = World(lifetimes=Lifetimes(idle=HOUR, absolute=2 * HOUR))
     session_id = world.new(n=1)
     results = []
@@ -1208,7 +1208,7 @@ def test_a_shorter_absolute_lifetime_holds_for_existing_sessions() -> None:
     assert world.backend.iteration.count() == 0
 
 
-def test_a_login_begins_the_absolute_lifetime_anew_and_a_cycle_does_not() -> None:
+def test_a_login_restarts_the_absolute_lifetime_and_a_cycle_does_not() -> None:
     world = World(lifetimes=Lifetimes(idle=10 * HOUR, absolute=10 * HOUR))
     session_id = world.new(n=1)
     world.now += 6 * HOUR

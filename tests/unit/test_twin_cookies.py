@@ -171,7 +171,7 @@ def test_after_a_deploy_that_changes_the_cookie_a_login_counts_at_the_next_reque
 
 @BOTH_WAYS
 @pytest.mark.parametrize("logs_out", [True, False])
-def test_who_was_logged_in_before_the_deploy_stays_so_until_somebody_else_logs_in(
+def test_a_user_logged_in_before_the_deploy_stays_so_until_another_user_logs_in(
     before: dict[str, str], after: dict[str, str], *, logs_out: bool
 ) -> None:
     site, jar = TwinSite(**before), Jar()
@@ -210,7 +210,7 @@ def cookies(response: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_the_one_whose_session_is_alive_counts(order: tuple[int, int]) -> None:
+def test_the_cookie_with_a_live_session_counts(order: tuple[int, int]) -> None:
     site = TwinSite()
     jars = two(site)
     header = header_of(*(jars[i] for i in order))
@@ -225,7 +225,7 @@ def test_the_one_whose_session_is_alive_counts(order: tuple[int, int]) -> None:
     assert [v for k, v in answer.headers if k == "Cache-Control"] == ["private"]
 
 
-def test_of_several_alive_the_first_counts_and_is_reported() -> None:
+def test_the_first_of_several_live_ones_counts_and_is_reported() -> None:
     site = TwinSite()
     alice, bob = two(site)
     for header, name in ((header_of(alice, bob), b"alice"), (header_of(bob, alice), b"bob")):
@@ -237,7 +237,7 @@ def test_of_several_alive_the_first_counts_and_is_reported() -> None:
         assert (event.name, event.facts["alive"]) == ("ambiguous", 2)
 
 
-def test_with_none_alive_the_visitor_is_nobody_and_can_log_in() -> None:
+def test_with_none_alive_the_visitor_is_anonymous_and_can_log_in() -> None:
     site, jar = TwinSite(domain="example.test"), Jar()
     jar.get(site, "/write")
     site.deploy()
@@ -380,7 +380,7 @@ def test_a_name_with_the_host_prefix_has_no_place_but_its_own() -> None:
         assert "Path=/;" in cookie
 
 
-def test_of_more_than_can_be_looked_up_the_dead_are_cleared_away() -> None:
+def test_dead_cookies_beyond_the_limit_of_look_ups_are_cleared_away() -> None:
     """The living one is behind them: it counts after a few requests."""
     site, jar = TwinSite(), Jar()
     for path in ("/a/b/c", "/a/b", "/a"):

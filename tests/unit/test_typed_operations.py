@@ -57,7 +57,7 @@ def with_another_type(
 
 
 @OPERATIONS
-def test_an_operation_before_a_block_on_what_became_another_type_is_a_conflict(
+def test_an_operation_before_a_block_on_a_value_of_another_type_is_a_conflict(
     world: World, before: Any, operate: Any, theirs: Any, mine: Any
 ) -> None:
     session_id, transaction = with_another_type(world, before, operate, theirs)

@@ -124,7 +124,7 @@ def test_a_fresh_session_costs_no_store_call_more(clock: StampClock) -> None:
     assert asked == []
 
 
-def test_who_leaves_the_session_alone_is_served(clock: StampClock) -> None:
+def test_a_request_that_leaves_the_session_alone_is_served(clock: StampClock) -> None:
     site = VersionSite(grace=0.0)
     browser = site.browser("alice")
     site.stamps.bump("global")
@@ -211,7 +211,7 @@ def test_a_log_in_by_the_principal_key(clock: StampClock) -> None:
 
 @pytest.mark.parametrize("max_age", [0.0, 1.0])
 @pytest.mark.parametrize("rights", [(), ("user:{principal}",)])
-def test_who_logs_in_by_a_script_need_not_load_a_page(
+def test_a_log_in_by_a_script_needs_no_page_load(
     clock: StampClock, max_age: float, rights: tuple[str, ...]
 ) -> None:
     """Also in a process that has not asked for the user's versions before."""
@@ -293,7 +293,7 @@ def test_an_application_that_fails_for_want_of_the_session(
     assert refused(browser.get("/", **SCRIPT))
 
 
-def test_a_stream_that_looks_late_sees_nobody(clock: StampClock) -> None:
+def test_a_stream_that_reads_late_sees_no_user(clock: StampClock) -> None:
     """Its status has left."""
     site = VersionSite()
     browser = stale(site, clock)
@@ -339,7 +339,7 @@ def test_rights_have_no_grace_after_a_log_in_by_the_principal_key(
     assert refused(browser.get("/", **SCRIPT))
 
 
-def test_so_it_is_where_nobody_tells_when_a_bump_was(clock: StampClock) -> None:
+def test_the_same_holds_where_the_time_of_a_bump_is_unknown(clock: StampClock) -> None:
     """What the version was at the log-in is known all the same."""
     site = by_key()
     site.stamps.history = lambda *_: []  # type: ignore[method-assign]

@@ -60,7 +60,7 @@ def test_data_and_stamps_are_one_commit(site: VersionSite) -> None:
     assert site.calls == {"load": 2, "save": 1}  # the second under the session's mutex
 
 
-def test_what_the_hook_leaves_out_goes(site: VersionSite) -> None:
+def test_keys_that_the_hook_leaves_out_go(site: VersionSite) -> None:
     browser = site.browser("alice")
     browser.get("/cart")
     site.stamps.bump("global")
@@ -269,7 +269,7 @@ def test_the_first_login_of_a_worker_is_stamped_too(site: VersionSite) -> None:
     assert site.refreshed == {}
 
 
-def test_a_bump_while_somebody_logs_in_is_never_missed(site: VersionSite) -> None:
+def test_a_bump_during_a_log_in_is_never_missed(site: VersionSite) -> None:
     site.stamps.bump("global")
     browser = Browser(site.app)
     login = site._login
@@ -384,7 +384,7 @@ def test_a_failed_refresh_ends_the_session(how: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["another principal", "logs out"])
-def test_a_session_without_a_principal_belongs_to_somebody_too(how: str) -> None:
+def test_a_session_without_a_principal_can_belong_to_a_user(how: str) -> None:
     site = VersionSite()
     site.pages["/enter"] = lambda session: session.update(name="Carol")
     browser = Browser(site.app)
@@ -537,7 +537,7 @@ def test_many_requests_at_once_call_the_hook_once(outcome: str) -> None:
         assert all("Max-Age=0" in str(cookie) for cookie in cookies)
 
 
-def test_who_waits_too_long_gets_503_and_nothing_stale() -> None:
+def test_a_request_that_waits_too_long_gets_503_and_nothing_stale() -> None:
     site = VersionSite(wait=0.01)
     browser = site.browser("alice")
     site.stamps.bump("global")
@@ -566,7 +566,7 @@ def test_a_change_by_an_overlapping_request_is_not_lost(site: VersionSite) -> No
 # -- faults ------------------------------------------------------------------------------------
 
 
-def test_a_source_that_is_down_is_no_500(site: VersionSite) -> None:
+def test_a_source_that_is_down_gives_no_500(site: VersionSite) -> None:
     browser = site.browser("alice")
     source: Any = site.stamps
     fault = StoreUnavailable("gone")
@@ -585,7 +585,7 @@ def test_a_source_that_is_down_is_no_500(site: VersionSite) -> None:
     assert site.refreshed == never_known.refreshed == {}
 
 
-def test_a_store_that_is_down_stops_only_who_needs_it(site: VersionSite) -> None:
+def test_a_store_that_is_down_stops_only_requests_that_need_it(site: VersionSite) -> None:
     browser = site.browser("alice")
     site.fault = StoreUnavailable("down")
     assert browser.get("/", **PAGE).status == 503
@@ -818,7 +818,7 @@ def test_every_shape_of_response_is_valid_inside_and_outside(
 
 
 @pytest.mark.parametrize("state", ["fresh", "stale"])
-def test_what_the_application_returns_is_passed_on_as_it_is(site: VersionSite, state: str) -> None:
+def test_the_application_s_body_is_passed_on_as_it_is(site: VersionSite, state: str) -> None:
     cookie = f"session={site.browser('alice').cookies['session']}"
     if state == "stale":
         site.stamps.bump("global")

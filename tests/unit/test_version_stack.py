@@ -196,7 +196,7 @@ def test_stamps_in_another_store_than_the_sessions(folder: str) -> None:
         ),
     ],
 )
-def test_what_cannot_work_stops_the_start(variables: dict[str, str], words: str) -> None:
+def test_impossible_settings_stop_the_start(variables: dict[str, str], words: str) -> None:
     config = read(WSGI_SESSIONS_URL="memory://", **variables)
     with pytest.raises(ConfigurationError) as caught:
         build(app, config)

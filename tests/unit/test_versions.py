@@ -193,7 +193,7 @@ def test_a_source_that_is_down_never_fails_a_request(
     assert "answers again" in messages[1]
 
 
-def test_what_was_known_before_a_moment() -> None:
+def test_versions_known_before_a_moment() -> None:
     source = Source(max_age=1.0)
     source.stamps.bump("a")
     assert source.cache.known_before(["a"], source.now) == {}
@@ -271,7 +271,7 @@ def test_the_first_bump_that_was_missed_counts_however_many_follow() -> None:
         assert true <= source.missed(stamp) < true + 100, "a few stand for those around them"
 
 
-def test_what_this_process_has_not_seen_is_asked_once() -> None:
+def test_a_bump_that_this_process_has_not_seen_is_asked_for_once() -> None:
     source = Told()
     source.bump_at(1000.0)
     source.now = 4000.0

@@ -45,7 +45,7 @@ def version(world: World, session_id: str) -> int:
 
 
 @pytest.mark.parametrize(("first", "last"), [(VIEWER, ADMIN), (ADMIN, VIEWER)])
-def test_of_two_assigned_states_one_stands_though_part_of_it_was_stored(
+def test_one_of_two_assigned_states_stands_though_part_of_it_was_stored(
     world: World, first: dict[str, Any], last: dict[str, Any]
 ) -> None:
     session_id = world.new(org_id=0, role="viewer")
@@ -123,7 +123,7 @@ BEFORE = {"id": 0, "role": "viewer"}
         ({}, ORGS[1]),
     ],
 )
-def test_of_two_assigned_containers_one_stands_whole(
+def test_one_of_two_assigned_containers_stands_whole(
     world: World, before: Any, mine: Any, theirs: Any
 ) -> None:
     session_id = world.new(org=before) if before is not None else world.new(n=1)
@@ -152,7 +152,7 @@ def in_place(org: dict[str, Any]) -> None:
     org.update(ORGS[0])
 
 
-def test_what_was_assigned_is_not_changed_in_place_from_an_older_one(world: World) -> None:
+def test_an_assigned_value_is_not_changed_in_place_from_an_older_one(world: World) -> None:
     session_id = world.new(org=BEFORE)
     one, other = pair(world, session_id)
     one.session["org"] = dict(ORGS[1])
@@ -218,7 +218,7 @@ def test_changes_in_place_of_one_assigned_container_merge(world: World) -> None:
     assert world.conflicts() == []
 
 
-def test_what_stood_as_a_whole_is_not_mixed_with_what_it_replaced(world: World) -> None:
+def test_a_value_that_stood_as_a_whole_is_not_mixed_with_the_replaced_one(world: World) -> None:
     """Also where it was a change in place that could not be merged."""
     session_id = world.new(log=[1, 2])
     one, other, late = (world.begin(session_id) for _ in range(3))
@@ -325,7 +325,7 @@ def test_a_default_after_a_deletion_is_assigned(world: World) -> None:
 # -- on a fresher base --------------------------------------------------------------------------
 
 
-def test_what_was_assigned_before_a_block_stands_whole(world: World) -> None:
+def test_a_value_assigned_before_a_block_stands_whole(world: World) -> None:
     session_id = world.new(org=BEFORE)
     one, other = pair(world, session_id)
     one.session["org"] = dict(ORGS[1])
