@@ -1,9 +1,9 @@
-"""Which process this is: asked by every request, and answered without a system call.
+"""The mark of this process, which every request compares without a system call.
 
 A forked child must use neither its parent's connections nor its threads. ``getpid`` tells them
 apart, but is a system call (0.1 to 0.7 µs, up to three times per request). Hooks at a fork are not
 enough: uWSGI forks without running Python's. So there is a page of memory that Linux itself empties
-in a child (``MADV_WIPEONFORK``, Linux 4.14), which is how BoringSSL finds out, too.
+in a child (``MADV_WIPEONFORK``, Linux 4.14), as BoringSSL does too.
 """
 
 from __future__ import annotations
