@@ -13,6 +13,9 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from wsgi_sessions import select_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,7 @@ def put(request: HttpRequest) -> JsonResponse:
     return JsonResponse(dict(request.session.items()))
 
 
+@csrf_exempt  # type: ignore[untyped-decorator]  # Django has no annotations
 def enter(request: HttpRequest) -> HttpResponse:
     """Log the named user in."""
     from django.contrib.auth import authenticate, login
@@ -101,7 +105,12 @@ def bump(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
-VIEWS = (show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bump)
+def select(request: HttpRequest) -> HttpResponse:
+    """Remember a deal for the user."""
+    return HttpResponse(str(select_context(request.META, request.GET["deal"], "deal")))
+
+
+VIEWS = (select, show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bump)
 urlpatterns = [path(view.__name__, view) for view in VIEWS]
 
 

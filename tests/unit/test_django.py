@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth import user_logged_in
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.contrib.sessions.backends.file import SessionStore as FileStore
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
 from django.core.management import call_command
 from django.db import models
@@ -22,7 +23,7 @@ from wsgi_sessions.contrib.django import SessionStore
 from wsgi_sessions.contrib.django.config import application_of, config_of
 from wsgi_sessions.contrib.django.site import site
 from wsgi_sessions.core.transaction import Transaction
-from wsgi_sessions.errors import ConfigurationError, UnserializableValue
+from wsgi_sessions.errors import ConfigurationError, TooManySessions, UnserializableValue
 from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ def test_another_user_is_listed_in_the_place_of_the_former_one(browser: Client) 
     assert browser.get("/whoami").content == b""
 
 
+def test_a_log_in_gets_a_session_where_a_visitor_does_not() -> None:
+    with override_settings(WSGI_SESSIONS={"MAX_SESSIONS": 1}):
+        stored(a=1)
+        with pytest.raises(TooManySessions):
+            stored(b=2)
+        session = SessionStore()
+        session.cycle_key()  # as `login` begins
+        session["_auth_user_id"] = "7"
+        session.save()
+        assert SessionStore().exists(session.session_key)
+
+
 # -- modified, empty -------------------------------------------------------------------------------
 
 
@@ -402,7 +415,7 @@ def former_session(engine: Any, **data: Any) -> str:
     return key
 
 
-@pytest.mark.parametrize("engine", [DatabaseStore, CookieStore])
+@pytest.mark.parametrize("engine", [DatabaseStore, CookieStore, FileStore])
 def test_nobody_is_logged_out_by_the_move(browser: Client, engine: Any) -> None:
     alice = django_project.make_user("alice")
     name = engine.__module__
@@ -434,6 +447,13 @@ def test_a_former_session_that_ended_here_does_not_come_back(browser: Client) ->
         assert again.get("/show").json() == {}
 
 
+@pytest.mark.parametrize("made_up", ["../../etc/passwd", "x" * 40, "a b" * 9, "x" * 5000])
+def test_a_made_up_cookie_is_nobodys_former_session(browser: Client, made_up: str) -> None:
+    with override_settings(WSGI_SESSIONS={"FORMER_ENGINE": FileStore.__module__, **FORMER}):
+        browser.cookies[COOKIE] = made_up
+        assert browser.get("/show").json() == {}
+
+
 def test_a_former_engine_needs_an_end() -> None:
     with (
         override_settings(WSGI_SESSIONS={"FORMER_ENGINE": DatabaseStore.__module__}),
@@ -462,6 +482,7 @@ def test_settings_are_djangos_own() -> None:
     )
     assert config.idle_lifetime == 7200
     assert config.absolute_lifetime is None
+    assert config.sources["WSGI_SESSIONS_IDLE_LIFETIME"] == "SESSION_COOKIE_AGE"
     assert config.secret_keys == ("older", django_project.SECRET)
     assert (config.url, config.max_size) == ("redis://cache/1", 65536)
 

@@ -20,8 +20,9 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.test.utils import isolate_apps
 from django.utils.safestring import SafeString, mark_safe
+from redis_servers import wait_until
 from requirements_of_tests import require
-from wsgi_client import Browser
+from wsgi_client import Browser, environ_of
 
 from wsgi_sessions.contrib.django import MessageStorage, SessionStore, checks, manager, wrap
 from wsgi_sessions.contrib.django.site import site
@@ -36,6 +37,7 @@ COOKIE = "sessionid"
 OURS = "wsgi_sessions.contrib.django.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = [OURS if each == DJANGOS else each for each in settings.MIDDLEWARE]
+PAGE = {"HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_DEST": "document"}
 MERGING = "wsgi_sessions.contrib.django.MessageStorage"
 
 
@@ -226,6 +228,71 @@ def test_sessions_of_a_user_are_ended(browser: Client) -> None:
     assert found.key == store_key(browser.cookies[COOKIE].value)
     assert manager().destroy_sessions_of(str(user.pk)) == 1
     assert browser.get("/whoami").content == b""
+
+
+def wrapped_with(**hooks: Any) -> Browser:
+    browser = Browser(wrap(WSGIHandler(), **hooks))
+    django_project.make_user("alice")
+    browser.get("/enter", method="POST", QUERY_STRING="name=alice", **PAGE)
+    return browser
+
+
+def test_sessions_of_old_data_are_made_anew_in_a_wrapped_site() -> None:
+    stamps = {"global": 1}
+
+    class Stamps:
+        def current(self, scopes: Any) -> dict[str, int]:
+            return {scope: stamps[scope] for scope in scopes}
+
+    def renew(session: Any, _environ: Any) -> dict[str, Any]:
+        return {**session, "name": "new"}
+
+    with override_settings(WSGI_SESSIONS={"VERSION_MAX_AGE": 0}):
+        browser = wrapped_with(versions=Stamps(), version_refresh=renew)
+        try:
+            browser.get("/put", QUERY_STRING="name=old")
+            assert json.loads(browser.get("/show", **PAGE).body)["name"] == "old"
+            stamps["global"] = 2
+            assert json.loads(browser.get("/show", **PAGE).body)["name"] == "new"
+            assert browser.get("/whoami").body == b"alice"
+            assert json.loads(browser.get("/show").body)["name"] == "new"
+        finally:
+            site().close()
+
+
+def test_a_context_comes_back_in_a_wrapped_site() -> None:
+    with override_settings(WSGI_SESSIONS={"CONTEXT_KEY": "deal"}):
+        browser = wrapped_with(may_access=lambda *_: "allowed")
+        try:
+            assert browser.get("/select", QUERY_STRING="deal=7").body == b"allowed"
+            browser.cookies.clear()
+            browser.get("/enter", QUERY_STRING="name=alice")
+            assert json.loads(browser.get("/show").body)["deal"] == "7"
+        finally:
+            site().close()
+
+
+def test_requests_of_a_wrapped_site_hold_leases_where_somebody_refreshes() -> None:
+    stack = wrap(WSGIHandler(), refresh=lambda _session: None)
+    browser = Browser(stack)
+    leases = stack.manager.backend.leases
+    assert leases is not None
+    try:
+        browser.get("/put", QUERY_STRING="a=1")
+        key = store_key(browser.cookies[COOKIE])
+
+        body = stack(environ_of("/stream", cookie=f"{COOKIE}={browser.cookies[COOKIE]}"), note)
+        chunks = iter(body)
+        assert [next(chunks), next(chunks)] == [b"begun", b", and ended"]
+        wait_until(lambda: leases.holders(key) == 1, "the lease of the first request to end")
+        body.close()  # type: ignore[attr-defined]  # a stream
+        wait_until(lambda: leases.holders(key) == 0, "the lease of the stream to end")
+    finally:
+        site().close()
+
+
+def note(*_: Any) -> Any:
+    """A server's start_response."""
 
 
 # -- messages --------------------------------------------------------------------------------------

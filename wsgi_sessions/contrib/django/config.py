@@ -30,6 +30,17 @@ PREFIX = "WSGI_SESSIONS"
 FORMER_ENGINE = f"{PREFIX}_FORMER_ENGINE"
 """The engine whose sessions are taken over; a setting of this adapter alone."""
 _NOT_FROM_ENVIRON = ("SECRET_KEY", "PERMANENT_SESSION_LIFETIME", "DATABASE_URL")
+_DJANGOS = {
+    "WSGI_SESSIONS_COOKIE_NAME": "SESSION_COOKIE_NAME",
+    "WSGI_SESSIONS_COOKIE_PATH": "SESSION_COOKIE_PATH",
+    "WSGI_SESSIONS_COOKIE_DOMAIN": "SESSION_COOKIE_DOMAIN",
+    "WSGI_SESSIONS_COOKIE_SECURE": "SESSION_COOKIE_SECURE",
+    "WSGI_SESSIONS_COOKIE_SAMESITE": "SESSION_COOKIE_SAMESITE",
+    "WSGI_SESSIONS_IDLE_LIFETIME": "SESSION_COOKIE_AGE",
+    "WSGI_SESSIONS_ABSOLUTE_LIFETIME": "default in Django",
+    "WSGI_SESSIONS_LOGIN_KEYS": "default in Django",
+}
+"""Where the settings of this package come from that `translated` gives."""
 _SECRETS = SETTINGS["secret_keys"].variables()
 
 
@@ -43,12 +54,14 @@ def config_of(settings: Any, environ: Mapping[str, str]) -> Config:
         config = config_named(variables, application_of(settings))
     except ConfigurationError as error:
         raise ConfigurationError(f"{error} (from Django's settings)") from None
-    config = replace(config, signs_ids=False, remarks=())
+    theirs = {ours: name for ours, name in _DJANGOS.items() if ours not in {**outside, **given}}
+    sources = {**config.sources, **theirs}
+    config = replace(config, signs_ids=False, remarks=(), sources=sources)
     if settings.SESSION_COOKIE_HTTPONLY is False:
         config = replace(config, cookie=replace(config.cookie, httponly=False))
     if any(name in variables for name in _SECRETS):
         return config
-    sources = {**config.sources, _SECRETS[0]: "SECRET_KEY"}
+    sources[_SECRETS[0]] = "SECRET_KEY"
     return replace(config, secret_keys=secrets_of(settings), sources=sources)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
@@ -185,12 +185,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         transaction = self._opened()
         draft = transaction.draft()
         if draft.snapshot is None or self._is_gone:
-            self._create(dict(self._data()))
+            self._create(dict(self._data()), "login")
         else:
             draft.cycling = "login"
             self._settle(draft)
             if self._store() in _NOT_STORED:  # ended meanwhile, with what it held
-                self._create({})
+                self._create({}, "login")
             self._session_key = transaction.session_id
         self.modified = True
 
@@ -252,14 +252,15 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
             raise UpdateError
         self._after_commit()
 
-    def _create(self, values: dict[str, Any]) -> None:
-        """Store a new session of these values."""
+    def _create(self, values: dict[str, Any], why: Literal["login"] | None = None) -> None:
+        """Store a new session of these values; a log-in gets one in a store that is full, too."""
         transaction = self._opened()
         draft = transaction.draft()
         if draft.snapshot is not None or self._is_gone:
             draft.adopt(None)
             transaction.session.update(values)
         draft.superseded = draft.withheld = None
+        draft.cycling = why
         self._settle(draft)
         draft.begin_empty()
         self._store()

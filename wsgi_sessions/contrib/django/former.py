@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.record.codec import decode
@@ -46,6 +47,8 @@ class FormerRecords:
         try:
             session = self._store(name)
             data = session.load()
+        except SuspiciousOperation:
+            return None  # no key of that engine, which a client made up
         except Exception as error:  # a database's or cache's, of any kind
             raise StoreUnavailable(
                 f"the former session engine failed: {type(error).__name__}", operation="import"
