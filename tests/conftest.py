@@ -16,6 +16,7 @@ from spreads import SPREAD
 from store_urls import STORES, Place, of_the_table, place_of, postgresql_url, sqlite_url
 
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.testing.clock import MovedClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +80,14 @@ def backend(place: Place) -> Iterator[Backend]:
     """Each store, empty."""
     with closing(place.open()) as opened:
         yield opened
+
+
+@pytest.fixture
+def clock() -> Iterator[MovedClock]:
+    """The time of this process, which the test may move forward."""
+    moved = MovedClock()
+    yield moved
+    moved.restore()
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def lose(backend: Backend, key: str, fence: Fence | None) -> None:
     assert fence is not None
     locks: Any = backend.locks
     if isinstance(locks, TokenLocks):
-        assert locks._holds.free(key, fence.number) == "freed"
+        assert locks.holds.free(key, fence.number) == "freed"
     else:
         os.unlink(os.path.join(locks._folder, key))
 

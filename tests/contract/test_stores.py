@@ -47,7 +47,7 @@ def test_a_lock_is_free_after_its_time_to_live(backend: Backend, key: str) -> No
     """By the server's clock: a holder that was killed keeps nobody out for longer."""
     if not isinstance(backend.locks, TokenLocks):
         pytest.skip("the lock ends with the process that holds it")
-    holds: Any = backend.locks._holds
+    holds: Any = backend.locks.holds
     latest = holds.clock(key) + 600
     holds.ttl = 0.05
     assert holds.take(key, "dead", latest).outcome == "taken"
@@ -65,7 +65,7 @@ def test_a_lock_is_not_taken_for_a_caller_that_gave_up(backend: Backend, key: st
     """An attempt bears its deadline by the server's clock; who has the lock already has it."""
     if not isinstance(backend.locks, TokenLocks):
         pytest.skip("the lock ends with the process that holds it")
-    holds: Any = backend.locks._holds
+    holds: Any = backend.locks.holds
     now = holds.clock(key)
     late = holds.take(key, "gone", now - 0.1)
     assert late.outcome == "late"

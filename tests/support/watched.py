@@ -30,11 +30,12 @@ class Watched:
 
     def __init__(self, **settings: Any) -> None:
         self.events: list[Event] = []
+        self.hook: Callable[[Event], object] = self.events.append
         self.handlers: dict[str, Handler] = {}
         config = Config(
             **{"url": "memory://", "secret_keys": (SECRET,), "sweep_interval": None, **settings}
         )
-        self.stack: Stack = build(self._app, config, on_event=self.events.append)
+        self.stack: Stack = build(self._app, config, on_event=lambda event: self.hook(event))
         self.calls: Counter[str] = Counter()
         self.fault: Exception | None = None
         self._spy()
@@ -72,6 +73,14 @@ class Watched:
             return [repr(result).encode()]
 
         self.handlers[path] = handler
+
+    def rewrite(self, key: str, **changes: Any) -> None:
+        """Change a record behind the back of its session."""
+        store = self.stack.manager.backend.sessions
+        record = store.load(key)
+        assert record is not None
+        new = {"payload": record.payload, "expires_at": record.expires_at, **changes}
+        store.save(key, **new, expected_version=record.version)
 
     def records(self) -> list[str]:
         return [found.key for found in live_sessions(self.stack.manager.backend)]

@@ -354,7 +354,7 @@ def test_a_write_is_refused_with_503_and_reported(caplog: pytest.LogCaptureFixtu
 
 def test_the_settings_count() -> None:
     wrapped = stack(ANONYMOUS_IDLE_LIFETIME="10m", PRINCIPAL_KEY="who", LOGIN_KEYS="name")
-    lifetimes = wrapped.manager._lifetimes
+    lifetimes = wrapped.manager.lifetimes
     assert lifetimes.anonymous == AnonymousRules(600.0, 256 * 1024, ("who", "name"))
     browser = Browser(wrapped)
     with pytest.raises(SessionTooLarge):

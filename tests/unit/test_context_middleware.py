@@ -281,7 +281,7 @@ def test_a_session_that_another_middleware_read_before(office: Office, how: str)
         return office.middleware(environ, start_response)
 
     visitor = office.visit("alice")
-    middleware._app = early
+    middleware.app = early
     visitor.go("/untouched")
     assert office.queries == (2 if how == "access" else 0), "to peek is no access"
     assert visitor.go("/deal") == "7"
@@ -980,13 +980,13 @@ def test_two_selections_of_one_context_do_not_conflict(office: Office) -> None:
 
 def two_keys() -> tuple[Office, list[Any]]:
     office, asked = Office(), []
-    inner = office.middleware._app
+    inner = office.middleware.app
 
     def may_open(principal: Principal, value: Any, environ: Any) -> bool:
         asked.append(value)
         return True
 
-    office.middleware._app = ContextMiddleware(inner, office.contexts, "fund", may_open)
+    office.middleware.app = ContextMiddleware(inner, office.contexts, "fund", may_open)
     return office, asked
 
 

@@ -158,8 +158,8 @@ def test_an_exclusive_request_that_waited_reads_what_the_others_stored() -> None
         request.close()
 
     waiting = threading.Thread(target=wait_and_read)
-    block, locks = sessions.begin(new), sessions.manager._locks
-    waiters: Any = locks._waiters
+    block, locks = sessions.begin(new), sessions.manager.locks
+    waiters: Any = locks.waiters
     with block.session.exclusive():
         waiting.start()
         wait_until(lambda: bool(waiters.waiting) or bool(seen), "it waits, or got in", 30)
@@ -179,7 +179,7 @@ def test_a_session_that_ended_while_a_request_waited_for_it_is_not_seen() -> Non
         request.close()
 
     waiting = threading.Thread(target=wait_and_read)
-    waiters: Any = sessions.manager._locks._waiters
+    waiters: Any = sessions.manager.locks.waiters
     with sessions.begin(old).session.exclusive():
         waiting.start()
         wait_until(lambda: bool(waiters.waiting) or bool(seen), "it waits, or got in", 30)

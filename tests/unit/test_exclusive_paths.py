@@ -106,7 +106,7 @@ def answers_of_two(
         assert coupons.inside.acquire(timeout=30)
         second = pool.submit(browser.get, path)
         wait_until(
-            lambda: any(locks._waiters.waiting.values()) or coupons.inside.acquire(blocking=False),
+            lambda: any(locks.waiters.waiting.values()) or coupons.inside.acquire(blocking=False),
             "the second waits, or got in",
             30,
         )
@@ -120,7 +120,7 @@ ONCE = [b"granted", b"refused"]
 @pytest.mark.parametrize("name", ["/coupon", "//coupon", "/coupon/", "/x/../coupon", "/Coupon"])
 def test_requests_take_turns_by_every_name(name: str) -> None:
     coupons = Coupons(exclusive_paths=("/coupon",))
-    locks: Any = coupons.stack.manager._locks
+    locks: Any = coupons.stack.manager.locks
     assert answers_of_two(coupons, name, locks) == ONCE
 
 
@@ -132,7 +132,7 @@ def test_a_mounted_application_matches_by_its_own_path_and_the_whole_one(pattern
         environ["SCRIPT_NAME"] = "/shop"
         return coupons.stack(environ, start_response)
 
-    locks: Any = coupons.stack.manager._locks
+    locks: Any = coupons.stack.manager.locks
     assert answers_of_two(coupons, "/coupon", locks, mounted) == ONCE
 
 
@@ -144,7 +144,7 @@ def test_a_path_that_is_rewritten_behind_the_middleware_matches_as_the_router_se
             environ["PATH_INFO"] = "/coupon"
         return coupons.serve(environ, start_response)
 
-    locks: Any = coupons.stack.manager._locks
+    locks: Any = coupons.stack.manager.locks
     assert answers_of_two(coupons, "/alias", locks) == ONCE
 
 
@@ -158,7 +158,7 @@ def test_an_exclusive_application_is_exclusive_by_any_path(is_read_before: bool)
             assert not get_session(environ).get("used")
         return inner(environ, start_response)
 
-    locks: Any = coupons.stack.manager._locks
+    locks: Any = coupons.stack.manager.locks
     assert answers_of_two(coupons, "/any", locks) == ONCE
 
 
@@ -210,5 +210,5 @@ def test_a_flask_view_runs_once_at_a_time(
     app.add_url_rule("/begin", view_func=lambda: flask.session.update(n=1) or "", endpoint="begin")
     with all_closed(monkeypatch):
         interface = WSGISessions(app)
-        locks: Any = interface.manager(app)._locks
+        locks: Any = interface.manager(app).locks
         assert answers_of_two(coupons, name, locks, app) == ONCE

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from flask.typing import ResponseReturnValue
 
+    from wsgi_sessions.testing.clock import MovedClock
+
 SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
 OTHER = "another-secret-of-the-tests-with-32-bytes"
 SHORT = "dev"
@@ -491,7 +493,9 @@ def test_permanent_sessions_are_renewed_at_each_request(each: bool) -> None:
 
 
 @pytest.mark.parametrize("each", [True, False])
-def test_reading_moves_the_expiry_only_if_each_request_renews(each: bool) -> None:
+def test_reading_moves_the_expiry_only_if_each_request_renews(
+    each: bool, clock: MovedClock
+) -> None:
     app = make(SESSION_REFRESH_EACH_REQUEST=each, PERMANENT_SESSION_LIFETIME=3600)
     client = app.test_client()
     client.get("/set/a/1")
@@ -500,8 +504,7 @@ def test_reading_moves_the_expiry_only_if_each_request_renews(each: bool) -> Non
     manager = interface.manager(app)
     key = store_key(cookie_of(client).partition(".")[0])
     before = manager.loader.find(key).expires_at
-    now = manager._clock() + 1800
-    manager._clock = lambda: now
+    clock.advance(1800)
     client.get("/get")
     assert (manager.loader.find(key).expires_at > before + 1000) == each
 

@@ -80,7 +80,7 @@ def test_a_killed_login_is_not_listed_and_lasts_a_minute(
     assert sessions.live() == is_old_alive
     assert sessions.manager.sessions_of("alice") == []
     keys = set(backend.iteration.keys()) - {store_key(old)}
-    assert [inspect(backend, key, sessions.manager._lifetimes) for key in keys] == [None]
+    assert [inspect(backend, key, sessions.manager.lifetimes) for key in keys] == [None]
     lasting = [seconds for seconds in seconds_left(backend) if seconds > TOMBSTONE_SECONDS]
     assert len(lasting) == is_old_alive
 

@@ -28,7 +28,6 @@ from watched import SECRET, TEXT, Watched, with_pages
 from wsgi_client import Browser, Response, call, environ_of
 
 from wsgi_sessions import get_session
-from wsgi_sessions.contract import Record
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.errors import (
     ConfigurationError,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from wsgi_sessions.contract import Record
     from wsgi_sessions.core.events import Event
 
     Handler = Callable[[Any, Any], Any]
@@ -242,9 +242,8 @@ def test_a_remembered_session_has_a_cookie_that_lasts(web: Watched) -> None:
     assert "Max-Age=7200" in (browser.get("/remember").header("Set-Cookie") or "")
     assert "Max-Age=7200" in (browser.get("/write").header("Set-Cookie") or "")
     assert browser.get("/read").header("Set-Cookie") is None
-    store: Any = web.stack.manager.backend.sessions
     (key,) = web.records()
-    store._records[key] = replace(store._records[key], expires_at=time.time() + 5000)
+    web.rewrite(key, expires_at=time.time() + 5000)
     assert "Max-Age=7200" in (browser.get("/read").header("Set-Cookie") or ""), "touched"
     assert "Max-Age" not in (browser.get("/forget").header("Set-Cookie") or "Max-Age")
     assert browser.get("/write").header("Set-Cookie") is None
@@ -579,9 +578,8 @@ def quarantined(web: Watched) -> Any:
 def test_a_damaged_record_is_set_aside_and_the_visitor_is_anonymous(web: Watched) -> None:
     browser = web.browser()
     browser.get("/write")
-    store: Any = web.stack.manager.backend.sessions
     (key,) = web.records()
-    store._records[key] = replace(store._records[key], payload=b"\x01garbage")
+    web.rewrite(key, payload=b"\x01garbage")
     assert browser.get("/read").body == b"None"
     assert quarantined(web) == 1
     assert "corrupt" in web.names()
@@ -612,9 +610,10 @@ def test_a_damaged_value_is_a_503_once(web: Watched, use: Any, framework: str) -
 
     browser = web.browser()
     browser.get("/bad")
-    store: Any = web.stack.manager.backend.sessions
     (key,) = web.records()
-    store._records[key] = _with_value(store._records[key], key, b"\xc7\x03\x0babc")
+    record = web.stack.manager.backend.sessions.load(key)
+    assert record is not None
+    web.rewrite(key, payload=_with_value(record, key, b"\xc7\x03\x0babc").payload)
     assert_refused(browser.get("/get-bad"), 503)
     assert browser.get("/show").body == b"{}"
     assert quarantined(web) == 1
@@ -773,7 +772,7 @@ def test_an_event_hook_that_raises_changes_nothing(caplog: pytest.LogCaptureFixt
     def hook(event: Event) -> None:
         raise ZeroDivisionError
 
-    web.stack.manager.events._hook = hook
+    web.hook = hook
     browser = web.browser()
     browser.get("/login")
     browser.get("/logout")
@@ -1332,7 +1331,7 @@ def test_a_configuration_reaches_what_it_configures(tmp_path: Path) -> None:
     (key,) = web.records()
     record = manager.backend.sessions.load(key)
     assert started + 500 <= record.expires_at <= time.time() + 500
-    assert manager._lifetimes.absolute == 900
+    assert manager.lifetimes.absolute == 900
     files = manager.backend.sessions._files
     assert (files._timeout, files._fsync) == (0.25, "data")
     assert (rounds._interval, rounds._max_sessions) == (1234.0, 1)
@@ -1347,12 +1346,12 @@ def test_a_stack_sweeps_from_its_first_request_until_it_is_closed() -> None:
     store: Any = web.stack.manager.backend.sessions
     closed: list[int] = []
     store.close = lambda: closed.append(1)
-    store._records["dead"] = Record(1, b"", 1.0)
+    store.create("dead", b"", 1.0)
     others = sweeping()  # stacks of other tests, which nobody closed
-    assert "dead" in store._records
+    assert store.count_expired() == 1
     web.browser().get("/untouched")
     (thread,) = sweeping() - others
-    wait_until(lambda: "dead" not in store._records, "the first sweep")
+    wait_until(lambda: store.count_expired() == 0, "the first sweep")
     web.stack.close()
     thread.join(10)
     assert not thread.is_alive()

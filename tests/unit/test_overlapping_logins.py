@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.session import Session
+    from wsgi_sessions.testing.clock import MovedClock
 
 KEY = "user_id"
 
@@ -415,15 +416,15 @@ def test_a_write_beside_a_login_sends_no_cookie(site: Site, begins: str) -> None
     assert site.get("/", logged_in[0]).body == b"('alice', {'x': 1})"
 
 
-def test_a_reader_never_writes_back_an_id_that_a_login_replaced(site: Site) -> None:
+def test_a_reader_never_writes_back_an_id_that_a_login_replaced(
+    site: Site, clock: MovedClock
+) -> None:
     """Where reading renews the cookie, as of a session that is remembered."""
     old = cookie_in(site.get("/permanent"))
-    manager: Any = site.stack.manager
-    clock = manager._clock
-    manager._clock = lambda: clock() + 1800
+    clock.advance(1800)
     renewed = site.get("/read", old)
     assert cookie_in(renewed) == old, "it is alive, so it is renewed"
-    manager._clock = lambda: clock() + 3000
+    clock.advance(1200)
     response = site.get("/read", old, lambda: site.get("/login", old))
     assert response.header("Set-Cookie") is None
 

@@ -1288,8 +1288,10 @@ def test_a_quiet_session_keeps_one_token_and_a_busy_one_a_few(world: World) -> N
 
 def test_a_record_under_another_key_is_refused(world: World) -> None:
     alice, bob = world.new(user="alice"), world.new(user="bob")
-    store: Any = world.backend.sessions
-    store._records[store_key(bob)] = store._records[store_key(alice)]
+    store = world.backend.sessions
+    hers = store.load(store_key(alice))
+    assert hers is not None
+    store.save(store_key(bob), hers.payload, hers.expires_at, expected_version=1)
     assert world.data(bob) == {}
     assert world.data(alice) == {"user": "alice"}
     assert world.backend.quarantine is not None

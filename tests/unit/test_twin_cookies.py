@@ -304,12 +304,12 @@ def test_a_deletion_does_not_undo_a_login_that_overlaps_the_request() -> None:
     assert environ["HTTP_COOKIE"].count("session=") == 2
 
     def overlapped(environ: Any, start_response: Any) -> list[bytes]:
-        site.stack.sessions._app = _page
+        site.stack.sessions.app = _page
         answer = _page(environ, start_response)
         jar.get(site, "/login", QUERY_STRING="alice")
         return answer
 
-    site.stack.sessions._app = overlapped
+    site.stack.sessions.app = overlapped
     jar.take(call(site, environ))
     assert jar.get(site, "/page").body == b"alice"
 

@@ -173,10 +173,10 @@ def test_a_worker_that_knows_an_older_version_asks_before_it_believes_in_the_fut
     other_worker = VersionMiddleware(
         site._app, site.stamps, refresh=site.refresh, required=("name",), max_age=0.0
     )
-    first, site.app._app = site.app._app, other_worker
+    first, site.app.app = site.app.app, other_worker
     browser.get("/", **PAGE)
     assert site.refreshed == {"alice": 1}
-    site.app._app = first  # whose cache still says 0
+    site.app.app = first  # whose cache still says 0
     browser.get("/", **PAGE)
     assert site.refreshed == {"alice": 1}
 

@@ -35,7 +35,7 @@ LONG = 60.0
 
 
 def waiting(locks: BoundedLocks, key: str = KEY) -> int:
-    return locks._waiters.waiting.get(key, 0)
+    return locks.waiters.waiting.get(key, 0)
 
 
 def wait_for(pool: ThreadPoolExecutor, locks: BoundedLocks, number: int) -> list[Future[bool]]:
@@ -63,7 +63,7 @@ def test_a_third_request_that_would_wait_is_refused_at_once(store: str, tmp_path
             with locks.hold(OTHER, LONG):
                 pass  # another session has its own lock, and its own waiters
         assert [future.result(30) for future in futures] == [True, True]
-    assert locks._waiters.waiting == {}
+    assert locks.waiters.waiting == {}
     with locks.hold(KEY, 0.0):
         pass
 
@@ -93,7 +93,7 @@ def test_a_wait_that_ends_in_a_timeout_gives_its_place_back() -> None:
             with pytest.raises(LockTimeout) as caught, locks.hold(KEY, 0.001):
                 pytest.fail("it got in")
             assert type(caught.value) is LockTimeout
-    assert locks._waiters.waiting == {}
+    assert locks.waiters.waiting == {}
 
 
 def test_a_forked_child_begins_with_no_waiters() -> None:
@@ -150,12 +150,12 @@ class WaitingSite:
 
     @property
     def locks(self) -> BoundedLocks:
-        locks = self.stack.manager._locks
+        locks = self.stack.manager.locks
         assert isinstance(locks, BoundedLocks)
         return locks
 
     def waiting(self) -> int:
-        return sum(self.locks._waiters.waiting.values())
+        return sum(self.locks.waiters.waiting.values())
 
     def environ(self, path: str) -> dict[str, Any]:
         cookie = "; ".join(f"{name}={value}" for name, value in self.browser.cookies.items())
@@ -223,7 +223,7 @@ def test_a_session_that_is_first_read_in_the_middle_of_a_stream_is_not_held() ->
         start_response("200 OK", [("Content-Type", "text/plain")])
         return stream()
 
-    site.stack.sessions._app = app
+    site.stack.sessions.app = app
     environ = site.environ("/held")
     body: Any = site.stack(environ, lambda *_: print)
     assert [next(body), next(body)] == [b"first", b"second"]
@@ -242,7 +242,7 @@ def test_an_exclusive_path_that_only_looks_from_outside_frees_its_session() -> N
         start_response("200 OK", [("Content-Type", "text/plain")])
         return iter([b"x", b"y"])
 
-    site.stack.sessions._app = app
+    site.stack.sessions.app = app
     body: Any = site.stack(site.environ("/held"), lambda *_: print)
     (key,) = site.stack.manager.backend.iteration.keys()
     with site.locks.hold(key, 0.0):

@@ -106,7 +106,7 @@ class ContextMiddleware:
         audit: Audit | None = None,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
-        self._app = app
+        self.app = app
         self.policy = ContextPolicy(
             key,
             contexts
@@ -125,7 +125,7 @@ class ContextMiddleware:
         use = ContextBinding(self.policy, environ)
         # Weak, since it refers back here. The transaction keeps it until its end.
         environ.setdefault(ENVIRON_KEY, {})[self.policy.key] = ref(use)
-        return self._app(environ, start_response)
+        return self.app(environ, start_response)
 
 
 class ContextBinding:

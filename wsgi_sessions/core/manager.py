@@ -73,21 +73,21 @@ class SessionManager:
     ) -> None:
         self.backend = backend
         self.events = events or Events()
-        self._locks = BoundedLocks(backend.locks, waiters, self.events)
+        self.locks = BoundedLocks(backend.locks, waiters, self.events)
         self._wait = wait
-        self._lifetimes = lifetimes or Lifetimes()
+        self.lifetimes = lifetimes or Lifetimes()
         self.identity = identity or IdentityRules(principal_key)
         self._clock = clock
         envelopes = Envelopes()
-        self.loader = Loader(backend, self._lifetimes, self.events, clock, envelopes)
+        self.loader = Loader(backend, self.lifetimes, self.events, clock, envelopes)
         self._succession = Succession(backend.sessions, clock)
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
         self._census = None if max_sessions is None else Census(backend.iteration, max_sessions)
-        self.principals = Principals(backend, self.loader, self._lifetimes, self.events, clock)
+        self.principals = Principals(backend, self.loader, self.lifetimes, self.events, clock)
         self._committer = Committer(
             backend.sessions,
-            self._lifetimes,
+            self.lifetimes,
             self.events,
             on_conflict=on_conflict,
             max_size=max_size,
@@ -221,7 +221,7 @@ class SessionManager:
 
     def hold(self, key: str, timeout: float | None = None) -> AbstractContextManager[Held]:
         """Return the mutex of `Session.exclusive`. Raises LockTimeout, TooManyWaiting."""
-        return self._locks.hold(key, self._wait if timeout is None else timeout)
+        return self.locks.hold(key, self._wait if timeout is None else timeout)
 
     def _commit(
         self, draft: Draft, pending: Pending, headers: HeadersState, activity: Activity
@@ -247,7 +247,7 @@ class SessionManager:
             self._schedule(base, saved)
         if activity == "user" and PRINCIPAL in saved.envelope.metadata:
             asked = draft.get_metadata(LIFETIME)
-            if self._lifetimes.is_touch_due(pending.commit.at, base, asked):
+            if self.lifetimes.is_touch_due(pending.commit.at, base, asked):
                 self.principals.add_again(saved)
         return "saved"
 
@@ -285,7 +285,7 @@ class SessionManager:
     def _create(self, draft: Draft, pending: Pending, base: Snapshot | None = None) -> Result:
         if self._census is not None and not draft.logs_in:
             new = pending.alone()
-            if self._lifetimes.anonymous.hold_for(new.metadata, new.data):
+            if self.lifetimes.anonymous.hold_for(new.metadata, new.data):
                 self._census.require_room()
         pending.begin_for(self.backend.application)
         snapshot = self._committer.create(pending, base)
@@ -314,10 +314,10 @@ class SessionManager:
         return "cycled"
 
     def _touch(self, draft: Draft, base: Snapshot) -> Result:
-        asked, now = self._lifetimes.asked(base.envelope), self._clock()
-        if not self._lifetimes.is_touch_due(now, base, asked):
+        asked, now = self.lifetimes.asked(base.envelope), self._clock()
+        if not self.lifetimes.is_touch_due(now, base, asked):
             return "unchanged"
-        expires_at = self._lifetimes.expiry(now, base.envelope.created_at, asked)
+        expires_at = self.lifetimes.expiry(now, base.envelope.created_at, asked)
         if not self._prolonger.prolong(base, now, expires_at):
             return "unchanged"
         draft.snapshot = replace(base, expires_at=expires_at)

@@ -79,7 +79,7 @@ class HealthMiddleware:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         require_token(details, token)
-        self._app = app
+        self.app = app
         self._liveness = liveness
         self._paths = {path, liveness} - {None}
         self._checker = HealthChecker(
@@ -92,7 +92,7 @@ class HealthMiddleware:
         """PEP 3333."""
         path = environ.get("PATH_INFO") or "/"
         if path not in self._paths:
-            return self._app(environ, start_response)
+            return self.app(environ, start_response)
         method = environ["REQUEST_METHOD"]
         return send(self._answer(path, method, environ), method, start_response)
 

@@ -83,7 +83,7 @@ class SessionMiddleware:
         retry_token_header: str | None = None,
         when_opened: Callable[[WSGIEnvironment, Transaction], object] | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
         self._when_opened = when_opened
         self.manager = manager
         self.cookie = cookie
@@ -99,7 +99,7 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        return LateResponse(environ, start_response, SessionExchange(self, environ)).run(self._app)
+        return LateResponse(environ, start_response, SessionExchange(self, environ)).run(self.app)
 
     def open(self, environ: WSGIEnvironment) -> SessionExchange:
         """Begin a request: its session is in the environ. Nothing is parsed or read yet.

@@ -34,7 +34,7 @@ class LeaseMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, leases: Leases) -> None:
-        self._app = app
+        self.app = app
         self.leases = leases
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -44,7 +44,7 @@ class LeaseMiddleware:
         transaction.reader = lease.load
         transaction.when_committed(lambda: _follow(lease, transaction))
         transaction.when_closed(lease.release)
-        return self._app(environ, start_response)
+        return self.app(environ, start_response)
 
 
 def _follow(lease: Lease, transaction: Transaction) -> None:

@@ -88,7 +88,7 @@ class TokenLocks:
     """
 
     def __init__(self, holds: TokenHolds, clock: Callable[[], float] = monotonic) -> None:
-        self._holds = holds
+        self.holds = holds
         self._clock = clock
         self._turns = Turns()
         self._ahead: tuple[float, float] | None = None  # the server's clock of ours; as of when
@@ -106,7 +106,7 @@ class TokenLocks:
         except BaseException:
             # Interrupted (gevent.Timeout, SystemExit), perhaps between the step and its reply.
             with suppress(StoreUnavailable):  # if this fails, it expires
-                self._holds.free(key, token)
+                self.holds.free(key, token)
             raise
         if self._doubts:
             self._free_doubtful()
@@ -144,8 +144,8 @@ class TokenLocks:
     def _take(self, key: str, token: str) -> bool:
         """Make one attempt; repeat it if it was late, as when the server's clock was set."""
         for _ in range(_MOST_LATE):
-            latest = self._clock() + self._holds.patience
-            taking = self._holds.take(key, token, latest + self._server_ahead(key))
+            latest = self._clock() + self.holds.patience
+            taking = self.holds.take(key, token, latest + self._server_ahead(key))
             if taking.now is not None:
                 self._learn(taking.now)
             if taking.outcome != "late":
@@ -162,7 +162,7 @@ class TokenLocks:
         """Return the lead of the server's clock over this process' clock, or a little less."""
         known = self._ahead
         if known is None or self._clock() - known[1] > _CLOCK_SECONDS:
-            known = self._learn(self._holds.clock(key))
+            known = self._learn(self.holds.clock(key))
         return known[0]
 
     def _learn(self, there: float) -> tuple[float, float]:
@@ -175,7 +175,7 @@ class TokenLocks:
         while len(self._doubts) >= _MOST_DOUBTS:
             with suppress(KeyError, StopIteration, RuntimeError):  # other threads do the same
                 del self._doubts[next(iter(self._doubts))]
-        self._doubts[key] = _Doubt(token, self._clock() + self._holds.ttl, os.getpid())
+        self._doubts[key] = _Doubt(token, self._clock() + self.holds.ttl, os.getpid())
 
     def _doubtful(self, key: str) -> str | None:
         """Return the token of an attempt that may have taken the lock, without an answer."""
@@ -194,7 +194,7 @@ class TokenLocks:
             if token is None:
                 continue
             try:
-                self._holds.free(key, token)
+                self.holds.free(key, token)
             except StoreUnavailable as error:
                 _log.warning(
                     "the lock of session %s stays until it expires: %s", short_key(key), error
@@ -207,12 +207,12 @@ class TokenLocks:
         Never raises for a fault: the block is done, and the lock expires.
         """
         try:
-            freeing = self._holds.free(key, token)
+            freeing = self.holds.free(key, token)
         except StoreUnavailable as error:
             _log.warning("the lock of session %s stays until it expires: %s", short_key(key), error)
             freeing = "unknown"
         if freeing == "unknown":
-            return self._clock() - since > self._holds.ttl
+            return self._clock() - since > self.holds.ttl
         return freeing == "lost"
 
 

@@ -10,7 +10,7 @@ from wsgi_sessions.stack.build import Stack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_INNER = ("wsgi_app", "app", "application", "_app")
+_INNER = ("wsgi_app", "app", "application")
 
 
 def sessions_of(app: Any) -> SessionMiddleware:

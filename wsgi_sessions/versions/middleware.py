@@ -116,7 +116,7 @@ class VersionMiddleware:
         if not isinstance(versions, CachedStamps):
             versions = CachedStamps(versions, max_age=max_age)
         policy = VersionPolicy(scopes, required, principal_key, rights)
-        self._app = app
+        self.app = app
         self._rules = Rules(policy, versions, refresh, validate, wait, grace, events or Events())
         self._login_url = login_url
         self._stale = unauthorized_answer(login_url, "session_stale")
@@ -132,7 +132,7 @@ class VersionMiddleware:
             answer = self._answer(environ)
             if answer is not None:
                 return send(answer, environ["REQUEST_METHOD"], start_response)
-        return self._app(environ, start_response)
+        return self.app(environ, start_response)
 
     def judge(self, environ: WSGIEnvironment, transaction: Transaction) -> None:
         """Withhold a stale session from a transaction as from a script's request.

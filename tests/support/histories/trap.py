@@ -30,7 +30,7 @@ def shorten_locks(backend: Backend) -> None:
     kernel's last as long as their holder."""
     seconds = os.environ.get(LOCK_SECONDS)
     if seconds is not None and isinstance(backend.locks, TokenLocks):
-        backend.locks._holds.ttl = float(seconds)
+        backend.locks.holds.ttl = float(seconds)
 
 
 def come_by(moment: str) -> None:

@@ -81,7 +81,7 @@ class BoundedLocks:
     ) -> None:
         self._locks = locks
         self._events = events or Events()
-        self._waiters = Waiters(most)
+        self.waiters = Waiters(most)
 
     @contextmanager
     def hold(self, key: str, timeout: float) -> Iterator[Held]:
@@ -105,11 +105,11 @@ class BoundedLocks:
                 self._events.emit("lock-lost", short_key(key))
 
     def _wait(self, held: ExitStack, key: str, timeout: float) -> Held:
-        with self._waiters.place(key) as has_place:
+        with self.waiters.place(key) as has_place:
             if not has_place:
                 raise TooManyWaiting(
                     f"session {short_key(key)} is held by another request, and "
-                    f"{self._waiters.most} wait for it in this process already: try again later, "
+                    f"{self.waiters.most} wait for it in this process already: try again later, "
                     "hold it for shorter, or raise `exclusive_waiters`",
                     operation="lock",
                     key=short_key(key),
