@@ -63,6 +63,7 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.health.checker import HealthReport, check
 from wsgi_sessions.health.middleware import HealthMiddleware
 from wsgi_sessions.health.settings import HealthConfig
+from wsgi_sessions.http.answers import REFUSALS, Refusal, refusal_of
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
 from wsgi_sessions.http.environ import get_session
 from wsgi_sessions.http.exclusive import exclusive
@@ -95,6 +96,7 @@ from wsgi_sessions.versions.settings import VersionConfig
 __version__ = "0.1.0"
 
 __all__ = [
+    "REFUSALS",
     "SYSTEM_SETTINGS",
     "AnonymousRules",
     "ApplicationContexts",
@@ -136,6 +138,7 @@ __all__ = [
     "Record",
     "RefreshConfig",
     "Refresher",
+    "Refusal",
     "Session",
     "SessionConflict",
     "SessionCookie",
@@ -181,5 +184,6 @@ __all__ = [
     "open_sessions",
     "open_sql",
     "rebuild_index",
+    "refusal_of",
     "select_context",
 ]

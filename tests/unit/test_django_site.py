@@ -26,7 +26,7 @@ from wsgi_client import Browser, environ_of
 
 from wsgi_sessions.contrib.django import MessageStorage, SessionStore, checks, manager, wrap
 from wsgi_sessions.contrib.django.site import site
-from wsgi_sessions.errors import StoreUnavailable
+from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
@@ -228,6 +228,14 @@ def test_sessions_of_a_user_are_ended(browser: Client) -> None:
     assert found.key == store_key(browser.cookies[COOKIE].value)
     assert manager().destroy_sessions_of(str(user.pk)) == 1
     assert browser.get("/whoami").content == b""
+
+
+def test_a_wrapped_site_without_the_middleware_is_refused() -> None:
+    with (
+        override_settings(MIDDLEWARE=[DJANGOS]),
+        pytest.raises(ConfigurationError, match="SessionMiddleware"),
+    ):
+        wrap(WSGIHandler())
 
 
 def wrapped_with(**hooks: Any) -> Browser:

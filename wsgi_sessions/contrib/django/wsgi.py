@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from wsgi_sessions.contrib.django.config import config_of
+from wsgi_sessions.contrib.django.middleware import SessionMiddleware
 from wsgi_sessions.contrib.django.site import site
+from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stack.build import Stack, build
 
 if TYPE_CHECKING:
@@ -28,10 +31,20 @@ def wrap(application: WSGIApplication, **hooks: Unpack[Hooks]) -> Stack:
     streamed response. It needs `SessionMiddleware` of this module in ``MIDDLEWARE``. `hooks` are
     those of `wsgi_sessions.build`. Raises ConfigurationError.
     """
+    _require_middleware()
     stack = build(application, config_of(settings, os.environ), **hooks)
     site().use(stack.opened)
     stack.sessions.adoption = site().adoption()
     return stack
+
+
+def _require_middleware() -> None:
+    found = (import_string(path) for path in settings.MIDDLEWARE)
+    if not any(isinstance(each, type) and issubclass(each, SessionMiddleware) for each in found):
+        raise ConfigurationError(
+            "wrap needs the middleware of this package: put "
+            "'wsgi_sessions.contrib.django.SessionMiddleware' into MIDDLEWARE, in place of Django's"
+        )
 
 
 def manager() -> SessionManager:

@@ -1,4 +1,4 @@
-"""A Django site on three workers: overlapping requests of one session lose nothing."""
+"""Sites of frameworks on three workers: overlapping requests of one session lose nothing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 REQUESTS, PARALLEL = 200, 8
-WIRINGS = ("engine", "wrapped")
 STORES = ("file", "redis", "sqlite", "postgresql")
+SITES = {
+    "django": ("django_project:create()", {django_project.WIRING: "engine"}),
+    "wrapped-django": ("django_project:create()", {django_project.WIRING: "wrapped"}),
+    "pyramid": ("pyramid_app:create()", {}),
+}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((wiring, store), marks=[] if store == "file" else [pytest.mark.soak])
-        for wiring in WIRINGS
+        pytest.param((site, store), marks=[] if store == "file" else [pytest.mark.soak])
+        for site in SITES
         for store in STORES
     ],
     ids="-".join,
@@ -29,17 +33,12 @@ STORES = ("file", "redis", "sqlite", "postgresql")
 def site(
     request: pytest.FixtureRequest, store_url: Callable[[str], str | None]
 ) -> Iterator[GunicornServer]:
-    """One site for each way of wiring and each store."""
-    wiring, store = request.param
+    """One site of each kind on each store."""
+    kind, store = request.param
+    app, environ = SITES[kind]
+    prefixes = {"WSGI_SESSIONS_KEY_PREFIX": f"{kind}:", "WSGI_SESSIONS_SQL_SCHEMA": "create"}
     with GunicornServer(
-        worker_class="gthread",
-        url=store_url(store),
-        app="django_project:create()",
-        environ={
-            django_project.WIRING: wiring,
-            "WSGI_SESSIONS_KEY_PREFIX": f"django-{wiring}:",
-            "WSGI_SESSIONS_SQL_SCHEMA": "create",
-        },
+        worker_class="gthread", url=store_url(store), app=app, environ={**environ, **prefixes}
     ) as server:
         yield server
 
