@@ -102,7 +102,7 @@ def test_looking_at_the_page_stores_no_session(visitor: DemoVisitor) -> None:
     for _ in range(2):
         page = visitor.get()
         assert COOKIE not in visitor.cookies
-        assert "nothing has been put into it" in page.text
+        assert "it is still empty" in page.text
 
 
 def test_which_workers_answered_is_shown(demo: DemoServer, visitor: DemoVisitor) -> None:

@@ -167,7 +167,7 @@ def test_a_lost_session_finds_its_deal_again(user: DemoUser) -> None:
         reply = user.visitor.post("/deals", deal=deal)
         assert (reply.status, reply.headers["Location"]) == (303, "/#deals")
     assert "Open in this session: Deal B, Harbour" in user.look()
-    assert "remembered outside of the session" in user.look()
+    assert "remembered outside the session" in user.look()
 
     cookie = user.visitor.cookies[COOKIE]
     card = user.lose_session()
@@ -184,7 +184,7 @@ def test_a_lost_session_finds_its_deal_again(user: DemoUser) -> None:
 def test_a_context_that_may_no_longer_be_accessed_is_not_restored(user: DemoUser) -> None:
     user.visitor.post("/deals", deal="C")
     user.visitor.post("/deals/revoke")
-    assert "Access is revoked. The middleware asks for it when it restores" in user.look()
+    assert "Access is revoked. The middleware checks it when it restores" in user.look()
     user.lose_session()
     user.log_in()
     card = user.look()

@@ -202,7 +202,10 @@ def test_the_lifetime_is_flask_s() -> None:
             "LIFETIME='0.000': out of",
         ),
         ({"WSGI_SESSIONS_URL": "nonsense"}, "WSGI_SESSIONS_URL='nonsense': must be"),
-        ({"WSGI_SESSIONS_REFRESH": print}, "WSGI_SESSIONS_REFRESH: a builtin_function_or_method"),
+        (
+            {"WSGI_SESSIONS_REFRESH": print},
+            "WSGI_SESSIONS_REFRESH: cannot be a builtin_function_or_method",
+        ),
     ],
 )
 def test_nonsense_stops_the_start(wrong: dict[str, Any], told: str) -> None:

@@ -1,1 +1,1 @@
-"""Adapters to web frameworks; each is imported by its name, and needs its framework installed."""
+"""Adapters to web frameworks; each is imported by name and needs its framework."""

@@ -1,6 +1,6 @@
-"""The demonstration: several gunicorn workers, one session, and a race that nobody loses.
+"""The demonstration: several gunicorn workers, one session, and a race without lost updates.
 
-`app` is the application, written as one would write one's own; `naive` is the session that loses
-updates, for comparison; `cards` show the other middlewares, whose hooks are those of `teams`,
-`deals` and `keepalive`; `server` runs it all under gunicorn (``wsgi-sessions demo``).
+`app` is the application, written like any other; `naive` is a session that loses updates, for
+comparison; `cards` show the other middlewares, with the hooks of `teams`, `deals` and `keepalive`;
+`server` runs everything under gunicorn (``wsgi-sessions demo``).
 """

@@ -1,11 +1,11 @@
-"""The demonstration's application: plain WSGI with Werkzeug, and one session per visitor.
+"""The application of the demonstration: plain WSGI with Werkzeug, and one session per visitor.
 
-All that it needs of this package is `wsgi_sessions.build` around it (or `from_env`) with hooks, and
-`get_session` and `select_context` in it; what looks deeper does so to show it. What a handler does
-to the session is stored when it has returned.
+It needs only `wsgi_sessions.build` (or `from_env`) around it, with hooks, and `get_session` and
+`select_context` inside; code that looks deeper does so for show. Changes to the session are stored
+when the handler has returned.
 
-There are no CSRF tokens: nothing changes but by POST, and browsers do not send a SameSite=Lax
-cookie with a POST that another site makes. That is enough for a demonstration.
+CSRF tokens are left out: only POST requests change anything, and browsers do not send a
+SameSite=Lax cookie with a POST from another site. That is enough for a demonstration.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ PROTECTION = {
 def make_application(
     config: Config, setup: Setup, naive: NaiveSessions, database: Database
 ) -> WSGIApplication:
-    """The demonstration, with sessions as `config` says."""
+    """Return the demonstration, with sessions configured by `config`."""
     teams, deals, keep_alive = Teams(database), Deals(database), KeepAlive(database)
     cards = Cards(FreshnessCard(teams), DealCard(deals), UseCard(keep_alive))
     stack = build(
@@ -106,9 +106,9 @@ def make_application(
 
 
 class Demo:
-    """The page and what its buttons do; to be wrapped by `wsgi_sessions.build`.
+    """The page and the actions of its buttons, to be wrapped by `wsgi_sessions.build`.
 
-    `setup` is what the page tells of the server, `naive` the sessions that lose the race.
+    `setup` describes the server on the page; `naive` are the sessions that lose the race.
     """
 
     def __init__(self, setup: Setup, naive: NaiveSessions, cards: Cards) -> None:
@@ -133,11 +133,11 @@ class Demo:
     # -- the page and its forms ----------------------------------------------------------------
 
     def page(self, request: DemoRequest) -> Response:
-        """The one page."""
+        """Return the page."""
         return self._page(request, notice="")
 
     def log_in(self, request: DemoRequest) -> Response:
-        """Any name will do. The session gets a new id, and the old one is dead at once."""
+        """Log in under any name. The session gets a new id, and the old one is dead at once."""
         session = request.session
         session.login(request.text("name", 40))
         session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
@@ -149,24 +149,24 @@ class Demo:
         return response
 
     def log_out(self, request: DemoRequest) -> Response:
-        """Destroy the session with all that is in it."""
+        """Destroy the session with its contents."""
         request.session.flush()
         return request.see_page()
 
     def add_note(self, request: DemoRequest) -> Response:
-        """Many requests may append to one list at a time: every item stays."""
+        """Append to a list. Items of all overlapping requests stay."""
         request.session.append("notes", request.text("note", 200))
         return request.see_page()
 
     def count(self, request: DemoRequest) -> Response:
-        """Many requests may count one number at a time: every one counts."""
+        """Increment a counter. All overlapping requests count."""
         request.session.increment("count")
         return request.see_page()
 
     # -- the race ------------------------------------------------------------------------------
 
     def race_without_script(self, request: DemoRequest) -> Response:
-        """Where the button of the race leads without JavaScript."""
+        """Explain that the race needs JavaScript."""
         return self._page(
             request,
             notice="The race needs JavaScript: a form sends one request, and the race takes "
@@ -174,7 +174,7 @@ class Demo:
         )
 
     def start_race(self, request: DemoRequest) -> Response:
-        """Clear the track in both sessions. Both are stored by this, so that all steps meet."""
+        """Prepare both sessions and store them, so that all steps find them."""
         race.prepare(request.session)
         session_id, naive = self._open_naive(request)
         race.prepare(naive)
@@ -184,26 +184,26 @@ class Demo:
         return response
 
     def shared_step(self, request: DemoRequest, number: int) -> Response:
-        """One request of the race, on the session of this package."""
+        """Take one step of the race, on the session of this package."""
         race.step(request.session, number, os.getpid())
         return answered()
 
     def naive_step(self, request: DemoRequest, number: int) -> Response:
-        """The same on the naive session."""
+        """Take the same step on the naive session."""
         session_id, naive = self._open_naive(request)
         race.step(naive, number, os.getpid())
         self._naive.save(session_id, naive)
         return answered()
 
     def finish_race(self, request: DemoRequest) -> Response:
-        """The browser has all its answers: what is not there by now is lost."""
+        """Count the results once the browser has all answers: missing steps are lost."""
         request.session["race_done"] = True
         return answered()
 
     # -- the rest ------------------------------------------------------------------------------
 
     def static(self, request: DemoRequest, name: str) -> Response:
-        """The style sheet, the script and the icon."""
+        """Return the style sheet, the script or the icon."""
         if name not in STATIC_FILES:
             raise NotFound
         content = (files(__package__) / "static" / name).read_bytes()

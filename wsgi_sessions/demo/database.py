@@ -1,4 +1,4 @@
-"""The demonstration's database, from which sessions are loaded: one SQLite file for all workers."""
+"""The database of the demonstration, from which sessions load data: one SQLite file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _LOCK_SECONDS = 10.0
 
 
 class Database:
-    """A file in an existing folder. May be used by several processes and threads at once."""
+    """A file in an existing folder. Several processes and threads may use it at once."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, "database")
 
     def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run one statement, as a transaction of its own; its rows."""
+        """Run one statement in its own transaction; return its rows."""
         with closing(sqlite3.connect(self._path, _LOCK_SECONDS)) as connection, connection:
-            connection.execute("PRAGMA synchronous = OFF")  # it goes with the demonstration
+            connection.execute("PRAGMA synchronous = OFF")  # it is removed with the demonstration
             return connection.execute(statement, values).fetchall()

@@ -1,4 +1,5 @@
-"""What visitors work on, and who may: the context that comes back after a session was lost."""
+"""Deals that visitors work on, with permissions: the context that is restored after a session is
+lost."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from wsgi_sessions.demo.database import Database
 
 KEY = "deal"
-"""The session's key for the deal that is open."""
+"""The session key of the open deal."""
 DEALS: Mapping[str, str] = MappingProxyType({"A": "Bakery", "B": "Harbour", "C": "Vineyard"})
 
 
 class News(NamedTuple):
-    """What was last decided for a visitor; `at` in seconds since the epoch."""
+    """The latest decision for a visitor; `at` in seconds since the epoch."""
 
     action: Action
     deal: str
@@ -29,7 +30,7 @@ class News(NamedTuple):
 
 
 class Deals:
-    """Access to the deals, and news of it."""
+    """Access to the deals, and the latest decisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,25 +41,25 @@ class Deals:
         )
 
     def may_access(self, principal: Principal, deal: Any, _environ: Environ) -> Verdict:
-        """The permission hook of `ContextMiddleware`."""
+        """Decide as the permission hook of `ContextMiddleware`."""
         if deal not in DEALS:
             return "gone"
         return "denied" if self.is_revoked(principal) else "allowed"
 
     def is_revoked(self, principal: Principal) -> bool:
-        """Whether a visitor may open no deal any more."""
+        """Return whether access is revoked for a visitor."""
         return bool(self._database.run("SELECT 1 FROM revoked WHERE principal = ?", principal))
 
     def revoke(self, principal: Principal) -> None:
-        """Let a visitor open no deal any more."""
+        """Revoke the access of a visitor."""
         self._database.run("INSERT OR IGNORE INTO revoked VALUES (?)", principal)
 
     def grant(self, principal: Principal) -> None:
-        """Let a visitor open every deal again."""
+        """Restore the access of a visitor."""
         self._database.run("DELETE FROM revoked WHERE principal = ?", principal)
 
     def note(self, record: AuditRecord) -> None:
-        """The audit hook: keep the latest decision for each visitor."""
+        """Keep the latest decision for each visitor, as the audit hook."""
         self._database.run(
             "INSERT OR REPLACE INTO news VALUES (?, ?, ?, ?, ?, ?)",
             *(record.principal, record.action, record.value, record.outcome),
@@ -66,7 +67,7 @@ class Deals:
         )
 
     def news(self, principal: Principal) -> News | None:
-        """The latest decision, if there was one."""
+        """Return the latest decision, if any."""
         rows = self._database.run(
             "SELECT action, deal, outcome, worker, at FROM news WHERE principal = ?", principal
         )

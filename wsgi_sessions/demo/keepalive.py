@@ -1,4 +1,4 @@
-"""Sessions that are refreshed in the background, and how often the refresher skips one over."""
+"""Background refreshes of sessions, and the number of skips."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ INTERVAL = 4.0
 
 
 class Skips(NamedTuple):
-    """How often a session was skipped since it was last refreshed, and when it was so last."""
+    """The number of skips of a session since its last refresh, and the time of the latest."""
 
     number: int
     at: float
 
 
 class KeepAlive:
-    """The refreshes of sessions, and the times they were skipped."""
+    """The refresh hook, and the skips of sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,12 +30,12 @@ class KeepAlive:
         )
 
     def refresh(self, session: Session) -> None:
-        """The hook of `Refresher`. It could renew the token of another service, say."""
+        """Refresh a session, as the hook of `Refresher`; for example, renew a token."""
         session.increment("refreshes")
         session["refreshed_by"] = os.getpid()
 
     def note(self, event: Event) -> None:
-        """The event hook: count how often a session is skipped, from each refresh on."""
+        """Count skips of a session since its last refresh, as the event hook."""
         if event.name == "refresh-skipped":
             self._database.run(
                 "INSERT INTO skips VALUES (?, 1, ?) ON CONFLICT (session) "
@@ -46,6 +46,6 @@ class KeepAlive:
             self._database.run("DELETE FROM skips WHERE session = ?", event.key)
 
     def skips(self, short_key: str) -> Skips | None:
-        """Of the session with this short key; None since it was last refreshed."""
+        """Return the skips of the session with this short key; None after a refresh."""
         rows = self._database.run("SELECT number, at FROM skips WHERE session = ?", short_key)
         return Skips(*rows[0]) if rows else None

@@ -1,7 +1,7 @@
-"""A session as it is often written: load all of it, change it, write all of it back.
+"""A session as often implemented: load all of it, change it, write all of it back.
 
-No write is torn and no file is damaged. Yet of two requests that overlap, the one that ends last
-overwrites what the other one stored. It is here to be compared with, not to be used.
+No write is torn and no file is damaged. Yet of two overlapping requests, the one that ends last
+overwrites the changes of the other. It is here for comparison, not for use.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NaiveSessions:
         self._folder = folder
 
     def open(self, session_id: str | None) -> tuple[str, NaiveSession]:
-        """The whole session with this id, or an empty one with a new id."""
+        """Return the whole session with this id, or an empty one with a new id."""
         if session_id is not None and re.fullmatch(r"[0-9a-f]{32}", session_id):
             try:
                 with open(self._path(session_id), encoding="utf-8") as file:
@@ -42,7 +42,7 @@ class NaiveSessions:
         return secrets.token_hex(16), NaiveSession()
 
     def save(self, session_id: str, session: NaiveSession) -> None:
-        """Write the whole session, atomically, over whatever is there by now."""
+        """Write the whole session atomically, over any other state."""
         temporary = f"{self._path(session_id)}.{secrets.token_hex(4)}"
         with open(temporary, "x", encoding="utf-8") as file:
             json.dump(session, file)

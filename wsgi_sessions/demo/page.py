@@ -1,4 +1,4 @@
-"""The demonstration's page as HTML."""
+"""The page of the demonstration, as HTML."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from wsgi_sessions.demo.naive import NaiveSession
     from wsgi_sessions.demo.race import Result
 
-_SHARED_WAY = "stores what a request changed, merged with what others stored meanwhile"
-_NAIVE_WAY = "stores the whole session again, over what others stored meanwhile"
+_SHARED_WAY = "stores the changes of a request, merged with those of others"
+_NAIVE_WAY = "stores the whole session again, over the changes of others"
 _VALUE_LENGTH = 100
 
 
 class Setup(NamedTuple):
-    """What the page tells of the server."""
+    """The description of the server on the page."""
 
     store: str
     worker_class: str
@@ -36,7 +36,7 @@ class Setup(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What one page shows. `answers` are the workers that answered, newest first."""
+    """The contents of one page. `answers` are the workers that answered, newest first."""
 
     setup: Setup
     answers: Sequence[int]
@@ -46,7 +46,7 @@ class Page(NamedTuple):
     notice: str
 
     def render(self) -> str:
-        """The whole document."""
+        """Return the whole document."""
         is_done = "race_done" in self.session
         shared = race.result(self.session) if is_done else None
         naive = race.result(self.naive) if is_done else None
@@ -100,7 +100,7 @@ def _facts(session: Session) -> Markup:
     who = "nobody" if session.principal is None else session.principal
     facts = [_FACT.format("User", who)]
     if session.created_at is None or session.expires_at is None:
-        facts.append(_FACT.format("Stored", "not yet: nothing has been put into it"))
+        facts.append(_FACT.format("Stored", "not yet: it is still empty"))
     else:
         minutes = round((session.expires_at - time.time()) / 60)
         facts.append(_FACT.format("Began", clock(session.created_at)))

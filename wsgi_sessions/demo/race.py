@@ -1,4 +1,4 @@
-"""The race: many requests at once, each of which adds to one session."""
+"""The race: many requests at once, all of which add to one session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP_SECONDS = 0.08
 
 
 class Result(NamedTuple):
-    """What a session has kept of a race: the steps of which all is there, and each count."""
+    """The results of a race in a session: the number of complete steps, and each count."""
 
     kept: frozenset[int]
     keys: int
@@ -27,7 +27,7 @@ class Result(NamedTuple):
 
 
 def prepare(session: Session | NaiveSession) -> None:
-    """Clear what an earlier race left."""
+    """Clear the results of an earlier race."""
     session["race_keys"] = {}
     session["race_list"] = []
     session["race_count"] = 0
@@ -35,7 +35,7 @@ def prepare(session: Session | NaiveSession) -> None:
 
 
 def step(session: Session | NaiveSession, number: int, worker: int) -> None:
-    """What each request does, to either session: read it, take a while, then change it.
+    """Take one step on either session: read it, wait, then change it.
 
     Raises Conflict (409) if no race was prepared.
     """
@@ -49,7 +49,7 @@ def step(session: Session | NaiveSession, number: int, worker: int) -> None:
 
 
 def result(session: Mapping[str, Any]) -> Result:
-    """Count what the session holds."""
+    """Count the results in the session."""
     keys, items = session.get("race_keys", {}), session.get("race_list", [])
     kept = frozenset(number for number in items if str(number) in keys)
     return Result(kept, len(keys), len(items), session.get("race_count", 0))

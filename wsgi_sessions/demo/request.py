@@ -1,4 +1,4 @@
-"""What the demonstration's handlers take and give: a request with a session, and answers."""
+"""Requests and responses of the demonstration's handlers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class DemoRequest(Request):
 
     @property
     def session(self) -> Session:
-        """The visitor's session. Nothing is read before it is used."""
+        """The visitor's session, read on first use."""
         return get_session(self.environ)
 
     @property
     def user(self) -> str | int:
-        """Who is logged in. Raises Forbidden (403) if nobody is."""
+        """The user who is logged in. Raises Forbidden (403) without one."""
         principal = self.session.principal
         if principal is None:
             raise Forbidden("Nobody is logged in: go back and log in.")
@@ -44,14 +44,14 @@ class DemoRequest(Request):
 
     @property
     def key(self) -> str | None:
-        """The store's key of the visitor's session, if it is stored."""
+        """The store key of the visitor's session, if it is stored."""
         self.session.principal  # noqa: B018  # the session is read, and held, from here on
         snapshot = get_transaction(self.environ).snapshot
         return None if snapshot is None else snapshot.key
 
     @property
     def short_key(self) -> str:
-        """What may be shown of it: another one for another cookie."""
+        """The part of the key that may be shown; it changes with the cookie."""
         return "" if self.key is None else short_key(self.key)
 
     @property
@@ -61,7 +61,7 @@ class DemoRequest(Request):
         return backend
 
     def text(self, field: str, limit: int) -> str:
-        """A field of a form that must be filled in, cut to `limit` characters."""
+        """Return a required form field, cut to `limit` characters."""
         value = self.form.get(field, "").strip()[:limit]
         if not value:
             raise BadRequest(f"The field '{field}' is empty: go back and fill it in.")
@@ -70,7 +70,7 @@ class DemoRequest(Request):
     def answers(self) -> list[int]:
         """The workers that answered this visitor, newest first: this one, then the cookie's.
 
-        A cookie of its own, since it changes with every answer: looking at the page is no reason to
+        They have a separate cookie, since it changes with every answer: reading the page should not
         store a session.
         """
         cookie = self.cookies.get(ANSWERS_COOKIE, "")
@@ -78,31 +78,31 @@ class DemoRequest(Request):
         return [os.getpid(), *before][:ANSWERS_KEPT]
 
     def see_page(self, part: str = "") -> Response:
-        """Back to the page, so that reloading it repeats nothing (RFC 9110, 303 See Other)."""
+        """Redirect to the page, so that reloading repeats nothing (RFC 9110, 303 See Other)."""
         location = f"/#{part}" if part else "/"
         return with_answers(Response.force_type(redirect(location, 303)), self.answers())
 
 
 def answered() -> Response:
-    """The answer to a request of the race: which worker did it."""
+    """Return the answer to a request of the race, with the worker."""
     return json_response({"worker": os.getpid()})
 
 
 def html(content: str) -> Response:
-    """A page, or a part of it, which no cache may keep."""
+    """Return a page, or a part of it, that no cache may keep."""
     headers = {"Cache-Control": "no-store"}
     return Response(content, headers=headers, content_type="text/html; charset=utf-8")
 
 
 def json_response(value: object, status: int = 200) -> Response:
-    """An answer for programs, which no cache may keep."""
+    """Return JSON that no cache may keep."""
     body = json.dumps(value) + "\n"
     headers = {"Cache-Control": "no-store"}
     return Response(body, status, headers, content_type="application/json")
 
 
 def with_answers(response: Response, answers: Iterable[int]) -> Response:
-    """The response, with the cookie of the workers that answered."""
+    """Add the cookie of the workers that answered to a response."""
     value = ".".join(str(worker) for worker in answers)
     response.set_cookie(ANSWERS_COOKIE, value, httponly=True, samesite="Lax")
     return response

@@ -1,4 +1,4 @@
-"""The demonstration under gunicorn, in the foreground, with nothing left behind at its end."""
+"""Runs the demonstration under gunicorn, in the foreground, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -47,21 +47,23 @@ _KEY_PREFIX = "demo-session:"
 
 
 class CannotListen(SessionError):
-    """The address is in use, or not one of this machine's."""
+    """The address is in use, or does not belong to this machine."""
 
 
 class Address(NamedTuple):
-    """Where to listen. Port 0 means any free one."""
+    """The address to listen on. Port 0 means any free one."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """From ``127.0.0.1:8000`` or ``[::1]:8000``. Raises ConfigurationError."""
+        """Parse ``127.0.0.1:8000`` or ``[::1]:8000``. Raises ConfigurationError."""
         host, _, port = text.rpartition(":")
         if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-            raise ConfigurationError(f"{text!r} is no address to listen on: write 127.0.0.1:8000")
+            raise ConfigurationError(
+                f"{text!r} is not an address to listen on: write 127.0.0.1:8000"
+            )
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:
@@ -74,7 +76,7 @@ DEFAULT_ADDRESS = Address("127.0.0.1", 8000)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to serve, and how: `store` is a URL, or None for a temporary folder."""
+    """The options of the server: `store` is a URL, or None for a temporary folder."""
 
     store: str | None
     worker_class: str
@@ -84,7 +86,7 @@ class Plan:
 def serve(plan: Plan, address: Address | None) -> NoReturn:
     """Serve until SIGINT, SIGTERM or SIGHUP; then exit.
 
-    Without an `address`, on the first free port from 8000 on. Raises ConfigurationError,
+    Without an `address`, it listens on the first free port from 8000 on. Raises ConfigurationError,
     StoreUnavailable and CannotListen before anything is started.
     """
     with exit_at_sigterm(), temporary_folder() as folder:
@@ -97,7 +99,7 @@ def serve(plan: Plan, address: Address | None) -> NoReturn:
 
 @contextmanager
 def exit_at_sigterm() -> Iterator[None]:
-    """Leave in good order, also before gunicorn has set its own handlers."""
+    """Exit cleanly, also before gunicorn has set its own handlers."""
 
     def leave(*_: object) -> NoReturn:
         raise SystemExit(0)
@@ -111,9 +113,9 @@ def exit_at_sigterm() -> Iterator[None]:
 
 @contextmanager
 def temporary_folder() -> Iterator[str]:
-    """A folder that is removed by the process that made it.
+    """Provide a folder that the process that created it removes.
 
-    By no other: gunicorn's workers are forks, and leave through here too when they exit.
+    No other process removes it: gunicorn's workers are forks and also pass here when they exit.
     """
     folder, owner = tempfile.mkdtemp(prefix="wsgi-sessions-demo-"), os.getpid()
     try:
@@ -124,7 +126,7 @@ def temporary_folder() -> Iterator[str]:
 
 
 def listen_near(address: Address) -> socket.socket:
-    """A listening socket on the first free port from this one on."""
+    """Return a listening socket on the first free port from this one on."""
     for port in range(address.port, address.port + _PORTS_TRIED):
         try:
             return listen(address._replace(port=port))
@@ -135,7 +137,7 @@ def listen_near(address: Address) -> socket.socket:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket. Raises CannotListen."""
+    """Return a listening socket. Raises CannotListen."""
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[0][4][:2], family=found[0][0], backlog=_BACKLOG)
@@ -145,7 +147,7 @@ def listen(address: Address) -> socket.socket:
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn on a socket that listens already. Each worker builds its own application."""
+    """gunicorn on a listening socket. Each worker builds its own application."""
 
     def __init__(
         self, config: Config, setup: Setup, folder: str, listener: socket.socket, greeting: str
@@ -158,13 +160,13 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         super().__init__()
 
     def load_config(self) -> None:
-        """Called by gunicorn. What an older gunicorn does not know is left out."""
+        """Called by gunicorn. Settings unknown to an older gunicorn are left out."""
         settings: dict[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
             "workers": self._setup.workers,
             "worker_class": self._setup.worker_class,
             "threads": THREADS if self._setup.worker_class == "gthread" else 1,
-            "keepalive": 0,  # else a browser stays with the worker that it met first
+            "keepalive": 0,  # otherwise a browser stays with its first worker
             "graceful_timeout": 5,
             "loglevel": "warning",
             "control_socket_disable": True,
@@ -181,25 +183,25 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return make_application(self._config, self._setup, naive, database)
 
     def _ready(self, _arbiter: object) -> None:
-        # A terminal that is closed ends the demonstration; gunicorn would reload and stay.
+        # Closing the terminal ends the demonstration; gunicorn would reload and stay.
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         click.echo(self._greeting)
 
 
 def _configure(plan: Plan, folder: str) -> tuple[Config, Setup]:
-    """The configuration, after a look at the store. Of the environment nothing is used."""
+    """Return the configuration, after a check of the store. The environment is not used."""
     url = plan.store or f"file://{quote(folder)}/sessions"
     backend = open_backend(url, key_prefix=_KEY_PREFIX)
     try:
         backend.sessions.ping()
         if backend.versions is not None:
-            # The demonstration's database is a new one: what was made from another one is stale.
+            # The database of the demonstration is new: sessions built from a former one are stale.
             backend.versions.bump(SCOPE)
     finally:
         backend.close()  # before the fork: each worker opens its own
     if backend.name == "memory" and plan.workers > 1:
         raise ConfigurationError("memory:// is not shared by processes: add --workers 1")
-    # The file store keeps a secret of its own. Another one gets it through the fork.
+    # The file store keeps its own secret. For other stores, workers get it through the fork.
     config = _config(url, () if backend.secret else (new_secret(),))
     return config, Setup(backend.name, plan.worker_class, plan.workers)
 
@@ -211,7 +213,7 @@ def _config(url: str, secrets: tuple[str, ...]) -> Config:
         idle_lifetime=3600.0,
         cookie=CookiePolicy(name="demo_session"),
         key_prefix=_KEY_PREFIX,
-        # With a copy of the versions that is never used twice, the very next page load is fresh.
+        # With a copy of versions that is never reused, the very next page load is fresh.
         version=VersionConfig(scopes=(SCOPE,), required=LOADED, max_age=0.0, login_url="/"),
         context=ContextConfig(key=(KEY,), remember="selected"),
         refresh=RefreshConfig(interval=INTERVAL),
@@ -229,6 +231,6 @@ def _greeting(listener: socket.socket, wanted: Address, setup: Setup) -> str:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """That a demonstration goes over plain http is known."""
+    """Return whether a record is worth showing: plain http is expected here."""
     event = getattr(record, "event", None)
     return not (isinstance(event, Event) and event.name == "insecure")

@@ -1,4 +1,4 @@
-"""What sessions are made from: each visitor's team, in the database."""
+"""Teams in the database, from which the data of sessions is built."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.demo.database import Database
 
 LOADED = ("team", "points", "loaded_at", "loaded_by", "loaded_in")
-"""The session's keys that come from the database."""
+"""The session keys that come from the database."""
 
 _NAMES = ("Badgers", "Herons", "Otters", "Ravens")
 
@@ -31,22 +31,22 @@ class Teams:
             database.run("INSERT OR IGNORE INTO teams VALUES (?, 10)", name)
 
     def play(self) -> None:
-        """New data: every team wins 1 to 3 points."""
+        """Change the data: every team wins 1 to 3 points."""
         self._database.run("UPDATE teams SET points = points + 1 + abs(random() % 3)")
 
     def points(self, team: str | None) -> int:
-        """What the database says of a team; 0 if there is none."""
+        """Return the points of a team in the database; 0 if there is none."""
         rows = self._database.run("SELECT points FROM teams WHERE name = ?", team)
         return rows[0][0] if rows else 0
 
     def load(
         self, principal: str | int | None, when: Literal["log-in", "page load"]
     ) -> dict[str, Any]:
-        """What a session holds of its user's team: the keys of `LOADED`."""
+        """Return the data of the user's team for a session: the keys of `LOADED`."""
         team = _NAMES[zlib.crc32(str(principal).encode()) % len(_NAMES)]
         now = datetime.now(timezone.utc).replace(microsecond=0)
         return dict(zip(LOADED, (team, self.points(team), now, os.getpid(), when), strict=True))
 
     def refresh(self, session: Session, _environ: WSGIEnvironment) -> Mapping[str, Any]:
-        """The hook of `VersionMiddleware`: everything that the session is to hold from now on."""
+        """Return the new contents of a session, as the hook of `VersionMiddleware`."""
         return {**session, **self.load(session.principal, "page load")}

@@ -1,4 +1,4 @@
-"""Pieces of HTML. `Markup.format` escapes whatever is put into them."""
+"""Pieces of HTML. `Markup.format` escapes all inserted values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ STATUS = Markup('<p class="status {}">{}</p>')
 
 
 def template(name: str) -> Markup:
-    """A piece that is a file of its own."""
-    # Trusted: it comes with the package.
+    """Return a piece from its file."""
+    # Trusted: part of the package.
     return Markup((files(__package__) / "static" / name).read_text("utf-8"))  # noqa: S704
 
 
 def clock(moment: float | datetime) -> str:
-    """A time of day; of seconds since the epoch, or of a time in UTC."""
+    """Return the time of day, from seconds since the epoch or a time in UTC."""
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, timezone.utc)
     return moment.strftime("%H:%M:%S UTC")

@@ -15,7 +15,7 @@ _NOT_OF_ONE_APPLICATION = frozenset({"demo", "keygen", "copy", "migrate-schema"}
 
 
 class SessionCommands(click.Group):
-    """The group, whose commands are imported on use: no server needs them."""
+    """The command group; its commands are imported on use, since servers do not need them."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Called by click."""
@@ -32,7 +32,7 @@ class SessionCommands(click.Group):
 
 
 def add_commands(app: Flask) -> None:
-    """Give a Flask application the group, unless it has one of that name."""
+    """Add the group to a Flask application, unless it has one of that name."""
     if NAME in app.cli.commands:
         return
 
@@ -40,7 +40,7 @@ def add_commands(app: Flask) -> None:
         target = import_module("wsgi_sessions.cli.target").TARGET
         click.get_current_context().meta[target] = app
 
-    help_ = "Look at sessions, and end some, in the store of this application."
+    help_ = "Show and end sessions in the store of this application."
     app.cli.add_command(SessionCommands(NAME, callback=choose, help=help_))
 
 

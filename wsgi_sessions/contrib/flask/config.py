@@ -1,13 +1,13 @@
 """A `Config` from a Flask application's configuration and the environment. Imports no Flask.
 
-For each setting the first of these counts:
+The first of these counts for each setting:
 
 1. its own name (``WSGI_SESSIONS_…``) in ``app.config``;
-2. the same in the environment;
+2. the same name in the environment;
 3. Flask's name for it in ``app.config`` (``SECRET_KEY``, ``SESSION_COOKIE_…``,
    ``PERMANENT_SESSION_LIFETIME``), where Flask's default says nothing;
 4. the familiar variable of the environment (``USE_REDIS_SESSIONS`` with ``REDIS_URL``), but never
-   ``SECRET_KEY`` and ``PERMANENT_SESSION_LIFETIME``: those are the application's.
+   ``SECRET_KEY`` and ``PERMANENT_SESSION_LIFETIME``: those belong to the application.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     AppConfig = Mapping[str, Any]
 
 PRINCIPAL_KEY = "_user_id"
-"""Where Flask-Login keeps who is logged in."""
+"""The key of the user in Flask-Login."""
 LOGIN_KEYS = ("user_id", "_user_id", "username", "uid", "user", "account_id")
-"""Under which applications commonly keep who is logged in."""
+"""Common keys of the user in applications."""
 CONFIRMING_KEYS = ("_fresh",)
-"""What Flask-Login sets to True when a user has just given the password, once more too."""
+"""The key that Flask-Login sets to True after the user enters the password, also again."""
 REMEMBER_COOKIE = "remember_token"
-"""Flask-Login's cookie by which it logs a user in again, if REMEMBER_COOKIE_NAME names no other."""
+"""The cookie by which Flask-Login logs a user in again, unless REMEMBER_COOKIE_NAME is set."""
 _SECRETS = SETTINGS["secret_keys"].variables()
 _ABSOLUTE = SETTINGS["absolute_lifetime"]
-_OURS = re.compile(r"WSGI_?SESSION", re.IGNORECASE)  # the misspelt ones too, to be told of
+_OURS = re.compile(r"WSGI_?SESSION", re.IGNORECASE)  # misspelt ones too, for a remark
 _NOT_FROM_ENVIRON = ("SECRET_KEY", "PERMANENT_SESSION_LIFETIME")
 _COOKIE: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "SESSION_COOKIE_NAME": ("WSGI_SESSIONS_COOKIE_NAME", lambda name: name),
     "SESSION_COOKIE_DOMAIN": ("WSGI_SESSIONS_COOKIE_DOMAIN", lambda domain: domain or None),
     "SESSION_COOKIE_PATH": ("WSGI_SESSIONS_COOKIE_PATH", lambda path: path or None),
     "SESSION_COOKIE_SAMESITE": ("WSGI_SESSIONS_COOKIE_SAMESITE", lambda value: value),
-    # Flask's default, False, never sets it; ours sets it on https.
+    # Flask's default, False, never sets Secure; ours sets it on https.
     "SESSION_COOKIE_SECURE": ("WSGI_SESSIONS_COOKIE_SECURE", lambda on: "always" if on else None),
     "SESSION_COOKIE_PARTITIONED": ("WSGI_SESSIONS_COOKIE_PARTITIONED", lambda on: on or None),
 }
@@ -57,7 +57,7 @@ _FORMER: Mapping[str, tuple[str, ...]] = {
     "flask-session": ("cookie",),
     "flask-cookie": ("cookie", "max_age"),
 }
-_MOST_SECONDS = 400 * 24 * 3600  # for which browsers keep a cookie
+_MOST_SECONDS = 400 * 24 * 3600  # the most that browsers keep a cookie
 _CHANGEABLE = (
     *_COOKIE,
     "APPLICATION_ROOT",
@@ -68,13 +68,14 @@ _CHANGEABLE = (
 
 
 def changeable(app_config: AppConfig) -> tuple[object, ...]:
-    """What a Flask application may change at any time; it is compared at each request."""
+    """Return the settings that a Flask application may change at any time, to compare them on each
+    request."""
     fallbacks = app_config.get("SECRET_KEY_FALLBACKS")
     return (fallbacks and tuple(fallbacks), *map(app_config.get, _CHANGEABLE))
 
 
 def lifetime_of(app_config: AppConfig) -> float:
-    """PERMANENT_SESSION_LIFETIME in seconds. Raises ConfigurationError."""
+    """Return PERMANENT_SESSION_LIFETIME in seconds. Raises ConfigurationError."""
     value = app_config["PERMANENT_SESSION_LIFETIME"]
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -88,8 +89,8 @@ def lifetime_of(app_config: AppConfig) -> float:
 def config_of(
     app_config: AppConfig, environ: Mapping[str, str], application: Application | None = None
 ) -> Config:
-    """The configuration, of an application that has this name if no setting gives it one; without
-    any secret its `secret_keys` are empty.
+    """Return the configuration of an application, with this name unless a setting has one. Without
+    any secret, its `secret_keys` are empty.
 
     Raises ConfigurationError.
     """
@@ -119,16 +120,16 @@ def config_of(
 
 
 def secrets_of(current: str | bytes, fallbacks: Iterable[str | bytes] | None) -> tuple[str, ...]:
-    """Flask's keys as this package lists them: the newest last. Raises ConfigurationError.
+    """Return Flask's keys in the order of this package: the newest last. Raises ConfigurationError.
 
-    Flask lists fallbacks with the latest first. Those that are too short are left out: no cookie of
-    this package was ever signed with one, so that nobody is logged out by it.
+    Flask lists the latest fallback first. Fallbacks that are too short are left out: they never
+    signed a cookie of this package, so that no user is logged out.
     """
     if len(_as_bytes(current)) < MIN_SECRET_BYTES:
         raise ConfigurationError(
-            f"SECRET_KEY: a session cookie needs a secret of {MIN_SECRET_BYTES} bytes or more. Set "
-            f"{_SECRETS[0]}, in app.config or the environment, to one that 'wsgi-sessions keygen' "
-            "makes: SECRET_KEY may then stay as it is, for all else that is signed with it"
+            f"SECRET_KEY: a session cookie needs a secret of {MIN_SECRET_BYTES} bytes or more. "
+            f"Set {_SECRETS[0]}, in app.config or the environment, to a key made by "
+            "'wsgi-sessions keygen': SECRET_KEY may then stay as it is, for other signatures"
         )
     if isinstance(fallbacks, (str, bytes)):
         raise ConfigurationError("SECRET_KEY_FALLBACKS: must be a list of former keys")
@@ -138,8 +139,9 @@ def secrets_of(current: str | bytes, fallbacks: Iterable[str | bytes] | None) ->
 
 
 def _source(url: str | None, app_config: AppConfig) -> str | None:
-    """Where Flask's sessions, or Flask-Session's, are imported from: what the URL does not say of
-    their cookie is as the application has it. Flask takes none that is older than its lifetime."""
+    """Return the source of sessions of Flask or Flask-Session to import: options of their cookie
+    that the URL lacks come from the application. Flask accepts no cookie older than its lifetime.
+    """
     library = (url or "").partition("://")[0].partition("+")[0]
     if url is None or library not in _FORMER:
         return url
@@ -154,13 +156,13 @@ def _source(url: str | None, app_config: AppConfig) -> str | None:
 
 
 def _former_secrets(app_config: AppConfig) -> tuple[str, ...]:
-    """What signed the application's sessions before: its keys, however short."""
+    """Return the former keys of the application, however short."""
     keys = [*(app_config.get("SECRET_KEY_FALLBACKS") or ()), app_config.get("SECRET_KEY")]
     return tuple(_as_bytes(key).decode("utf-8", "surrogateescape") for key in keys if key)
 
 
 def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """This package's own names, and other familiar ones of the environment."""
+    """Return settings by this package's own names, and familiar ones of the environment."""
     ours = {
         name: _text(name, value)
         for name, value in app_config.items()
@@ -171,7 +173,7 @@ def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str
 
 
 def _text(name: str, value: object) -> str:
-    """A setting as the environment would have it."""
+    """Return a setting as text, as in the environment."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -184,11 +186,11 @@ def _text(name: str, value: object) -> str:
         return value.isoformat()
     if isinstance(value, (list, tuple)):
         return ",".join(_text(name, item) for item in value)
-    raise ConfigurationError(f"{name}: a {type(value).__name__} is no setting; give it as text")
+    raise ConfigurationError(f"{name}: cannot be a {type(value).__name__}; set it to text")
 
 
 def _translated(app_config: AppConfig) -> dict[str, str]:
-    """What Flask's own names say, under this package's names."""
+    """Return the values of Flask's own names under the names of this package."""
     made = {
         ours: _text(name, value)
         for name, (ours, translate) in _COOKIE.items()
@@ -205,7 +207,7 @@ def _translated(app_config: AppConfig) -> dict[str, str]:
 
 
 def _hint(app_config: AppConfig, given: Mapping[str, str]) -> str:
-    """Whose names Flask's are in an error, if any is set."""
+    """Return a hint for errors that names the settings of Flask, if any is set."""
     pairs = [
         f"{ours} is {name} of the Flask application"
         for name, (ours, translate) in _COOKIE.items()
@@ -219,7 +221,7 @@ def _as_bytes(key: str | bytes) -> bytes:
 
 
 def _as_text(key: str | bytes) -> str:
-    """Bytes that are no text are written as hex: the same key always gives the same secret."""
+    """Return bytes as text, or else as hex: the same key always gives the same secret."""
     if isinstance(key, str):
         return key
     try:

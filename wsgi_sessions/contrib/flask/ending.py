@@ -1,4 +1,4 @@
-"""What Flask's rules make of a session at the end of its request."""
+"""Flask's rules for a session at the end of its request."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _FLASKS_KEY = "_permanent"
 _SAME_LIFETIME = 0.05
-"""The part of a lifetime by which another one may differ without being stored."""
+"""The fraction by which a lifetime may differ without being stored."""
 
 
 class Origin(Enum):
-    """Where a session was opened, and so, who commits it."""
+    """The place where a session was opened, which determines what commits it."""
 
     STACK = "our middleware"
     REQUEST = "Flask's save_session"
@@ -29,7 +29,7 @@ class Origin(Enum):
 
 
 class Ending:
-    """What was said about the session of a request (`permanent`, `modified`), and what follows.
+    """The flags of a session in a request (`permanent`, `modified`), and their effect.
 
     `lifetime` is that of a permanent session, in seconds.
     """
@@ -45,7 +45,7 @@ class Ending:
         self.exchange = exchange
         self.origin = origin
         self.permanent: bool | None = None
-        self.modified: bool | None = None  # None: nobody said so
+        self.modified: bool | None = None  # None: not set
         self._transaction = transaction = exchange.transaction
         self._session = transaction.session
         self._lifetime = lifetime
@@ -70,21 +70,21 @@ class Ending:
         return session.modified or (session.accessed and self._version() != self._version_read)
 
     def changed(self) -> None:
-        """A change takes back that there is nothing to save."""
+        """Note a change: `modified` is no longer False."""
         if self.modified is False:
             self.modified = None
 
     def flushed(self) -> None:
-        """The session has ended; another that begins now may be permanent or not."""
+        """Note the end of the session; a new one may be permanent or not."""
         self.permanent = None
         self.changed()
 
     def renew(self, when: Literal["each request", "on change"]) -> None:
-        """Have a permanent session renewed: its cookie in each response, or on change only.
+        """Renew a permanent session: its cookie in each response, or only on changes.
 
-        Saying that it is `modified` is a change. To renew it with each request, the session is read
-        even if the request did not use it. If it cannot be read then, it is not renewed, and the
-        response goes out all the same.
+        Setting `modified` counts as a change. Renewal with each request reads the session even if
+        the request did not use it. If that read fails, the session is not renewed, and the response
+        is sent anyway.
         """
         if when == "on change" and not self._session.accessed:
             return
@@ -93,16 +93,15 @@ class Ending:
                 return
         except (StoreUnavailable, CorruptRecord):
             return
-        _ = self._session.lifetime  # an access: the response depends on it now
+        _ = self._session.lifetime  # an access: the response now depends on it
         is_asked_for = when == "each request" or self.modified
         self._transaction.renewal = "always" if is_asked_for else "on change"
 
     def expire(self, moment: datetime | None) -> None:
-        """Let the session, and its cookie, last until `moment` if it stays idle; a datetime without
-        a time zone is UTC. None: until the browser ends.
+        """Let the session and its cookie last until `moment` without use; a datetime without a time
+        zone is UTC. None: until the browser ends.
 
-        A moment that moves along with the present is stored again when the remaining time differs
-        by more than 5 %.
+        A moment relative to now is stored again when the remaining time differs by more than 5 %.
         """
         if moment is None:
             self.permanent = False
@@ -113,15 +112,15 @@ class Ending:
         self._asked = max(1.0, moment.timestamp() - wall_clock())
 
     def check(self) -> None:
-        """Raises UnserializableValue for what was put into a value that no session can hold.
+        """Raise UnserializableValue for unsupported values inside a stored value.
 
-        The commit would too, but outside of Flask, whose error handlers would not see it.
+        The commit would raise it too, but outside Flask and its error handlers.
         """
         _ = self._session.modified
 
     def _begin(self) -> None:
-        """At the first access. A session that came from Flask's cookie, or from Flask-Session, has
-        its permanence among its keys."""
+        """Prepare at the first access. A session imported from Flask's cookie or from Flask-Session
+        has its permanence among its keys."""
         self._version_read = self._version()
         draft = self._transaction.draft()
         draft.accept(encode_plain)
@@ -132,13 +131,13 @@ class Ending:
             del self._session[_FLASKS_KEY]
 
     def _settle(self) -> None:
-        """Just before a commit."""
+        """Apply the flags just before a commit."""
         draft = self._transaction.draft()
         if self.modified is False:
             draft.adopt(draft.snapshot)
             return
         if self._was_emptied():
-            self._transaction.catch_up()  # what another request has put in since stays
+            self._transaction.catch_up()  # keys that other requests have added since stay
             if not self._session:
                 self._session.flush()
         self._settle_lifetime()
@@ -155,7 +154,7 @@ class Ending:
         if is_nothing or self._transaction.phase is not Phase.OPEN:
             return
         if self.permanent is None and not (self._begins_permanent and session.new):
-            return  # nobody said anything
+            return  # no flag was set
         lifetime = self._wanted_lifetime() if self.is_permanent() else None
         if session.lifetime != lifetime:
             session.remember(lifetime)

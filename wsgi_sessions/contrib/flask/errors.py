@@ -25,12 +25,12 @@ _FAILURE_KEY = "wsgi_sessions.flask.failure"
 
 
 class Errors:
-    """What answers `REFUSALS` in one application.
+    """Answers to `REFUSALS` in one application.
 
-    The first that there is: an error handler for the error's class, or another of this package; one
-    for the status (``@app.errorhandler(503)``) or for HTTPException; then `page`, which is the hook
-    ``on_unavailable``; else the middleware's own answer. A handler for Exception is for errors that
-    nobody knows, and is not asked.
+    The first of these that exists answers: an error handler for the error's class, or another class
+    of this package; one for the status (``@app.errorhandler(503)``) or for HTTPException; `page`,
+    which is the hook ``on_unavailable``; the middleware itself. A handler for Exception is meant
+    for unknown errors and is not called.
     """
 
     def __init__(self, app: Flask, page: OnUnavailable | None, busy: BusyStatus = "503") -> None:
@@ -41,24 +41,25 @@ class Errors:
     def answer(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes] | None:
-        """An `OnUnavailable`: for what comes up outside of Flask, as at the commit."""
+        """Answer as an `OnUnavailable`: for errors outside Flask, as at the commit."""
         with self._app.request_context(environ):
             handler = _handler_of(environ[ERROR_KEY], self._busy)
             if handler is not None:
-                # With what `after_request` functions add, such as headers for other origins.
+                # Includes additions of `after_request` functions, such as headers for other
+                # origins.
                 response = self._app.finalize_request(handler(), from_error_handler=True)
                 return response(environ, start_response)
         return None if self._page is None else self._page(environ, start_response)
 
 
 def register(app: Flask) -> None:
-    """Keep `REFUSALS` from becoming a 500, and from the log of errors."""
+    """Keep `REFUSALS` out of the error log, and from becoming a 500."""
     for refusal in REFUSALS:
         app.register_error_handler(refusal, _refuse)
     unknown = app.handle_exception
 
     def handle_exception(error: Exception) -> Any:
-        """In place of Flask's: for what comes up in ``after_request`` functions."""
+        """Replace Flask's method, for errors in ``after_request`` functions."""
         if isinstance(error, REFUSALS):
             return _leave_to_middleware(error)
         return unknown(error)
@@ -67,18 +68,18 @@ def register(app: Flask) -> None:
 
 
 def take_failure(environ: WSGIEnvironment) -> SessionError | None:
-    """What a request was left to the middleware for, if it was."""
+    """Return the error for which a request was left to the middleware, if any."""
     failure: SessionError | None = environ.pop(_FAILURE_KEY, None)
     return failure
 
 
 def _refuse(error: Any) -> Any:
-    """Flask's handler of `REFUSALS`, where the application has none for this very class."""
+    """Handle `REFUSALS` if the application has no handler for this very class."""
     transaction = request.environ.get(TRANSACTION_KEY)
     handler = _handler_of(error, "503")
     if handler is None:
         if transaction is not None:
-            transaction.give_up(error)  # to what runs after it
+            transaction.give_up(error)  # for code that runs after it
         return _leave_to_middleware(error)
     if transaction is not None and transaction.fault is not error:
         transaction.request.report(error)
@@ -92,7 +93,7 @@ def _leave_to_middleware(error: SessionError) -> Response:
 
 
 def _handler_of(error: SessionError, busy: BusyStatus) -> Callable[[], Any] | None:
-    """The application's own handler for an error, if it has one."""
+    """Return the application's own handler for an error, if any."""
     specs = [current_app.error_handler_spec[name] for name in (*request.blueprints, None)]
     for handlers in (spec[None] for spec in specs):
         for cls in _up_to(type(error), SessionError):

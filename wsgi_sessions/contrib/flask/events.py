@@ -1,10 +1,9 @@
-"""Events of sockets in Flask: one environ, many contexts, and responses that are never sent.
+"""Socket events in Flask: one environ, many contexts, and responses that are never sent.
 
-Flask-SocketIO enters a request context for each event, with the environ of the request that the
-client connected by, calls the handler, and has the session saved into a response that it forgets.
-Several threads may do so at once, and go on when that request has ended. So each event has a
-transaction of its own, which is committed when it is saved, without a cookie, and ends with its
-context.
+Flask-SocketIO enters a request context for each event, with the environ of the connecting request,
+calls the handler, and saves the session into a response that it discards. Several threads may do so
+at once, also after that request has ended. So each event has its own transaction, which is
+committed when the session is saved, without a cookie, and ends with its context.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ _PAGE_KEY = "wsgi_sessions.flask.page"
 
 
 def is_socket(environ: WSGIEnvironment) -> bool:
-    """Whether a request is one of Engine.IO, by the parameter that all of its clients send."""
+    """Return whether a request is one of Engine.IO, by the parameter that all its clients send."""
     return "EIO=" in environ.get("QUERY_STRING", "")
 
 
 def mark_pages(app: Flask) -> None:
-    """Have requests told from events: those alone pass here, before any function of the
-    application."""
+    """Mark requests to distinguish them from events: only requests pass here, before any function
+    of the application."""
     app.url_value_preprocessors.setdefault(None, []).insert(0, _mark)
 
 
@@ -41,16 +40,16 @@ def _mark(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def is_event(environ: WSGIEnvironment, response: Response) -> bool:
-    """Whether a session is being saved for an event: asked once."""
+    """Return whether a session is being saved for an event. Call it once."""
     if environ.pop(_PAGE_KEY, False):
         return False
-    return response.status_code == 200 and not response.response  # as it was made
+    return response.status_code == 200 and not response.response  # unchanged since it was made
 
 
 def end_with_context(request: Request, ending: Ending) -> None:
-    """End an event's transaction when its context does: Flask closes the request then.
+    """End the transaction of an event with its context: Flask closes the request then.
 
-    What has not been saved is dropped and reported.
+    Unsaved changes are dropped and reported.
     """
     close = request.close
 

@@ -4,7 +4,7 @@
     app.config["SECRET_KEY"] = …
     WSGISessions(app)
 
-`wsgi_sessions.contrib.flask.config` says which settings are read, and which one counts.
+See `wsgi_sessions.contrib.flask.config` for the settings and their precedence.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ _log = texts.log(__name__)
 
 
 def current_session() -> Session:
-    """The typed session of the request at hand: ``current_session().increment("visits")``.
+    """Return the typed session of the current request: ``current_session().increment("visits")``.
 
-    It is the same as ``flask.session``. Raises LookupError where the request has none, and
-    RuntimeError outside of a request.
+    It is the same session as ``flask.session``. Raises LookupError if the request has none, and
+    RuntimeError outside a request.
     """
     opened = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # public in Werkzeug's LocalProxy
-    if isinstance(opened, FlaskSession):  # not the environ's: of a socket, several events have one
+    if isinstance(opened, FlaskSession):  # not the environ's: several events of a socket share it
         return ending_of(opened).exchange.transaction.session
     return get_session(request.environ)
 
 
 def exclusive(view: Callable[P, Any]) -> Callable[P, Any]:
-    """Let requests of one session run one at a time in a view, by whatever path they come::
+    """Run requests of one session one at a time in a view, on any path::
 
         @app.post("/coupon")
         @exclusive
         def coupon(): ...
 
-    See `wsgi_sessions.exclusive` for what that promises, and what it raises.
+    See `wsgi_sessions.exclusive` for its promises and errors.
     """
 
     @wraps(view)
@@ -79,7 +79,8 @@ def exclusive(view: Callable[P, Any]) -> Callable[P, Any]:
 
 
 def config_of_app(app: Flask) -> Config:
-    """The configuration of an application that uses `WSGISessions`. Raises ConfigurationError."""
+    """Return the configuration of an application that uses `WSGISessions`. Raises
+    ConfigurationError."""
     return config_of(settings_of(app), os.environ, application_of(app))
 
 
@@ -94,25 +95,25 @@ class WSGISessions(SessionInterface):
             sessions.init_app(app)
             return app
 
-    `init_app` wraps ``app.wsgi_app`` in what `wsgi_sessions.build` makes, so that all its promises
-    hold: the commit takes place when the headers leave, after every ``after_request`` function; a
-    store that does not answer is a 503, also where the application handles exceptions; streams,
-    conflicts, health paths and the `hooks` of `build` are as without Flask. What else wraps
-    ``app.wsgi_app`` may do so before or after. An interface that is only assigned to
-    ``app.session_interface`` does the same from the second request on; it commits the first one
-    before the headers leave.
+    `init_app` wraps ``app.wsgi_app`` in the stack of `wsgi_sessions.build`, so that all its
+    promises hold: the commit happens when the headers are sent, after all ``after_request``
+    functions; a store that does not answer causes a 503, even if the application handles
+    exceptions; streams, conflicts, health paths and the `hooks` of `build` work as without Flask.
+    Other middlewares may wrap ``app.wsgi_app`` before or after. An interface that is only assigned
+    to ``app.session_interface`` does the same from the second request on; it commits the first one
+    before the headers are sent.
 
-    Without a secret there is no session, as always in Flask: it reads as empty, and RuntimeError
-    tells who writes.
+    Without a secret there is no session, as always in Flask: it reads as empty, and writing raises
+    RuntimeError.
 
-    Raises ConfigurationError at `init_app` for settings that are wrong by then. The store is opened
-    at the first request. What Flask lets applications change later (secrets, cookie, lifetime)
-    counts from the next request on.
+    Raises ConfigurationError in `init_app` for settings that are wrong at that time. The store is
+    opened at the first request. Settings that Flask lets applications change later (secrets,
+    cookie, lifetime) apply from the next request on.
 
-    Subclasses override what Flask documents: each ``get_cookie_…``, `get_expiration_time`,
-    `should_set_cookie` (False: no cookie, so that a new session is dropped, and of another only
-    what needs no cookie is stored), `save_session` (not called: nothing is stored, but a log-out
-    takes place). What is dropped in this way is reported as event ``dropped``.
+    Subclasses may override the methods that Flask documents: each ``get_cookie_…``,
+    `get_expiration_time`, `should_set_cookie` (False: no cookie, so that a new session is dropped,
+    and only changes that need no cookie are stored in others), `save_session` (not called: nothing
+    is stored except a log-out). Dropped changes are reported as event ``dropped``.
     """
 
     def __init__(self, app: Flask | None = None, **hooks: Unpack[Hooks]) -> None:
@@ -123,7 +124,7 @@ class WSGISessions(SessionInterface):
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Keep this application's sessions. Raises ConfigurationError."""
+        """Set up the sessions of an application. Raises ConfigurationError."""
         config = config_of(settings_of(app), os.environ)
         enlist(app)
         add_commands(app)
@@ -135,14 +136,15 @@ class WSGISessions(SessionInterface):
             mark_pages(app)
             if config.login_keys:
                 _log.info(
-                    "a session gets another id when one of these keys appears in it: %s; "
-                    "WSGI_SESSIONS_LOGIN_KEYS names others, or off",
+                    "the id of a session changes when one of these keys appears in it: %s; set "
+                    "WSGI_SESSIONS_LOGIN_KEYS to others, or to off",
                     ", ".join(config.login_keys),
                 )
         app.session_interface = self
 
     def manager(self, app: Flask) -> SessionManager:
-        """To find and end sessions, as in ``manager(app).destroy_sessions_of("alice")``.
+        """Return the manager that finds and ends sessions:
+        ``manager(app).destroy_sessions_of("alice")``.
 
         Raises ConfigurationError, and RuntimeError without a secret.
         """
@@ -152,16 +154,16 @@ class WSGISessions(SessionInterface):
         return stack.manager
 
     def close(self, app: Flask) -> None:
-        """Stop what runs in the background for this application, and close the store's connections.
+        """Stop the background threads of this application and close the store's connections.
 
-        Processes that end need not call it; tests had better. The next request opens all anew.
+        Tests should call it; a process that ends need not. The next request opens everything again.
         """
         served = app.extensions.get(EXTENSION)
         if isinstance(served, ServedApp):
             served.close()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin | None:
-        """The session of a request; None without a secret. Nothing is read yet."""
+        """Return the session of a request; None without a secret. Nothing is read yet."""
         served = self._served(app)
         transaction, origin = served.take(request.environ)
         if transaction is None:
@@ -184,10 +186,10 @@ class WSGISessions(SessionInterface):
         return FlaskSession(ending)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Have it committed when the headers leave, or, if nobody else will, now.
+        """Let it be committed when the headers are sent, or, if nothing else will, commit it now.
 
-        Raises UnserializableValue; in a ``session_transaction()`` StoreUnavailable and the other
-        `REFUSALS` too.
+        Raises UnserializableValue; in a ``session_transaction()`` also StoreUnavailable and the
+        other `REFUSALS`.
         """
         if not isinstance(session, FlaskSession):
             return
@@ -202,16 +204,16 @@ class WSGISessions(SessionInterface):
         if saves_event and ending.origin is not Origin.REQUEST:
             ending.exchange.exhausted()
         elif ending.origin is not Origin.STACK:
-            ending.origin = Origin.REQUEST  # of a page, whose query looks like that of a socket
+            ending.origin = Origin.REQUEST  # a page with a query like that of a socket
             _commit(ending.exchange, session, response)
 
     def regenerate(self, session: SessionMixin) -> None:
-        """Give a session a new id, under Flask-Session's name; see `Session.cycle_id`."""
+        """Give a session a new id, as in Flask-Session; see `Session.cycle_id`."""
         if isinstance(session, FlaskSession):
             session.cycle_id()
 
     def _ask_overrides(self, app: Flask, session: FlaskSession, ending: Ending) -> None:
-        """Ask the methods that a subclass has in place of Flask's."""
+        """Call the methods that a subclass overrides."""
         overrides, exchange = self._overrides, ending.exchange
         exchange.cookie = overrides.cookie_for(app, exchange.cookie)
         exchange.keeping = "all"
@@ -231,7 +233,7 @@ class WSGISessions(SessionInterface):
 
 
 def _commit(exchange: SessionExchange, opened: FlaskSession, response: Response) -> None:
-    """Commit a session that came without the stack, into the response's headers."""
+    """Commit a session opened outside the stack, into the headers of the response."""
     answer = exchange.finish(response.status, response.headers.to_wsgi_list())
     current = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # public in Werkzeug's LocalProxy
     if current is not opened:

@@ -1,7 +1,7 @@
-"""Settings of Flask-Session that an application still has, and what replaces each.
+"""Remaining settings of Flask-Session in an application, and their replacements.
 
-They have no effect. An application that still names its store in them alone starts on files, and
-every user is logged out.
+They have no effect. An application that names its store only in them starts on files, and all users
+are logged out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _URL = "WSGI_SESSIONS_URL"
 _FROM = "WSGI_SESSIONS_IMPORT_FROM"
 _NOTHING = "nothing: leave it out"
 _PERMANENT = (
-    "new sessions end with the browser, since SESSION_PERMANENT is not set: with Flask-Session "
-    "they outlive it unless it is False"
+    "new sessions end with the browser because SESSION_PERMANENT is not set: with Flask-Session "
+    "they outlive it unless that is False"
 )
 _REPLACED = {
     "SESSION_TYPE": f"{_URL}, by its scheme",
@@ -30,7 +30,7 @@ _REPLACED = {
     "SESSION_FILE_MODE": f"{_NOTHING}: files are private",
     "SESSION_CACHELIB": f"{_URL}",
     "SESSION_SQLALCHEMY": f"{_URL}=postgresql://host/database",
-    "SESSION_SQLALCHEMY_TABLE": f"{_NOTHING}: 'wsgi-sessions migrate-schema' makes the tables",
+    "SESSION_SQLALCHEMY_TABLE": f"{_NOTHING}: 'wsgi-sessions migrate-schema' creates the tables",
     "SESSION_USE_SIGNER": f"{_NOTHING}: cookies are signed; for old sessions ?signer=on in {_FROM}",
     "SESSION_ID_LENGTH": f"{_NOTHING}: ids have 256 bits",
     "SESSION_SERIALIZATION_FORMAT": _NOTHING,
@@ -40,9 +40,9 @@ _OTHER_STORES = ("SESSION_MEMCACHED", "SESSION_MONGODB", "SESSION_DYNAMODB", "SE
 
 
 def leftovers(app_config: Mapping[str, Any], given: Mapping[str, str]) -> list[str]:
-    """A sentence for each such setting, with what replaces it. No password is in it.
+    """Return a sentence for each such setting and its replacement, without passwords.
 
-    `given` are this package's own settings, from the environment too.
+    `given` are this package's own settings, including those of the environment.
     """
     found = [name for name in app_config if name in _REPLACED or name.startswith(_OTHER_STORES)]
     told = [
@@ -54,9 +54,8 @@ def leftovers(app_config: Mapping[str, Any], given: Mapping[str, str]) -> list[s
         told.append(_PERMANENT)
     if told and _URL not in given:
         told.append(
-            "Flask-Session's store is not used, and its users are logged out unless "
-            f"{_URL} names a store here, and {_FROM} (with WSGI_SESSIONS_IMPORT_UNTIL) "
-            "the one that it had"
+            f"the store of Flask-Session is not used, and its users are logged out unless {_URL} "
+            f"names a store, and {_FROM} (with WSGI_SESSIONS_IMPORT_UNTIL) the former one"
         )
     return told
 
@@ -72,7 +71,7 @@ def _replacement(name: str, value: Any) -> str:
 
 
 def _address_of(client: Any) -> str | None:
-    """The URL of a client of redis-py, without its password."""
+    """Return the URL of a redis-py client, without its password."""
     options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", None)
     if not isinstance(options, dict) or "host" not in options:
         return None

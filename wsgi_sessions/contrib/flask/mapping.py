@@ -1,4 +1,4 @@
-"""What ``flask.session`` is: Flask's mapping, over the `Session` of the request."""
+"""The ``flask.session`` mapping, over the `Session` of the request."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ _METHODS = ("increment", "append", "exclusive", "commit", "cycle_id", "flush")
 
 
 class FlaskSession(SessionMixin):
-    """The `Session` of a request as Flask's applications and extensions expect it.
+    """The `Session` of a request, as Flask applications and extensions expect it.
 
     It reads and writes the same session as ``wsgi_sessions.get_session(request.environ)``, which
-    has more to offer.
+    has more methods.
 
-    As in Flask, `clear`, and removing the last key, end the session: its id is dead. A session that
-    holds nothing but that it is `permanent` is not stored. Values of a
-    subclass (a ``str`` enumeration, an OrderedDict, a lazy translation) are stored as the plain
-    value that they equal (see `wsgi_sessions.core.record.plain`), and what is changed in them later
-    is found.
+    As in Flask, `clear` and the removal of the last key end the session: its id is dead. A session
+    with nothing but its `permanent` flag is not stored. Values of a subclass (a ``str``
+    enumeration, an OrderedDict, a lazy translation) are stored as the plain value that they equal
+    (see `wsgi_sessions.core.record.plain`), and later changes in them are detected.
 
-    In a template, ``{{ session.name }}`` is the key ``name``, also where a method of the `Session`
-    has that name: `increment`, `append`, `exclusive`, `commit`, `cycle_id` and `flush` are found
-    here only where no key is called so. `current_session` has them in any case, with their types.
+    In a template, ``{{ session.name }}`` is the key ``name``, even if the `Session` has a method of
+    that name: `increment`, `append`, `exclusive`, `commit`, `cycle_id` and `flush` are available
+    here only if no key has that name. `current_session` always has them, typed.
 
-    ``json.dumps`` takes ``dict(session)``: as with Flask's own, the proxy ``flask.session`` is not
+    Pass ``dict(session)`` to ``json.dumps``: as in Flask itself, the proxy ``flask.session`` is not
     a dict.
     """
 
@@ -47,12 +46,12 @@ class FlaskSession(SessionMixin):
         return self._session[key]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, or `default`."""
+        """Return the value of a key, or `default`."""
         return self._session.get(key, default)
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == _FLASHES and isinstance(value, list) and key not in self._session:
-            # `flask.flash` assigns a list of its own, and means to append.
+            # `flask.flash` assigns a new list, but means to append.
             self._session.setdefault(_FLASHES, []).extend(value)
         else:
             self._session[_key(key)] = value
@@ -79,7 +78,7 @@ class FlaskSession(SessionMixin):
         return len(self._session)
 
     def clear(self) -> None:
-        """End the session, as by `Session.flush`; what is stored after this begins a new one."""
+        """End the session, as `Session.flush` does; later values begin a new one."""
         self._session.flush()
         self._ending.flushed()
 
@@ -89,7 +88,7 @@ class FlaskSession(SessionMixin):
     # -- more of what a dict has, as a dict --------------------------------------------------------
 
     def copy(self) -> dict[str, Any]:
-        """Its keys and values. A change of a value is found, one of the copy itself is not."""
+        """Return the keys and values. Changes inside values count, those of the copy do not."""
         return dict(self)
 
     __copy__ = copy
@@ -114,21 +113,20 @@ class FlaskSession(SessionMixin):
 
     @property
     def sid(self) -> str | None:
-        """What names the session in logs and for `destroy_sessions_of`; None while it is new.
+        """The name of the session in logs and for `destroy_sessions_of`; None while it is new.
 
-        Flask-Session has the id itself under this name. Here nobody can log in with it, and it
-        changes with the id.
+        In Flask-Session this is the id itself. Here it gives no access, and it changes with the id.
         """
         return self._session.key
 
     @property
     def permanent(self) -> bool:
-        """Whether it outlives the browser, for PERMANENT_SESSION_LIFETIME of idleness."""
+        """Whether it outlives the browser, for PERMANENT_SESSION_LIFETIME without use."""
         return self._ending.is_permanent()
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        _ = self._session.new  # an access, so that the commit looks at it
+        _ = self._session.new  # an access, so that the commit considers it
         self._ending.permanent = bool(value)
         self._ending.changed()
 
@@ -139,19 +137,19 @@ class FlaskSession(SessionMixin):
 
     @property
     def accessed(self) -> bool:
-        """Whether anything of it was read or written, so that the response depends on it."""
+        """Whether it was read or written, so that the response depends on it."""
         return self._session.accessed
 
     @accessed.setter
     def accessed(self, value: bool) -> None:
-        """Flask says so as soon as the session is named; what counts is that it was looked at."""
+        """Ignored: Flask sets it when the session is merely named; only real accesses count."""
 
     @property
     def modified(self) -> bool:
-        """Whether it was changed in this request, in place too.
+        """Whether it was changed in this request, also in place.
 
-        Setting it to False undoes what was changed so far. To set it to True is never needed for a
-        change to be found; it renews a permanent session, as in Flask.
+        Setting it to False undoes all changes so far. Changes are detected without setting it to
+        True; that renews a permanent session, as in Flask.
         """
         return self._ending.is_modified()
 
@@ -160,8 +158,8 @@ class FlaskSession(SessionMixin):
         self._ending.modified = bool(value)
 
     def __getattr__(self, name: str) -> Any:
-        """The methods of `Session` that Flask's applications know by these names, but for those
-        that a key hides."""
+        """Return methods of `Session` that Flask applications know by these names, unless hidden by
+        a key."""
         if name not in _METHODS or name in self._session:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name not in ("exclusive", "commit", "flush"):
@@ -172,10 +170,11 @@ class FlaskSession(SessionMixin):
 
 
 def ending_of(session: FlaskSession) -> Ending:
-    """For the interface, so that no name of ours stands in the way of a key in a template."""
+    """Return the ending, for the interface: a function, so that no attribute hides a key in a
+    template."""
     return session._ending  # noqa: SLF001  # of this package
 
 
 def _key(key: str) -> str:
-    """A key without a subclass: a member of a ``str`` enumeration is its text."""
+    """Return a key as plain text, as for a member of a ``str`` enumeration."""
     return str.__str__(key) if isinstance(key, str) else key

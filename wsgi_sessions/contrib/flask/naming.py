@@ -1,7 +1,8 @@
-"""The name of a Flask application, where no setting gives it one; see `stack.applications`.
+"""The name of a Flask application, if no setting has one; see `stack.applications`.
 
-Two of one import name, in one process and one store, with no key in common are two applications:
-none can read a cookie of the other. With a common key they are one, as a factory makes it twice.
+Two applications with one import name, in one process and one store, are separate if they have no
+key in common: neither can read a cookie of the other. With a common key they count as one, as when
+a factory is called twice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SECRETS = ("WSGI_SESSIONS_SECRET_KEYS", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
 
 
 class _Place:
-    """One application's place among those of its name. Its number stays: others may die."""
+    """The place of an application among those of its name. Its number stays, even if others end."""
 
     def __init__(self, app: Flask) -> None:
         self.app = weakref.ref(app)
@@ -30,7 +31,7 @@ class _Place:
 
 
 def enlist(app: Flask) -> None:
-    """Have an application counted, from its set-up on: the order of first requests may differ."""
+    """Count an application from its set-up on: the order of first requests may differ."""
     made = _made(_derived(app).name)
     made[:] = [place for place in made if place.app() is not None]
     if app not in (place.app() for place in made):
@@ -38,7 +39,7 @@ def enlist(app: Flask) -> None:
 
 
 def application_of(app: Flask) -> Application:
-    """Its derived name, with a number if it is not the first application of that name."""
+    """Return its derived name, with a number if it is not the first application of that name."""
     derived = _derived(app)
     number = 1
     neighbours: list[_Place] = []
@@ -46,7 +47,7 @@ def application_of(app: Flask) -> Application:
         known = place.app()
         if known is None or known.config.get(_URL) != app.config.get(_URL):
             continue
-        if not place.keys:  # one that has no keys yet holds its place
+        if not place.keys:  # an application without keys yet keeps its place
             place.keys = _keys_of(known)
             place.number = _common(place, neighbours) or place.number or _next(neighbours)
         neighbours.append(place)
@@ -69,7 +70,7 @@ def _derived(app: Flask) -> Application:
 
 @cache
 def _made(_name: str) -> list[_Place]:
-    """The applications of a name that this process has made: a fact about the process."""
+    """Return the applications of a name in this process: the list belongs to the process."""
     return []
 
 

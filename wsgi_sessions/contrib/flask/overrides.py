@@ -1,4 +1,4 @@
-"""What subclasses override, of the session interface and of `Flask`: it counts as in Flask."""
+"""Overrides in subclasses of the session interface and of `Flask`, which apply as in Flask."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ATTRIBUTES = {
 
 
 def settings_of(app: Flask) -> Mapping[str, Any]:
-    """An application's configuration, with the attributes that its class has in place of it."""
+    """Return the configuration of an application, with attributes that its class overrides."""
     own = {
         name: getattr(app, attribute)
         for name, attribute in _ATTRIBUTES.items()
@@ -43,10 +43,10 @@ def settings_of(app: Flask) -> Mapping[str, Any]:
 
 
 class Overrides:
-    """The points that one interface answers by itself.
+    """The methods that one interface overrides.
 
-    `cookie` maps attributes of a `CookiePolicy` to the methods that give them; the flags say which
-    other methods of Flask's are overridden.
+    `cookie` maps attributes of a `CookiePolicy` to the methods that return them; the flags mark
+    other overridden methods of Flask.
     """
 
     def __init__(self, interface: SessionInterface, base: type[SessionInterface]) -> None:
@@ -55,7 +55,7 @@ class Overrides:
         self.expiry = self._has("get_expiration_time", base)
         self.setting = self._has("should_set_cookie", base)
         self.saving = self._has("save_session", base)
-        # One is asked for twice per request, and compiles its patterns.
+        # A policy is needed twice per request, and compiles patterns.
         self._changed = lru_cache(maxsize=256)(_changed)
 
     def _has(self, method: str, base: type[SessionInterface]) -> bool:
@@ -63,7 +63,7 @@ class Overrides:
         return getattr(own, "__func__", own) is not getattr(base, method, None)
 
     def cookie_for(self, app: Flask, configured: SessionCookie) -> SessionCookie:
-        """What reads and writes the cookie of the request at hand. Raises ConfigurationError."""
+        """Return the cookie for the current request. Raises ConfigurationError."""
         if not self.cookie:
             return configured
         return self._changed(

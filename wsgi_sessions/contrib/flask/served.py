@@ -1,4 +1,4 @@
-"""The ``wsgi_app`` of one application, wrapped in the stack that serves its sessions."""
+"""The ``wsgi_app`` of an application, wrapped in the stack that serves its sessions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SERVED_KEY = "wsgi_sessions.flask"
 
 
 class ServedApp:
-    """The ``wsgi_app`` of one application: wrapped, from its first request on, in a `Stack`."""
+    """The ``wsgi_app`` of an application, wrapped in a `Stack` from its first request on."""
 
     def __init__(self, interface: SessionInterface, app: Flask, hooks: Hooks) -> None:
         self.interface = interface
@@ -50,7 +50,7 @@ class ServedApp:
         return (stack or self._inner)(environ, start_response)
 
     def stack(self) -> Stack | None:
-        """The stack as the configuration has it now; None without a secret.
+        """Return the stack for the current configuration; None without a secret.
 
         Raises ConfigurationError.
         """
@@ -70,13 +70,14 @@ class ServedApp:
             stack.close()
 
     def take(self, environ: WSGIEnvironment) -> tuple[Any, Origin]:
-        """The transaction of a request that came by way of the stack, the first time that it is
-        asked for while that is under way; else None. And where the session comes from."""
+        """Return the transaction of a request that came through the stack, on the first call during
+        that request; otherwise None. Return also the origin of the session."""
         served, transaction = environ.get(_SERVED_KEY, (None, None))
         if is_socket(environ):
             return None, Origin.EVENT
         if served is not self:
-            # A request context of a test, the very first request, or an outer middleware's event.
+            # A request context of a test, the very first request, or an event of an outer
+            # middleware.
             return None, Origin.EVENT if "HTTP_UPGRADE" in environ else Origin.REQUEST
         if transaction is None or transaction.phase is Phase.ENDED:
             return None, Origin.EVENT
@@ -101,12 +102,12 @@ class ServedApp:
     def _answer_error(
         self, errors: Errors, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes] | None:
-        """An error handler's page has the session of the request that it is about."""
+        """Give the page of an error handler the session of the failed request."""
         environ[_SERVED_KEY] = (self, environ[TRANSACTION_KEY])
         return errors.answer(environ, start_response)
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """The application, inside of the stack."""
+        """Run the application inside the stack."""
         environ[_SERVED_KEY] = (self, environ[TRANSACTION_KEY])
         take_failure(environ)
         body = self._inner(environ, start_response)
@@ -115,4 +116,4 @@ class ServedApp:
             return body
         if hasattr(body, "close"):
             body.close()
-        raise failure  # for the middleware, which rolls back, reports and answers
+        raise failure  # the middleware rolls back, reports and answers

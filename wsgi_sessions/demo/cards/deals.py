@@ -24,7 +24,7 @@ _NOTHING_OPEN = Markup('<span class="deal empty">none</span>')
 _DEAL = Markup('<button name="deal" value="{}"{}>{}</button>')
 _PRESSED = Markup(' aria-pressed="true"')
 _ACCESS = {"granted": ("/deals/revoke", "Revoke"), "revoked": ("/deals/grant", "Give back")}
-_OPENED = Markup("Opened at {}, and remembered outside of the session.")
+_OPENED = Markup("Opened at {}, and remembered outside the session.")
 _RESTORED = Markup(
     "<strong>✓ Restored</strong> by the middleware at {}, in process {}: the session had no deal, "
     "and access is allowed."
@@ -34,18 +34,18 @@ _LOST_ACCESS = Markup(
 )
 _REFUSED = Markup("<strong>✗ Refused</strong> at {}: access to {} is revoked.")
 _NOT_ASKED_YET = Markup(
-    "Access is revoked. The middleware asks for it when it restores: lose the session."
+    "Access is revoked. The middleware checks it when it restores: lose the session."
 )
 
 
 class DealCard(NamedTuple):
-    """Shows what a visitor has open, and what became of it."""
+    """Shows the open deal of a visitor, and the latest decision."""
 
     deals: Deals
 
     @staticmethod
     def rules() -> list[Rule]:
-        """Where its buttons lead."""
+        """Return the routes of its buttons."""
         return [
             Rule("/deals", methods=["POST"], endpoint="cards.deals.open"),
             Rule("/deals/revoke", methods=["POST"], endpoint="cards.deals.revoke"),
@@ -58,21 +58,21 @@ class DealCard(NamedTuple):
         deal, _ = request.text("deal", 10), request.user
         if deal not in DEALS:
             raise NotFound
-        select_context(request.environ, deal)  # what came of it: see `Deals.note`
+        select_context(request.environ, deal)  # `Deals.note` records the outcome
         return request.see_page("deals")
 
     def revoke(self, request: DemoRequest) -> Response:
-        """Have the permission hook deny from now on."""
+        """Let the permission hook deny access from now on."""
         self.deals.revoke(request.user)
         return request.see_page("deals")
 
     def grant(self, request: DemoRequest) -> Response:
-        """Have it allow again."""
+        """Let it allow access again."""
         self.deals.grant(request.user)
         return request.see_page("deals")
 
     def lose(self, request: DemoRequest) -> Response:
-        """Delete the record behind the visitor's back, as a store that lost it would."""
+        """Delete the record, as if the store had lost it."""
         name, key = str(request.user), request.key
         if key is not None:
             request.backend.sessions.delete(key)
@@ -81,7 +81,7 @@ class DealCard(NamedTuple):
         return response
 
     def render(self, request: DemoRequest) -> Markup:
-        """What a logged-in visitor sees."""
+        """Return the card for a logged-in visitor."""
         deal, is_revoked = request.session.get(KEY), self.deals.is_revoked(request.user)
         access = "revoked" if is_revoked else "granted"
         path, change = _ACCESS[access]
@@ -96,7 +96,7 @@ class DealCard(NamedTuple):
 
 
 def render_lost(name: str) -> Markup:
-    """What is left to do for a visitor whose session was lost."""
+    """Return the card for a visitor whose session was lost."""
     return template("lost.html").format(name=name)
 
 

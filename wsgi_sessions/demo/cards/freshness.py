@@ -36,32 +36,32 @@ _LEFT_ALONE = Markup(
 
 
 class FreshnessCard(NamedTuple):
-    """Shows how far a session is behind the database."""
+    """Shows the session beside the database."""
 
     teams: Teams
 
     @staticmethod
     def rules() -> list[Rule]:
-        """Where its buttons lead."""
+        """Return the routes of its buttons."""
         return [
             Rule("/data", methods=["POST"], endpoint="cards.freshness.new_data"),
             Rule("/freshness", methods=["GET"], endpoint="cards.freshness.show"),
         ]
 
     def new_data(self, request: DemoRequest) -> Response:
-        """What a loader does: store the new data, then bump the version."""
+        """Store new data, then bump the version, as a loader does."""
         _ = request.user
         self.teams.play()
         _versions(request).bump(SCOPE)
         return request.see_page("freshness")
 
     def show(self, request: DemoRequest) -> Response:
-        """For a background call: the state of the session that it finds."""
+        """Return the state of the session, for a background call."""
         _ = request.user
         return html(self.state(request))
 
     def render(self, request: DemoRequest) -> Markup:
-        """What a logged-in visitor sees."""
+        """Return the card for a logged-in visitor."""
         return template("freshness.html").format(state=self.state(request))
 
     def state(self, request: DemoRequest) -> Markup:
@@ -80,12 +80,12 @@ class FreshnessCard(NamedTuple):
 
 def _versions(request: DemoRequest) -> VersionStamps:
     versions = request.backend.versions
-    assert versions is not None  # or the application would not have been built
+    assert versions is not None  # otherwise the application would not have been built
     return versions
 
 
 def _stamp(request: DemoRequest) -> int | None:
-    """The version that the session was made from; 0 is that of what was never bumped."""
+    """Return the version that the session was built from; 0 if it was never bumped."""
     stamps = get_transaction(request.environ).draft().get_metadata(STAMPS)
     return None if stamps is None else stamps.get(SCOPE, 0)
 

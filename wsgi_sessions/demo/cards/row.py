@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from wsgi_sessions.demo.request import DemoRequest
 
 RULES = (*FreshnessCard.rules(), *DealCard.rules(), *UseCard.rules())
-"""Their endpoints begin with ``cards.``, and go on with the name of a field of `Cards`."""
+"""The prefix of their endpoints, before the name of a field of `Cards`."""
 
 
 class Cards(NamedTuple):
-    """Each field is a card, and its name that of its place on the page."""
+    """The cards; each field has the name of its place on the page."""
 
     freshness: FreshnessCard
     deals: DealCard
     use: UseCard
 
     def render(self, request: DemoRequest) -> Markup:
-        """What they show to a visitor."""
+        """Return the cards for a visitor."""
         if request.session.principal is None:
             contents = _for_nobody(request.cookies.get(LOST_COOKIE))
         else:

@@ -27,25 +27,25 @@ _CHUNK_BYTES = 32
 
 
 class UseCard(NamedTuple):
-    """Shows who uses a session, and what the refresher makes of it."""
+    """Shows requests that use a session, and the effect on the refresher."""
 
     keep_alive: KeepAlive
 
     @staticmethod
     def rules() -> list[Rule]:
-        """Where its buttons lead."""
+        """Return the routes of its buttons."""
         return [
             Rule("/use", methods=["GET"], endpoint="cards.use.show"),
             Rule("/download", methods=["GET"], endpoint="cards.use.download"),
         ]
 
     def show(self, request: DemoRequest) -> Response:
-        """For a background call, once a second."""
+        """Return the state, for a background call once a second."""
         _ = request.user
         return html(self.state(request))
 
     def download(self, request: DemoRequest) -> Response:
-        """A long answer. The session is in use from here to its end."""
+        """Return a long answer. The session is in use from here to its end."""
         _ = request.user
         response = Response(_chunks(), content_type="text/plain; charset=utf-8")
         response.headers["Content-Length"] = str(CHUNKS * _CHUNK_BYTES)
@@ -54,13 +54,13 @@ class UseCard(NamedTuple):
         return response
 
     def render(self, request: DemoRequest) -> Markup:
-        """What a logged-in visitor sees."""
+        """Return the card for a logged-in visitor."""
         return template("use.html").format(
             state=self.state(request), seconds=round(CHUNKS * CHUNK_SECONDS), interval=INTERVAL
         )
 
     def state(self, request: DemoRequest) -> Markup:
-        """Who uses the session, and when it was refreshed."""
+        """Return the users of the session and its last refresh."""
         others = _others(request)
         return template("use_state.html").format(
             others=_counted(others),
@@ -77,9 +77,9 @@ def _chunks() -> Iterator[bytes]:
 
 
 def _others(request: DemoRequest) -> int:
-    """How many requests hold the session beside this one."""
+    """Return the number of other requests that hold the session."""
     leases = request.backend.leases
-    assert leases is not None  # or the application would not have been built
+    assert leases is not None  # otherwise the application would not have been built
     return 0 if request.key is None else max(0, leases.holders(request.key) - 1)
 
 
