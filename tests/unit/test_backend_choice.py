@@ -358,7 +358,7 @@ def test_commands_look_where_the_server_is(
 # -- the server's process --------------------------------------------------------------------------
 
 
-def test_a_program_of_its_own_is_nobodys_worker() -> None:
+def test_a_standalone_program_is_not_a_worker() -> None:
     program = (
         "from wsgi_sessions.stack.choice.server_process import *; print(server_of_this_process())"
     )
@@ -385,7 +385,7 @@ else:
     assert found.stdout == b"True True\n"
 
 
-def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
+def test_a_process_differs_from_a_later_one_with_its_number() -> None:
     with open("/proc/self/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
     assert Process(os.getpid(), started).is_alive()
@@ -489,7 +489,7 @@ def test_a_process_stuck_at_deciding_is_not_waited_for_forever(tmp_path: Path) -
     assert agree(folder, NAME, decide, timeout=5).text == "one"
 
 
-def test_what_a_newer_release_agreed_is_not_overruled(config: Config, tmp_path: Path) -> None:
+def test_an_agreement_of_a_newer_release_is_not_overruled(config: Config, tmp_path: Path) -> None:
     chosen = open_chosen(config)
     (file,) = (tmp_path / "choices").iterdir()
     file.write_text('{"type":"choice.v9","where":"elsewhere"}\n')

@@ -860,7 +860,7 @@ def test_lists_and_files_stay_what_they_are(web: Watched, shape: Any, kind: type
         body.close()
 
 
-def test_an_application_that_never_starts_a_response_is_told(web: Watched) -> None:
+def test_an_application_that_never_starts_a_response_gets_an_error(web: Watched) -> None:
     web.on("/none")(lambda environ, start_response: [b"x"])
     with pytest.raises(RuntimeError, match="start_response"):
         raw_body(web, "/none")
@@ -1284,7 +1284,7 @@ def test_a_first_read_after_the_end_takes_no_turn() -> None:
         pass
 
 
-def test_a_request_without_the_middleware_is_told_what_to_do() -> None:
+def test_a_request_without_the_middleware_raises_an_error_with_advice() -> None:
     with pytest.raises(LookupError, match="wrap the application"):
         get_session({})
 

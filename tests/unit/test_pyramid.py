@@ -160,7 +160,7 @@ def test_a_dictionary_s_methods_are_there(site: PyramidSite) -> None:
     assert shown(browser) == {"a": {"n": 2}, "b": ["x"], "c": 1, "d": ["y"]}
 
 
-def test_what_is_invalidated_is_dead(site: PyramidSite) -> None:
+def test_an_invalidated_session_is_dead(site: PyramidSite) -> None:
     @site.view
     def leave(request: Any) -> Any:
         request.session.invalidate()
@@ -302,7 +302,7 @@ def test_a_redirect_that_is_raised_stores_what_was_changed(site: PyramidSite) ->
 
 
 @pytest.mark.parametrize("has_view", [False, True])
-def test_each_attempt_begins_anew(site: PyramidSite, has_view: bool) -> None:
+def test_each_attempt_starts_from_the_beginning(site: PyramidSite, has_view: bool) -> None:
     """Where an exception view has answered the attempt, too."""
 
     @site.view
