@@ -285,17 +285,17 @@ class Other:
     """A process on the same stores, that says which it uses."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        self.process = process
 
     def says(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     def says_at(self, line: str) -> str:
         """What it says to this."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
         return self.says()
 
 
@@ -317,8 +317,8 @@ def test_a_killed_process_holds_nothing(
     with running(PLAIN, environ, tmp_path) as one:
         assert one.says() == "redis"
         redis.kill()
-        one._process.kill()
-        one._process.wait()
+        one.process.kill()
+        one.process.wait()
         assert used(config) == "file"
 
 
@@ -339,7 +339,7 @@ def test_a_fork_inherits_the_choice(
 ) -> None:
     with running(INHERITING, environ, tmp_path) as child:
         assert child.says() == "redis"
-        child._process.wait(30)  # the parent
+        child.process.wait(30)  # the parent
         redis.kill()
         assert used(config) == "redis"
 

@@ -529,7 +529,7 @@ def test_a_context_that_is_selected_while_the_stale_one_is_refused_stays(office:
         office.remember(8)  # by another session of the same user
         return "gone"
 
-    office.middleware.policy._may_access = may_access  # type: ignore[assignment]
+    office.middleware.policy.may_access = may_access  # type: ignore[assignment]
     assert office.visit("alice").go("/deal") == "None"
     assert office.remembered() == Context(encode(8), 5.0)
 
@@ -553,7 +553,7 @@ def test_a_refused_selection_changes_nothing(office: Office, answer: object) -> 
 def test_after_a_refused_selection_the_last_context_is_still_there(office: Office) -> None:
     office.remember(7)
     answers = {7: True, 8: False}
-    office.middleware.policy._may_access = lambda principal, value, environ: answers[value]
+    office.middleware.policy.may_access = lambda principal, value, environ: answers[value]
     office.pages["/try"] = lambda environ, query: (
         select_context(environ, 8),
         get_session(environ).get(KEY),
