@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.contrib.messages import constants
 from django.contrib.messages.storage.session import SessionStorage
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.core.checks import run_checks
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
@@ -24,7 +25,14 @@ from redis_servers import wait_until
 from requirements_of_tests import require
 from wsgi_client import Browser, environ_of
 
-from wsgi_sessions.contrib.django import MessageStorage, SessionStore, checks, manager, wrap
+from wsgi_sessions.contrib.django import (
+    MessageStorage,
+    SessionStore,
+    checks,
+    end_sessions,
+    manager,
+    wrap,
+)
 from wsgi_sessions.contrib.django.site import site
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import store_key
@@ -100,6 +108,48 @@ def test_a_save_that_fails_is_a_503(browser: Client, monkeypatch: pytest.MonkeyP
     assert browser.get("/put?a=2").status_code == 503
     monkeypatch.undo()
     assert browser.get("/show").json() == {"a": "1"}
+
+
+def failing_middleware(get_response: Any) -> Any:
+    """One of the site, which uses the session outside of any view."""
+
+    def middleware(request: Any) -> Any:
+        request.session.get("a")
+        return get_response(request)
+
+    return middleware
+
+
+def test_what_fails_outside_of_views_is_a_503_too(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.get("/put?a=1")
+    break_store(monkeypatch, "load")
+    with override_settings(MIDDLEWARE=[OURS, f"{__name__}.failing_middleware"]):
+        response = Client(raise_request_exception=False, headers={"accept": "application/json"})
+        response.cookies = browser.cookies
+        answer = response.get("/show")
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "session_unavailable"
+
+
+def test_a_former_engine_that_does_not_answer_is_a_503(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"FORMER_ENGINE": DatabaseStore.__module__, "IMPORT_UNTIL": "2999-12-31"}
+    monkeypatch.setattr(DatabaseStore, "load", lambda _: 1 / 0)
+    with override_settings(WSGI_SESSIONS=more):
+        browser.cookies[COOKIE] = "x" * 32
+        response = browser.get("/show")
+    assert response.status_code == 503
+    assert COOKIE not in response.cookies
+
+
+def test_another_engine_works_under_this_middleware(browser: Client) -> None:
+    with override_settings(SESSION_ENGINE=DatabaseStore.__module__):
+        browser.get("/put?a=1")
+        assert browser.get("/show").json() == {"a": "1"}
+        assert len(browser.cookies[COOKIE].value) == 32
 
 
 def handler503(request: Any, error: StoreUnavailable) -> HttpResponse:
@@ -204,8 +254,6 @@ def test_hooks_of_a_wrapped_site_are_called() -> None:
 
 
 def test_a_former_session_is_taken_over_by_a_wrapped_site() -> None:
-    from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
-
     former = DatabaseStore()
     former["a"] = 1
     former.save()
@@ -301,6 +349,20 @@ def test_requests_of_a_wrapped_site_hold_leases_where_somebody_refreshes() -> No
 
 def note(*_: Any) -> Any:
     """A server's start_response."""
+
+
+def test_an_operator_ends_the_sessions_of_users() -> None:
+    alice, root = map(django_project.make_user, ("alice", "root"))
+    browsers = [Client() for _ in range(3)]
+    for browser, user in zip(browsers, (alice, alice, root), strict=True):
+        browser.force_login(user)
+    request = RequestFactory().get("/")
+    request.session = SessionStore(browsers[2].cookies[COOKIE].value)
+    told: list[str] = []
+    admin = SimpleNamespace(message_user=lambda _request, text: told.append(text))
+    end_sessions(admin, request, [alice, root])
+    assert told == ["2 sessions ended."]
+    assert [browser.get("/whoami").content for browser in browsers] == [b"", b"", b"root"]
 
 
 # -- messages --------------------------------------------------------------------------------------
