@@ -70,6 +70,6 @@ def test_a_store_that_breaks_a_law_is_found_out(law: str, outcomes: Mapping[str,
     assert "failure" in outcomes[law], outcomes[law]
 
 
-def test_a_class_without_a_store_gets_an_error_that_says_what_it_needs(report: ET.Element) -> None:
+def test_a_class_without_a_store_is_told_what_it_needs(report: ET.Element) -> None:
     (error,) = report.iterfind(".//testcase/error")
     assert "TestNothing needs a fixture 'store' that returns a StoreUnderTest" in str(error.text)

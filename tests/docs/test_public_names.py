@@ -31,7 +31,9 @@ PACKAGE = Path(wsgi_sessions.__file__).parent
 
 def public_modules() -> list[str]:
     """The package, each adapter in ``contrib``, and what ships for tests of other stores."""
-    adapters = [f"wsgi_sessions.contrib.{it.name}" for it in pkgutil.iter_modules(contrib.__path__)]
+    found = pkgutil.iter_modules(contrib.__path__)
+    # The modules beside them are what the adapters share.
+    adapters = [f"wsgi_sessions.contrib.{it.name}" for it in found if it.ispkg]
     testing = ["wsgi_sessions.testing"] if (PACKAGE / "testing").is_dir() else []
     return ["wsgi_sessions", *adapters, *testing]
 

@@ -461,11 +461,11 @@ def test_settings_that_are_right_pass() -> None:
         ({"MIDDLEWARE": [OURS, DJANGOS]}, "E005"),
     ],
 )
-def test_contradicting_settings_are_reported(more: dict[str, Any], told: str) -> None:
+def test_what_does_not_go_together_is_told(more: dict[str, Any], told: str) -> None:
     assert found(**more) == [f"wsgi_sessions.{told}"]
 
 
-def test_a_column_that_is_too_short_for_a_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_that_is_too_short_for_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with isolate_apps("wsgi_sessions.contrib.django") as apps:
 
         class Device(models.Model):  # type: ignore[misc]  # Django has no annotations

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 
 from wsgi_sessions import Config, StoreUnavailable, build
 from wsgi_sessions.contrib.pyramid import PyramidSession, manager
-from wsgi_sessions.contrib.pyramid.including import config_of
+from wsgi_sessions.contrib.pyramid.include import served_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ class PyramidSite:
         if self._around:
             self.app.close()
         if self.registry is not None:
-            self.registry.wsgi_sessions.close()
+            served_in(self.registry).close()
 
 
 def _answering(function: View) -> View:
@@ -205,7 +205,7 @@ def test_a_log_in_gives_a_new_id_and_a_principal(site: PyramidSite) -> None:
     late.cookies = before
     assert shown(late) == {}
     browser.get("/leave")
-    assert shown(browser) == {"a": "1"}
+    assert shown(browser) == {}
 
 
 def test_flashes_are_shown_once_in_order(site: PyramidSite) -> None:
@@ -413,7 +413,8 @@ def test_a_subrequest_has_a_session(site: PyramidSite) -> None:
 
 def test_the_included_one_has_defaults_of_its_own(tmp_path: Path) -> None:
     with Configurator(settings={"wsgi_sessions.url": f"file://{tmp_path}"}) as config:
-        found = config_of(config)
+        config.include("wsgi_sessions.contrib.pyramid")
+        found = served_in(config.registry).config()
     assert found.principal_key == "auth.userid"
     assert found.application is not None
     assert found.url == f"file://{tmp_path}"

@@ -82,7 +82,7 @@ def derive(app: Any, wrapped_in: FrameType | None = None, store: str = "") -> Ap
     if not own:  # an object of a library, possibly wrapped by a library
         places = [*_place_of_import(wrapped_in), *places]
     origin = next(iter([*own, *places]), os.getcwd())
-    return _distinct(named_after(origin, *places), store, inside if own else app)
+    return distinct(named_after(origin, *places), store, inside if own else app)
 
 
 def named_after(origin: str, *places: str) -> Application:
@@ -199,7 +199,7 @@ class _Known(NamedTuple):
     traits: str
 
 
-def _distinct(application: Application, store: str, app: Any) -> Application:
+def distinct(application: Application, store: str, app: Any) -> Application:
     known = _made(application.name, store)
     traits = traits_of(app)
     for number, other in enumerate(known, 1):

@@ -15,10 +15,9 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from wsgi_sessions import texts
+from wsgi_sessions.contrib.given import as_text
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stack.applications import Application, config_named, named_after, project_path
 from wsgi_sessions.stack.config import SETTINGS, Config
@@ -77,7 +76,7 @@ def own_settings(settings: Any) -> dict[str, str]:
         (key if key.startswith(f"{PREFIX}_") else f"{PREFIX}_{key}", value)
         for key, value in grouped.items()
     )
-    return {name: _text(name, value) for name, value in named.items() if value is not None}
+    return {name: as_text(name, value) for name, value in named.items() if value is not None}
 
 
 def translated(settings: Any) -> dict[str, str]:
@@ -114,22 +113,3 @@ def application_of(settings: Any) -> Application:
     module = module or getattr(settings, "ROOT_URLCONF", None)
     file = getattr(sys.modules.get(module), "__file__", None) if isinstance(module, str) else None
     return named_after(project_path(file or f"{os.getcwd()}/{module}"))
-
-
-def _text(name: str, value: object) -> str:
-    """A setting as the environment would have it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    if isinstance(value, timedelta):
-        return str(value.total_seconds())
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)  # type: ignore[no-any-return]  # of text
-    if isinstance(value, (list, tuple)):
-        return ",".join(_text(name, item) for item in value)
-    raise ConfigurationError(
-        f"{texts.quoted(name)}: a {type(value).__name__} is no setting; give it as text"
-    )

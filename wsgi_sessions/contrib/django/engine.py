@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 
-from wsgi_sessions.contrib.django.data import Data, plain_key
 from wsgi_sessions.contrib.django.expiry import is_over, lifetime_of
 from wsgi_sessions.contrib.django.presented import Presented
 from wsgi_sessions.contrib.django.site import site
+from wsgi_sessions.contrib.mapping import PlainMapping, plain_key
 from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL
 from wsgi_sessions.core.record.plain import encode_plain
 from wsgi_sessions.core.source import Phase
@@ -67,18 +67,18 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
     # -- what it holds -------------------------------------------------------------------------
 
-    def _get_session(self, no_load: bool = False) -> Data:  # noqa: ARG002, FBT001, FBT002 - Django's
+    def _get_session(self, no_load: bool = False) -> PlainMapping:  # noqa: ARG002, FBT001, FBT002 - Django's
         self.accessed = True
         return self._data()
 
-    async def _aget_session(self, no_load: bool = False) -> Data:  # noqa: FBT001, FBT002 - Django's
-        opened: Data = await sync_to_async(self._get_session)(no_load)
+    async def _aget_session(self, no_load: bool = False) -> PlainMapping:  # noqa: FBT001, FBT002 - Django's
+        opened: PlainMapping = await sync_to_async(self._get_session)(no_load)
         return opened
 
     _session = property(_get_session)
 
     @property
-    def _session_cache(self) -> Data:
+    def _session_cache(self) -> PlainMapping:
         """What Django calls the loaded session, which some look for by this name."""
         if not self._is_loaded:
             raise AttributeError("the session is not loaded")
@@ -209,8 +209,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _data(self) -> Data:
-        return Data(self._opened().session)
+    def _data(self) -> PlainMapping:
+        return PlainMapping(self._opened().session)
 
     def _opened(self) -> Transaction:
         """The transaction, with the session read."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wsgi_sessions import texts
 from wsgi_sessions.contrib.flask.leftovers import leftovers
+from wsgi_sessions.contrib.given import as_text
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import MIN_SECRET_BYTES
 from wsgi_sessions.stack.applications import config_named
@@ -164,7 +165,7 @@ def _former_secrets(app_config: AppConfig) -> tuple[str, ...]:
 def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """Return settings by this package's own names, and familiar ones of the environment."""
     ours = {
-        name: _text(name, value)
+        name: as_text(name, value)
         for name, value in app_config.items()
         if _OURS.match(name) and value is not None
     }
@@ -172,27 +173,10 @@ def _own_settings(app_config: AppConfig, environ: Mapping[str, str]) -> dict[str
     return {**{name: environ[name] for name in environ if name not in hidden}, **ours}
 
 
-def _text(name: str, value: object) -> str:
-    """Return a setting as text, as in the environment."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, timedelta):
-        return str(value.total_seconds())
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, (list, tuple)):
-        return ",".join(_text(name, item) for item in value)
-    raise ConfigurationError(f"{name}: cannot be a {type(value).__name__}; set it to text")
-
-
 def _translated(app_config: AppConfig) -> dict[str, str]:
     """Return the values of Flask's own names under the names of this package."""
     made = {
-        ours: _text(name, value)
+        ours: as_text(name, value)
         for name, (ours, translate) in _COOKIE.items()
         if (value := translate(app_config.get(name))) is not None
     }

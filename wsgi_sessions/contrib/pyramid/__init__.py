@@ -3,7 +3,7 @@
 ``config.include("wsgi_sessions.contrib.pyramid")`` is all that it takes.
 """
 
-from wsgi_sessions.contrib.pyramid.including import includeme, manager
+from wsgi_sessions.contrib.pyramid.include import add_session_hooks, includeme, manager
 from wsgi_sessions.contrib.pyramid.session import PyramidSession
 
-__all__ = ["PyramidSession", "includeme", "manager"]
+__all__ = ["PyramidSession", "add_session_hooks", "includeme", "manager"]

@@ -46,9 +46,7 @@ class ExpiryLaws(Fixtures):
             pytest.skip("the server deletes expired records by itself")
         return aging.expired
 
-    def test_an_expired_record_is_absent(
-        self, aging: Backend, clock: PassingTime, key: str
-    ) -> None:
+    def test_an_expired_record_is_none(self, aging: Backend, clock: PassingTime, key: str) -> None:
         aging.sessions.create(key, b"x", clock() + clock.idle)
         clock.expire(aging, key)
         assert aging.sessions.load(key) is None

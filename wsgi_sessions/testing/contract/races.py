@@ -133,7 +133,7 @@ class RaceLaws(Fixtures):
             reader.join()
         assert [reader.fault for reader in readers] == [None] * 3
 
-    def test_delete_is_final_even_with_concurrent_saves(self, backend: Backend) -> None:
+    def test_delete_is_final_whoever_saves_at_the_same_time(self, backend: Backend) -> None:
         """A caller that saves in a loop cannot bring back a deleted record."""
         for _ in range(20):
             key = another_key()

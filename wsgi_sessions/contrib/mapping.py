@@ -1,4 +1,4 @@
-"""What ``request.session`` reads and writes: a mapping over a `Session`, with Django's keys."""
+"""PlainMapping: a mapping over a `Session` with a framework's keys, for the adapters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.session import Session
 
 
-class Data(MutableMapping[str, Any]):
+class PlainMapping(MutableMapping[str, Any]):
     """A `Session` whose keys may be of a subclass: SafeString, a member of TextChoices.
 
-    A number is a key under its text, as Django's JSON makes it.
+    A number is a key under its text, as the JSON of Django and Pyramid makes it.
     """
 
     __slots__ = ("_session",)
@@ -26,7 +26,7 @@ class Data(MutableMapping[str, Any]):
         return self._session[plain_key(key)]
 
     def get(self, key: object, default: Any = None) -> Any:
-        """The value of a key, or `default`."""
+        """Return the value of a key, or `default`."""
         return self._session.get(plain_key(key), default)
 
     def __setitem__(self, key: object, value: Any) -> None:
@@ -53,11 +53,11 @@ class Data(MutableMapping[str, Any]):
         self._session.clear()
 
     def __repr__(self) -> str:
-        return f"<Django{repr(self._session)[1:]}"  # no values: a repr ends in logs
+        return repr(self._session)  # no values: a repr ends up in logs
 
 
 def plain_key(key: object) -> Any:
-    """A key as it is stored; what is no key of a session stays as it is, to be refused."""
+    """Return a key as it is stored; anything that cannot be one stays as it is, to be refused."""
     if type(key) is str:
         return key
     if isinstance(key, str):
