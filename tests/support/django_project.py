@@ -110,7 +110,13 @@ def select(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(select_context(request.META, request.GET["deal"], "deal")))
 
 
-VIEWS = (select, show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bump)
+async def aput(request: HttpRequest) -> JsonResponse:
+    """Assign the query's keys, in an asynchronous view."""
+    await request.session.aupdate(request.GET.dict())
+    return JsonResponse(dict(await request.session.aitems()))
+
+
+VIEWS = (aput, select, show, put, enter, leave, whoami, nothing, fails, stream, say, hear, bump)
 urlpatterns = [path(view.__name__, view) for view in VIEWS]
 
 
@@ -137,6 +143,8 @@ SETTINGS: dict[str, Any] = {
     "SESSION_ENGINE": ENGINE,
     "WSGI_SESSIONS_SWEEP_INTERVAL": "off",
     "USE_TZ": True,
+    "STATIC_URL": "/static/",
+    "MEDIA_URL": "/media/",
 }
 
 

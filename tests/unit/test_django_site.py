@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import django_project
 import django_suite
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.messages import constants
 from django.contrib.messages.storage.session import SessionStorage
@@ -18,7 +21,13 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.db import models
 from django.http import HttpResponse
-from django.test import Client, RequestFactory, override_settings
+from django.test import (
+    AsyncClient,
+    Client,
+    LiveServerTestCase,
+    RequestFactory,
+    override_settings,
+)
 from django.test.utils import isolate_apps
 from django.utils.safestring import SafeString, mark_safe
 from redis_servers import wait_until
@@ -150,6 +159,31 @@ def test_another_engine_works_under_this_middleware(browser: Client) -> None:
         browser.get("/put?a=1")
         assert browser.get("/show").json() == {"a": "1"}
         assert len(browser.cookies[COOKIE].value) == 32
+
+
+def test_asynchronous_views_have_their_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def visit() -> tuple[Any, Any, int]:
+        browser = AsyncClient(raise_request_exception=False)
+        await browser.get("/aput?a=1")
+        second = await browser.get("/aput?b=2")
+        third = await browser.get("/show")
+        break_store(monkeypatch, "load")
+        return second.json(), third.json(), (await browser.get("/aput?c=3")).status_code
+
+    both = {"a": "1", "b": "2"}
+    assert async_to_sync(visit)() == (both, both, 503)
+
+
+class LiveSite(LiveServerTestCase):  # type: ignore[misc]  # Django has no annotations
+    """A server of Django's in a thread of the test."""
+
+    def test_it_serves(self) -> None:
+        """A session that the test has made is that of a browser, and the other way round."""
+        key = stored(a=1)
+        asked = UrlRequest(f"{self.live_server_url}/put?b=2", headers={"Cookie": f"{COOKIE}={key}"})
+        with urlopen(asked) as response:
+            assert json.load(response) == {"a": 1, "b": "2"}
+        assert SessionStore(key).load() == {"a": 1, "b": "2"}
 
 
 def handler503(request: Any, error: StoreUnavailable) -> HttpResponse:
