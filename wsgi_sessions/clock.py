@@ -8,21 +8,15 @@ nothing replaces: a wait under a clock that stands still would never end.
 from __future__ import annotations
 
 import time
+from functools import partial
 
-_SYSTEM = (time.time, time.monotonic)  # freezegun replaces what is an attribute of a module
-_system_time, _system_monotonic = range(2)
+# Partial, since freezegun replaces the functions themselves wherever a module has them.
+monotonic = partial(time.monotonic)
+"""Return seconds for deadlines, counted from an arbitrary moment."""
+system_clock = partial(time.time)
+"""Return the seconds since the epoch by the system, for comparison with the times of files."""
 
 
 def wall_clock() -> float:
     """Return the seconds since the epoch, as the application's code sees them."""
     return time.time()
-
-
-def system_clock() -> float:
-    """Return the seconds since the epoch by the system, for comparison with the times of files."""
-    return _SYSTEM[_system_time]()
-
-
-def monotonic() -> float:
-    """Return seconds for deadlines, counted from an arbitrary moment."""
-    return _SYSTEM[_system_monotonic]()

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.stores.redis.backend import open_executor
-from wsgi_sessions.stores.redis.wire.connection import literally, scan
+from wsgi_sessions.stores.redis.wire.commands import literally, scan
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
 
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 _LOAD, _RETIRE, _SCAN = "import", "retire", "import"
 

@@ -75,13 +75,13 @@ class Committer:
         self._sizes = SizeRule(max_size, lifetimes.anonymous)
         self._always_fine = self._sizes.always_fine
         self._clock = clock
-        self._creator = Creator(store, self._sealed, announce, self._note_size)
+        self._creator = Creator(store, self._sealed_now, announce, self._note_size)
         self._succession = Succession(store, clock)
         self._cycler = Cycler(
             store,
             self._succession,
             self._creator,
-            sealed=self._sealed,
+            sealed=self._sealed_now,
             merged=self._merged,
             report=self._report,
         )
@@ -109,7 +109,7 @@ class Committer:
         Raises VersionConflict if `base` has changed, SessionGone if it was destroyed.
         """
         envelope = pending.alone()
-        payload, expires_at = self._sealed(envelope, base.key)
+        payload, expires_at = self._sealed(envelope, base.key, pending.commit.at)
         expires_at = min(expires_at, expires_by)
         try:
             version = self._store.save(base.key, payload, expires_at, expected_version=base.version)
@@ -133,7 +133,7 @@ class Committer:
         for attempt in range(MAX_ATTEMPTS):
             envelope, conflicts = self._merged(base, pending, theirs)
             key = theirs.key
-            payload, expires_at = self._sealed(envelope, key)
+            payload, expires_at = self._sealed(envelope, key, pending.commit.at)
             if activity == "background":
                 expires_at = theirs.expires_at
             try:
@@ -177,12 +177,15 @@ class Committer:
             raise SessionConflict(conflicts)
         return envelope, conflicts
 
-    def _sealed(self, envelope: Envelope, key: str) -> tuple[bytes, float]:
+    def _sealed(self, envelope: Envelope, key: str, now: float) -> tuple[bytes, float]:
         payload, lifetimes = self._seal(envelope, key), self._lifetimes
         if len(payload) > self._always_fine:
             self._sizes.check(envelope, len(payload))
         asked = lifetimes.asked(envelope)
-        return payload, lifetimes.expiry(self._clock(), envelope.created_at, asked)
+        return payload, lifetimes.expiry(now, envelope.created_at, asked)
+
+    def _sealed_now(self, envelope: Envelope, key: str) -> tuple[bytes, float]:
+        return self._sealed(envelope, key, self._clock())
 
     def _note_size(
         self, before: Envelope | None, done: Snapshot, payload: bytes, route: str

@@ -49,7 +49,7 @@ from wsgi_sessions.stores.redis.wire.url import parse_url
 from wsgi_sessions.stores.token_locks import TokenLocks
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 
 def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) -> Backend:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from wsgi_sessions import texts
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.stores.context_records import digest, pack, unpack, unpack_under
-from wsgi_sessions.stores.redis.wire.connection import Script, scan
+from wsgi_sessions.stores.redis.wire.commands import Script, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.contract import Context
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 _CLEAR_IF = Script("""
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.stores.redis.records import Keys, ttl
-from wsgi_sessions.stores.redis.wire.connection import Script
+from wsgi_sessions.stores.redis.wire.commands import Script
 
 if TYPE_CHECKING:
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 
 # By the server's clock throughout: a worker whose clock is ahead must not remove live entries.

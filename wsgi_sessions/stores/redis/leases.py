@@ -16,7 +16,7 @@ from wsgi_sessions.contract import LeaseInfo
 from wsgi_sessions.errors import CorruptRecord, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.redis.records import decode
-from wsgi_sessions.stores.redis.wire.connection import Script, scan
+from wsgi_sessions.stores.redis.wire.commands import Script, scan
 from wsgi_sessions.stores.redis.wire.faults import takes_no_writes
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Record, Role, SessionStore
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 _log = texts.log(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from wsgi_sessions.stores.redis.wire.connection import Script
+from wsgi_sessions.stores.redis.wire.commands import Script
 from wsgi_sessions.stores.redis.wire.endpoints import REPLY_SHARE
 from wsgi_sessions.stores.token_locks import LOCK_TTL, Freeing, LockAttempt
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 # ARGV: the token, the lock's time and the latest moment to take it, in milliseconds.
 _TAKE = Script("""

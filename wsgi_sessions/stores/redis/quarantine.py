@@ -8,11 +8,11 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.redis.records import STAMP_SIZE, stamp
-from wsgi_sessions.stores.redis.wire.connection import Script
+from wsgi_sessions.stores.redis.wire.commands import Script
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 _log = texts.log(__name__)
 

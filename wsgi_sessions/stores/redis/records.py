@@ -12,7 +12,7 @@ from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contract import Record
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.stores.redis.wire.connection import literally
+from wsgi_sessions.stores.redis.wire.commands import literally
 
 if TYPE_CHECKING:
     from collections.abc import Callable

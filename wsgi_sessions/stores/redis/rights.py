@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
     from wsgi_sessions.stores.redis.wire.link import Command, Link, Word
     from wsgi_sessions.stores.redis.wire.url import RedisURL
 

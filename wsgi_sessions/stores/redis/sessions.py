@@ -13,7 +13,7 @@ from wsgi_sessions.errors import (
 )
 from wsgi_sessions.mutex import lock_lost
 from wsgi_sessions.stores.redis.records import FORMAT, Keys, decode, encode, stamp, ttl
-from wsgi_sessions.stores.redis.wire.connection import Script, scan
+from wsgi_sessions.stores.redis.wire.commands import Script, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Record
     from wsgi_sessions.mutex import Fence
     from wsgi_sessions.stores.redis.quarantine import RedisQuarantine
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
     from wsgi_sessions.stores.redis.wire.link import Command
 
 

@@ -8,11 +8,12 @@ from redis.exceptions import ResponseError
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.stores.redis.wire.connection import scan
+from wsgi_sessions.stores.redis.wire.commands import scan
 
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor, NodeExecutor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
+    from wsgi_sessions.stores.redis.wire.connection import NodeExecutor
 
 _HARMLESS = "noeviction"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
 from wsgi_sessions.contract import Bump
-from wsgi_sessions.stores.redis.wire.connection import Script
+from wsgi_sessions.stores.redis.wire.commands import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wsgi_sessions.stores.redis.records import Keys
-    from wsgi_sessions.stores.redis.wire.connection import Executor
+    from wsgi_sessions.stores.redis.wire.commands import Executor
 
 _HISTORY = 100
 

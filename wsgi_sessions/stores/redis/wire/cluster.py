@@ -12,7 +12,8 @@ from redis.exceptions import ClusterDownError, InvalidResponse, RedisError
 from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
 from wsgi_sessions.forks import here, this_process
-from wsgi_sessions.stores.redis.wire.connection import Count, NodeExecutor
+from wsgi_sessions.stores.redis.wire.commands import Count
+from wsgi_sessions.stores.redis.wire.connection import NodeExecutor
 from wsgi_sessions.stores.redis.wire.endpoints import FixedEndpoint
 from wsgi_sessions.stores.redis.wire.faults import fault_of
 from wsgi_sessions.stores.redis.wire.url import NodeAddress

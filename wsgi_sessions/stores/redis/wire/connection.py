@@ -6,13 +6,10 @@ itself, retry failed log-ins, and wait for minutes for a hung server.
 
 from __future__ import annotations
 
-import hashlib
-import re
-import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -21,6 +18,7 @@ from wsgi_sessions.clock import monotonic
 from wsgi_sessions.errors import StoreUnavailable, WriteInDoubt, bare
 from wsgi_sessions.forks import here, this_process
 from wsgi_sessions.stores.breaker import NOT_ASKED, Breaker, CircuitOpen
+from wsgi_sessions.stores.redis.wire.commands import Count
 from wsgi_sessions.stores.redis.wire.faults import (
     RedisFault,
     RedisReaction,
@@ -30,7 +28,7 @@ from wsgi_sessions.stores.redis.wire.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from wsgi_sessions.stores.redis.wire.endpoints import Endpoint
     from wsgi_sessions.stores.redis.wire.link import Command, Link, Word
@@ -47,73 +45,6 @@ _MAX_IDLE = 64
 _NOT_ASKED = RedisFault("OPEN", NOT_ASKED)
 
 
-class Executor(Protocol):
-    """Runs commands on one or several servers.
-
-    Each call is bounded by the deadline, is repeated at most once after a connection fault, and
-    raises `StoreUnavailable` alone, with its purpose (`operation`, `key`); except `NoScriptError`,
-    which is not a fault. A command may thus run twice, after a lost reply: every command has to
-    allow for that.
-    """
-
-    @property
-    def retries(self) -> int:
-        """Return how often this thread has repeated a command.
-
-        Changed by a call, its command may have run twice.
-        """
-
-    def execute(self, operation: str, key: str | None, *command: Word) -> Any:
-        """Run a command, its Redis key in the usual place, and return the raw reply."""
-
-    def execute_once(self, operation: str, key: str | None, *command: Word) -> Any:
-        """Like `execute`, without repeating a command that may have run: `WriteInDoubt`."""
-
-    def nodes(self, operation: str) -> Sequence[NodeExecutor]:
-        """Return an executor for each primary, for commands about a server and not a key."""
-
-    def close(self) -> None:
-        """Close idle connections. The executor may be used again."""
-
-
-class Script:
-    """A Lua script, sent by its hash; its text only to a server that does not know it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    def run(
-        self, executor: Executor, operation: str, key: str | None, keys: Command, *args: Word
-    ) -> Any:
-        """Run it on `keys`, all of one slot. Raises as `Executor.execute`."""
-        try:
-            return executor.execute(operation, key, "EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return executor.execute(operation, key, "EVAL", self.text, len(keys), *keys, *args)
-
-
-def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[bytes]]:
-    """Yield matching keys in batches; one may come twice while a server resizes its table."""
-    for node in executor.nodes(operation):
-        cursor = None
-        while cursor != b"0":
-            words = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", 1000)
-            cursor, batch = node.execute(operation, None, *words)
-            yield batch
-
-
-class Count(threading.local):
-    """A counter for each thread; with gevent, for each greenlet."""
-
-    number = 0
-
-
-def literally(name: str) -> str:
-    """Return a pattern, for SCAN and ACLs, that only this text matches."""
-    return re.sub(r"([\\*?\[\]])", r"\\\1", name)
-
-
 @dataclass
 class _Pool:
     """The connections of one process; a forked child has its own, and its own breaker."""
@@ -126,6 +57,13 @@ class _Pool:
     def keep(self, link: Link, idle: deque[Link]) -> None:
         if idle is self.idle and len(idle) < _MAX_IDLE:
             idle.append(link)
+        else:
+            link.close()
+
+    def put_away(self, link: Link, idle: deque[Link], error: BaseException) -> None:
+        """Keep the link of a fault if an error reply was read whole, and the server stays."""
+        if isinstance(error, ResponseError) and not hangs_up(error):
+            self.keep(link, idle)
         else:
             link.close()
 
@@ -163,6 +101,11 @@ class NodeExecutor:
         self._process = self._new_process()
 
     @property
+    def label(self) -> str:
+        """The server's name in messages."""
+        return self._endpoint.label
+
+    @property
     def retries(self) -> int:
         return self._again.number
 
@@ -188,7 +131,7 @@ class NodeExecutor:
             with process.breaker.probe():
                 return self._attempt(process, commands, operation, key, sendings)
         except CircuitOpen as error:
-            raise _NOT_ASKED.error(self._endpoint.label, operation, key, 0, error) from bare(error)
+            raise _NOT_ASKED.error(self.label, operation, key, 0, error) from bare(error)
 
     def alone(self, operation: str, work: Callable[[Link], T]) -> T:
         """Return the result of `work` on a link of its own, in any state afterwards.
@@ -201,9 +144,7 @@ class NodeExecutor:
             return work(link)
         except Exception as error:  # noqa: BLE001 - as in `_attempt`
             fault = fault_of(error)
-            raise fault.error(self._endpoint.label, operation, None, 1, error) from (
-                without_arguments(error)
-            )
+            raise fault.error(self.label, operation, None, 1, error) from (without_arguments(error))
         finally:
             if link is not None:
                 link.close()
@@ -216,122 +157,132 @@ class NodeExecutor:
             self._process.drop_idle()
 
     def _new_process(self) -> _Pool:
-        return _Pool(Breaker(f"Redis at {self._endpoint.label}", clock=self._clock))
+        return _Pool(Breaker(f"Redis at {self.label}", clock=self._clock))
 
     def _attempt(
         self,
-        process: _Pool,
+        pool: _Pool,
         commands: Sequence[Command],
         operation: str,
         key: str | None,
         sendings: int,
     ) -> Any:
+        """Make the first attempt, and after a fault perhaps another one.
+
+        A link is kept only after a whole reply was read: an interruption of the read, by
+        gevent.Timeout too, would leave the reply for the next command.
+        """
         endpoint, started = self._endpoint, self._clock()
         latest = started + self._latest_send
-        sent = unanswered = 0
-        for attempt in (1, 2):
-            link = None
-            try:
-                if started >= endpoint.look_at or process.generation != endpoint.generation:
-                    process.follow(endpoint, started, latest)
-                idle = process.idle  # of links to the present server
-                link = _fresh(idle) or self._connect(latest)
-                if attempt == 1:
-                    return self._exchange(process, link, idle, commands, latest)
-                return self._exchange_last(process, link, commands, latest)
-            except NoScriptError:
-                process.breaker.answered()
-                raise
-            except Exception as error:  # noqa: BLE001 - a driver raises what it likes: UnicodeError
-                fault = fault_of(error)
-                sent += link is not None
-                unanswered += fault.reaction is RedisReaction.RECONNECT and link is not None
-                may_retry = self._may_retry(process, fault, started) and attempt == 1
-                in_doubt = fault.reaction is RedisReaction.RECONNECT and sent == sendings
-                if may_retry and not in_doubt:
-                    self._again.number += 1
-                    continue
-                self._count(process, fault, error)
-                kind = WriteInDoubt if in_doubt and sendings == 1 else StoreUnavailable
-                raised = fault.error(endpoint.label, operation, key, attempt, error, kind)
-                _say_of_doubt(raised, unanswered, may_retry=may_retry)
-                raise raised from without_arguments(error)
-        raise AssertionError("unreachable: the second attempt returns or raises")
-
-    def _may_retry(self, process: _Pool, fault: RedisFault, started: float) -> bool:
-        if fault.reaction in (RedisReaction.REPORT, RedisReaction.GIVE_UP):
-            return False
-        # If one is dead or leads to the wrong server, the other idle ones do too.
-        process.drop_idle()
-        return self._clock() - started < self._latest_retry
-
-    def _count(self, process: _Pool, fault: RedisFault, error: Exception) -> None:
-        if fault.reaction is RedisReaction.RECONNECT:
-            process.breaker.unanswered(str(error))
-        elif fault.reaction is not RedisReaction.GIVE_UP:
-            process.breaker.answered()
-
-    def _exchange(
-        self,
-        process: _Pool,
-        link: Link,
-        idle: deque[Link],
-        commands: Sequence[Command],
-        latest: float,
-    ) -> Any:
-        """Make one attempt. The link is kept only after a whole reply was read.
-
-        An interruption of the read, by gevent.Timeout too, would leave the reply for the next
-        command.
-        """
+        link = None
         try:
+            if started >= endpoint.look_at or pool.generation != endpoint.generation:
+                pool.follow(endpoint, started, latest)
+            idle = pool.idle  # of links to the present server
+            link = _fresh(idle) or self._connect(latest)
             for command in commands:
                 reply = link.call(command, latest)
-        except ResponseError as error:
-            if hangs_up(error):
-                link.close()
-            else:
-                process.keep(link, idle)
-            raise
-        except BaseException:
-            link.close()
-            raise
-        process.keep(link, idle)
-        if process.breaker.failures:
-            process.breaker.answered()
-        return reply
+        except BaseException as error:  # noqa: BLE001 - raised again, as what it is to the caller
+            if link is not None:
+                pool.put_away(link, idle, error)
+            course = _Course(self, pool, operation, key, sendings, started)
+            course.met(error, was_sent=link is not None, may_retry=True)
+        else:
+            pool.keep(link, idle)
+            if pool.breaker.failures:
+                pool.breaker.answered()
+            return reply
+        return self._attempt_last(course, commands, latest)
 
-    def _exchange_last(
-        self,
-        process: _Pool,
-        link: Link,
-        commands: Sequence[Command],
-        latest: float,
-    ) -> Any:
+    def _attempt_last(self, course: _Course, commands: Sequence[Command], latest: float) -> Any:
         """Make the second attempt, with all that is left of the deadline.
 
         A server short of processor time may still answer. The link waits too long to be kept.
         """
-        deadline = latest + self._after_sending
-        link.wait_until(deadline)
+        pool, deadline = course.pool, latest + self._after_sending
+        link = None
         try:
-            return self._exchange(process, link, deque(), commands, deadline)
+            pool.follow(self._endpoint, course.started, latest)
+            link = _fresh(pool.idle) or self._connect(latest)
+            link.wait_until(deadline)
+            for command in commands:
+                reply = link.call(command, deadline)
+        except BaseException as error:
+            course.met(error, was_sent=link is not None, may_retry=False)
+            raise AssertionError("unreachable: the last fault is raised") from error
         finally:
-            link.close()
+            if link is not None:
+                link.close()
+        pool.breaker.answered()
+        return reply
+
+    def is_early(self, started: float) -> bool:
+        """Return whether a repetition of what was begun then would come in time."""
+        return self._clock() - started < self._latest_retry
+
+    def note_retry(self) -> None:
+        """Count a command that is sent again."""
+        self._again.number += 1
 
     def _connect(self, latest: float) -> Link:
         link = self._endpoint.connect(latest)
         if self._clock() > latest:
             link.close()
-            raise RedisTimeoutError(f"connecting to {self._endpoint.label} took too long")
+            raise RedisTimeoutError(f"connecting to {self.label} took too long")
         return link
 
 
-def _say_of_doubt(error: StoreUnavailable, unanswered: int, *, may_retry: bool) -> None:
-    """Say whether the command may have run, and whether another attempt is worth it."""
-    error.in_doubt = unanswered > 0
-    if isinstance(error, WriteInDoubt):
-        error.may_try_another = may_retry
+@dataclass
+class _Course:
+    """The course of an operation that has met a fault: how often it was sent, and unanswered."""
+
+    executor: NodeExecutor
+    pool: _Pool
+    operation: str
+    key: str | None
+    sendings: int
+    started: float
+    attempts: int = 0
+    sent: int = 0
+    unanswered: int = 0
+
+    def met(self, error: BaseException, *, was_sent: bool, may_retry: bool) -> None:
+        """Raise a fault as what it is to the caller, unless another attempt is worth it."""
+        if isinstance(error, NoScriptError):
+            self.pool.breaker.answered()
+            raise error
+        if not isinstance(error, Exception):
+            raise error
+        fault = fault_of(error)  # of any class: a driver raises what it likes
+        self.attempts += 1
+        self.sent += was_sent
+        self.unanswered += fault.reaction is RedisReaction.RECONNECT and was_sent
+        may_retry = self._is_worth_another(fault) and may_retry
+        in_doubt = fault.reaction is RedisReaction.RECONNECT and self.sent == self.sendings
+        if may_retry and not in_doubt:
+            self.executor.note_retry()
+            return
+        self._count(fault, error)
+        kind = WriteInDoubt if in_doubt and self.sendings == 1 else StoreUnavailable
+        server = self.executor.label
+        raised = fault.error(server, self.operation, self.key, self.attempts, error, kind)
+        raised.in_doubt = self.unanswered > 0
+        if isinstance(raised, WriteInDoubt):
+            raised.may_try_another = may_retry
+        raise raised from without_arguments(error)
+
+    def _is_worth_another(self, fault: RedisFault) -> bool:
+        if fault.reaction in (RedisReaction.REPORT, RedisReaction.GIVE_UP):
+            return False
+        # If one is dead or leads to the wrong server, the other idle ones do too.
+        self.pool.drop_idle()
+        return self.executor.is_early(self.started)
+
+    def _count(self, fault: RedisFault, error: Exception) -> None:
+        if fault.reaction is RedisReaction.RECONNECT:
+            self.pool.breaker.unanswered(str(error))
+        elif fault.reaction is not RedisReaction.GIVE_UP:
+            self.pool.breaker.answered()
 
 
 def _fresh(idle: deque[Link]) -> Link | None:
