@@ -16,7 +16,7 @@ from wsgi_sessions.http.cookies.session_cookie import (
     MAX_CANDIDATES,
     MAX_COOKIE_BYTES,
     CookiePolicy,
-    Presented,
+    PresentedCookie,
     SameSite,
     Secure,
     SessionCookie,
@@ -205,13 +205,13 @@ def test_ten_thousand_pairs_are_anonymous_or_ignored(name: str) -> None:
 
 @pytest.mark.parametrize("header", [None, "", "t=1", "s"])
 def test_no_cookie_of_our_name_is_absent(header: str | None) -> None:
-    assert cookie().read(header) == Presented("absent")
+    assert cookie().read(header) == PresentedCookie("absent")
 
 
 def test_a_signed_id_is_valid() -> None:
     ours = cookie()
     value = ours.signer.sign(ALICE)
-    assert ours.read(f"a=1; s={value}; b=2") == Presented("valid", ALICE, value)
+    assert ours.read(f"a=1; s={value}; b=2") == PresentedCookie("valid", ALICE, value)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_signed_id_is_valid() -> None:
 )
 def test_a_value_that_does_not_verify_is_invalid(make: Any) -> None:
     ours = cookie()
-    assert ours.read("s=" + make(ours.signer.sign(ALICE))) == Presented("invalid")
+    assert ours.read("s=" + make(ours.signer.sign(ALICE))) == PresentedCookie("invalid")
 
 
 @given(latin1)
@@ -256,7 +256,7 @@ def test_any_other_cookie_before_or_after_does_no_harm(other: str) -> None:
 def test_the_one_that_verifies_is_used(template: str) -> None:
     ours = cookie()
     value = ours.signer.sign(ALICE)
-    assert ours.read(template.format(value, value)) == Presented("valid", ALICE, value)
+    assert ours.read(template.format(value, value)) == PresentedCookie("valid", ALICE, value)
 
 
 @pytest.mark.parametrize("separator", ["; ", ";"])
@@ -285,18 +285,18 @@ def test_rotation_asks_for_a_new_signature() -> None:
     session_id = new_id()
     before, during, after = cookie(OLD), cookie(OLD, NEW), cookie(NEW)
     value = before.signer.sign(session_id)
-    assert during.read(f"s={value}") == Presented("renew", session_id, value)
+    assert during.read(f"s={value}") == PresentedCookie("renew", session_id, value)
     renewed = during.write(session_id, scheme="https", max_age=None).partition(";")[0]
     assert during.read(renewed).state == "valid"
     assert after.read(renewed).state == "valid"
-    assert after.read(f"s={value}") == Presented("invalid"), "a retired secret still verifies"
+    assert after.read(f"s={value}") == PresentedCookie("invalid"), "a retired secret still verifies"
 
 
 @pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD)])
 def test_one_id_signed_by_two_secrets_is_not_ambiguous(order: tuple[str, str]) -> None:
     header = "; ".join(f"s={IdSigner([secret]).sign(ALICE)}" for secret in order)
     found = cookie(OLD, NEW).read(header)
-    assert found == Presented("valid", ALICE, IdSigner([NEW]).sign(ALICE))
+    assert found == PresentedCookie("valid", ALICE, IdSigner([NEW]).sign(ALICE))
 
 
 # -- the Set-Cookie header -------------------------------------------------------------------------

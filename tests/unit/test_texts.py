@@ -170,7 +170,15 @@ def filled_with(cls: Any, value: object) -> Any:
 
 
 NAMED = [
-    *("Snapshot", "Presented", "Record", "Envelope", "Verified", "StoredSession", "ImportOptions"),
+    *(
+        "Snapshot",
+        "PresentedCookie",
+        "Record",
+        "Envelope",
+        "Verified",
+        "StoredSession",
+        "ImportOptions",
+    ),
     *("Checkpoint", "Context", "LeaseInfo", "Transfer", "Imported", "Given", "Assign", "Append"),
     "Mutate",
     *("NewSession", "Remembered", "StoredValue", "SessionDetails", "LiveSession", "ExecuteResult"),

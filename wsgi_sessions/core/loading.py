@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.record.envelopes import Envelopes
 
-Reader = Callable[[str], Record | None]
+ReadRecord = Callable[[str], Record | None]
 _log = texts.log(__name__)
 
 MOST_APART = 900.0
@@ -59,7 +59,9 @@ class Loader:
         self._trouble = FaultLog(_log, "dead or damaged records stay, and are not served")
         self._key_of = lru_cache(maxsize=1024)(store_key)
 
-    def open(self, session_id: str, reader: Reader | None = None) -> Snapshot | Tombstone | None:
+    def open(
+        self, session_id: str, reader: ReadRecord | None = None
+    ) -> Snapshot | Tombstone | None:
         """Return the stored session with this id, or its tombstone. Raises StoreUnavailable.
 
         `reader` reads the record in place of the store's own `load`.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.loop import Activity
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
-    from wsgi_sessions.core.loading import Reader
+    from wsgi_sessions.core.loading import ReadRecord
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.core.source import Request
     from wsgi_sessions.core.turn import Turn
@@ -79,7 +79,7 @@ class Transaction:
     def __init__(self, manager: SessionManager, request: Request) -> None:
         self.manager = manager
         self.request = request
-        self._reader: Reader | None = None
+        self._reader: ReadRecord | None = None
         self._draft: Draft | None = None
         self.activity: Activity = "user"
         self.turn: Turn | None = None
@@ -99,12 +99,12 @@ class Transaction:
         return Session(self)
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> ReadRecord:
         """The reader of the record: the store's own `load`, unless another one replaced it."""
         return self._reader or self.manager.backend.sessions.load
 
     @reader.setter
-    def reader(self, reader: Reader) -> None:
+    def reader(self, reader: ReadRecord) -> None:
         self._reader = reader
 
     def draft(self) -> Draft:

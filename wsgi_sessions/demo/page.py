@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions import Session
     from wsgi_sessions.demo.naive import NaiveSession
-    from wsgi_sessions.demo.race import Result
+    from wsgi_sessions.demo.race import RaceResult
 
 _SHARED_WAY = "stores the changes of a request, merged with those of others"
 _NAIVE_WAY = "stores the whole session again, over the changes of others"
@@ -122,7 +122,7 @@ def _shown(value: object) -> str:
 # -- the race --------------------------------------------------------------------------------------
 
 
-def _verdict(shared: Result | None, naive: Result | None) -> str:
+def _verdict(shared: RaceResult | None, naive: RaceResult | None) -> str:
     if shared is None or naive is None:
         return ""
     kept, naive_kept = len(shared.kept), len(naive.kept)
@@ -133,7 +133,7 @@ def _verdict(shared: Result | None, naive: Result | None) -> str:
     return text
 
 
-def _lane(name: str, title: str, how: str, result: Result | None) -> Markup:
+def _lane(name: str, title: str, how: str, result: RaceResult | None) -> Markup:
     outcome = _not_run() if result is None else _outcome(result)
     return template("lane.html").format(name=name, title=title, how=how, **outcome)
 
@@ -143,7 +143,7 @@ def _not_run() -> dict[str, str]:
     return {"score": text, "label": text, "detail": "", "dots": _dots("waiting", frozenset())}
 
 
-def _outcome(result: Result) -> dict[str, str]:
+def _outcome(result: RaceResult) -> dict[str, str]:
     kept, lost = len(result.kept), race.STEPS - len(result.kept)
     return {
         "score": _SCORE.format(kept, race.STEPS, lost),

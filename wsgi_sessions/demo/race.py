@@ -17,7 +17,7 @@ STEPS = 20
 STEP_SECONDS = 0.08
 
 
-class Result(NamedTuple):
+class RaceResult(NamedTuple):
     """The results of a race in a session: the number of complete steps, and each count."""
 
     kept: frozenset[int]
@@ -48,8 +48,8 @@ def step(session: Session | NaiveSession, number: int, worker: int) -> None:
     session.increment("race_count")
 
 
-def result(session: Mapping[str, Any]) -> Result:
+def result(session: Mapping[str, Any]) -> RaceResult:
     """Count the results in the session."""
     keys, items = session.get("race_keys", {}), session.get("race_list", [])
     kept = frozenset(number for number in items if str(number) in keys)
-    return Result(kept, len(keys), len(items), session.get("race_count", 0))
+    return RaceResult(kept, len(keys), len(items), session.get("race_count", 0))

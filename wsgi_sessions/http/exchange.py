@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.source import Access
-    from wsgi_sessions.http.cookies.session_cookie import Presented
+    from wsgi_sessions.http.cookies.session_cookie import PresentedCookie
     from wsgi_sessions.http.cookies.twins import Twins
     from wsgi_sessions.http.headers import Headers
     from wsgi_sessions.http.middleware import SessionMiddleware
@@ -67,7 +67,7 @@ class SessionExchange:
     def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
         self._middleware = middleware
         self._environ = environ
-        self._presented: Presented | None = None
+        self._presented: PresentedCookie | None = None
         self._twins: Twins | None = None
         self.cookie = middleware.cookie
         self.keeping: Keeping = "all"

@@ -11,7 +11,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.background import Background, FaultLog
 from wsgi_sessions.clock import monotonic
 
-Job = Callable[[], object]
+KeeperJob = Callable[[], object]
 _log = texts.log(__name__)
 
 
@@ -43,7 +43,7 @@ class Keeper:
         if kept is not None:
             kept.leases.pop(id(lease), None)
 
-    def do(self, job: Job) -> None:
+    def do(self, job: KeeperJob) -> None:
         """Run a job soon."""
         self._background.start().jobs.put(job)
 
@@ -56,7 +56,7 @@ class _Kept:
     """The leases and jobs of one process."""
 
     def __init__(self, period: float) -> None:
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[KeeperJob | None] = queue.SimpleQueue()
         self.leases: dict[int, weakref.ref[Renewable]] = {}
         self._period = period
         self._trouble = FaultLog(_log, "a lease could not be kept")

@@ -17,7 +17,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL
-from wsgi_sessions.core.limits.lifetimes import Ending
+from wsgi_sessions.core.limits.lifetimes import FixedEnd
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.core.record.tombstones import ENDED, TOMBSTONE_SECONDS
@@ -247,7 +247,7 @@ def _is_unused(session: LiveSession, since: float, lifetimes: Lifetimes) -> bool
     if record.expires_at >= envelope.created_at + lifetimes.absolute - 1:
         return False
     asked = lifetimes.asked(envelope)
-    idle = (asked.idle if isinstance(asked, Ending) else asked) or lifetimes.idle
+    idle = (asked.idle if isinstance(asked, FixedEnd) else asked) or lifetimes.idle
     if idle == inf:
         return False  # its end is fixed
     last_used_at = lifetimes.last_used(record.expires_at, envelope.created_at, idle)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.commit.throttle import Throttle
 from wsgi_sessions.core.jobs import in_background
 from wsgi_sessions.errors import (
     ConfigurationError,
@@ -40,7 +41,7 @@ RefreshOutcome = Literal[
     "lost",  # the claim: this process was paused for too long, or the server failed over
     "stopped",  # `Refresher.stop` was called
 ]
-_MOST_TOLD = 10_000  # the most sessions remembered; beyond it, some are reported again
+_MOST_REPORTED = 10_000  # the most sessions remembered; beyond it, some are reported again
 _JITTER = 0.1  # of the interval, so that sessions that began together drift apart
 _log = texts.log(__name__)
 
@@ -62,26 +63,6 @@ class RefreshPolicy:
             raise ConfigurationError(f"the times of {self} must be above 0 seconds")
 
 
-class _ReportThrottle:
-    """A throttle for reports of sessions in use: one of each in `interval` seconds."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._again: dict[str, float] = {}  # when it may be reported again, the earliest first
-
-    def is_due(self, key: str, now: float) -> bool:
-        """Return whether to report a session `now`; if so, it counts as reported."""
-        if self._again.get(key, now) > now:
-            return False
-        while self._again and (len(self._again) >= _MOST_TOLD or self._first() <= now):
-            del self._again[next(iter(self._again))]
-        self._again[key] = now + self._interval
-        return True
-
-    def _first(self) -> float:
-        return next(iter(self._again.values()))
-
-
 class RefreshJob:
     """The common parts of visits to sessions. Every method may raise StoreUnavailable."""
 
@@ -96,7 +77,7 @@ class RefreshJob:
         self.clock = clock
         self._manager = manager
         self._leases = require_leases(manager.backend)
-        self._told = _ReportThrottle(policy.interval)
+        self._reports = Throttle(_MOST_REPORTED)
 
     def visit(self, key: str, runner: HookRunner) -> RefreshOutcome:
         """Refresh a session, unless a request or another refresher has it."""
@@ -112,7 +93,7 @@ class RefreshJob:
         """Leave a session to its holder: a request, or another refresher."""
         if not self._leases.holders(key):
             return "claimed"
-        if self._told.is_due(key, self.clock()):
+        if self._reports.is_due(key, self.clock(), self.policy.interval):
             self._manager.events.emit("refresh-skipped", short_key(key))
         # Behind the others that are due: sessions in use must not fill every batch.
         self.queue.schedule(key, self.clock())

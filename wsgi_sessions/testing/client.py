@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.middleware import SessionMiddleware
     from wsgi_sessions.stack.build import Stack
 
-    Request: TypeAlias = "str | Mapping[str, Any] | EnvironBuilder"
+    ClientRequest: TypeAlias = "str | Mapping[str, Any] | EnvironBuilder"
 
 
 class SessionClient(Client):
@@ -146,7 +146,7 @@ class SessionClient(Client):
         """
         return self.faults.fail(*operations)
 
-    def parallel(self, *requests: Request) -> list[TestResponse]:
+    def parallel(self, *requests: ClientRequest) -> list[TestResponse]:
         """Send requests that overlap, and return their responses in the same order.
 
         Each is a path, or the arguments of ``client.open`` as a dictionary or EnvironBuilder::
@@ -194,7 +194,7 @@ class SessionClient(Client):
                 "its server's: let the tests keep sessions in memory:// or in files"
             )
 
-    def _environ(self, request: Request) -> WSGIEnvironment:
+    def _environ(self, request: ClientRequest) -> WSGIEnvironment:
         """Return the environ of a request of this browser, without sending it."""
         seen: list[WSGIEnvironment] = []
 

@@ -19,7 +19,7 @@ _SHORTEST = 1.0
 
 
 @texts.shows("idle", "at")
-class Ending(NamedTuple):
+class FixedEnd(NamedTuple):
     """The fixed end of a session: a moment, or a time without requests, whichever is first.
 
     `at`: in seconds since the epoch. `idle`: in seconds.
@@ -33,7 +33,7 @@ class Ending(NamedTuple):
         return max(min(now + self.idle, self.at), now + _SHORTEST)
 
 
-Asked = float | Ending | None
+Asked = float | FixedEnd | None
 """A session's own lifetime: seconds without a request, a fixed end, or None."""
 
 
@@ -62,8 +62,8 @@ class Lifetimes:
         asked = _asked(envelope.get_metadata(LIFETIME)) if LIFETIME in metadata else None
         if anonymous.idle is None or not anonymous.hold_for(metadata, envelope.data):
             return asked
-        if isinstance(asked, Ending):
-            return Ending(asked.at, anonymous.idle)
+        if isinstance(asked, FixedEnd):
+            return FixedEnd(asked.at, anonymous.idle)
         return min(anonymous.idle, asked or self.idle)
 
     def expiry(self, now: float, created_at: float, asked: Asked) -> float:
@@ -71,7 +71,7 @@ class Lifetimes:
         if asked is None:
             idle = now + self.idle
         else:
-            idle = asked.after(now) if isinstance(asked, Ending) else now + asked
+            idle = asked.after(now) if isinstance(asked, FixedEnd) else now + asked
         absolute = created_at + self.absolute
         return idle if idle < absolute else absolute
 
@@ -95,7 +95,7 @@ class Lifetimes:
         `is_touch_due`); and too early by what the absolute lifetime, or an end of its own, has cut
         off.
         """
-        if isinstance(asked, Ending):
+        if isinstance(asked, FixedEnd):
             asked = asked.idle
         return max(created_at, expires_at - (asked or self.idle))
 
@@ -106,7 +106,7 @@ class Lifetimes:
         used it last is ahead, so that only the store knows the remaining time, or earlier settings
         gave it more.
         """
-        if isinstance(asked, Ending):
+        if isinstance(asked, FixedEnd):
             if asked.idle == math.inf:
                 return False
             asked = asked.idle
@@ -118,7 +118,7 @@ class Lifetimes:
 
 
 def _asked(mark: float | datetime) -> Asked:
-    return Ending(mark.timestamp()) if isinstance(mark, datetime) else mark
+    return FixedEnd(mark.timestamp()) if isinstance(mark, datetime) else mark
 
 
 def endless(absolute: float | None) -> float:

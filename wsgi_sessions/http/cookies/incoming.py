@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.http.cookies.session_cookie import Presented
+from wsgi_sessions.http.cookies.session_cookie import PresentedCookie
 from wsgi_sessions.http.cookies.twins import look_up
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def one_that_counts(
-    presented: Presented, manager: SessionManager, route: Callable[[], str]
-) -> tuple[Presented, Twins]:
+    presented: PresentedCookie, manager: SessionManager, route: Callable[[], str]
+) -> tuple[PresentedCookie, Twins]:
     """Return the one of several valid cookies that counts, and the sessions behind them."""
     twins = look_up(presented.candidates, manager.loader)
     if twins.alive > 1:
@@ -27,7 +27,7 @@ def one_that_counts(
 
 def foreign_one(
     adoption: Adoption, header: str | None, route: Callable[[], str]
-) -> Presented | None:
+) -> PresentedCookie | None:
     """Return the cookie of another library whose session is taken over, without one of ours."""
     session_id = adoption.session_id(header, route)
-    return None if session_id is None else Presented("foreign", session_id)
+    return None if session_id is None else PresentedCookie("foreign", session_id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.transaction import Transaction
-    from wsgi_sessions.http.cookies.session_cookie import Presented, SessionCookie
+    from wsgi_sessions.http.cookies.session_cookie import PresentedCookie, SessionCookie
     from wsgi_sessions.http.cookies.twins import Twins
 
 _ENDING = ("created", "cycled", "destroyed")  # an existing session lost its id
@@ -27,7 +27,7 @@ _ENDING = ("created", "cycled", "destroyed")  # an existing session lost its id
 
 def cookie_is_due(
     transaction: Transaction,
-    presented: Presented | None,
+    presented: PresentedCookie | None,
     result: Result,
     before: Snapshot | None,
 ) -> bool:
@@ -50,7 +50,7 @@ def may_move(before: Snapshot | None, after: Snapshot | None) -> bool:
     )
 
 
-def is_dead(transaction: Transaction, presented: Presented | None) -> bool:
+def is_dead(transaction: Transaction, presented: PresentedCookie | None) -> bool:
     """Return whether the cookie of the request led to no session when the request came.
 
     The session was looked up, and there was none. False if a log-in has replaced it, or if it ended
@@ -78,7 +78,7 @@ class OutgoingCookie:
         self,
         cookie: SessionCookie,
         transaction: Transaction,
-        presented: Presented | None,
+        presented: PresentedCookie | None,
         twins: Twins | None,
         environ: WSGIEnvironment,
         warn_of_http: Callable[[], object],

@@ -256,7 +256,7 @@ CookieState = Literal["absent", "valid", "renew", "foreign", "invalid", "ambiguo
 
 
 @texts.shows("state")
-class Presented(Struct, frozen=True):
+class PresentedCookie(Struct, frozen=True):
     """The session cookie that a request presented.
 
     `state` is ``absent`` (none of our name), ``valid``, ``renew`` (valid, but signed by an older
@@ -269,7 +269,7 @@ class Presented(Struct, frozen=True):
     state: CookieState
     session_id: str | None = None
     value: str | None = None
-    candidates: tuple[Presented, ...] = ()
+    candidates: tuple[PresentedCookie, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class SessionCookie:
     policy: CookiePolicy
     signer: IdSigner | BareIds
 
-    def read(self, header: str | None) -> Presented:
+    def read(self, header: str | None) -> PresentedCookie:
         """Return the result of `examine`, kept for the latest headers.
 
         A header's result stays the same as long as the secrets do, and a browser sends one header
@@ -295,10 +295,10 @@ class SessionCookie:
         return self._kept(header)
 
     @cached_property
-    def _kept(self) -> Callable[[str], Presented]:
+    def _kept(self) -> Callable[[str], PresentedCookie]:
         return lru_cache(maxsize=1024)(self.examine)
 
-    def examine(self, header: str | None) -> Presented:
+    def examine(self, header: str | None) -> PresentedCookie:
         """Return the session id in a Cookie header. Never raises.
 
         Of several cookies of our name, the valid one is used. Of several valid ones, only the store
@@ -306,10 +306,10 @@ class SessionCookie:
         """
         values = self.policy.values(header)
         if not values:
-            return Presented("absent")
+            return PresentedCookie("absent")
         verified = [(value, found) for value in values if (found := self.signer.examine(value))]
         if not verified:
-            return Presented("invalid")
+            return PresentedCookie("invalid")
         if len(verified) == 1:
             return _presented(*verified[0])
         by_id: dict[str, tuple[str, Verified]] = {}
@@ -321,7 +321,7 @@ class SessionCookie:
         return (
             candidates[0]
             if len(candidates) == 1
-            else Presented("ambiguous", None, None, candidates)
+            else PresentedCookie("ambiguous", None, None, candidates)
         )
 
     def write(
@@ -342,5 +342,5 @@ def _bare(value: str) -> str:
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
-def _presented(value: str, found: Verified) -> Presented:
-    return Presented("valid" if found.is_current else "renew", found.session_id, value)
+def _presented(value: str, found: Verified) -> PresentedCookie:
+    return PresentedCookie("valid" if found.is_current else "renew", found.session_id, value)

@@ -18,7 +18,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.draft import Snapshot
 from wsgi_sessions.core.record.tombstones import Tombstone
 from wsgi_sessions.errors import CorruptRecord
-from wsgi_sessions.http.cookies.session_cookie import RULES, Place, Presented
+from wsgi_sessions.http.cookies.session_cookie import RULES, Place, PresentedCookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ class Twins(Struct, frozen=True):
     another living cookie over it.
     """
 
-    chosen: Presented | None
+    chosen: PresentedCookie | None
     alive: int
     others: tuple[OtherCookie, ...]
     is_settled: bool = True
@@ -123,7 +123,7 @@ def deletions_above(policy: CookiePolicy, *, scheme: str) -> list[str]:
     ]
 
 
-def look_up(candidates: Sequence[Presented], loader: Loader) -> Twins:
+def look_up(candidates: Sequence[PresentedCookie], loader: Loader) -> Twins:
     """Ask the store about the cookies of one request, in the order of its header.
 
     Costs a store call for each. Raises StoreUnavailable.
@@ -151,7 +151,7 @@ def _is_settled(found: Sequence[Snapshot | Tombstone | None]) -> bool:
     return chosen is None or heirs <= {chosen.key}
 
 
-def _found(candidate: Presented, loader: Loader) -> Snapshot | Tombstone | None:
+def _found(candidate: PresentedCookie, loader: Loader) -> Snapshot | Tombstone | None:
     try:
         return loader.open(candidate.session_id or "")
     except CorruptRecord:
