@@ -1,4 +1,4 @@
-"""What is asked of a Redis server: commands, scripts, scans, whichever servers there are."""
+"""Commands to any number of Redis servers: single ones, scripts, and scans."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class NodeExecutor:
         return reply
 
     def is_early(self, started: float) -> bool:
-        """Return whether a repetition of what was begun then would come in time."""
+        """Return whether a repetition of an operation that began then would come in time."""
         return self._clock() - started < self._latest_retry
 
     def note_retry(self) -> None:
@@ -247,7 +247,7 @@ class _Course:
     unanswered: int = 0
 
     def met(self, error: BaseException, *, was_sent: bool, may_retry: bool) -> None:
-        """Raise a fault as what it is to the caller, unless another attempt is worth it."""
+        """Raise a fault in the caller's terms, unless another attempt is worth it."""
         if isinstance(error, NoScriptError):
             self.pool.breaker.answered()
             raise error
