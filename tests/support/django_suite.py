@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 SUPPORT = Path(__file__).parent
-FOLDER = "DJANGO_SUITE_SESSIONS"
+URL = "DJANGO_SUITE_URL"
 MIDDLEWARE = "DJANGO_SUITE_MIDDLEWARE"
 Whose = Literal["django", "ours"]
 LABELS = (
@@ -52,7 +52,11 @@ import os
 from test_sqlite import *
 
 SESSION_ENGINE = "wsgi_sessions.contrib.django"
-WSGI_SESSIONS = {{"URL": "file://" + os.environ["{FOLDER}"], "SWEEP_INTERVAL": "off"}}
+WSGI_SESSIONS = {{
+    "URL": os.environ["{URL}"],
+    "SQL_SCHEMA": "create",
+    "SWEEP_INTERVAL": "off",
+}}
 
 if os.environ["{MIDDLEWARE}"] == "ours":
     from django.contrib.sessions import middleware
@@ -85,15 +89,15 @@ def download(folder: Path) -> Path | None:
     return folder / archive_path.name.removesuffix(".tar.gz")
 
 
-def run(suite: Path, sessions: Path, middleware: Whose) -> SuiteOutcome:
-    """Run it, with the sessions in a folder, under this middleware."""
+def run(suite: Path, url: str, middleware: Whose) -> SuiteOutcome:
+    """Run it, with the sessions in a store, under this middleware."""
     tests = suite / "tests"
     (tests / "sessions_tests" / "test_of_this_engine.py").write_text(_TESTS_OF_THE_ENGINE)
     (tests / "settings_of_this_run.py").write_text(_SETTINGS)
     path = os.pathsep.join([str(tests), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")])
     ours = ("WSGI_SESSIONS_", "DJANGO_", "RUNTESTS_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environ |= {"PYTHONPATH": path, FOLDER: str(sessions), MIDDLEWARE: middleware}
+    environ |= {"PYTHONPATH": path, URL: url, MIDDLEWARE: middleware}
     words = ["runtests.py", "--settings=settings_of_this_run", "--parallel=1", "--noinput", *LABELS]
     done = subprocess.run(
         [sys.executable, *words],
@@ -118,7 +122,7 @@ def main() -> int:
         if given is None:
             print("pip got no source distribution of Django: name a folder")
             return 2
-        outcomes = {whose: run(given, Path(name) / whose, whose) for whose in get_args(Whose)}
+        outcomes = {whose: run(given, f"file://{name}/{whose}", whose) for whose in get_args(Whose)}
     for whose, outcome in outcomes.items():
         print(f"{whose}: {outcome.passed} passed, {len(outcome.failed)} failed")
         for test in sorted(outcome.failed):

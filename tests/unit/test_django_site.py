@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
 
@@ -47,7 +47,7 @@ from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 COOKIE = "sessionid"
@@ -536,12 +536,19 @@ def test_a_command_that_fails_ends_with_its_code(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("middleware", get_args(django_suite.Whose))
-def test_django_s_own_tests(tmp_path: Path, middleware: django_suite.Whose) -> None:
+@pytest.mark.parametrize(
+    ("middleware", "kind"), [("django", "file"), ("ours", "file"), ("ours", "redis")]
+)
+def test_django_s_own_tests(
+    tmp_path: Path,
+    store_url: Callable[[str], str | None],
+    middleware: django_suite.Whose,
+    kind: str,
+) -> None:
     """They pass, but for what is listed with its reason in ``django_suite.py``."""
     suite = django_suite.download(tmp_path)
     require("pip gets no source distribution of Django" if suite is None else None)
     assert suite is not None
-    outcome = django_suite.run(suite, tmp_path / "sessions", middleware)
+    outcome = django_suite.run(suite, store_url(kind) or f"file://{tmp_path}/run", middleware)
     assert outcome.failed <= django_suite.EXPECTED.keys(), outcome.output
     assert outcome.passed > 1300, outcome.output
