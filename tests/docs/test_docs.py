@@ -199,3 +199,31 @@ def test_no_file_speaks_of_the_machine_that_it_was_written_on() -> None:
     homes = re.compile(rf"(?<!\w)(?:/root|/work|/Users|{re.escape(str(ROOT))})/")
     for path in filter(Path.is_file, paths):
         assert not homes.search(path.read_text("utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(question, answer) for question, answer, *_ in rows("you look for", CONTRIBUTING)],
+)
+def test_the_table_of_places_names_code_that_is_there(question: str, answer: str) -> None:
+    """Each class stands in the file that is named after it."""
+    for name, path in re.findall(r"`([A-Z]\w+)` in `(wsgi_sessions/[\w/]+\.py)`", answer):
+        assert f"class {name}" in (ROOT / path).read_text(), question
+
+
+@pytest.mark.parametrize(
+    ("thread", "path"),
+    [(codes(name)[0], codes(path)[0]) for name, path, _ in rows("thread", CONTRIBUTING)],
+)
+def test_the_table_of_threads_names_the_module_that_starts_each(thread: str, path: str) -> None:
+    text = (ROOT / path).read_text()
+    assert f'"{thread}"' in text or f'"{thread.partition(" ")[2]}"' in text
+
+
+def test_every_thread_is_in_the_table() -> None:
+    named = {codes(name)[0] for name, *_ in rows("thread", CONTRIBUTING)}
+    for source in SOURCES:
+        for name in re.findall(
+            r'(?:name=|super\(\).__init__\(name=)"(wsgi_sessions[^"]*)"', source
+        ):
+            assert name in named | {"wsgi_sessions reader under test"}

@@ -16,9 +16,9 @@ def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def rows(first: str) -> list[list[str]]:
-    """The cells of the README's table whose first column has this title."""
-    table = re.search(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+def rows(first: str, text: str = README) -> list[list[str]]:
+    """The cells of the table whose first column has this title."""
+    table = re.search(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table is not None, f"no table begins with {first!r}"
     lines = table[1].splitlines()
     return [
