@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,7 @@ def configured(**settings: Any) -> Any:
     return config
 
 
-def create() -> Any:
-    """The application of a server under test, whose store its environment names."""
-    config = configured(url=None, secret_keys=None)
-    return config.make_wsgi_app()
+def create(**settings: Any) -> Any:
+    """The application; the environment may name its store."""
+    outside = os.environ.get("PYRAMID_PROJECT_URL")
+    return configured(**({"url": outside} if outside else {}), **settings).make_wsgi_app()

@@ -7,13 +7,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import run
 from pyramid import testing
 from pyramid.config import Configurator
 from pyramid.interfaces import ISession, ISessionFactory
 from pyramid.request import Request
 from pyramid.response import Response as PyramidResponse
 from pyramid.scripting import prepare
-from pyramid_project import SETTINGS, configured
+from pyramid_project import SETTINGS, configured, create
 from pyramid_retry import RetryableException
 from webtest import TestApp
 from wsgi_client import Browser, Response
@@ -22,9 +23,11 @@ from zope.interface.verify import verifyClass, verifyObject
 from wsgi_sessions import ConfigurationError, SessionConflict, StoreUnavailable, get_session
 from wsgi_sessions.contrib.pyramid import PyramidSession, manager
 from wsgi_sessions.contrib.pyramid.include import served_in
+from wsgi_sessions.testing import SessionClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 COOKIE = "session"
 
@@ -554,3 +557,27 @@ def test_nothing_of_it_is_shown(session: PyramidSession) -> None:
     session["password"] = "secret"
     assert "secret" not in repr(session)
     assert SETTINGS["wsgi_sessions.secret_keys"] not in repr(session)
+
+
+# -- tools -----------------------------------------------------------------------------------------
+
+
+def test_the_client_for_tests_finds_its_sessions(config: Any) -> None:
+    with SessionClient(config.make_wsgi_app()) as client:
+        client.login("alice", n=5)
+        assert client.get("/show").json == {"n": 5, "auth.userid": "alice"}
+        with client.fail_store():
+            assert client.get("/show").status_code == 503
+        client.advance(days=40)
+        assert client.get("/show").json == {}
+
+
+def test_commands_find_its_store(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/sessions"
+    app = create(url=url)
+    ask(Browser(app), "/enter?name=alice")
+    served_in(app.registry).close()
+    environ = {"PYRAMID_PROJECT_URL": url}
+    found = run("list", "--app", "pyramid_project:create()", "--principal", "alice", **environ)
+    assert found.stdout.endswith("1 session\n"), found.output
+    assert f"store: {url}" in found.stderr

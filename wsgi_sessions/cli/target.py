@@ -19,6 +19,8 @@ from wsgi_sessions.stack.config import Config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wsgi_sessions.contrib.pyramid.served import ServedSessions
+
 TARGET = "wsgi_sessions.app"
 """The key of the application in a command's context: an object, or its import path."""
 _INNER = ("app", "wsgi_app", "application")
@@ -105,10 +107,14 @@ def _config_in(app: Any, target: object) -> Config:
         flask = sys.modules.get("flask")
         if flask is not None and isinstance(app, flask.Flask):
             return _config_of_flask(app)
+        served = _served_by_pyramid(app)
+        if served is not None:
+            return served.config()
         app = next((getattr(app, name) for name in _INNER if hasattr(app, name)), None)
     raise ConfigurationError(
         f"--app {target}: it has no sessions of this package: name what from_env or build "
-        "returned, or a Flask application with WSGISessions"
+        "returned, a Flask application with WSGISessions, or a Pyramid application that includes "
+        "wsgi_sessions.contrib.pyramid"
     )
 
 
@@ -120,3 +126,14 @@ def _config_of_flask(app: Any) -> Config:
             f"the Flask application {app.name} does not use WSGISessions of this package"
         )
     return config_of_app(app)
+
+
+def _served_by_pyramid(app: Any) -> ServedSessions | None:
+    if "wsgi_sessions.contrib.pyramid" not in sys.modules:
+        return None
+    from wsgi_sessions.contrib.pyramid.include import served_in
+
+    try:
+        return served_in(getattr(app, "registry", None))
+    except LookupError:
+        return None

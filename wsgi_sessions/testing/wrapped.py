@@ -17,14 +17,15 @@ def sessions_of(app: Any) -> SessionMiddleware:
     """Return the middleware that gives an application's requests their sessions.
 
     `app` is the result of `build` or `from_env`, a `SessionMiddleware`, a Flask application with
-    `WSGISessions`, or another middleware around one of these. Raises ValueError for anything else.
+    `WSGISessions`, a Pyramid application, or another middleware around one of these. Raises
+    ValueError for anything else.
     """
     for layer in _layers(app):
         if isinstance(layer, SessionMiddleware):
             return layer
         if isinstance(layer, Stack):
             return layer.sessions
-        stack = getattr(layer, "stack", None)  # Flask's, which is built at its first use
+        stack = getattr(_adapter_of(layer), "stack", None)  # it is built at its first use
         built = stack() if callable(stack) else None
         if isinstance(built, Stack):
             return built.sessions
@@ -32,6 +33,12 @@ def sessions_of(app: Any) -> SessionMiddleware:
         f"no sessions of wsgi_sessions were found in {type(app).__name__}: pass what build(), "
         "from_env() or SessionMiddleware() returned as sessions="
     )
+
+
+def _adapter_of(layer: Any) -> Any:
+    """Return what keeps the sessions of a Flask application, which is a layer, or of Pyramid's."""
+    registry = getattr(layer, "registry", None)
+    return registry.get("wsgi_sessions") if isinstance(registry, dict) else layer
 
 
 def _layers(app: Any) -> Iterator[Any]:
