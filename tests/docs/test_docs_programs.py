@@ -382,3 +382,22 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     return type(value)
+
+
+def test_the_program_of_a_job_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
+    (program,) = (block for block in blocks("python") if "open_sessions" in block)
+    names: dict[str, Any] = {}
+    exec(program, names)  # the README's own
+    sessions = names["sessions"]
+    try:
+        transaction = sessions.begin()
+        transaction.bind("alice")
+        transaction.commit()
+        names["tell"]("alice", "hello")
+        with sessions.job(transaction.session.key) as session:
+            assert session["news"] == ["hello"]
+    finally:
+        sessions.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_sessions import Config, Lifetimes, open_sessions
+from wsgi_sessions import Config, HeadersAlreadySent, Lifetimes, open_sessions
 from wsgi_sessions.core.jobs import begin
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.errors import ConfigurationError
@@ -255,15 +255,50 @@ def sessions(tmp_path: Path) -> Iterator[Sessions]:
         yield opened
 
 
-def test_a_job_commits_at_its_end(sessions: Sessions) -> None:
+@pytest.fixture
+def alice(sessions: Sessions) -> str:
+    """The store key of a session of Alice's."""
     transaction = sessions.begin()
     transaction.bind("alice")
     transaction.session["mails"] = 1
     transaction.commit()
-    with sessions.job(transaction.session_id) as session:
-        session.increment("mails")
-    assert sessions.begin(transaction.session_id).session["mails"] == 2
-    assert len(sessions.manager.sessions_of("alice")) == 1
+    assert transaction.session.key is not None
+    return transaction.session.key
+
+
+def mails(sessions: Sessions, key: str) -> Any:
+    with sessions.job(key) as session:
+        return session["mails"]
+
+
+def test_a_job_commits_at_its_end(sessions: Sessions, alice: str) -> None:
+    for found in sessions.manager.sessions_of("alice"):
+        with sessions.job(found.key) as session:
+            session.increment("mails")
+    assert mails(sessions, alice) == 2
+
+
+def test_a_job_is_merged_with_what_others_store_meanwhile(sessions: Sessions, alice: str) -> None:
+    with sessions.job(alice) as session:
+        session["mine"] = session.increment("mails")
+        with sessions.job(alice) as other:
+            other["theirs"] = other.increment("mails")
+    assert mails(sessions, alice) == 3
+    with sessions.job(alice) as session:
+        assert session.keys() == {"mails", "mine", "theirs"}
+
+
+def test_a_job_is_no_activity_and_brings_no_cookie(sessions: Sessions, alice: str) -> None:
+    before = sessions.manager.loader.find(alice)
+    with sessions.job(alice) as session:
+        session["mails"] = 5
+        with pytest.raises(HeadersAlreadySent):
+            session.cycle_id()
+    after = sessions.manager.loader.find(alice)
+    assert before is not None
+    assert after is not None
+    assert after.expires_at == before.expires_at
+    assert mails(sessions, alice) == 5
 
 
 class _Failed(Exception):
@@ -275,16 +310,14 @@ def fail_after(session: Session, change: Callable[[Session], object]) -> None:
     raise _Failed
 
 
-def test_a_job_that_raises_stores_nothing_but_a_log_out(sessions: Sessions) -> None:
-    transaction = sessions.begin()
-    transaction.session["a"] = 1
-    transaction.commit()
-    with pytest.raises(_Failed), sessions.job(transaction.session_id) as session:
-        fail_after(session, lambda it: it.update(a=2))
-    assert sessions.begin(transaction.session_id).session["a"] == 1
-    with pytest.raises(_Failed), sessions.job(transaction.session_id) as session:
+def test_a_job_that_raises_stores_nothing_but_a_log_out(sessions: Sessions, alice: str) -> None:
+    with pytest.raises(_Failed), sessions.job(alice) as session:
+        fail_after(session, lambda it: it.update(mails=2))
+    assert mails(sessions, alice) == 1
+    with pytest.raises(_Failed), sessions.job(alice) as session:
         fail_after(session, lambda it: it.flush())
-    assert not sessions.begin(transaction.session_id).session
+    with pytest.raises(LookupError, match=alice[:10]):
+        sessions.job(alice)
 
 
 def test_what_runs_in_the_background_is_started_on_demand(sessions: Sessions) -> None:

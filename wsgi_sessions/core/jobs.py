@@ -9,7 +9,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.draft import Draft
 from wsgi_sessions.core.source import Phase
 from wsgi_sessions.core.transaction import Transaction
-from wsgi_sessions.identity import is_id
+from wsgi_sessions.identity import is_id, short_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,22 +53,30 @@ def begin(
     return Transaction(manager, Job(presented, route))
 
 
+def begin_at(manager: SessionManager, key: str, *, route: str = "job") -> Transaction:
+    """Begin a transaction without a response, on the session with this store key.
+
+    Raises LookupError if there is none. See `in_background`.
+    """
+    snapshot = manager.loader.find(key)
+    if snapshot is None:
+        raise LookupError(f"there is no session {short_key(key)}: it has ended, or got another key")
+    return in_background(manager, Job(None, route), snapshot)
+
+
 @contextmanager
-def job(
-    manager: SessionManager, session_id: str | None = None, *, route: str = "job"
-) -> Iterator[Session]:
-    """Return a session for a block of code, committed at its end.
+def committed(transaction: Transaction) -> Iterator[Session]:
+    """Provide a transaction's session for a block of code, and commit it at the end.
 
     A block that raises stores nothing but a log-out.
     """
-    transaction = begin(manager, session_id, route=route)
     try:
         yield transaction.session
     except BaseException as error:
         transaction.roll_back(f"the job raised {type(error).__name__}")
         raise
     else:
-        transaction.commit()
+        transaction.commit("open" if transaction.phase is Phase.OPEN else "closed")
     finally:
         transaction.close()
 

@@ -8,7 +8,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.identity_rules import IdentityRules
-from wsgi_sessions.core.jobs import begin, job
+from wsgi_sessions.core.jobs import begin, begin_at, committed
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
 from wsgi_sessions.core.limits.lifetimes import endless
 from wsgi_sessions.core.manager import SessionManager
@@ -71,7 +71,7 @@ class Sessions:
     """The sessions of one application, without a request of its own::
 
         sessions = open_sessions(Config.from_environ(os.environ))
-        with sessions.job(session_id) as session:
+        with sessions.job(key) as session:
             session.increment("mails")
 
     `manager` finds and ends sessions, by user or key; `cookie` reads and writes the session cookie;
@@ -107,11 +107,15 @@ class Sessions:
         """
         return begin(self.manager, session_id, route=route)
 
-    def job(
-        self, session_id: str | None = None, *, route: str = "job"
-    ) -> AbstractContextManager[Session]:
-        """Provide a session for a block and commit it at the end; an exception stores nothing."""
-        return job(self.manager, session_id, route=route)
+    def job(self, key: str, *, route: str = "job") -> AbstractContextManager[Session]:
+        """Provide a stored session for a block, and commit it at the end.
+
+        `key` is its `Session.key`. The changes are merged with those of overlapping requests. They
+        are no activity of the user: the session does not live longer. A change that needs a cookie,
+        such as a log-in, raises HeadersAlreadySent; a block that raises stores nothing but a
+        log-out. Raises LookupError if there is no such session.
+        """
+        return committed(begin_at(self.manager, key, route=route))
 
     def ensure_running(self) -> None:
         """Start the sweeper and the refresher in this process if needed, also after a fork."""
