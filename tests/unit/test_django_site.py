@@ -45,6 +45,7 @@ from wsgi_sessions.contrib.django import (
 from wsgi_sessions.contrib.django.site import site
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import store_key
+from wsgi_sessions.testing import SessionClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -310,6 +311,19 @@ def test_sessions_of_a_user_are_ended(browser: Client) -> None:
     assert found.key == store_key(browser.cookies[COOKIE].value)
     assert manager().destroy_sessions_of(str(user.pk)) == 1
     assert browser.get("/whoami").content == b""
+
+
+def test_a_session_client_knows_a_wrapped_site() -> None:
+    with SessionClient(wrap(WSGIHandler())) as client:
+        with client.session() as session:
+            session["a"] = "1"
+        client.parallel("/put?b=2", "/put?c=3")
+        assert client.get("/show").json == {"a": "1", "b": "2", "c": "3"}
+        with client.fail_store():
+            assert client.get("/show").status_code == 503
+        client.advance(days=40)
+        assert client.get("/show").json == {}
+    site().close()
 
 
 def test_a_wrapped_site_without_the_middleware_is_refused() -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import flask
 import pytest
 from documents import ROOT
+from pyramid.config import Configurator
+from pyramid.response import Response
 from redis_servers import available
 from requirements_of_tests import require
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -340,6 +342,27 @@ def test_flask_is_served_too() -> None:
         client.advance(days=40)
         assert client.get("/naive").text == "1"
     sessions.close(app)
+
+
+def test_pyramid_is_served_too() -> None:
+    def naive(request: Any) -> Response:
+        request.session["n"] = request.session.get("n", 0) + 1
+        return Response(str(request.session["n"]))
+
+    settings = {"wsgi_sessions.url": "memory://", "wsgi_sessions.secret_keys": SECRET}
+    with Configurator(settings=settings) as config:
+        config.include("wsgi_sessions.contrib.pyramid")
+        config.add_route("naive", "/naive")
+        config.add_view(naive, route_name="naive")
+        app = config.make_wsgi_app()
+    with SessionClient(ProxyFix(app)) as client:
+        client.login("alice", n=5)
+        assert [answer.text for answer in client.parallel("/naive", "/naive")] == ["6", "6"]
+        with client.fail_store():
+            assert client.get("/naive").status_code == 503
+        client.advance(days=40)
+        assert client.get("/naive").text == "1"
+    client.manager.backend.close()
 
 
 def test_the_sessions_are_found_behind_other_middlewares(counters: Counters) -> None:

@@ -45,10 +45,10 @@ class SessionClient(Client):
             client.advance(hours=25)
             assert client.get("/account").status_code == 401
 
-    `app` is any application that `from_env`, `build` or Flask's `WSGISessions` has wrapped, or a
-    middleware around one. If the middleware hides it, pass the `Stack` or `SessionMiddleware` as
-    `sessions`. Other arguments are Werkzeug's. Raises ValueError if the application has no
-    sessions.
+    `app` is any application that `from_env`, `build`, Django's `wrap`, or the adapter for Flask or
+    Pyramid has wrapped, or a middleware around one. If the middleware hides it, pass the `Stack` or
+    `SessionMiddleware` as `sessions`. Other arguments are Werkzeug's. Raises ValueError if the
+    application has no sessions.
 
     Each client is one browser with its own cookies; several clients may share an application.
     """

@@ -16,9 +16,9 @@ _INNER = ("wsgi_app", "app", "application")
 def sessions_of(app: Any) -> SessionMiddleware:
     """Return the middleware that gives an application's requests their sessions.
 
-    `app` is the result of `build` or `from_env`, a `SessionMiddleware`, a Flask application with
-    `WSGISessions`, a Pyramid application, or another middleware around one of these. Raises
-    ValueError for anything else.
+    `app` is the result of `build`, `from_env` or Django's `wrap`, a `SessionMiddleware`, an
+    application of Flask or Pyramid with the adapter of this package, or another middleware around
+    one of these. Raises ValueError for anything else.
     """
     for layer in _layers(app):
         if isinstance(layer, SessionMiddleware):
