@@ -114,7 +114,8 @@ class OutOfReach(NamedTuple):
     unless_asked: bool = False
 
 
-class Draft:
+@texts.shows("cycling")
+class Draft(Struct, eq=False):
     """A snapshot (None: nothing is stored yet) with changes on top.
 
     `data`: the application's keys. `metadata`: what this package keeps about the session.
@@ -136,40 +137,25 @@ class Draft:
     `out_of_reach`: why no session can begin here: its cookie would not come back.
     """
 
-    __slots__ = (
-        "_encode",
-        "_metadata",
-        "cycling",
-        "data",
-        "doomed",
-        "fault",
-        "fence",
-        "is_flushed",
-        "is_gone",
-        "out_of_reach",
-        "planted",
-        "repeats",
-        "snapshot",
-        "superseded",
-        "withheld",
-    )
+    snapshot: Snapshot | None
+    superseded: Tombstone | None = None
+    data: Workspace = None  # type: ignore[assignment]  # until __post_init__
+    _metadata: Workspace | None = None
+    _encode: Encode = encode
+    cycling: Move | None = None
+    planted: frozenset[str] = _NO_KEYS
+    is_gone: bool = False
+    doomed: list[Snapshot | Tombstone] = []
+    is_flushed: bool = False
+    fence: Fence | None = None
+    repeats: Repeats | None = None
+    out_of_reach: OutOfReach | None = None
+    withheld: Snapshot | None = None
+    fault: SessionError | None = None
 
-    def __init__(self, snapshot: Snapshot | None, superseded: Tombstone | None = None) -> None:
-        self.doomed: list[Snapshot | Tombstone] = []
-        self.is_flushed = False
-        self.fence: Fence | None = None
-        self.repeats: Repeats | None = None
-        self.superseded = superseded
-        self.out_of_reach: OutOfReach | None = None
-        self.withheld: Snapshot | None = None
-        self.fault: SessionError | None = None
-        self._encode: Encode = encode
-        self.snapshot = snapshot
-        self.cycling: Move | None = None
-        self.planted: frozenset[str] = _NO_KEYS
-        self.is_gone = False
+    def __post_init__(self) -> None:
+        snapshot = self.snapshot
         self.data = Workspace(_NOTHING if snapshot is None else snapshot.envelope.data)
-        self._metadata: Workspace | None = None
 
     def accept(self, encode: Encode) -> None:
         """Encode values with this function from now on: frameworks flatten subclasses."""

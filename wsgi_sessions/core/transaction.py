@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
+from wsgi_sessions import texts
 from wsgi_sessions.core.draft import Draft, Snapshot
 from wsgi_sessions.core.exclusive import exclusive_block, read_afresh, taken, turn_of
 from wsgi_sessions.core.interim import store_what_needs_no_cookie
@@ -37,7 +40,8 @@ Renewal = Literal["due", "always", "on change"]
 _OPEN, _ENDED = Phase.OPEN, Phase.ENDED  # see `session._ENDED`
 
 
-class Transaction:
+@texts.shows()
+class Transaction(Struct, eq=False, weakref=True):
     """A request's `session`, and the means to end it.
 
     An id that is unknown to the store is never adopted (session fixation). With "exclusive" access
@@ -57,41 +61,21 @@ class Transaction:
     `when_committed` and `when_closed` take callbacks for these moments.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_after_commit",
-        "_after_load",
-        "_draft",
-        "_exits",
-        "_reader",
-        "activity",
-        "before_commit",
-        "fault",
-        "found_none",
-        "is_accessed",
-        "manager",
-        "phase",
-        "renewal",
-        "request",
-        "turn",
-    )
-
-    def __init__(self, manager: SessionManager, request: Request) -> None:
-        self.manager = manager
-        self.request = request
-        self._reader: ReadRecord | None = None
-        self._draft: Draft | None = None
-        self.activity: Activity = "user"
-        self.turn: Turn | None = None
-        self._exits: ExitStack | None = None
-        self._after_load: tuple[Callable[[], object], ...] = ()
-        self.before_commit: tuple[Callable[[], object], ...] = ()
-        self._after_commit: tuple[Callable[[], object], ...] = ()
-        self.is_accessed = False
-        self.found_none = False
-        self.phase = _OPEN
-        self.renewal: Renewal = "due"
-        self.fault: StoreUnavailable | CorruptRecord | None = None
+    manager: SessionManager
+    request: Request
+    _reader: ReadRecord | None = None
+    _draft: Draft | None = None
+    activity: Activity = "user"
+    turn: Turn | None = None
+    _exits: ExitStack | None = None
+    _after_load: tuple[Callable[[], object], ...] = ()
+    before_commit: tuple[Callable[[], object], ...] = ()
+    _after_commit: tuple[Callable[[], object], ...] = ()
+    is_accessed: bool = False
+    found_none: bool = False
+    phase: Phase = _OPEN
+    renewal: Renewal = "due"
+    fault: StoreUnavailable | CorruptRecord | None = None
 
     @property
     def session(self) -> Session:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
 from wsgi_sessions import texts
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.source import Phase
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.source import Access
-    from wsgi_sessions.http.cookies.session_cookie import PresentedCookie
+    from wsgi_sessions.http.cookies.session_cookie import PresentedCookie, SessionCookie
     from wsgi_sessions.http.cookies.twins import Twins
     from wsgi_sessions.http.headers import Headers
     from wsgi_sessions.http.middleware import SessionMiddleware
@@ -39,7 +41,8 @@ _HEADERS_SENT = Phase.HEADERS_SENT  # see `session._ENDED`
 _log = texts.log(__name__)
 
 
-class SessionExchange:
+@texts.shows()
+class SessionExchange(Struct, eq=False):
     """One request and its response: the `Handler` that commits the session.
 
     `refusal` is the error that was answered in place of the application's response. `withheld` is
@@ -48,32 +51,23 @@ class SessionExchange:
     cookie, and what the response stores of the session.
     """
 
-    __slots__ = (
-        "_environ",
-        "_header",
-        "_is_over",
-        "_method",
-        "_middleware",
-        "_path",
-        "_presented",
-        "_twins",
-        "cookie",
-        "keeping",
-        "refusal",
-        "transaction",
-        "withheld",
-    )
+    _middleware: SessionMiddleware
+    _environ: WSGIEnvironment
+    transaction: Transaction = None  # type: ignore[assignment]  # set by __post_init__
+    cookie: SessionCookie = None  # type: ignore[assignment]  # likewise
+    keeping: Keeping = "all"
+    refusal: SessionError | None = None
+    withheld: Answer | None = None
+    _header: str | None = None
+    _path: str = ""
+    _method: str = ""
+    _presented: PresentedCookie | None = None
+    _twins: Twins | None = None
+    _is_over: bool = False  # refused or failed: no more commits
 
-    def __init__(self, middleware: SessionMiddleware, environ: WSGIEnvironment) -> None:
-        self._middleware = middleware
-        self._environ = environ
-        self._presented: PresentedCookie | None = None
-        self._twins: Twins | None = None
+    def __post_init__(self) -> None:
+        middleware, environ = self._middleware, self._environ
         self.cookie = middleware.cookie
-        self.keeping: Keeping = "all"
-        self._is_over = False  # refused or failed: no more commits
-        self.refusal: SessionError | None = None
-        self.withheld: Answer | None = None
         self._header = environ.get("HTTP_COOKIE")
         self._path = environ.get("PATH_INFO", "")
         self._method = environ.get("REQUEST_METHOD", "")

@@ -63,31 +63,18 @@ class Handler(Protocol):
         """
 
 
-class LateResponse:
+@texts.shows()
+class LateResponse(Struct, eq=False):
     """The way of one request through an application, with a `Handler` in between."""
 
-    __slots__ = (
-        "_ended",
-        "_environ",
-        "_handler",
-        "_headers",
-        "_pending",
-        "_start",
-        "_status",
-        "_write",
-    )
-    _headers: Headers  # with `_status`
-
-    def __init__(
-        self, environ: WSGIEnvironment, start_response: StartResponse, handler: Handler
-    ) -> None:
-        self._environ = environ
-        self._start = start_response
-        self._handler = handler
-        self._status: str | None = None
-        self._write: Any = None  # the server's, once the headers have left
-        self._pending: bytes | None = None  # a body in place of the application's
-        self._ended = False
+    _environ: WSGIEnvironment
+    _start: StartResponse
+    _handler: Handler
+    _status: str | None = None
+    _headers: Headers = None  # type: ignore[assignment]  # until there is a `_status`
+    _write: Any = None  # the server's, once the headers have left
+    _pending: bytes | None = None  # a body in place of the application's
+    _ended: bool = False
 
     def run(self, app: WSGIApplication) -> Iterable[bytes]:
         """Call the application and return the body for the server."""

@@ -96,7 +96,8 @@ class Reference:
 class PresentValues(Protocol):
     """The values that a session has now."""
 
-    encode: Encode
+    @property
+    def encode(self) -> Encode: ...
 
     def encoded(self, key: str) -> bytes | None:
         """Return the value as it is encoded now, or None."""

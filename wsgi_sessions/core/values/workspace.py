@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from wsgi_sessions import texts
 from wsgi_sessions.core.merge.delta import (
     ABSENT,
     Append,
@@ -35,7 +38,8 @@ _EMPTY_LIST = encode([])
 _NO_KEYS: frozenset[str] = frozenset()
 
 
-class Workspace:
+@texts.shows()
+class Workspace(Struct, eq=False):
     """Values over an encoded `base`, and the delta since.
 
     A value is decoded at its first read and then kept, so that changes in place are found:
@@ -43,28 +47,15 @@ class Workspace:
     values that `encode` takes beside the types of `wsgi_sessions.core.record.codec`.
     """
 
-    __slots__ = (
-        "_assigned",
-        "_base",
-        "_defaults",
-        "_deleted",
-        "_operations",
-        "_seen",
-        "_values",
-        "encode",
-        "former",
-    )
-
-    def __init__(self, base: Mapping[str, Raw], encode: Encode = encode) -> None:
-        self._base = base
-        self.encode = encode
-        self._values: dict[str, Any] = {}
-        self._seen: set[str] = set()
-        self._assigned: dict[str, bytes] = {}
-        self._operations: dict[str, list[Operation]] = {}
-        # Allocated at the first use: most requests need none.
-        self._defaults = self._deleted = _NO_KEYS
-        self.former: FormerValues | None = None
+    _base: Mapping[str, Raw]
+    encode: Encode = encode
+    _values: dict[str, Any] = {}
+    _seen: set[str] = set()
+    _assigned: dict[str, bytes] = {}
+    _operations: dict[str, list[Operation]] = {}
+    _defaults: frozenset[str] = _NO_KEYS  # most requests need no set of these of their own
+    _deleted: frozenset[str] = _NO_KEYS
+    former: FormerValues | None = None
 
     def get(self, key: str) -> Any:
         """Return the value, or ABSENT: a read, unless this request assigned or deleted the key."""
