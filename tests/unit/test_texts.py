@@ -162,6 +162,8 @@ def filled_with(cls: Any, value: object) -> Any:
     if issubclass(cls, tuple):
         return tuple.__new__(cls, [value] * len(cls._fields))
     if issubclass(cls, msgspec.Struct):
+        if hasattr(cls, "__post_init__"):
+            cls = type(cls)(cls.__name__, (cls,), {"__post_init__": lambda _: None})
         return cls(*[value] * len(cls.__struct_fields__))
     made = object.__new__(cls)
     for name in fields_of(cls):
