@@ -240,7 +240,7 @@ class ContextPolicy:
                 return Explanation(self.key, principal, "nothing", "no context is remembered")
             verdict = self.ask(principal, found.value, environ)
         except Exception as error:  # noqa: BLE001  # hooks and stores of all kinds
-            return Explanation(self.key, principal, "fail", _said(error))
+            return Explanation(self.key, principal, "fail", _text_of(error))
         would: Literal["restore", "refuse"] = "restore" if verdict == "allowed" else "refuse"
         why = _WHY[verdict]
         return Explanation(self.key, principal, would, why, found.value, found.accessed_at)
@@ -266,7 +266,7 @@ class ContextPolicy:
     def _failed(self, action: Action, principal: Principal, value: Any, error: Exception) -> None:
         if not isinstance(error, SessionError):
             _log.error("the %s of %s failed in the application", action, self.key, exc_info=error)
-        self._report(action, principal, value, "failed", f"{action} failed: {_said(error)}")
+        self._report(action, principal, value, "failed", f"{action} failed: {_text_of(error)}")
 
 
 _WHY = {
@@ -276,7 +276,7 @@ _WHY = {
 }
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     """Return the text of our own errors, which hold no values; of others, only the type."""
     return str(error) if isinstance(error, SessionError) else type(error).__name__
 

@@ -269,7 +269,7 @@ class Draft(Struct, eq=False):
             self.doomed.append(self.withheld)
             self.withheld, self.is_flushed = None, True
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Mark the stored session for destruction, and go on with what this request made alone.
 
         That is what it assigned without reading a stored value, and what it added by typed

@@ -83,7 +83,7 @@ class IdentityRules:
         """Bind the session, and have its id cycled, as the request's changes require.
 
         From one principal to another, only what this request made alone goes along (see
-        `Draft.begin_anew`), as by `Session.login`. With closed `headers` the draft is only marked
+        `Draft.restart`), as by `Session.login`. With closed `headers` the draft is only marked
         as one that needs a cookie.
         """
         if headers == "closed":
@@ -187,7 +187,7 @@ class IdentityRules:
         if None not in (before, principal) and principal != before:
             key = str(self.principal_key)
             value = draft.data.peek(key)
-            draft.begin_anew()
+            draft.restart()
             draft.data.set(key, value)
 
     def _named_principal(self, draft: Draft) -> str | int | None:

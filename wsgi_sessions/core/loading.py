@@ -99,7 +99,7 @@ class Loader:
         if not isinstance(found, Tombstone):
             return found
         try:
-            return self._succession.heir(found)
+            return self._succession.live_successor(found)
         except SessionGone:
             return None
 

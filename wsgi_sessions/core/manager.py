@@ -72,12 +72,10 @@ class SessionManager:
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.backend = backend
-        self.events = events or Events()
+        self.lifetimes, self.events = lifetimes or Lifetimes(), events or Events()
         self.locks = BoundedLocks(backend.locks, waiters, self.events)
-        self._wait = wait
-        self.lifetimes = lifetimes or Lifetimes()
         self.identity = identity or IdentityRules(principal_key)
-        self._clock = clock
+        self._wait, self._clock = wait, clock
         envelopes = Envelopes()
         self.loader = Loader(backend, self.lifetimes, self.events, clock, envelopes)
         self._succession = Succession(backend.sessions, clock)
@@ -110,10 +108,8 @@ class SessionManager:
     def recreate(
         self, snapshot: Snapshot, new: NewSession, *, expires_by: float = math.inf
     ) -> Snapshot:
-        """Like `create`, in place of a session that is still as it was when it was read.
-
-        Raises VersionConflict or SessionGone if it is not, and as `create`.
-        """
+        """Like `create`, in place of an unchanged session. Raises VersionConflict, SessionGone
+        too."""
         return self._committer.recreate(snapshot, self._begun(new), expires_by)
 
     def _begun(self, new: NewSession) -> Pending:
@@ -150,7 +146,7 @@ class SessionManager:
             draft.give_up_withheld()
         destroyed = draft.is_flushed and self.destroy_doomed(draft)
         data, metadata = draft.data.delta(), draft.metadata_delta()
-        if data or draft.cycling or (metadata and _begin_one(draft, metadata)):
+        if data or draft.cycling or (metadata and _may_store(draft, metadata)):
             token = None if draft.repeats is None else draft.repeats.token
             # Not by name: that costs a dictionary.
             pending = Pending(
@@ -347,6 +343,6 @@ class SessionManager:
         return self.principals.destroy_sessions_of(principal, keep=keep)
 
 
-def _begin_one(draft: Draft, metadata: Delta) -> bool:
+def _may_store(draft: Draft, metadata: Delta) -> bool:
     """Return whether to store metadata alone: it begins a session only for a user or on purpose."""
     return draft.snapshot is not None or PRINCIPAL in metadata or EARLY in metadata

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import PRINCIPAL, REFRESHED, check_principal, principal_of
-from wsgi_sessions.core.record.tombstones import UNTOLD
+from wsgi_sessions.core.record.tombstones import UNANNOUNCED
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
@@ -106,7 +106,7 @@ class Principals:
         found = [
             StoredSession.of(live.key, live.expires_at, live.envelope, self._lifetimes)
             for live in self._live(principal, self._backend.index.keys_of(str(principal)))
-            if UNTOLD not in live.envelope.metadata
+            if UNANNOUNCED not in live.envelope.metadata
         ]
         return sorted(found, key=lambda session: session.created_at)
 

@@ -263,7 +263,7 @@ class Transaction(Struct, eq=False, weakref=True):
         return draft is not None and draft.withheld is not None
 
     @property
-    def knows_one(self) -> bool:
+    def had_session(self) -> bool:
         """Whether the store had a session for the request: the present one, or an ended one."""
         draft = self._draft
         return draft is not None and (draft.snapshot is not None or bool(draft.doomed))

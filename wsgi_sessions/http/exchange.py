@@ -134,7 +134,7 @@ class SessionExchange(Struct, eq=False):
         if transaction.is_accessed:
             answer = self._committed(status, headers, is_early=is_early)
         elif transaction.fault is not None:
-            answer = self._answered_anyhow(transaction.fault, status)
+            answer = self._answer_for_fault(transaction.fault, status)
         if transaction.turn is not None:
             transaction.turn.end()  # peeked at, but not accessed: there was no commit
         transaction.phase = _HEADERS_SENT
@@ -181,7 +181,7 @@ class SessionExchange(Struct, eq=False):
     def _committed(self, status: str, headers: Headers, *, is_early: bool) -> Answer:
         transaction = self.transaction
         before = transaction.snapshot
-        knew_one = before is not None or transaction.knows_one
+        had_one = before is not None or transaction.had_session
         # A 304 carries no cookie, and so no change that needs one.
         bare = status[:3] == "304" or self.keeping != "all"
         try:
@@ -200,9 +200,9 @@ class SessionExchange(Struct, eq=False):
             return self._refused(error)
         if before is not None and self._is_plain(result, before):
             return Answer(status, vary_on_cookie(headers))
-        return self._told(status, headers, result, before, bare=bare, knew_one=knew_one)
+        return self._answer_with(status, headers, result, before, bare=bare, had_one=had_one)
 
-    def _told(
+    def _answer_with(
         self,
         status: str,
         headers: Headers,
@@ -210,11 +210,11 @@ class SessionExchange(Struct, eq=False):
         before: Snapshot | None,
         *,
         bare: bool,
-        knew_one: bool,
+        had_one: bool,
     ) -> Answer:
         """Return the answer after a commit with this `result`, with all headers that it needs.
 
-        `before`: the session as the commit found it. `knew_one`: the request had a session at some
+        `before`: the session as the commit found it. `had_one`: the request had a session at some
         time. `bare`: no cookie can go out.
         """
         replacement = self._in_place(status)
@@ -227,7 +227,7 @@ class SessionExchange(Struct, eq=False):
         if names:
             headers = without_login_cookies(headers, names, self.transaction, result)
         if not bare:
-            lies_deep = knew_one and self.cookie.policy.path != "/"
+            lies_deep = had_one and self.cookie.policy.path != "/"
             headers = self._with_cookies(headers, result, before, lies_deep=lies_deep)
         return Answer(status, headers)
 
@@ -287,7 +287,7 @@ class SessionExchange(Struct, eq=False):
         presented, snapshot = self._presented, self.transaction.snapshot
         if presented is None or presented.state != "absent" or snapshot is None:
             return
-        why = self._middleware.comebacks.why_none(self._environ, self.cookie.policy)
+        why = self._middleware.comebacks.reason_for_none(self._environ, self.cookie.policy)
         report_first(self._middleware.manager.events, self._environ, snapshot, why, self.route())
 
     def _refused(self, error: SessionError) -> Answer:
@@ -308,7 +308,7 @@ class SessionExchange(Struct, eq=False):
         """Report why a request gets another answer; the commit has reported conflicts."""
         report_refusal(self._middleware.manager.events, error, self.route())
 
-    def _answered_anyhow(self, fault: SessionError, status: str) -> Answer | None:
+    def _answer_for_fault(self, fault: SessionError, status: str) -> Answer | None:
         """Return the answer in place of a 500 that an unreadable session has led to.
 
         None for any other status: that is the application's own answer.

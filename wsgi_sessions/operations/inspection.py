@@ -13,7 +13,7 @@ from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL, is_of
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.record.codec import decode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
-from wsgi_sessions.core.record.tombstones import ENDED, UNTOLD
+from wsgi_sessions.core.record.tombstones import ENDED, UNANNOUNCED
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.refresh.rule import Refreshing
 from wsgi_sessions.versions.policy import STAMPS
@@ -133,7 +133,7 @@ def inspect(backend: Backend, key: str, lifetimes: Lifetimes) -> SessionDetails 
 
 
 def _is_known(envelope: Envelope) -> bool:
-    return ENDED not in envelope.metadata and UNTOLD not in envelope.metadata
+    return ENDED not in envelope.metadata and UNANNOUNCED not in envelope.metadata
 
 
 def _value(name: str, data: bytes) -> StoredValue:

@@ -72,7 +72,7 @@ class Refresher:
         self.policy = RefreshPolicy(interval, deadline, ttl)
         self._job = RefreshJob(manager, self.policy, clock)
         self._refresh = refresh
-        self._background = Background("wsgi_sessions refresher", self._looks)
+        self._background = Background("wsgi_sessions refresher", self._new_poller)
         self.ensure_running = self._background.ensure_running
         """Start the thread, once in each process. Bound here: every request calls it."""
 
@@ -95,7 +95,7 @@ class Refresher:
         """
         return self._background.worker().refresh_due()
 
-    def _looks(self) -> _Poller:
+    def _new_poller(self) -> _Poller:
         runner = HookRunner(self._refresh, self.policy.deadline)
         return _Poller(self._job, runner, min(self.policy.interval / 5, _MAX_POLL))
 

@@ -24,18 +24,18 @@ def place_of(config: Config) -> str:
 
     Not promised: the same result for a server that is addressed by two names.
     """
-    told = "\0".join([*_told(config.url), config.store_prefix, config.application or ""])
-    return texts.hashed(told)[:8]
+    identity = "\0".join([*_identity_of(config.url), config.store_prefix, config.application or ""])
+    return texts.hashed(identity)[:8]
 
 
-def _told(url: str) -> list[str]:
+def _identity_of(url: str) -> list[str]:
     parts = urlsplit(url)
     family = parts.scheme.partition("+")[0]
     family = {"rediss": "redis", "unix": "redis", "postgres": "postgresql", "mysql": "mariadb"}.get(
         family, family
     )
     if family in ("file", "sqlite") or parts.scheme == "unix":
-        return [family, *_told_of_file(unquote(parts.path))]
+        return [family, *_identity_of_file(unquote(parts.path))]
     hosts = parts.netloc.rpartition("@")[2].lower()
     host, _, port = hosts.rpartition(":") if re.search(r":[0-9]+$", hosts) else (hosts, "", "")
     if host.strip("[]") in _LOOPBACK:
@@ -43,7 +43,7 @@ def _told(url: str) -> list[str]:
     return [family, hosts, parts.path.rstrip("/") or "/0"]
 
 
-def _told_of_file(path: str) -> list[str]:
+def _identity_of_file(path: str) -> list[str]:
     """Identify a file by its inode, which is the same on all hosts of a shared file system."""
     try:
         found = os.stat(path)

@@ -39,7 +39,8 @@ def open_backend(
 
     ``memory://``, ``file:///folder``, ``redis://host:port/db``, ``rediss://…``, ``unix:///socket``,
     ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2`` (and ``rediss+…``),
-    ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``.
+    ``postgresql://user@host/database``, ``sqlite:////file``, ``mariadb://user@host/database``. Any
+    other raises ConfigurationError, without its password.
 
     Args:
         key_prefix: the beginning of all keys, for Redis.
@@ -49,9 +50,6 @@ def open_backend(
         clock: seconds since the epoch, for memory and files.
         timeout: the most seconds of one store call.
         purpose: with "look", a missing store is a fault and is not made.
-
-    Raises:
-        ConfigurationError: the URL makes no sense; its password is not in the message.
     """
     return _opener_of_one(url)(
         url,

@@ -31,10 +31,10 @@ class BumpTimes:
         self._ask = ask
         self.wall = wall
         self._seen: dict[str, tuple[Bump, ...]] = {}
-        self._told: dict[str, tuple[int, Sequence[Bump]]] = {}
+        self._histories: dict[str, tuple[int, Sequence[Bump]]] = {}
         self._lock = threading.Lock()
 
-    def saw(self, scope: str, version: int) -> None:
+    def note_current(self, scope: str, version: int) -> None:
         """Note that a version is current, and was not at the previous look-up."""
         with self._lock:
             if len(self._seen) > _MAX_SCOPES:
@@ -63,16 +63,16 @@ class BumpTimes:
         return history is None or any(bump.at > begun - _LONGEST_LOADER for bump in history)
 
     def _history(self, scope: str, version: int) -> Sequence[Bump] | None:
-        told = self._told.get(scope)
-        if told is not None and told[0] == version:
-            return told[1]
+        known = self._histories.get(scope)
+        if known is not None and known[0] == version:
+            return known[1]
         bumps = self._ask(scope, _HISTORY)
         if not bumps:  # unknown: there is a version, but no bump
             return None
         if len(bumps) == _HISTORY:  # there may be earlier ones: of any time
             bumps = [*bumps[:-1], bumps[-1]._replace(at=0.0)]
         with self._lock:
-            if len(self._told) > _MAX_SCOPES:
-                self._told.clear()
-            self._told[scope] = version, bumps
+            if len(self._histories) > _MAX_SCOPES:
+                self._histories.clear()
+            self._histories[scope] = version, bumps
         return bumps

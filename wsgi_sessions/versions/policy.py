@@ -319,7 +319,7 @@ class CachedStamps:
                     since = before.since if before and is_same else ended_at
                     self._known[scope] = _CachedVersion(version, asked_at, since)
                     if not is_same and version:
-                        self.times.saw(scope, version)
+                        self.times.note_current(scope, version)
             is_back, self._failed_at = self._failed_at is not None, None
         if is_back:
             _log.info("the source of version stamps answers again")

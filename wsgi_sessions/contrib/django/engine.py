@@ -178,7 +178,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         transaction = self._opened()
         transaction.session.flush()
         self._store()
-        self._begin_anew()
+        self._restart()
 
     def cycle_key(self) -> None:
         """Go on under a new key; the old one is dead at once, for requests under way too."""
@@ -289,7 +289,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         transaction = self._opened()
         return transaction.commit("open" if transaction.phase is Phase.OPEN else "closed")
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self._session_key = None
         self._is_gone = False
         self._settled = None

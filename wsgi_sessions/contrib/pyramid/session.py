@@ -79,7 +79,7 @@ class PyramidSession(PlainMapping):
     def __delitem__(self, key: object) -> None:
         super().__delitem__(key)
         if plain_key(key) == self._transaction.manager.identity.principal_key and self._is_bound():
-            self._transaction.draft().begin_anew()
+            self._transaction.draft().restart()
 
     def clear(self) -> None:
         """Remove all keys; where a user is logged in, that is a log-out: see `invalidate`."""

@@ -13,7 +13,7 @@ from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import open_sealed, seal
 from wsgi_sessions.core.record.tombstones import (
     TOMBSTONE_SECONDS,
-    UNTOLD,
+    UNANNOUNCED,
     Tombstone,
     TombstoneKind,
     tombstone,
@@ -82,7 +82,7 @@ class Cycler:
         envelope, _ = self._moved(base, pending, base, created_at)
         new = self._creator.create(pending, envelope, pending.commit.at + TOMBSTONE_SECONDS)
         try:
-            return self._tell(self._bury(base, pending, new, kind))
+            return self._announce(self._bury(base, pending, new, kind))
         except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord, LockLost):
             self._store.delete(new.key)  # refused: no client has its id
             raise
@@ -125,18 +125,18 @@ class Cycler:
         """Like `_merged`, for a record under another key; the same mutex locks it as before."""
         envelope, conflicts = self._merged(base, pending, theirs)
         envelope.created_at = created_at
-        more = {CHAIN: chain_of(base), UNTOLD: True}
+        more = {CHAIN: chain_of(base), UNANNOUNCED: True}
         added = {name: msgspec.Raw(encode(value)) for name, value in more.items()}
         envelope.metadata = {**envelope.metadata, **added}
         return envelope, conflicts
 
-    def _tell(self, new: Snapshot) -> Snapshot:
+    def _announce(self, new: Snapshot) -> Snapshot:
         """List a record whose id may leave now, and give it the expiry of a session.
 
         Raises SessionGone if a log-out has reached it already.
         """
         for _ in range(MAX_ATTEMPTS):
-            metadata = {k: v for k, v in new.envelope.metadata.items() if k != UNTOLD}
+            metadata = {k: v for k, v in new.envelope.metadata.items() if k != UNANNOUNCED}
             envelope = replace(new.envelope, metadata=metadata)
             payload, expires_at = self._sealed(envelope, new.key)
             try:
@@ -147,7 +147,7 @@ class Cycler:
                 found = self._succession.opened(new, conflict.current)
                 if isinstance(found, Tombstone):
                     return new  # another request, which came by the old id, gave it yet another one
-                if UNTOLD not in found.envelope.metadata:
+                if UNANNOUNCED not in found.envelope.metadata:
                     return found  # ours: the reply was lost
                 new = found
             else:
@@ -164,7 +164,7 @@ class Cycler:
             return found
         if kind == "cycle":
             raise SessionSuperseded(found)
-        return self._succession.heir(found)
+        return self._succession.live_successor(found)
 
     def _replace(self, snapshot: Snapshot, envelope: Envelope, expires_by: float) -> Snapshot:
         """Save a record that no other request knows of yet."""

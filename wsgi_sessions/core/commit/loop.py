@@ -205,7 +205,7 @@ class Committer:
     def _current(self, known: Snapshot, record: Record) -> Snapshot:
         """Return the live session that a save finds; its id is unknown if it has another one."""
         found = self._succession.opened(known, record)
-        return self._succession.heir(found) if isinstance(found, Tombstone) else found
+        return self._succession.live_successor(found) if isinstance(found, Tombstone) else found
 
     def _report(
         self, base: Snapshot, theirs: Snapshot, pending: Pending, conflicts: list[Conflict]

@@ -63,7 +63,7 @@ class Succession:
             raise SessionGone("the session has ended")
         return found
 
-    def heir(self, tombstone: Tombstone) -> Snapshot:
+    def live_successor(self, tombstone: Tombstone) -> Snapshot:
         """Return the live session behind a tombstone, without its id, if no log-in lies between.
 
         Raises SessionSuperseded if one does, SessionGone if the session has ended since.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDED = "ended"
 """Metadata key of every record that is not, or no longer, a session; its value is the reason."""
 TOMBSTONE_SECONDS = 60.0
-UNTOLD = "untold"
+UNANNOUNCED = "untold"
 """Metadata key of a session under a new id, which no client gets before the old record is dead."""
 _KIND = "kind"
 _SUCCESSOR = "successor"

@@ -215,7 +215,7 @@ class Workspace(Struct, eq=False):
             self._base, self._values, self._assigned, self._operations = base, {}, {}, {}
             self._defaults = self._deleted = _NO_KEYS
         else:
-            self._keep_all(*self._start_anew(base))
+            self._keep_all(*self._reset_onto(base))
 
     def put(self, key: str, value: object) -> Any:
         """Set a value without changing the session. Return the one before, or None."""
@@ -229,13 +229,13 @@ class Workspace(Struct, eq=False):
     def _replay(self, base: Mapping[str, Raw], delta: Delta, merged: Merged) -> None:
         former = self._known()
         references, former.references = former.references, ()
-        held, given = self._start_anew(base)
+        held, given = self._reset_onto(base)
         for key, change in delta.items():
             redo(self, key, change, merged, is_stored=key in base)
         former.references = references
         self._keep_all(held, given)
 
-    def _start_anew(self, base: Mapping[str, Raw]) -> tuple[dict[str, Any], Set[str]]:
+    def _reset_onto(self, base: Mapping[str, Raw]) -> tuple[dict[str, Any], Set[str]]:
         """Forget the values, not the reads. Returns them, and those the application has given."""
         if not self._base.keys() <= base.keys():
             self._known().keys |= self._base.keys()

@@ -39,7 +39,7 @@ class Comebacks:
         """Note that a request brought a cookie of ours."""
         self.is_settled = True
 
-    def why_none(self, environ: WSGIEnvironment, policy: CookiePolicy) -> str | None:
+    def reason_for_none(self, environ: WSGIEnvironment, policy: CookiePolicy) -> str | None:
         """Note a new session. Returns once, when there are enough, why none came back.
 
         The reason is taken from this request.

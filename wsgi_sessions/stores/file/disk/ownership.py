@@ -59,7 +59,7 @@ def prepare(folder: str, marker: str, group: str | None = None) -> Ownership:
     return ours
 
 
-def look_at(folder: str, marker: str, group: str | None = None) -> Ownership:
+def inspect(folder: str, marker: str, group: str | None = None) -> Ownership:
     """Return the owner of the folder, for inspection: nothing is made or changed.
 
     Raises ConfigurationError if it is missing, belongs to another user or is a link.

@@ -17,7 +17,7 @@ from wsgi_sessions.clock import system_clock
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.stores.file.disk.mounts import mount_of
-from wsgi_sessions.stores.file.disk.ownership import look_at, prepare
+from wsgi_sessions.stores.file.disk.ownership import inspect, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Presence:
         self._group = group
         self._marker = os.path.join(folder, "FORMAT")
         if purpose == "look":
-            self.ownership = look_at(folder, self._marker, group)
+            self.ownership = inspect(folder, self._marker, group)
         else:
             self.ownership = prepare(folder, self._marker, group)
         self._place = self._where()

@@ -72,7 +72,7 @@ class _Pool:
 
     def follow(self, endpoint: Endpoint, now: float, latest: float) -> None:
         """Check where the server is, if due; leave a former one, and close its links after use."""
-        if now >= endpoint.look_at:
+        if now >= endpoint.next_look:
             endpoint.look(latest)
         if self.generation != endpoint.generation:
             former, self.idle = self.idle, deque()
@@ -176,7 +176,7 @@ class NodeExecutor:
         latest = started + self._latest_send
         link = None
         try:
-            if started >= endpoint.look_at or pool.generation != endpoint.generation:
+            if started >= endpoint.next_look or pool.generation != endpoint.generation:
                 pool.follow(endpoint, started, latest)
             idle = pool.idle  # of links to the present server
             link = _fresh(idle) or self._connect(latest)

@@ -51,7 +51,7 @@ class Endpoint(Protocol):
         """A number that changes each time that the address has changed."""
 
     @property
-    def look_at(self) -> float:
+    def next_look(self) -> float:
         """The time when `look` is due, by `clock.monotonic`."""
 
     def look(self, latest: float) -> None:
@@ -69,7 +69,7 @@ class FixedEndpoint:
 
     def __init__(self, url: RedisURL, timeout: float, address: NodeAddress | None = None) -> None:
         self.generation = 0
-        self.look_at = math.inf
+        self.next_look = math.inf
         self._url = url
         self._address = address or (url.addresses or (None,))[0]
         self._timeouts = _timeouts(timeout, REPLY_SHARE)
@@ -114,7 +114,7 @@ class SentinelEndpoint:
         self._known: NodeAddress | None = None
         self._is_blind = False
         self.generation = 0
-        self.look_at = math.inf
+        self.next_look = math.inf
         self.label = f"the primary of service {url.service!r}"
 
     def connect(self, latest: float = math.inf) -> Link:
@@ -134,18 +134,18 @@ class SentinelEndpoint:
         return link
 
     def look(self, latest: float) -> None:
-        self.look_at = monotonic() + _LOOK_SECONDS  # first: the other threads go on
+        self.next_look = monotonic() + _LOOK_SECONDS  # first: the other threads go on
         try:
             self._take(self._discover(latest))
         except Exception as error:  # noqa: BLE001 - as in `_discover`
-            self.look_at = monotonic() + _BLIND_SECONDS
+            self.next_look = monotonic() + _BLIND_SECONDS
             if not self._is_blind:
                 self._is_blind = True
                 _log.warning("no sentinel tells whether %s still is: %s", self.label, error)
 
     def _take(self, address: NodeAddress) -> None:
         self._is_blind = False
-        self.look_at = monotonic() + _LOOK_SECONDS
+        self.next_look = monotonic() + _LOOK_SECONDS
         if address == self._known:
             return
         if self._known is not None:

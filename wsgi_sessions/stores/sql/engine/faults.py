@@ -43,10 +43,10 @@ class SqlFault(NamedTuple):
     @property
     def explained(self) -> str:
         """The sentence with its details."""
-        return f"{self.sentence} ({self._said})" if self._said else self.sentence
+        return f"{self.sentence} ({self._details})" if self._details else self.sentence
 
     @property
-    def _said(self) -> str:
+    def _details(self) -> str:
         return ": ".join(part for part in (self.detail, self.words) if part)
 
     def error(
@@ -67,7 +67,7 @@ class SqlFault(NamedTuple):
             key=None if key is None else short_key(key),
             attempts=attempts,
         )
-        error.__cause__ = DatabaseFault(self._said)
+        error.__cause__ = DatabaseFault(self._details)
         return error
 
 
