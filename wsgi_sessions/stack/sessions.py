@@ -111,9 +111,9 @@ class Sessions:
         """Provide a stored session for a block, and commit it at the end.
 
         `key` is its `Session.key`. The changes are merged with those of overlapping requests. They
-        are no activity of the user: the session does not live longer. A change that needs a cookie,
-        such as a log-in, raises HeadersAlreadySent; a block that raises stores nothing but a
-        log-out. Raises LookupError if there is no such session.
+        do not count as activity of the user: the session does not live longer. A change that needs
+        a cookie, such as a log-in, raises HeadersAlreadySent; a block that raises stores nothing
+        but a log-out. Raises LookupError if there is no such session.
         """
         return committed(begin_at(self.manager, key, route=route))
 
