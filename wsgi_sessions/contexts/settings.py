@@ -26,52 +26,54 @@ class ContextConfig:
     key: tuple[str, ...] = setting(
         "WSGI_SESSIONS_CONTEXT_KEY",
         kinds.several(kinds.PRINTABLE),
-        "the session keys whose last value a user gets back after the session was lost",
+        "session keys whose last value is restored to a user after the session was lost",
         (),
     )
     permission: tuple[str, ...] = setting(
         "WSGI_SESSIONS_CONTEXT_PERMISSION",
         kinds.several(kinds.HOOK),
-        "for each of them, says whether the user may (still) access what it refers to",
+        "one function per key, which decides whether the user may (still) access the context",
         (),
     )
     enabled: bool = setting(
         "WSGI_SESSIONS_CONTEXT_ENABLED",
         kinds.SWITCH,
-        "whether contexts are put back; they are remembered in any case",
+        "whether contexts are restored; they are remembered in any case",
         default=True,
         fallbacks=(Fallback("AUTO_RESTORE_ENABLED", kinds.SWITCH),),
     )
     remember: Remembering = setting(
         "WSGI_SESSIONS_CONTEXT_REMEMBER",
         kinds.choice(get_args(Remembering)),
-        "what is remembered: all that the application sets, or only what select_context does",
+        "which contexts are remembered: all that the application sets, or only those of "
+        "select_context",
         "set",
     )
     tenancy: bool | None = setting(
         "WSGI_SESSIONS_CONTEXT_TENANCY",
         kinds.SWITCH,
-        "whether a context must belong to the user's tenant too",
+        "whether a context must also belong to the user's tenant",
         None,
-        default_text="on, if there is a function that says so",
+        default_text="on, if the next one is set",
         fallbacks=(Fallback("USE_MULTI_TENANCY", kinds.SWITCH),),
     )
     tenant: str | None = setting(
         "WSGI_SESSIONS_CONTEXT_TENANT",
         kinds.HOOK,
-        "says whether it does",
+        "a function that decides whether it does",
         None,
     )
     load: str | None = setting(
         "WSGI_SESSIONS_CONTEXT_LOAD",
         kinds.HOOK,
-        "gives the last context, where the application remembers it itself",
+        "a function that returns the last context, if the application a function that remembers "
+        "it itself",
         None,
     )
     store: str | None = setting(
         "WSGI_SESSIONS_CONTEXT_STORE",
         kinds.HOOK,
-        "remembers it",
+        "a function that remembers it",
         None,
     )
     audit: bool = setting(

@@ -41,32 +41,31 @@ class HealthConfig:
     path: str | None = setting(
         "WSGI_SESSIONS_HEALTH_PATH",
         kinds.or_off(kinds.PATH),
-        "answers whether the session store is fit to serve",
+        "reports whether the session store is healthy",
         "/health/session",
     )
     liveness_path: str | None = setting(
         "WSGI_SESSIONS_LIVENESS_PATH",
         kinds.or_off(kinds.PATH),
-        "answers that this worker serves requests, and never asks the store",
+        "reports that this worker serves requests, without contacting the store",
         "/health/live",
     )
     timeout: float = setting(
         "WSGI_SESSIONS_HEALTH_TIMEOUT",
         kinds.duration(0.01, kinds.MINUTE, "2 (seconds), 500ms or 5s"),
-        "how long the store may take before it is held to be unhealthy",
+        "how long the store may take before it counts as unhealthy",
         2.0,
     )
     details: HealthDetails = setting(
         "WSGI_SESSIONS_HEALTH_DETAILS",
         kinds.choice(get_args(HealthDetails)),
-        "who sees more than healthy or not: this host and holders of the token, those alone, or "
-        "all",
+        "who sees details: this host and holders of the token, only the latter, or all",
         "local",
     )
     token: str | None = setting(
         "WSGI_SESSIONS_HEALTH_TOKEN",
         _TOKEN,
-        "what such a holder sends as `Authorization: Bearer …`; or name a file that holds it",
+        "the token, sent as `Authorization: Bearer …`; or name a file with it",
         None,
         file=SecretFile("WSGI_SESSIONS_HEALTH_TOKEN_FILE", _TOKEN),
     )

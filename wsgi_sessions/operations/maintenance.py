@@ -109,8 +109,10 @@ def delete_expired(
     unused = 0
     if seconds is not None:
         for session, is_unused in _judged(backend, seconds, lifetimes, clock):
-            unused += is_unused and (dry_run or _delete_as_found(backend, session, clock()))
             examined += 1
+            if is_unused:
+                is_deleted = dry_run or _delete_as_found(backend, session, clock())
+                unused += is_deleted
             _tell(on_progress, examined)
     return Deletion(expired, unused, examined)
 

@@ -26,24 +26,24 @@ class RefreshConfig:
     hook: str | None = setting(
         "WSGI_SESSIONS_REFRESH",
         kinds.or_off(kinds.HOOK),
-        "refreshes sessions that are kept alive, in the background, while no request uses them",
+        "a function that refreshes sessions that are kept alive, in the background, while unused",
         None,
     )
     interval: float = setting(
         "WSGI_SESSIONS_REFRESH_INTERVAL",
         kinds.duration(1, 7 * DAY, "60 (seconds), 90s or 10m"),
-        "how often a session is refreshed",
+        "the interval of refreshes of a session",
         60.0,
     )
     where: RefreshIn = setting(
         "WSGI_SESSIONS_REFRESH_IN",
         kinds.choice(get_args(RefreshIn)),
-        "where: in each worker, or in a process of its own ('wsgi-sessions refresh')",
+        "where it runs: in each worker, or in a separate process ('wsgi-sessions refresh')",
         "workers",
     )
     lease_ttl: float = setting(
         "WSGI_SESSIONS_LEASE_TTL",
         kinds.duration(1, HOUR, "30 (seconds), 45s or 1m"),
-        "how long a request that died keeps the refresher away from its session",
+        "how long a request that crashed keeps the refresher away from its session",
         30.0,
     )

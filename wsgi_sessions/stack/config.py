@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _ATTRIBUTE = re.compile(r"(?<!['\"])`([a-z_]+(?:\.[a-z_]+)?)(=[^`\s]+)?`")
 _SPELLED = MappingProxyType({"=True": "=on", "=False": "=off"})
 _PREFIX = re.compile(r"WSGI_?SESSION", re.IGNORECASE)
-NAME_OF_COOKIE = "name of the cookie; `__Host-session` keeps other hosts from setting one"
+NAME_OF_COOKIE = "the name of the cookie; `__Host-session` keeps other hosts from setting one"
 
 
 def variable(attribute: str) -> str:
@@ -87,11 +87,11 @@ class Config:
     secret_keys: tuple[str, ...] = setting(
         "WSGI_SESSIONS_SECRET_KEYS",
         kinds.SECRETS,
-        "secrets that sign the cookie: the newest signs, all verify; or name a file of them",
+        "secrets that sign the cookie: the newest signs, all verify; or name a file with them",
         (),
         file=SecretFile("WSGI_SESSIONS_SECRET_KEYS_FILE", kinds.SECRET_LINES),
         fallbacks=(Fallback("SECRET_KEY", kinds.ONE_SECRET),),
-        default_text="made and kept by the file store; required by every other",
+        default_text="made and kept by the file store; required by all others",
     )
     idle_lifetime: float = filled_by(limits.IDLE_LIFETIME)
     absolute_lifetime: float | None = filled_by(limits.ABSOLUTE_LIFETIME)

@@ -48,14 +48,14 @@ class VersionConfig:
     scopes: tuple[str, ...] = setting(
         "WSGI_SESSIONS_VERSION_SCOPES",
         kinds.several(_SCOPE),
-        "the versions that a session's data depends on: a bump of one makes it stale",
+        "versions that the data of a session depends on: a bump of one makes it stale",
         (),
-        default_text="off; global, if one of the next five is set",
+        default_text="off; global, if rights, required keys, a refresh or a validation is set",
     )
     rights: tuple[str, ...] = setting(
         "WSGI_SESSIONS_VERSION_RIGHTS",
         kinds.several(_SCOPE),
-        "versions, among those or more, of what a user may do: a bump counts at once",
+        "versions (of these or others) that stand for rights: a bump takes effect at once",
         (),
     )
     grace: float = setting(
@@ -79,7 +79,7 @@ class VersionConfig:
     validate: str | None = setting(
         "WSGI_SESSIONS_VERSION_VALIDATE",
         kinds.HOOK,
-        "says whether what a session refers to still exists",
+        "decides whether the objects that a session refers to still exist",
         None,
     )
     url: str | None = setting(
@@ -92,13 +92,14 @@ class VersionConfig:
     table: str = setting(
         "WSGI_SESSIONS_VERSION_TABLE",
         _TABLE,
-        "its table: one of our own, or system_settings, or another with the same columns",
+        "the table of versions: that of this package, system_settings, or another with the same "
+        "columns",
         OWN_TABLE,
     )
     max_age: float = setting(
         "WSGI_SESSIONS_VERSION_MAX_AGE",
         kinds.duration(0, kinds.HOUR, "1 (second), 500ms or 10s; 0: always ask"),
-        "how old a worker's copy of the current versions may get",
+        "the maximum age of a worker's copy of the current versions",
         1.0,
     )
     login_url: str | None = setting(

@@ -14,7 +14,7 @@ _KEYS = kinds.several(replace(kinds.PRINTABLE, allowed="session keys in printabl
 PRINCIPAL_KEY = Setting[Any](
     "WSGI_SESSIONS_PRINCIPAL_KEY",
     kinds.PRINTABLE,
-    "the session key under which the application keeps who is logged in",
+    "the session key in which the application keeps the user",
     None,
 )
 PRIVILEGE_KEYS = Setting[Any](
