@@ -25,12 +25,16 @@ from wsgi_sessions.contexts.policy import ApplicationContexts, ContextPolicy, Ex
 from wsgi_sessions.contexts.settings import ContextConfig
 from wsgi_sessions.contract import (
     Backend,
+    Bump,
+    Context,
+    ContextStore,
     ExpiredDeletion,
     PrincipalIndex,
     Quarantine,
     Record,
     SessionIteration,
     SessionStore,
+    VersionStamps,
 )
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.identity_rules import IdentityRules
@@ -104,13 +108,16 @@ __all__ = [
     "AuditRecord",
     "Backend",
     "BackendStatus",
+    "Bump",
     "CachedStamps",
     "Config",
     "ConfigurationError",
+    "Context",
     "ContextClearing",
     "ContextConfig",
     "ContextMiddleware",
     "ContextPolicy",
+    "ContextStore",
     "CookiePolicy",
     "CorruptRecord",
     "Deletion",
@@ -165,6 +172,7 @@ __all__ = [
     "VersionConflict",
     "VersionMiddleware",
     "VersionPolicy",
+    "VersionStamps",
     "VersionTable",
     "WriteInDoubt",
     "backend_status",

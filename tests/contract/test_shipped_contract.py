@@ -16,21 +16,28 @@ from documents import ROOT
 from shelf_store import open_shelf
 from store_mutants import MUTANTS
 
-from wsgi_sessions.testing import SessionStoreContract, StoreUnderTest
+from wsgi_sessions.testing import (
+    ContextStoreContract,
+    SessionStoreContract,
+    StoreUnderTest,
+    VersionStampsContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CASES = Path(mutants_under_contract.__file__)
-LAWS = {name.removeprefix("test_") for name in dir(SessionStoreContract) if name[:5] == "test_"}
 
 
-class TestShelf(SessionStoreContract):
+class TestShelf(SessionStoreContract, VersionStampsContract, ContextStoreContract):
     """Dictionaries on shelves."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> StoreUnderTest:
         return StoreUnderTest(partial(open_shelf, tmp_path / "shelf"))
+
+
+LAWS = {name.removeprefix("test_") for name in dir(TestShelf) if name[:5] == "test_"}
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opened_places import open_place
 from sqlalchemy import insert, select
 from store_urls import LONG_BESIDE_SESSIONS, STORES, TAKING_OVER, Place, of_the_table
 
@@ -19,12 +20,12 @@ from wsgi_sessions.stores.context_records import digest, pack, unpack
 from wsgi_sessions.stores.file.disk.locking import locked_path
 from wsgi_sessions.stores.sql.schema import contexts as sql_contexts
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.testing import ContextStoreContract, StoreUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-ODD_TEXTS = ["../../etc/passwd", "*", "{x}", "a b\nc", "user:5", "é", "\udc80", "x" * 4000, ""]
 BOBS = ("bob", "deal")
 FIRST, SECOND = Context(b"\x00first\xff", 1.5), Context(b"second", 2_000_000_000.25)
 
@@ -50,128 +51,15 @@ def of(backend: Backend) -> ContextStore:
     return backend.contexts
 
 
-def test_nothing_is_remembered_at_first(contexts: ContextStore) -> None:
-    assert contexts.get("alice", "deal") is None
-    assert list(contexts.items()) == []
+class TestContexts(ContextStoreContract):
+    """What a store of another project would be held to."""
 
-
-def test_the_value_set_last_is_remembered(contexts: ContextStore) -> None:
-    contexts.set("alice", "deal", FIRST)
-    contexts.set("alice", "deal", SECOND)
-    assert contexts.get("alice", "deal") == SECOND
-    assert contexts.get("alice", "fund") is None
-    assert contexts.get("bob", "deal") is None
-
-
-def test_adding_replaces_nothing(contexts: ContextStore) -> None:
-    assert contexts.add("alice", "deal", FIRST)
-    assert not contexts.add("alice", "deal", SECOND)
-    assert contexts.get("alice", "deal") == FIRST
-    assert contexts.add("alice", "fund", SECOND)
-    contexts.clear("alice", "deal")
-    assert contexts.add("alice", "deal", SECOND)
-    assert contexts.get("alice", "deal") == SECOND
-
-
-@pytest.mark.parametrize("size", [0, 1, 5000, 200_000])
-def test_values_of_every_size_come_back(contexts: ContextStore, size: int) -> None:
-    context = Context(bytes(i % 251 for i in range(size)), 3.0)
-    contexts.set("alice", "deal", context)
-    assert contexts.get("alice", "deal") == context
-
-
-def test_a_cleared_context_is_gone_and_clearing_is_idempotent(contexts: ContextStore) -> None:
-    contexts.set("alice", "deal", FIRST)
-    contexts.set("alice", "fund", FIRST)
-    for _ in range(2):
-        contexts.clear("alice", "deal")
-        assert contexts.get("alice", "deal") is None
-    assert contexts.get("alice", "fund") == FIRST
-
-
-def test_a_stale_one_is_cleared_only_if_it_is_that_one_still(contexts: ContextStore) -> None:
-    contexts.set("alice", "deal", SECOND)
-    for other in (FIRST, SECOND._replace(accessed_at=7.0), SECOND._replace(value=b"")):
-        contexts.clear("alice", "deal", other)
-        assert contexts.get("alice", "deal") == SECOND
-    for _ in range(2):
-        contexts.clear("alice", "deal", SECOND)
-        assert contexts.get("alice", "deal") is None
-
-
-@pytest.mark.parametrize("text", ODD_TEXTS)
-def test_principals_and_names_are_any_text(contexts: ContextStore, text: str) -> None:
-    contexts.set(text, "deal", FIRST)
-    contexts.set("alice", text, SECOND)
-    assert contexts.get(text, "deal") == FIRST
-    assert contexts.get("alice", text) == SECOND
-    assert sorted(contexts.items()) == sorted([(text, "deal", FIRST), ("alice", text, SECOND)])
-
-
-def test_a_principal_and_a_name_are_not_run_together(contexts: ContextStore) -> None:
-    contexts.set("ab", "c", FIRST)
-    assert contexts.get("a", "bc") is None
-    assert contexts.get("abc", "") is None
-
-
-def test_all_are_listed(contexts: ContextStore) -> None:
-    expected = {(f"user {i}", name): Context(b"%d" % i, i) for i in range(60) for name in "ab"}
-    for (principal, name), context in expected.items():
-        contexts.set(principal, name, context)
-    contexts.clear("user 0", "a")
-    del expected["user 0", "a"]
-    assert {(user, name): context for user, name, context in contexts.items()} == expected
-
-
-def test_sessions_and_contexts_do_not_meet(place: Place) -> None:
-    backend = place.open()
-    of(backend).set("alice", "deal", FIRST)
-    assert list(backend.iteration.keys()) == []
-    assert backend.iteration.count() == 0
-    backend.close()
-
-
-def test_another_process_sees_what_was_set(place: Place) -> None:
-    if place.name == "memory":
-        return
-    program = f"""
-from wsgi_sessions.contract import Context
-from wsgi_sessions.stores.urls import open_backend
-backend = open_backend({place.own_url!r}, key_prefix={place.prefix!r}, timeout=5.0)
-assert backend.contexts.get("alice", "deal") == {tuple(FIRST)!r}
-backend.contexts.set("alice", "deal", Context({SECOND.value!r}, {SECOND.accessed_at!r}))
-"""
-    backend = place.open()
-    of(backend).set("alice", "deal", FIRST)
-    subprocess.run([sys.executable, "-c", program], check=True)
-    assert of(backend).get("alice", "deal") == SECOND
-    backend.close()
-
-
-def test_a_reader_sees_one_whole_context_while_it_is_replaced(contexts: ContextStore) -> None:
-    """And no selection is lost to one that clears what it found stale."""
-    sizes = [Context(bytes([n]) * (n * 900 + 1), float(n)) for n in range(1, 9)]
-    contexts.set("alice", "deal", sizes[0])
-    done = threading.Event()
-
-    def replace() -> None:
-        for number in range(120):
-            contexts.set("alice", "deal", sizes[number % 8])
-        contexts.set("alice", "deal", SECOND)
-        done.set()
-
-    def clear() -> None:
-        while not done.is_set():
-            contexts.clear("alice", "deal", FIRST)
-
-    threads = [threading.Thread(target=target) for target in (replace, clear)]
-    for thread in threads:
-        thread.start()
-    while not done.is_set():
-        assert contexts.get("alice", "deal") in [*sizes, SECOND]
-    for thread in threads:
-        thread.join()
-    assert contexts.get("alice", "deal") == SECOND
+    @pytest.fixture
+    def store(self, place: Place) -> StoreUnderTest:
+        return StoreUnderTest(
+            partial(open_place, place.own_url, place.prefix),
+            processes="one" if place.name == "memory" else "all",
+        )
 
 
 # -- what lies there -------------------------------------------------------------------------------

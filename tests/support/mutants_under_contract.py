@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store_mutants import MUTANTS, OF_PROCESSES, open_mutant
 
-from wsgi_sessions.testing import SessionStoreContract, StoreUnderTest
+from wsgi_sessions.testing import (
+    ContextStoreContract,
+    SessionStoreContract,
+    StoreUnderTest,
+    VersionStampsContract,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +22,11 @@ if TYPE_CHECKING:
     from wsgi_sessions import Backend
 
 
+CONTRACT = (SessionStoreContract, VersionStampsContract, ContextStoreContract)
+
+
 def _class_for(name: str) -> type:
-    class TestMutant(SessionStoreContract):
+    class TestMutant(*CONTRACT):  # type: ignore[misc]  # each class is a contract
         @pytest.fixture
         def store(self, tmp_path: Path) -> StoreUnderTest:
             if name in OF_PROCESSES:

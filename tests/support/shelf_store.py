@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_sessions import (
     Backend,
+    Bump,
+    Context,
     Held,
     LockTimeout,
     Record,
@@ -26,7 +28,7 @@ from wsgi_sessions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -285,6 +287,67 @@ class FileLocks:
             yield Held()
 
 
+class DictStamps:
+    """Version stamps on a `Shelf`."""
+
+    kept = 100
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        with self.shelf.reading() as items:
+            return {scope: items.get(ascii(scope), [(0, 0.0)])[-1][0] for scope in scopes}
+
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        with self.shelf.changing() as items:
+            known = items.get(ascii(scope), [])
+            version = max(least, (known[-1][0] if known else 0) + 1)
+            items[ascii(scope)] = [*known, (version, time.time())][-self.kept :]
+            return version
+
+    def history(self, scope: str, limit: int = 20) -> list[Bump]:
+        with self.shelf.reading() as items:
+            newest_first = [Bump(*each) for each in reversed(items.get(ascii(scope), []))]
+            return newest_first[:limit]
+
+
+class DictContexts:
+    """Contexts on a `Shelf`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def key(self, principal: str, name: str) -> str:
+        return ascii((principal, name))
+
+    def get(self, principal: str, name: str) -> Context | None:
+        with self.shelf.reading() as items:
+            found = items.get(self.key(principal, name))
+            return None if found is None else Context(*found[2:])
+
+    def set(self, principal: str, name: str, context: Context) -> None:
+        with self.shelf.changing() as items:
+            items[self.key(principal, name)] = (principal, name, *context)
+
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        with self.shelf.changing() as items:
+            if self.key(principal, name) in items:
+                return False
+            items[self.key(principal, name)] = (principal, name, *context)
+            return True
+
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        with self.shelf.changing() as items:
+            found = items.get(self.key(principal, name))
+            if found is not None and expected in (None, Context(*found[2:])):
+                del items[self.key(principal, name)]
+
+    def items(self) -> Iterator[tuple[str, str, Context]]:
+        with self.shelf.reading() as items:
+            return iter([(each[0], each[1], Context(*each[2:])) for each in items.values()])
+
+
 def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backend:
     """A store on shelves in a folder."""
     folder.mkdir(exist_ok=True)
@@ -297,4 +360,6 @@ def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backe
         locks=FileLocks(folder / "locks"),
         quarantine=DictQuarantine(sessions, OnShelf(folder / "aside")),
         expired=sessions,
+        versions=DictStamps(OnShelf(folder / "versions")),
+        contexts=DictContexts(OnShelf(folder / "contexts")),
     )

@@ -10,10 +10,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from shelf_store import DictIndex, DictLocks, DictQuarantine, DictSessions, InMemory, OnShelf
+from shelf_store import (
+    DictContexts,
+    DictIndex,
+    DictLocks,
+    DictQuarantine,
+    DictSessions,
+    DictStamps,
+    InMemory,
+    OnShelf,
+)
 
 from wsgi_sessions import (
     Backend,
+    Context,
     Held,
     Record,
     SessionExists,
@@ -23,8 +33,10 @@ from wsgi_sessions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from shelf_store import Shelf
 
 
 # -- records ---------------------------------------------------------------------------------------
@@ -428,6 +440,129 @@ class SavesNothing(Saving):
         return current.version + 1
 
 
+# -- version stamps --------------------------------------------------------------------------------
+
+
+class BeginsAtOne(DictStamps):
+    def current(self, scopes: Sequence[str]) -> dict[str, int]:
+        return {scope: version or 1 for scope, version in super().current(scopes).items()}
+
+
+class GoesBackToLeast(DictStamps):
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        with self.shelf.changing() as items:
+            items.setdefault(ascii(scope), []).append((least - 1, 0.0)) if least else None
+        return super().bump(scope)
+
+
+class ScopesArePaths(DictStamps):
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        return super().bump(scope[:5], least=least)
+
+
+class KeepsAllBumps(DictStamps):
+    kept = 10**9
+
+
+class StampsAmongSessions(DictSessions):
+    def keys(self) -> Iterator[str]:
+        return iter([*super().keys(), "global"])
+
+
+class BumpsOnItsOwn(DictStamps):
+    """Each process counts from what it read first."""
+
+    known: int | None = None
+
+    def bump(self, scope: str, *, least: int = 0) -> int:
+        if self.known is None:
+            self.known = self.current([scope])[scope]
+        self.known = max(self.known + 1, least)
+        with self.shelf.changing() as items:
+            items[ascii(scope)] = [(self.known, time.time())]
+        return self.known
+
+
+# -- contexts --------------------------------------------------------------------------------------
+
+
+class RemembersSomething(DictContexts):
+    def get(self, principal: str, name: str) -> Context | None:
+        return super().get(principal, name) or Context(b"", 0.0)
+
+
+class RemembersTheFirst(DictContexts):
+    def set(self, principal: str, name: str, context: Context) -> None:
+        super().add(principal, name, context)
+
+
+class AddingReplaces(DictContexts):
+    def add(self, principal: str, name: str, context: Context) -> bool:
+        is_new = self.get(principal, name) is None
+        self.set(principal, name, context)
+        return is_new
+
+
+class CutsContexts(DictContexts):
+    def set(self, principal: str, name: str, context: Context) -> None:
+        super().set(principal, name, context._replace(value=context.value[:65535]))
+
+
+class ClearsThePrincipal(DictContexts):
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        for other, each, _ in self.items():
+            if other == principal:
+                super().clear(other, each, expected)
+
+
+class ClearsAnything(DictContexts):
+    def clear(self, principal: str, name: str, expected: Context | None = None) -> None:
+        super().clear(principal, name)
+
+
+class StripsNames(DictContexts):
+    def set(self, principal: str, name: str, context: Context) -> None:
+        super().set(principal.strip("./*"), name, context)
+
+
+class RunsTogether(DictContexts):
+    def key(self, principal: str, name: str) -> str:
+        return ascii(principal + name)
+
+
+class ListsSome(DictContexts):
+    def items(self) -> Iterator[tuple[str, str, Context]]:
+        return iter(list(super().items())[:50])
+
+
+class ContextsAmongSessions(DictSessions):
+    def count(self) -> int:
+        return super().count() + 1
+
+
+class SelectsForItself(DictContexts):
+    """What a process sets, it alone sees."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.mine: dict[str, Context] = {}
+
+    def get(self, principal: str, name: str) -> Context | None:
+        mine = self.mine.get(self.key(principal, name))
+        return mine or super().get(principal, name)
+
+    def set(self, principal: str, name: str, context: Context) -> None:
+        self.mine[self.key(principal, name)] = context
+        super().set(principal, name, context)
+
+
+class ClearsBeforeItSets(DictContexts):
+    def set(self, principal: str, name: str, context: Context) -> None:
+        super().clear(principal, name)
+        time.sleep(0.001)
+        super().set(principal, name, context)
+
+
 MUTANTS: dict[str, type] = {
     "nothing_is_there_at_first": FindsWhatIsNotThere,
     "what_is_created_is_loaded": LosesZeroBytes,
@@ -476,11 +611,31 @@ MUTANTS: dict[str, type] = {
     "a_fault_is_not_taken_for_an_empty_session": LosesTheFirstRead,
     "a_save_that_fails_leaves_the_session_as_it_was": SavesNothing,
     "a_user_is_logged_out_everywhere": KeepsTheLatest,
+    "a_scope_begins_at_zero_and_grows_by_one": BeginsAtOne,
+    "a_bump_reaches_at_least_the_requested_version": GoesBackToLeast,
+    "a_scope_is_any_text_and_never_a_path_or_a_pattern": ScopesArePaths,
+    "the_history_is_newest_first_and_bounded": KeepsAllBumps,
+    "stamps_are_not_sessions": StampsAmongSessions,
+    "bumps_of_several_processes_all_count": BumpsOnItsOwn,
+    "nothing_is_remembered_at_first": RemembersSomething,
+    "the_value_set_last_is_remembered": RemembersTheFirst,
+    "adding_replaces_nothing": AddingReplaces,
+    "values_of_every_size_come_back": CutsContexts,
+    "clearing_is_idempotent_and_of_one_context": ClearsThePrincipal,
+    "a_stale_context_is_cleared_only_if_it_is_still_there": ClearsAnything,
+    "principals_and_names_are_any_text": StripsNames,
+    "a_principal_and_a_name_are_not_run_together": RunsTogether,
+    "all_are_listed": ListsSome,
+    "contexts_are_not_sessions": ContextsAmongSessions,
+    "another_process_selects": SelectsForItself,
+    "a_reader_sees_one_whole_context": ClearsBeforeItSets,
 }
 """By the test that finds it, without its ``test_``."""
 OF_PROCESSES = {
     "processes_racing_on_one_key_lose_nothing",
     "a_process_that_is_killed_leaves_a_whole_record",
+    "bumps_of_several_processes_all_count",
+    "another_process_selects",
 }
 """Those on a shelf, since they need other processes."""
 
@@ -494,7 +649,7 @@ def open_mutant(
     def part(right: type) -> Any:
         return wrong if issubclass(wrong, right) else right
 
-    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abc"]
+    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abcde"]
     sessions = part(DictSessions)(shelves[0], clock)
     backend = Backend(
         name="mutant",
@@ -504,5 +659,7 @@ def open_mutant(
         locks=part(DictLocks)(),
         quarantine=part(DictQuarantine)(sessions, shelves[2]),
         expired=sessions,
+        versions=part(DictStamps)(shelves[3]),
+        contexts=part(DictContexts)(shelves[4]),
     )
     return replace(backend, clock=SlowClock()) if wrong is SlowClock else backend

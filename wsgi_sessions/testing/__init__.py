@@ -6,21 +6,37 @@ needs pytest, as extra ``wsgi-sessions[testing]`` installs it.
 """
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.testing.client import SessionClient
 from wsgi_sessions.testing.faults import StoreFaults
 
 if TYPE_CHECKING:
+    from wsgi_sessions.testing.contract.contexts import ContextStoreContract
     from wsgi_sessions.testing.contract.suite import SessionStoreContract
     from wsgi_sessions.testing.contract.under_test import StoreUnderTest
+    from wsgi_sessions.testing.contract.versions import VersionStampsContract
 
-__all__ = ["SessionClient", "SessionStoreContract", "StoreFaults", "StoreUnderTest"]
+__all__ = [
+    "ContextStoreContract",
+    "SessionClient",
+    "SessionStoreContract",
+    "StoreFaults",
+    "StoreUnderTest",
+    "VersionStampsContract",
+]
+_CONTRACT = {
+    "ContextStoreContract": "contexts",
+    "SessionStoreContract": "suite",
+    "StoreUnderTest": "under_test",
+    "VersionStampsContract": "versions",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The contract is imported on use: it alone needs pytest."""
-    if name not in ("SessionStoreContract", "StoreUnderTest"):
+    """Import the contract on use: it alone needs pytest."""
+    if name not in _CONTRACT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         import pytest
@@ -28,6 +44,4 @@ def __getattr__(name: str) -> Any:
         raise ImportError(f"{name} needs pytest: pip install 'wsgi-sessions[testing]'") from error
     if f"{__name__}.contract" not in sys.modules:  # else somebody imported it without this
         pytest.register_assert_rewrite(f"{__name__}.contract")
-    from wsgi_sessions.testing.contract import suite, under_test
-
-    return getattr(suite if name == "SessionStoreContract" else under_test, name)
+    return getattr(import_module(f"{__name__}.contract.{_CONTRACT[name]}"), name)

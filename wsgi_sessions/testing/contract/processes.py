@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.contract import Context
 from wsgi_sessions.errors import VersionConflict
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Backend
 
+PROCESSES = 4
 TIMES = 100
+SECOND_CONTEXT = Context(b"second", 2_000_000_000.25)
 SECONDS = 120.0
 _SPAWN = multiprocessing.get_context("spawn")  # nothing of this process goes along
 
@@ -42,6 +45,11 @@ class OtherProcess:
         """Wait for the process to end; fail unless it ended well."""
         self._process.join(SECONDS)
         assert self._process.exitcode == 0, "see its standard error"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
 
     def kill(self) -> None:
         """Kill it as ``kill -9`` does."""
@@ -98,3 +106,17 @@ def write(backend: Backend, key: str) -> None:
     while True:
         body, expires_at = body_of(version + 1), time.time() + 1000
         version = backend.sessions.save(key, body, expires_at, expected_version=version)
+
+
+def bump(backend: Backend, scope: str) -> None:
+    """Bump a version stamp `TIMES` times; each bump returns a higher version."""
+    assert backend.versions is not None
+    versions = [backend.versions.bump(scope) for _ in range(TIMES)]
+    assert versions == sorted(set(versions))
+
+
+def select(backend: Backend, principal: str) -> None:
+    """Find the context of a principal, and set another one."""
+    assert backend.contexts is not None
+    assert backend.contexts.get(principal, "deal") is not None
+    backend.contexts.set(principal, "deal", SECOND_CONTEXT)

@@ -10,6 +10,7 @@ import pytest
 
 from wsgi_sessions.errors import SessionGone
 from wsgi_sessions.testing.contract.processes import (
+    PROCESSES,
     TIMES,
     OtherProcess,
     add_one,
@@ -28,8 +29,6 @@ from wsgi_sessions.testing.contract.under_test import (
 if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.testing.contract.under_test import StoreUnderTest
-
-PROCESSES = 4
 
 
 class _Reader(threading.Thread):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
 
 
-@texts.shows("clock", "processes", "removes_expired")
+ODD_TEXTS = ["../../etc/passwd", "*", "{x}", "a b\nc", "user:5", "é", "\udc80", "x" * 4000, ""]
+
+
+@texts.shows("clock", "processes", "removes_expired", "bumps_kept")
 @dataclass(frozen=True)
 class StoreUnderTest:
     """A way to open the store, and the facts that its tests need.
@@ -32,12 +35,14 @@ class StoreUnderTest:
         clock: Whether sessions expire by the clock that `open` was given, or by a server's.
         processes: Whether all processes see the same sessions, or one alone.
         removes_expired: Whether the store removes expired sessions by itself, at whatever time.
+        bumps_kept: The number of bumps of a version stamp that its history keeps.
     """
 
     open: Callable[..., Backend]
     clock: Literal["given", "server"] = "given"
     processes: Literal["all", "one"] = "all"
     removes_expired: bool = False
+    bumps_kept: int = 100
 
 
 class Fixtures:
