@@ -44,11 +44,11 @@ from wsgi_sessions.stores.file.slots import (
     MIN_FILE_BYTES,
     Slots,
     newest,
+    next_place,
     pack_file,
     pack_slot,
     parse,
     place,
-    slot_of,
 )
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.stores.sweeper import CHUNK, Sweeper
@@ -195,16 +195,16 @@ def test_a_save_looks_closely_unless_all_is_plain(store: FileStore) -> None:
     whole = path.read_bytes()
     slot = parse(whole, KEY).newest
     start, other = (place(len(whole), number)[0] for number in (slot, 1 - slot))
-    assert slot_of(whole, 2, FUTURE - 1) == slot
-    assert slot_of(pack_file(OLD, KEY), 1, 0.0) == 0
-    assert [slot_of(whole, version, 0.0) for version in (0, 1, 3)] == [None] * 3
-    assert slot_of(whole, 2, FUTURE) is None, "expired, unless a touch says otherwise"
+    assert next_place(whole, 2, FUTURE - 1) == place(len(whole), 1 - slot)
+    assert next_place(pack_file(OLD, KEY), 1, 0.0) == place(len(pack_file(OLD, KEY)), 1)
+    assert [next_place(whole, version, 0.0) for version in (0, 1, 3)] == [None] * 3
+    assert next_place(whole, 2, FUTURE) is None, "expired, unless a touch says otherwise"
     for version in (0, 2, 3):
         changed = whole[: other + 16] + struct.pack(">Q", version) + whole[other + 24 :]
-        assert slot_of(changed, 2, 0.0) is None
+        assert next_place(changed, 2, 0.0) is None
     newer = whole[: start + 7] + b"\2" + whole[start + 8 :]
-    assert slot_of(newer, 2, 0.0) is None
-    assert slot_of(whole[:100], 2, 0.0) is None
+    assert next_place(newer, 2, 0.0) is None
+    assert next_place(whole[:100], 2, 0.0) is None
 
 
 @pytest.mark.parametrize("earlier", [1, 2, 253, 254, 255, 65534, 65535])

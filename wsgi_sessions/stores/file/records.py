@@ -25,12 +25,12 @@ from wsgi_sessions.stores.file.slots import (
     Slots,
     blank_slot,
     newest,
+    next_place,
     pack_file,
     pack_slot,
     pack_touch,
     parse,
     place,
-    slot_of,
 )
 
 if TYPE_CHECKING:
@@ -185,10 +185,9 @@ class RecordFiles:
             raise SessionGone(short_key(key)) from None
         with file:
             data = file.read()
-            slot = slot_of(data, record.version - 1, self._clock())
-            if slot is None:
-                slot = self._require(data, record.version - 1, key)
-            offset, capacity = place(len(data), 1 - slot)
+            offset, capacity = next_place(data, record.version - 1, self._clock()) or place(
+                len(data), 1 - self._require(data, record.version - 1, key)
+            )
             if len(record.payload) > capacity:
                 self._replace(key, record)
                 return

@@ -86,8 +86,8 @@ def newest(data: bytes, key: str) -> tuple[Record, int] | None:
     return (record, slot) if record.version else None
 
 
-def slot_of(data: bytes, version: int, now: float) -> int | None:
-    """Return the slot of the newest record if it is plainly at this version and has not expired.
+def next_place(data: bytes, version: int, now: float) -> tuple[int, int] | None:
+    """Return the `place` of the next record if the newest is plainly at this version, and alive.
 
     None: `newest` tells more. The caller has read that version whole before, and holds the lock, so
     that no other process changes a byte.
@@ -97,10 +97,10 @@ def slot_of(data: bytes, version: int, now: float) -> int | None:
         return None
     number, one, expires_at = _state_at(data, _TOUCH_BYTES + _FORMAT_AT)
     other_number, other, other_expires_at = _state_at(data, _TOUCH_BYTES + half + _FORMAT_AT)
-    if one == version == other + 1:
-        return 0 if number == FORMAT and expires_at > now else None
-    if other == version == one + 1:
-        return 1 if other_number == FORMAT and other_expires_at > now else None
+    if one == version == other + 1 and number == FORMAT and expires_at > now:
+        return _TOUCH_BYTES + half, half - _HEADER_BYTES
+    if other == version == one + 1 and other_number == FORMAT and other_expires_at > now:
+        return _TOUCH_BYTES, half - _HEADER_BYTES
     return None
 
 
