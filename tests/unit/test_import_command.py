@@ -85,7 +85,7 @@ def test_pickles_are_converted_only_where_that_is_asked_for(
 def test_usage(tmp_path: Path) -> None:
     environ = {"WSGI_SESSIONS_URL": f"file://{tmp_path}"}
     assert_refused(run("import", **environ), 2, "WSGI_SESSIONS_IMPORT_FROM")
-    assert_refused(run("import", "beaker://", **environ), 2, "unknown library")
+    assert_refused(run("import", "shelve://", **environ), 2, "unknown library")
     environ["WSGI_SESSIONS_IMPORT_SECRET_KEYS"] = "dev"
     assert_refused(run("import", "flask-cookie://", **environ), 2, "nothing to import in advance")
     down = "flask-session+redis://:a-password@127.0.0.1:1/0"

@@ -23,8 +23,8 @@ from wsgi_client import Browser, Response
 from wsgi_sessions import Config, ConfigurationError, Event, build, get_session
 from wsgi_sessions.errors import ImportRefused, StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
-from wsgi_sessions.importers import django, flask_cookie, flask_session
-from wsgi_sessions.importers.flask_cookie import untag
+from wsgi_sessions.importers.libraries import django, flask_cookie, flask_session
+from wsgi_sessions.importers.libraries.flask_cookie import untag
 from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.importers.urls import ImportOptions, open_importer
 
@@ -490,7 +490,7 @@ def test_a_store_that_is_down_logs_no_user_out(move: Callable[..., ForeignSite])
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("beaker+redis://h", "unknown library"),
+        ("shelve+redis://h", "unknown library"),
         ("flask-session+ftp://h", "no sessions can be read"),
         ("flask-session+redis://h/abc", "database"),
         ("flask-session+redis://h?signer=yes", "on or off"),
@@ -533,6 +533,7 @@ def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:
     for place in ("flask_session", "db.sqlite3"):
         path = tmp_path / place
         path.mkdir() if "." not in place else path.touch()
+    (tmp_path / "data" / "container_file").mkdir(parents=True)
     for (url, *_), options in ((row, codes(row[2])) for row in found):
         here = codes(url)[0].replace("/srv", str(tmp_path))
         given = "&".join(option for option in options if "=" in option)
@@ -541,6 +542,8 @@ def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:
         "flask-session",
         "django",
         "flask-cookie",
+        "pyramid-session-redis",
+        "beaker",
     }
 
 

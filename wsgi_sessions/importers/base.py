@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_COOKIE_BYTES = 4096
 """Browsers send no longer values: those are skipped, to bound the cost."""
 
+PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
+"""The reason for which a request refuses a session, with the remedy."""
+
 LATE_SAVES = 24 * 3600.0
 """Seconds after which no running request, here or in the former application, can have read a
 foreign record before it was imported; the former application might save it again."""

@@ -72,12 +72,7 @@ class FileRecords:
         return os.path.join(self._folder, name)
 
     def _fault(self, operation: str, error: OSError) -> StoreUnavailable:
-        # Not chained: it contains the file's name.
-        return StoreUnavailable(
-            f"the folder of the sessions to import, {self._folder}, cannot be used: "
-            f"{error.strerror}",
-            operation=operation,
-        )
+        return folder_fault(self._folder, operation, error)
 
 
 def _expiry(content: bytes) -> float | None:
@@ -85,6 +80,15 @@ def _expiry(content: bytes) -> float | None:
         return 0.0  # half a file counts as expired
     expires_at: int = _EXPIRY.unpack_from(content)[0]
     return float(expires_at) or None
+
+
+def folder_fault(folder: str, operation: str, error: OSError) -> StoreUnavailable:
+    """Return the error to raise, which does not name the file."""
+    # Not chained: it contains the file's name.
+    return StoreUnavailable(
+        f"the folder of the sessions to import, {folder}, cannot be used: {error.strerror}",
+        operation=operation,
+    )
 
 
 def open_file_records(folder: str, clock: Callable[[], float]) -> FileRecords:

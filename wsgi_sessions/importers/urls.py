@@ -10,9 +10,16 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.http.cookies.session_cookie import RULES, CookiePolicy
-from wsgi_sessions.importers import django, flask_cookie, flask_session
 from wsgi_sessions.importers.base import Importer
+from wsgi_sessions.importers.beaker_records import open_beaker_records
 from wsgi_sessions.importers.file_records import HASHES, open_file_records
+from wsgi_sessions.importers.libraries import (
+    beaker,
+    django,
+    flask_cookie,
+    flask_session,
+    pyramid_redis,
+)
 from wsgi_sessions.settings.kinds import DAY, duration
 
 if TYPE_CHECKING:
@@ -28,7 +35,8 @@ _REDIS = (
 )
 _SQL = ("postgresql", "postgres", "sqlite", "mysql", "mariadb")
 _CACHE_PREFIX = ":1:django.contrib.sessions.cache"
-_MAX_AGE = duration(1, 400 * DAY, "31d")
+_BEAKER_PREFIX, _BEAKER_SUFFIX = "beaker_cache:", ":session"
+_DURATION = duration(1, 400 * DAY, "31d")
 
 
 @texts.shows("idle", "timeout")
@@ -66,8 +74,10 @@ def open_importer(url: str, options: ImportOptions) -> Importer:
     ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
     ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``,
     ``django+sqlite:////file`` (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1``
-    (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``). In
-    place of ``redis``, all schemes of a Redis store are accepted.
+    (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``),
+    ``pyramid-session-redis+redis://host/0`` (``cookie``, ``lasting``), ``beaker+file:///folder``,
+    ``beaker+redis://host/0`` (``cookie``, ``lasting``, ``timeout``). In place of ``redis``, all
+    schemes of a Redis store are accepted.
 
     Raises ConfigurationError, without passwords in the message.
     """
@@ -125,14 +135,35 @@ def _open_django(source: _Source, cookie: CookiePolicy, options: ImportOptions) 
 def _open_flask_cookie(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
     if source.rest:
         raise _fault("Flask's own sessions are not on a server: write flask-cookie://")
-    try:
-        max_age = _MAX_AGE.parse(source.options.get("max_age", "31d"))
-    except ValueError:
-        raise _fault(f"max_age must be {_MAX_AGE.allowed}") from None
+    max_age = _seconds(source, "max_age", 31 * DAY)
     verify = flask_cookie.signed_part(_required(options.secrets), max_age, options.clock)
     records = flask_cookie.CookieRecords()
     read = flask_cookie.reader(options.idle)
     return Importer(flask_cookie.KIND, cookie, verify, records, read, memory=max_age)
+
+
+def _open_pyramid(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
+    verify = pyramid_redis.signed_name(_required(options.secrets))
+    records = _redis(source, "", pyramid_redis.NAME, options)
+    read = pyramid_redis.reader(_lasting(source, options), options.clock, options.unpickle)
+    return Importer(pyramid_redis.KIND, cookie, verify, records, read)
+
+
+def _open_beaker(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
+    verify = beaker.signed_name(_required(options.secrets))
+    records: ForeignRecords
+    if source.where == "file":
+        timeout = _seconds(source, "timeout", options.idle)
+        records = open_beaker_records(_folder(source), timeout, options.clock)
+    else:
+        records = _redis(source, _BEAKER_PREFIX, beaker.NAME, options, _BEAKER_SUFFIX)
+    read = beaker.reader(_lasting(source, options), options.unpickle)
+    return Importer(beaker.KIND, cookie, verify, records, read)
+
+
+def _lasting(source: _Source, options: ImportOptions) -> float | None:
+    """Return the lifetime of the cookies of sessions that outlive the browser, or None."""
+    return options.idle if source.switch("lasting") else None
 
 
 class _Plan(NamedTuple):
@@ -150,6 +181,8 @@ _LIBRARIES: Mapping[str, _Plan] = MappingProxyType(
             _open_django, "sessionid", ("cookie", "prefix", "table", "browser_close")
         ),
         flask_cookie.KIND: _Plan(_open_flask_cookie, "session", ("cookie", "max_age")),
+        pyramid_redis.KIND: _Plan(_open_pyramid, "session", ("cookie", "lasting")),
+        beaker.KIND: _Plan(_open_beaker, "beaker.session.id", ("cookie", "lasting", "timeout")),
     }
 )
 
@@ -158,7 +191,11 @@ _LIBRARIES: Mapping[str, _Plan] = MappingProxyType(
 
 
 def _redis(
-    source: _Source, prefix: str, names: re.Pattern[str], options: ImportOptions
+    source: _Source,
+    prefix: str,
+    names: re.Pattern[str],
+    options: ImportOptions,
+    suffix: str = "",
 ) -> ForeignRecords:
     if source.where not in _REDIS:
         raise _fault(f"no sessions can be read from {source.where[:40]!a}")
@@ -166,7 +203,9 @@ def _redis(
         open_redis_records,
     )  # imported on use: needs a driver
 
-    return open_redis_records(source.url, prefix=prefix, pattern=names, timeout=options.timeout)
+    return open_redis_records(
+        source.url, prefix=prefix, pattern=names, timeout=options.timeout, suffix=suffix
+    )
 
 
 def _table(source: _Source, options: ImportOptions) -> ForeignRecords:
@@ -179,10 +218,21 @@ def _table(source: _Source, options: ImportOptions) -> ForeignRecords:
 
 
 def _files(source: _Source, options: ImportOptions) -> ForeignRecords:
+    return open_file_records(_folder(source), options.clock)
+
+
+def _folder(source: _Source) -> str:
     path = unquote(source.rest)
     if not path.startswith("/") or "\0" in path:
         raise _fault("a folder is named by an absolute path: flask-session+file:///srv/sessions")
-    return open_file_records(path, options.clock)
+    return path
+
+
+def _seconds(source: _Source, name: str, default: float) -> float:
+    try:
+        return _DURATION.parse(source.options[name]) if name in source.options else default
+    except ValueError:
+        raise _fault(f"{name} must be {_DURATION.allowed}") from None
 
 
 def _required(secrets: Sequence[bytes]) -> Sequence[bytes]:

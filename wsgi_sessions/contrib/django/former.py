@@ -26,7 +26,7 @@ from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import is_id
 from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
 from wsgi_sessions.importers.base import Imported, Importer
-from wsgi_sessions.importers.django import KIND, lifetime
+from wsgi_sessions.importers.libraries.django import KIND, lifetime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from werkzeug.http import parse_date
 
 from wsgi_sessions.errors import ConfigurationError, ImportRefused
 from wsgi_sessions.importers.base import Imported
-from wsgi_sessions.importers.packed import unpack
+from wsgi_sessions.importers.libraries.packed import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

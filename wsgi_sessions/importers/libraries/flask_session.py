@@ -15,7 +15,7 @@ import msgspec
 from itsdangerous import BadSignature, Signer
 
 from wsgi_sessions.errors import ImportRefused
-from wsgi_sessions.importers.base import Imported
+from wsgi_sessions.importers.base import PICKLED, Imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ KIND = "flask-session"
 NAME = re.compile(r"[A-Za-z0-9_-]{22,256}", re.ASCII)
 """Shorter names, below 128 bits, could be guessed and are not accepted."""
 _SALT = "flask-session"
-_PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
 
 
 def plain_name(value: str) -> str | None:
@@ -82,7 +81,7 @@ def _decoded(payload: bytes, unpickle: Callable[[bytes], object] | None) -> Any:
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise ImportRefused(f"it does not decode ({type(error).__name__})") from None
     if unpickle is None:
-        raise ImportRefused(_PICKLED)
+        raise ImportRefused(PICKLED)
     return unpickle(payload)
 
 

@@ -17,12 +17,13 @@ def unpack(text: str) -> bytes:
     compressed, body = text.startswith("."), text.removeprefix(".")
     try:
         data = urlsafe_b64decode(body + "=" * (-len(body) % 4))
-        return _inflate(data) if compressed else data
+        return inflate(data) if compressed else data
     except (binascii.Error, zlib.error, ValueError) as error:
         raise ImportRefused(f"it does not unpack ({type(error).__name__})") from None
 
 
-def _inflate(data: bytes) -> bytes:
+def inflate(data: bytes) -> bytes:
+    """Return the decompressed bytes. Raises ImportRefused if they are too many, and zlib.error."""
     inflater = zlib.decompressobj()
     inflated = inflater.decompress(data, MAX_BYTES)
     if inflater.unconsumed_tail:

@@ -16,8 +16,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.errors import ImportRefused
-from wsgi_sessions.importers.base import Imported
-from wsgi_sessions.importers.packed import unpack
+from wsgi_sessions.importers.base import PICKLED, Imported
+from wsgi_sessions.importers.libraries.packed import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,6 @@ NAME = re.compile(r"[a-z0-9]{32}", re.ASCII)
 _SALT = b"django.contrib.sessions.SessionStore" + b"signer"
 LONGEST = 3650 * 86400
 """Seconds; our own lifetime settings have the same maximum."""
-_PICKLED = "it was written with pickle: convert it with 'wsgi-sessions import --allow-pickle'"
 
 
 def plain_name(value: str) -> str | None:
@@ -65,7 +64,7 @@ def cache_reader(
         if payload.startswith(b"{"):
             return _of_json(payload, lifetime)
         if unpickle is None:
-            raise ImportRefused(_PICKLED)
+            raise ImportRefused(PICKLED)
         return _imported(unpickle(payload), lifetime)
 
     return read
