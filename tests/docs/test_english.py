@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[2] / "wsgi_sessions"
 
-NOT_YET_READ = {
-    *("contrib",),
-}
-"""Rooms whose English is still to be read; the list only shrinks."""
-
 REFUSED = {
     r"\banew\b": "again, from the start, afresh",
     r"\b[Ll]est\b": "so that … not",
@@ -113,7 +108,7 @@ def faults_in(source: str) -> Iterator[tuple[int, str]]:
                 yield line, f"{text[:50]}…: {better}"
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS.keys() - NOT_YET_READ))
+@pytest.mark.parametrize("room", sorted(ROOMS))
 def test_the_english_of_a_room(room: str) -> None:
     found = [
         f"{path.relative_to(PACKAGE)}:{line}: {fault}"
@@ -121,10 +116,6 @@ def test_the_english_of_a_room(room: str) -> None:
         for line, fault in faults_in(path.read_text())
     ]
     assert not found, "\n".join(["phrases to write in another way:", *found])
-
-
-def test_only_rooms_wait_for_a_reader() -> None:
-    assert ROOMS.keys() >= NOT_YET_READ
 
 
 @pytest.mark.parametrize(

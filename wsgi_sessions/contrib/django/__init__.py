@@ -1,7 +1,7 @@
 """Django: ``request.session`` is a session of this package, and views do not change.
 
-``SESSION_ENGINE = "wsgi_sessions.contrib.django"`` is all that it takes. `SessionMiddleware` in
-place of Django's, and `wrap` around the application in ``wsgi.py``, give the rest.
+``SESSION_ENGINE = "wsgi_sessions.contrib.django"`` is enough. `SessionMiddleware` in place of
+Django's, and `wrap` around the application in ``wsgi.py``, add the rest.
 """
 
 from wsgi_sessions.contrib.django.actions import end_sessions

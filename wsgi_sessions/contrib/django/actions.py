@@ -1,4 +1,4 @@
-"""What operators of a Django site do to sessions in its admin."""
+"""Actions on sessions in the admin of a Django site."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def end_sessions(modeladmin: Any, request: HttpRequest, queryset: Iterable[Any])
         class Users(UserAdmin):
             actions = [end_sessions]
 
-    The session of the operator stays. Not promised: the end of sessions that begin meanwhile by a
-    log-in; deactivate the account first.
+    The session of the operator stays. Not promised: the end of sessions that begin at the same time
+    by a log-in; deactivate the account first.
     """
     own = request.session.session_key
     keep = store_key(own) if isinstance(own, str) and is_id(own) else None

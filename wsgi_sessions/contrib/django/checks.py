@@ -1,4 +1,4 @@
-"""System checks: what in a site's settings does not go together, told before the first request."""
+"""System checks: contradictions in a site's settings, reported before the first request."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _middlewares() -> list[str]:
 
 
 def _columns() -> Iterator[Any]:
-    """Columns of the site in which a session key would be cut, or refused."""
+    """Yield columns of the site in which a session key would be cut, or refused."""
     length = len(new_id())
     for model in apps.get_models():
         if model._meta.app_label == "sessions":  # noqa: SLF001  # documented by Django

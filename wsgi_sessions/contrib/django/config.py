@@ -39,12 +39,12 @@ _DJANGOS = {
     "WSGI_SESSIONS_ABSOLUTE_LIFETIME": "default in Django",
     "WSGI_SESSIONS_LOGIN_KEYS": "default in Django",
 }
-"""Where the settings of this package come from that `translated` gives."""
+"""The sources of the settings that `translated` gives."""
 _SECRETS = SETTINGS["secret_keys"].variables()
 
 
 def config_of(settings: Any, environ: Mapping[str, str]) -> Config:
-    """The configuration of a site. Raises ConfigurationError."""
+    """Return the configuration of a site. Raises ConfigurationError."""
     given = own_settings(settings)
     given.pop(FORMER_ENGINE, None)
     outside = {name: environ[name] for name in environ if name not in _NOT_FROM_ENVIRON}
@@ -65,7 +65,7 @@ def config_of(settings: Any, environ: Mapping[str, str]) -> Config:
 
 
 def own_settings(settings: Any) -> dict[str, str]:
-    """What the settings have under this package's own names."""
+    """Return the settings under this package's own names."""
     grouped = getattr(settings, PREFIX, None) or {}
     if not isinstance(grouped, dict):
         raise ConfigurationError(f"{PREFIX}: must be a dictionary, such as {{'URL': 'redis://…'}}")
@@ -80,7 +80,7 @@ def own_settings(settings: Any) -> dict[str, str]:
 
 
 def translated(settings: Any) -> dict[str, str]:
-    """What Django's own names say, under this package's names."""
+    """Return Django's own settings under this package's names."""
     secure, samesite = bool(settings.SESSION_COOKIE_SECURE), settings.SESSION_COOKIE_SAMESITE
     made = {
         "WSGI_SESSIONS_COOKIE_NAME": settings.SESSION_COOKIE_NAME,
@@ -98,7 +98,7 @@ def translated(settings: Any) -> dict[str, str]:
 
 
 def secrets_of(settings: Any) -> tuple[str, ...]:
-    """The site's keys, the newest last. They sign nothing of a session: its key is random."""
+    """Return the site's keys, newest last. They sign no session: its key is random."""
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     newest_first = dict.fromkeys(
         key if isinstance(key, str) else bytes(key).hex() for key in keys if key
@@ -107,8 +107,8 @@ def secrets_of(settings: Any) -> tuple[str, ...]:
 
 
 def application_of(settings: Any) -> Application:
-    """The name of a site, from where its settings lie."""
-    # What overrides settings in tests has no module of its own.
+    """Return the name of a site, derived from the place of its settings."""
+    # Overridden settings in tests have no module of their own.
     module = os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", None)
     module = module or getattr(settings, "ROOT_URLCONF", None)
     file = getattr(sys.modules.get(module), "__file__", None) if isinstance(module, str) else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.merge.delta import Delta
 
 USER_KEY = "_auth_user_id"
-"""Where ``django.contrib.auth`` keeps who is logged in."""
+"""The key under which ``django.contrib.auth`` keeps the logged-in user."""
 _NOT_STORED = ("gone", "superseded", "dropped")
 
 
@@ -33,14 +33,13 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
         SESSION_ENGINE = "wsgi_sessions.contrib.django"
 
-    Nothing is read before the first access. `save` merges what was changed with what overlapping
-    requests have stored, also what was changed inside of a value, with or without ``modified``.
-    `session_key` is final as soon as `save`, `create` or `cycle_key` returns, and an unknown key is
-    never adopted. `save` raises UpdateError where the session has ended meanwhile, or a log-in has
-    given it another key. The user of ``django.contrib.auth`` is its principal: the sessions of one
-    can be listed and ended.
+    Nothing is read before the first access. `save` merges changes with those of overlapping
+    requests, also changes inside of a value, with or without ``modified``. `session_key` is final
+    as soon as `save`, `create` or `cycle_key` returns, and an unknown key is never adopted. `save`
+    raises UpdateError if the session has ended since, or a log-in has given it another key. The
+    user of ``django.contrib.auth`` is its principal: a user's sessions can be listed and ended.
 
-    Beside Django's own methods it has `increment`, `append` and `exclusive`, as a `Session` does.
+    Beside Django's own methods it has `increment`, `append` and `exclusive`, like a `Session`.
 
     Raises `StoreUnavailable`, `SessionConflict` and the other errors of a `Session`.
     """
@@ -53,16 +52,16 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._settled: Delta | None = None
         self._is_gone = False
         self._is_loaded = False
-        self.route = "django"  # what names the request in reports
+        self.route = "django"  # the request's name in reports
         super().__init__(session_key)
 
     def stand_on(self, transaction: Transaction) -> None:
-        """Be the session of a request that has a transaction already. Nothing is read yet."""
+        """Become the session of a request with a transaction. Nothing is read yet."""
         self._transaction = transaction
 
     @property
     def transaction(self) -> Transaction | None:
-        """What it stands on, once it was accessed."""
+        """The transaction behind the session, once it was accessed."""
         return self._transaction
 
     # -- what it holds -------------------------------------------------------------------------
@@ -79,16 +78,16 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
     @property
     def _session_cache(self) -> PlainMapping:
-        """What Django calls the loaded session, which some look for by this name."""
+        """The loaded session under the name that some code of Django uses."""
         if not self._is_loaded:
             raise AttributeError("the session is not loaded")
         return self._data()
 
     @property
     def modified(self) -> bool:
-        """Whether there is something to save: somebody said so, or a value has changed.
+        """Whether there is something to save: it was set, or a value has changed.
 
-        To set it to False is to say that all changes so far are no reason to save.
+        Set to False, all changes so far are ignored.
         """
         if self._said or self._transaction is None or not self._is_loaded:
             return self._said
@@ -102,7 +101,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
             self._settled = self._transaction.draft().data.delta()
 
     def setdefault(self, key: str, value: Any) -> Any:
-        """See `Session.setdefault`: what is changed in a list, dictionary or set merges."""
+        """See `Session.setdefault`: changes in a list, dictionary or set merge."""
         data = self._get_session()
         self._said = self._said or key not in data
         return data.setdefault(key, value)
@@ -129,26 +128,26 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     # -- the store -----------------------------------------------------------------------------
 
     def exists(self, session_key: str | None) -> bool:
-        """Whether there is a session of this key."""
+        """Return whether there is a session with this key."""
         return self._look_up(session_key).snapshot is not None
 
     def load(self) -> dict[str, Any]:
-        """What is stored now, as a dictionary; Django's own methods read the session lazily."""
+        """Return the stored data as a dictionary; Django's own methods read the session lazily."""
         found = self._look_up(self._session_key)
         if found.snapshot is None:
             self._session_key = None
         return dict(found.session)
 
     def create(self) -> None:
-        """Store a new session of what this one holds, under a new key."""
+        """Store a new session with the data of this one, under a new key."""
         self._create(dict(self._data()) if self._is_loaded else {})
         self.modified = True
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's
-        """Store what was changed.
+        """Store the changes.
 
-        A new session gets its key. Raises UpdateError where there is nothing to be saved to; with
-        `must_create`, CreateError where the key is taken.
+        A new session gets its key. Raises UpdateError if the stored session is gone; with
+        `must_create`, CreateError if the key is taken.
         """
         if self._is_gone:
             raise UpdateError
@@ -174,14 +173,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         found.commit()
 
     def flush(self) -> None:
-        """End the session: its key is dead. What is stored after this begins a new one."""
+        """End the session: its key is dead. Later changes begin a new one."""
         transaction = self._opened()
         transaction.session.flush()
         self._store()
         self._restart()
 
     def cycle_key(self) -> None:
-        """Go on under a new key; the old one is dead at once, for requests under way too."""
+        """Go on under a new key; the old one is dead at once, for overlapping requests too."""
         transaction = self._opened()
         draft = transaction.draft()
         if draft.snapshot is None or self._is_gone:
@@ -189,22 +188,22 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         else:
             draft.cycling = "login"
             self._settle(draft)
-            if self._store() in _NOT_STORED:  # ended meanwhile, with what it held
+            if self._store() in _NOT_STORED:  # it has ended since, with its data
                 self._create({}, "login")
             self._session_key = transaction.session_id
         self.modified = True
 
     async def aflush(self) -> None:
-        """As `flush`."""
+        """Like `flush`."""
         await sync_to_async(self.flush)()
 
     async def acycle_key(self) -> None:
-        """As `cycle_key`."""
+        """Like `cycle_key`."""
         await sync_to_async(self.cycle_key)()
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Delete what has expired and lies there still; a sweeper does so every few minutes."""
+        """Delete expired records; a sweeper does so every few minutes."""
         site().clear_expired()
 
     # -- inside --------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         return PlainMapping(self._opened().session)
 
     def _opened(self) -> Transaction:
-        """The transaction, with the session read."""
+        """Return the transaction, with the session read."""
         transaction = self._transaction
         if transaction is None:
             transaction = self._transaction = _begin(self._session_key, self.route)
@@ -230,13 +229,13 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
             key = transaction.session_id
             self._said = (
                 self._said or key != self._session_key
-            )  # taken over: its cookie is to go out
+            )  # taken over: its cookie has to go out
             self._session_key = key
         elif draft.superseded is None and draft.withheld is None and draft.fault is None:
             self._session_key = None
 
     def _look_up(self, session_key: str | None) -> Transaction:
-        """A transaction of its own on the session of a key."""
+        """Return a transaction of its own on the session with a key."""
         found = _begin(session_key, self.route)
         found.peek()
         return found
@@ -253,7 +252,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._after_commit()
 
     def _create(self, values: dict[str, Any], why: Literal["login"] | None = None) -> None:
-        """Store a new session of these values; a log-in gets one in a store that is full, too."""
+        """Store a new session of these values; a log-in gets one even in a full store."""
         transaction = self._opened()
         draft = transaction.draft()
         if draft.snapshot is not None or self._is_gone:
@@ -269,7 +268,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._after_commit()
 
     def _settle(self, draft: Draft) -> None:
-        """Have the stored session end when Django says so, and be its user's."""
+        """Give the stored session the expiry and the user that Django says."""
         transaction = self._opened()
         lifetime = lifetime_of(self, site().sessions().config.idle_lifetime)
         if draft.get_metadata(LIFETIME) != lifetime:
@@ -285,7 +284,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
             self.delete()
 
     def _store(self) -> Result:
-        """Commit all of it; once the headers have left, what needs a cookie is dropped."""
+        """Commit all changes; after the headers have left, those that need a cookie are dropped."""
         transaction = self._opened()
         return transaction.commit("open" if transaction.phase is Phase.OPEN else "closed")
 
@@ -298,7 +297,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
 
 
 def _begin(session_key: str | None, route: str) -> Transaction:
-    """A transaction on the session of a key, in the store of the site."""
+    """Return a transaction on the session with a key, in the store of the site."""
     opened = site().sessions()
     opened.ensure_running()
     presented = Presented(session_key, site().adoption(), route)

@@ -1,4 +1,4 @@
-"""When a session of Django's ends: what ``set_expiry`` and the settings say, as it is stored."""
+"""The expiry of a session by Django's ``set_expiry`` and settings, as it is stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPIRY_KEY = "_session_expiry"
 
 
 def lifetime_of(session: SessionStore, idle: float) -> float | datetime | None:
-    """What the session asks for beside the configured `idle` seconds: other ones, or a moment.
+    """Return the lifetime that differs from the configured `idle` seconds: seconds or a moment.
 
     0 and None, with which the cookie ends with the browser or as configured, ask for nothing.
     """
@@ -28,7 +28,7 @@ def lifetime_of(session: SessionStore, idle: float) -> float | datetime | None:
 
 
 def is_over(session: SessionStore) -> bool:
-    """Whether the session asks for an end that is over."""
+    """Return whether the session asks for an end in the past."""
     expiry = session.get(EXPIRY_KEY)
     if isinstance(expiry, (str, datetime)):
         return _moment(expiry).timestamp() <= wall_clock()

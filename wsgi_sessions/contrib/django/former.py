@@ -1,7 +1,7 @@
 """The sessions of the engine that a site had before, read by that engine itself.
 
-Whatever it is (``db``, ``cached_db``, ``cache``, ``file``, ``signed_cookies``) and whatever
-serializer it has: a session is taken over when its cookie comes, and nobody is logged out.
+With any engine (``db``, ``cached_db``, ``cache``, ``file``, ``signed_cookies``) and any serializer,
+a session is taken over when its cookie comes, and users stay logged in.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEY = re.compile(r"[!-~]{8,4096}", re.ASCII)
 
 
 class FormerRecords:
-    """`ForeignRecords` of an engine of Django's. A payload is the data, encoded as here."""
+    """`ForeignRecords` of one of Django's engines. A payload is the data, encoded as here."""
 
     def __init__(self, engine: str) -> None:
         self._store: Any = import_module(engine).SessionStore
@@ -48,8 +48,8 @@ class FormerRecords:
             session = self._store(name)
             data = session.load()
         except SuspiciousOperation:
-            return None  # no key of that engine, which a client made up
-        except Exception as error:  # a database's or cache's, of any kind
+            return None  # not a key of that engine: a client made it up
+        except Exception as error:  # an exception of a database or cache, of any class
             raise StoreUnavailable(
                 f"the former session engine failed: {type(error).__name__}", operation="import"
             ) from error
@@ -70,7 +70,7 @@ class FormerRecords:
             ) from error
 
     def names(self) -> Iterator[str]:
-        """Not known: sessions are taken over when their cookies come."""
+        """Return nothing: sessions are taken over when their cookies come."""
         return iter(())
 
     def expires_at(self, name: str) -> float | None:  # noqa: ARG002  # the protocol's
@@ -78,11 +78,11 @@ class FormerRecords:
         return None
 
     def close(self) -> None:
-        """Nothing of it is open: connections are Django's."""
+        """Do nothing: connections are Django's."""
 
 
 def adoption_from(engine: str, opened: Sessions) -> Adoption | None:
-    """What takes over the sessions of a former engine; None once the time for it is over.
+    """Return the adoption of sessions of a former engine; None once its time is over.
 
     Raises ConfigurationError.
     """
@@ -108,5 +108,5 @@ def adoption_from(engine: str, opened: Sessions) -> Adoption | None:
 
 
 def _former_key(value: str) -> str | None:
-    """A key that may be the former engine's; ours are not asked for there."""
+    """Return a key that may be the former engine's; ours are not looked up there."""
     return value if _KEY.fullmatch(value) and not is_id(value) else None

@@ -21,12 +21,12 @@ class MessageStorage(SessionStorage):  # type: ignore[misc]  # Django has no ann
 
         MESSAGE_STORAGE = "wsgi_sessions.contrib.django.MessageStorage"
 
-    Django's own storages keep all messages as one text: of two requests that overlap, one loses its
-    messages, or brings back those that the other has shown. Here a message that is added stays, and
-    one that was shown goes, whatever other requests do. Messages that Django's own storage has left
-    in a session are shown too.
+    Django's own storages keep all messages as one text: if two requests overlap, one loses its
+    messages, or brings back those that the other has shown. Here an added message stays, and a
+    shown one goes, even if requests overlap. Messages that Django's own storage has left in a
+    session are shown too.
 
-    Not promised: that two pages which are loaded at the same moment do not both show a message.
+    Not promised: that only one of two pages that are loaded at the same moment shows a message.
     """
 
     def _get(self, *_: Any, **__: Any) -> tuple[list[Message] | None, bool]:

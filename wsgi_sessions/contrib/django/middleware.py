@@ -33,9 +33,9 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
     ``handler409`` or ``handler429`` if it has one, or as `wsgi_sessions.SessionMiddleware` answers.
     A session that was taken over or read in an outage keeps its cookie. Reports name the request.
 
-    Where `wrap` is around the application, the session is that of the WSGI request: what a streamed
-    response changes is stored at its end, and leases, version stamps, contexts and exclusive paths
-    are as without Django.
+    Where `wrap` is around the application, the session is that of the WSGI request: changes of a
+    streamed response are stored at its end, and leases, version stamps, contexts and exclusive
+    paths work as without Django.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -51,7 +51,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         request.session.route = f"{request.method} {request.path_info}"[:_ROUTE_LENGTH]
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Called by Django for what a view raises."""
+        """Called by Django with an exception of a view."""
         return answer(request, error) if isinstance(error, REFUSALS) else None
 
     def process_response(self, request: HttpRequest, response: Any) -> HttpResponseBase:

@@ -1,4 +1,4 @@
-"""What a Django request presents: a session key, of this package or of Django's former engine."""
+"""The session key that a Django request presents, of this package or of Django's former engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Presented:
-    """The `Request` of a transaction that no middleware of this package has begun."""
+    """The `Request` of a transaction that no middleware of this package began."""
 
     __slots__ = ("_adoption", "_key", "_route")
 
@@ -23,7 +23,7 @@ class Presented:
         self._route = route
 
     def follow(self, transaction: Transaction) -> None:
-        """Note that a session which was taken over has been opened by its own key."""
+        """Note that a session was taken over, and has been opened by its own key."""
         adoption, key = self._adoption, self._key
         if adoption is not None and key is not None and is_id(key):
             transaction.when_loaded(lambda: adoption.came_back(transaction.draft(), self.route()))

@@ -1,4 +1,4 @@
-"""What a client of a Django site gets where its session could not be kept."""
+"""The answers of a Django site where its session could not be kept."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def answer(request: HttpRequest, error: SessionError) -> HttpResponse:
-    """The site's own page for an error, or the one of this package; it is reported."""
+    """Report an error; return the site's own page for it, or this package's."""
     opened = site().sessions()
     session: Any = request.session
     if session.transaction is not None:
-        session.transaction.discard()  # nothing else is to be stored beside this answer
+        session.transaction.discard()  # nothing else must be stored beside this answer
     if TRANSACTION_KEY not in request.META or session.transaction.fault is not error:
         report_refusal(opened.manager.events, error, session.route)
     busy = opened.config.busy_status

@@ -1,4 +1,4 @@
-"""The sessions of this process' Django site: opened on use, and anew when settings change."""
+"""The sessions of this process' Django site: opened on use, and again when settings change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OURS = ("SESSION_COOKIE_", "SECRET_KEY", "WSGI_SESSIONS")
 
 
 class Site:
-    """The sessions that the settings say, for as long as they say so."""
+    """The sessions of the present settings, until they change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Site:
         return self._open()[0]
 
     def adoption(self) -> Adoption | None:
-        """What takes over the sessions of the site's former engine, if there is one."""
+        """The adoption of sessions of the site's former engine, if there is one."""
         return self._open()[1]
 
     def use(self, opened: Sessions) -> None:
@@ -44,13 +44,13 @@ class Site:
             former[0].close()
 
     def clear_expired(self) -> None:
-        """Delete what has expired, in chunks; some stores do that by themselves."""
+        """Delete expired records, in chunks; some stores expire them on their own."""
         ability = self.sessions().manager.backend.expired
         while ability is not None and ability.delete_expired(_CHUNK) >= _CHUNK:
             pass
 
     def close(self) -> None:
-        """Close what is open; the next use opens it anew."""
+        """Close what is open; the next use opens it again."""
         with self._lock:
             former, self._opened = self._opened, None
         if former is not None:
@@ -69,14 +69,14 @@ class Site:
 
 @cache
 def site() -> Site:
-    """The one site that Django's settings make of a process."""
+    """Return the one site of this process."""
     made = Site()
     setting_changed.connect(_follow, dispatch_uid="wsgi_sessions")
     return made
 
 
 def _follow(setting: str, **_: Any) -> None:
-    """Called by Django's tests, where they override a setting."""
+    """Called by Django's tests when they override a setting."""
     if setting.startswith(_OURS):
         site().close()
 

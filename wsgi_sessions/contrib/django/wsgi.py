@@ -1,4 +1,4 @@
-"""What a site's ``wsgi.py`` needs beside its application, and what jobs and views ask."""
+"""Additions to a site's ``wsgi.py``, and the manager for jobs and views."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def _require_middleware() -> None:
 
 
 def manager() -> SessionManager:
-    """To find and end sessions of a user, as in ``manager().destroy_sessions_of(str(user.pk))``.
+    """Return the manager, which finds and ends sessions of a user.
 
-    Raises ConfigurationError.
+    For example ``manager().destroy_sessions_of(str(user.pk))``. Raises ConfigurationError.
     """
     return site().sessions().manager

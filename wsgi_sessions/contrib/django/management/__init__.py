@@ -1,1 +1,1 @@
-"""What ``manage.py`` finds of this package."""
+"""The part of this package that ``manage.py`` finds."""
