@@ -14,6 +14,7 @@ from wsgi_sessions.core.commit.prolonging import Prolonger
 from wsgi_sessions.core.commit.refreshing import RefreshSchedule
 from wsgi_sessions.core.commit.results import NO_COOKIE, STALE
 from wsgi_sessions.core.commit.succession import Succession
+from wsgi_sessions.core.commit.tokens import CommitTokens
 from wsgi_sessions.core.draft import APPLICATION, EARLY, LIFETIME, PRINCIPAL, Draft, Snapshot
 from wsgi_sessions.core.events import Events
 from wsgi_sessions.core.identity_rules import IdentityRules
@@ -75,7 +76,7 @@ class SessionManager:
         self.lifetimes, self.events = lifetimes or Lifetimes(), events or Events()
         self.locks = BoundedLocks(backend.locks, waiters, self.events)
         self.identity = identity or IdentityRules(principal_key)
-        self._wait, self._clock = wait, clock
+        self._wait, self._clock, self._draw = wait, clock, CommitTokens().draw
         envelopes = Envelopes()
         self.loader = Loader(backend, self.lifetimes, self.events, clock, envelopes)
         self._succession = Succession(backend.sessions, clock)
@@ -148,10 +149,9 @@ class SessionManager:
         data, metadata = draft.data.delta(), draft.metadata_delta()
         if data or draft.cycling or (metadata and _may_store(draft, metadata)):
             token = None if draft.repeats is None else draft.repeats.token
+            at, fence, planted = self._clock(), draft.fence, draft.planted
             # Not by name: that costs a dictionary.
-            pending = Pending(
-                data, metadata, self._clock(), route(), draft.fence, token, draft.planted
-            )
+            pending = Pending(data, metadata, at, route(), fence, token, planted, self._draw)
             return self._commit(draft, pending, headers, activity)
         if draft.snapshot is not None and activity == "user":
             return self._touch(draft, draft.snapshot)

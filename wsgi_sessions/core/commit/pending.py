@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.core.draft import APPLICATION
@@ -15,11 +16,16 @@ from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.merge.conflict import Conflict
     from wsgi_sessions.core.merge.delta import Delta
     from wsgi_sessions.errors import VersionConflict
     from wsgi_sessions.mutex import Fence
+
+
+_random = partial(os.urandom, 8)
 
 
 class Pending:
@@ -41,13 +47,14 @@ class Pending:
         fence: Fence | None = None,
         token: bytes | None = None,
         planted: frozenset[str] = frozenset(),
+        draw: Callable[[], bytes] = _random,
     ) -> None:
         self.data = data
         self.metadata = metadata
         self.fence = fence
         self.planted = planted
         self.may_repeat = token is not None
-        self.commit = Commit(at, token or os.urandom(8), route)
+        self.commit = Commit(at, token or draw(), route)
 
     def __bool__(self) -> bool:
         return bool(self.data or self.metadata)
