@@ -144,3 +144,51 @@ def test_a_phrase_is_found(bad: str) -> None:
 )
 def test_plain_english_passes(good: str) -> None:
     assert not list(faults_in(good))
+
+
+# -- sections of arguments -------------------------------------------------------------------------
+
+SECTION = re.compile(r"^(?:Args|Attributes):\n((?:    .*\n?)+)", re.MULTILINE)
+NAMES = re.compile(r"^    (\w[\w, ]*):", re.MULTILINE)
+
+
+def documented(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Return the names in the sections "Args" and "Attributes" of a docstring."""
+    sections = "".join(SECTION.findall((ast.get_docstring(node) or "") + "\n"))
+    return {name.strip() for names in NAMES.findall(sections) for name in names.split(",")}
+
+
+def arguments(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Return the parameters of a function; of a class, those of its constructor, and its fields."""
+    if isinstance(node, ast.FunctionDef):
+        given = node.args
+        return {argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+    found: set[str] = set()
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            found.add(statement.target.id)
+        elif isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            found |= arguments(statement)
+    return found
+
+
+def unknown_arguments(source: str) -> list[str]:
+    return [
+        f"{node.name}: {sorted(unknown)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        and (unknown := documented(node) - arguments(node))
+    ]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_documented_arguments_exist(room: str) -> None:
+    found = {str(path): unknown_arguments(path.read_text()) for path in ROOMS[room]}
+    assert not {path: unknown for path, unknown in found.items() if unknown}
+
+
+def test_an_unknown_argument_would_be_found() -> None:
+    source = (
+        'def f(a, *, b):\n    """Do.\n\n    Args:\n        a: one.\n        c, b: two.\n    """'
+    )
+    assert unknown_arguments(source) == ["f: ['c']"]

@@ -95,8 +95,8 @@ class ApplicationContexts:
     Both functions run in the request, after the session was read or committed.
 
     Args:
-        load: ``load(principal, key, environ)`` returns the value or None.
-        store: ``store(principal, key, value, environ)`` keeps the value; None forgets it.
+        load_value: ``load(principal, key, environ)`` returns the value or None.
+        store_value: ``store(principal, key, value, environ)`` keeps the value; None forgets it.
 
     Not promised: that a context selected at the same moment survives when a stale one is cleared.
     """
