@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class Child:
-    """A contestant's process. A context manager."""
+    """A contestant's process. A context manager.
 
-    def __init__(self, name: str, place: Place) -> None:
+    `tree` is a checkout whose package the process uses; None: the installed one.
+    """
+
+    def __init__(self, name: str, place: Place, tree: str | None = None) -> None:
         self.name = name
+        start = f"import sys; sys.path.insert(0, {tree!r}); " if tree else ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.harness.child", name],
+            [sys.executable, "-c", f"{start}from {__name__} import main; main()", name],
             env={**os.environ, **place.environ(), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -91,7 +95,11 @@ class Child:
         self._process.communicate()
 
     def __enter__(self) -> Child:
-        self.finish()  # it has built its application
+        try:
+            self.finish()  # it has built its application
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:

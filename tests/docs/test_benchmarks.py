@@ -7,6 +7,8 @@ Nothing is timed here. Peers that only the extra [bench] installs are tried by
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -15,21 +17,22 @@ from documents import README
 from redis_servers import available
 from requirements_of_tests import require
 
+import wsgi_sessions
 from benchmarks import RESULTS, run
 from benchmarks.contestants.table import CONTESTANTS
 from benchmarks.harness.places import Place, place
-from benchmarks.measures import lost, syscalls, under_gunicorn
+from benchmarks.measures import against, lost, syscalls, under_gunicorn
 from benchmarks.report import capacity, capacity_text, pictures, readme
 from benchmarks.report.simulation import Sweeping, Traffic, simulate
 from benchmarks.report.svg import Axis, Bar, Line, Row, bars, decades, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from redis_servers import RedisServer
 
 OURS = "wsgi_sessions, files"
+PAGES = ("/null", "/read", "/write")
 TRAFFIC = Traffic(arrivals=2.0, requests=5.0, pause=10.0, idle_lifetime=600.0)
 
 
@@ -80,6 +83,16 @@ def test_a_server_is_loaded_and_every_reply_is_right(here: Place) -> None:
     assert len(rows) == 1 + 5
     assert all(row["requests"] > 0 and row["failures"] == 0 for row in rows)
     assert under_gunicorn.as_lines(report)
+
+
+def test_another_tree_takes_turns_with_this_one(here: Place, tmp_path: Path) -> None:
+    """The other tree is a copy of this one, which the pages that it serves must come from."""
+    tree = tmp_path / "before"
+    shutil.copytree(Path(wsgi_sessions.__file__).parent, tree / "wsgi_sessions")
+    assert [row["path"] for row in against.run(here, str(tree), 1, 0.001)] == list(PAGES)
+    (tree / "wsgi_sessions" / "__init__.py").write_text("raise SystemExit(7)")
+    with pytest.raises(RuntimeError, match="ended with 7"):
+        against.run(here, str(tree), 1, 0.001)
 
 
 def test_overlapping_changes_are_counted(here: Place) -> None:
