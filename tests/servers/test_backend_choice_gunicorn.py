@@ -144,7 +144,8 @@ def test_workers_of_many_servers_agree(
     assert set(found) == {"redis", "file"}, "chance had no part in it"
 
 
-@pytest.mark.parametrize("options", [KINDS[0], pytest.param(["--preload"], marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("options", [KINDS[0], ["--preload"]])
 def test_a_choice_outlives_all_workers_and_ends_with_the_server(
     redis: RedisServer, tmp_path: Path, options: list[str]
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_choice_outlives_all_workers_and_ends_with_the_server(
         assert server.ask_all() == "redis"
 
 
+@pytest.mark.soak
 def test_a_new_server_joins_one_that_runs(redis: RedisServer, tmp_path: Path) -> None:
     """As in an upgrade without a gap."""
     with WatchedServers(redis, tmp_path) as old:

@@ -68,10 +68,11 @@ class Writer:
     ("store", "worker_class"),
     [
         ("file", "gthread"),
-        pytest.param("file", "sync", marks=pytest.mark.soak),
-        pytest.param("redis", "gevent", marks=pytest.mark.soak),
+        ("file", "sync"),
+        ("redis", "gevent"),
     ],
 )
+@pytest.mark.soak
 def test_kills_in_a_loop_of_writes(store: str, worker_class: WorkerClass, tmp_path: Path) -> None:
     kill_while_writing(store, worker_class, tmp_path, kills=10)
 

@@ -248,6 +248,7 @@ def line(response: HTTPResponse) -> str:
     return response.readline().decode().strip()
 
 
+@pytest.mark.soak
 def test_a_long_download_keeps_the_refresher_away_until_it_ends(visitor: DemoVisitor) -> None:
     """It takes more than two intervals, and the refresher skips the session all the while."""
     until(visitor, lambda use: use.refreshes > 0, "a refresh")

@@ -24,7 +24,10 @@ SITES = {
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((site, store), marks=[] if store == "file" else [pytest.mark.soak])
+        pytest.param(
+            (site, store),
+            marks=[] if store == "file" and site != "django" else [pytest.mark.soak],
+        )
         for site in SITES
         for store in STORES
     ],

@@ -167,7 +167,9 @@ def client_of_a_stream(browser: HttpBrowser, port: int, query: str = "") -> Iter
         yield client
 
 
-@pytest.mark.parametrize("end", ["client gone", "generator raises"])
+@pytest.mark.parametrize(
+    "end", [pytest.param("client gone", marks=pytest.mark.soak), "generator raises"]
+)
 def test_a_stream_releases_however_it_ends(
     store: tuple[str, str | None], tmp_path: Path, end: str
 ) -> None:
@@ -262,7 +264,9 @@ def refresher_of(workers: Workers, *, hook: str | None = None) -> Iterator[subpr
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)]
+)
 def test_a_process_of_its_own_refreshes_until_it_is_told_to_end(
     store: tuple[str, str | None], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -282,6 +286,7 @@ def test_a_process_of_its_own_refreshes_until_it_is_told_to_end(
             assert process.stderr.read() == ""
 
 
+@pytest.mark.soak
 def test_a_process_of_its_own_may_be_there_before_the_first_session(
     store: tuple[str, str | None], tmp_path: Path
 ) -> None:

@@ -176,7 +176,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.mark.parametrize("kind", ["redis", "files"])
+@pytest.mark.parametrize("kind", [pytest.param("redis", marks=pytest.mark.soak), "files"])
 def test_nobody_notices_the_move(kind: str, redis: RedisServer, tmp_path: Path) -> None:
     folder = tmp_path / "flask_session"
     old = {"redis": {"SHOP_REDIS": redis.url}, "files": {"SHOP_FOLDER": str(folder)}}[kind]
@@ -209,8 +209,9 @@ def test_nobody_notices_the_move(kind: str, redis: RedisServer, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "worker_class",
-    ["gthread", *(pytest.param(name, marks=pytest.mark.soak) for name in ("sync", "gevent"))],
+    ["gthread", "sync", "gevent"],
 )
+@pytest.mark.soak
 def test_an_outage_after_the_move_costs_a_line_per_request(
     redis: RedisServer, tmp_path: Path, worker_class: WorkerClass
 ) -> None:
