@@ -20,7 +20,14 @@ from webtest import TestApp
 from wsgi_client import Browser, Response
 from zope.interface.verify import verifyClass, verifyObject
 
-from wsgi_sessions import ConfigurationError, SessionConflict, StoreUnavailable, get_session
+from wsgi_sessions import (
+    Config,
+    ConfigurationError,
+    SessionConflict,
+    StoreUnavailable,
+    build,
+    get_session,
+)
 from wsgi_sessions.contrib.pyramid import PyramidSession, manager
 from wsgi_sessions.contrib.pyramid.include import served_in
 from wsgi_sessions.testing import SessionClient
@@ -446,6 +453,21 @@ def test_an_exception_view_answers(
     assert (response.status, response.body) == (503, b"own page: the store is down")
 
 
+def test_a_catch_all_view_does_not_answer_beside_a_view_for_another_error(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.add_exception_view(lambda _error, _request: PyramidResponse("oops", status=500))
+    config.add_exception_view(
+        lambda _error, _request: PyramidResponse("conflict"), context=SessionConflict
+    )
+    browser = Browser(config.make_wsgi_app())
+    ask(browser, "/put?a=1")
+    break_store(config, monkeypatch, "save")
+    response = ask(browser, "/put?a=2")
+    assert response.status == 503
+    assert response.body.startswith(b"Your session cannot be reached")
+
+
 def test_a_conflict_is_a_409_that_names_the_requests(caplog: pytest.LogCaptureFixture) -> None:
     config = configured(on_conflict="raise")
     browser = Browser(config.make_wsgi_app())
@@ -491,6 +513,7 @@ def test_settings_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSGI_SESSIONS_COOKIE_NAME", "outside")
     monkeypatch.setenv("WSGI_SESSIONS_KEY_PREFIX", "outside:")
     monkeypatch.setenv("SECRET_KEY", "short")
+    monkeypatch.setenv("WSGI_SESSIONS_SECRET_KEYS_FILE", "/there/is/none")
     config = configured(**{"cookie_name": "inside", "cookie.path": "/app", "exclusive_wait": 3})
     found = served_in(config.registry).config()
     assert found.cookie.name == "inside"
@@ -557,6 +580,28 @@ def test_nothing_of_it_is_shown(session: PyramidSession) -> None:
     session["password"] = "secret"
     assert "secret" not in repr(session)
     assert SETTINGS["wsgi_sessions.secret_keys"] not in repr(session)
+
+
+def test_a_script_ends_a_session(browser: Browser, config: Any) -> None:
+    ask(browser, "/put?a=1")
+    cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
+    request = Request.blank("/", headers={"Cookie": cookie})
+    with prepare(request, config.registry) as script:
+        assert script["request"].session["a"] == "1"
+        script["request"].session.invalidate()
+    assert shown(browser) == {}
+
+
+def test_the_session_of_a_stack_around_it_is_the_only_one(tmp_path: Path) -> None:
+    config = configured(url=f"file://{tmp_path}/inner")
+    outer = Config(url=f"file://{tmp_path}/outer", secret_keys=("o" * 40,))
+    stack = build(config.make_wsgi_app(), outer)
+    browser = Browser(stack)
+    ask(browser, "/put?a=1")
+    assert shown(browser) == {"a": "1"}
+    assert len([*stack.manager.backend.iteration.keys()]) == 1
+    assert not (tmp_path / "inner").exists()
+    stack.close()
 
 
 # -- tools -----------------------------------------------------------------------------------------
