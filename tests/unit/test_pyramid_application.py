@@ -10,6 +10,7 @@ import pytest
 from command_line import run
 from pyramid import testing
 from pyramid.config import Configurator
+from pyramid.events import NewRequest
 from pyramid.interfaces import ISession, ISessionFactory
 from pyramid.request import Request
 from pyramid.response import Response as PyramidResponse
@@ -29,7 +30,7 @@ from wsgi_sessions import (
     get_session,
 )
 from wsgi_sessions.contrib.pyramid import PyramidSession, manager
-from wsgi_sessions.contrib.pyramid.include import served_in
+from wsgi_sessions.contrib.pyramid.include import _before_retry, served_in
 from wsgi_sessions.testing import SessionClient
 
 if TYPE_CHECKING:
@@ -602,6 +603,29 @@ def test_the_session_of_a_stack_around_it_is_the_only_one(tmp_path: Path) -> Non
     assert len([*stack.manager.backend.iteration.keys()]) == 1
     assert not (tmp_path / "inner").exists()
     stack.close()
+
+
+def test_it_has_pyramid_make_no_events() -> None:
+    """They cost each request more than its session does."""
+    with Configurator(settings=SETTINGS) as config:
+        config.include("wsgi_sessions.contrib.pyramid")
+        config.make_wsgi_app()
+    assert {handler.handler for handler in config.registry.registeredHandlers()} <= {_before_retry}
+    served_in(config.registry).close()
+    with Configurator(settings=SETTINGS) as config:
+        config.include("wsgi_sessions.contrib.pyramid")
+        config.add_subscriber(lambda event: None, NewRequest)
+        config.make_wsgi_app()
+    assert config.registry.has_listeners
+    served_in(config.registry).close()
+
+
+def test_a_second_application_of_a_registry_has_sessions(config: Any) -> None:
+    config.make_wsgi_app()
+    browser = Browser(config.make_wsgi_app())
+    ask(browser, "/late")
+    assert shown(browser) == {"late": True}
+    assert ask(browser, "/health/session").status == 200
 
 
 # -- tools -----------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pyramid.interfaces import IApplicationCreated, ISessionFactory
+from pyramid.interfaces import IApplicationCreated, IExecutionPolicy, ISessionFactory
 
 from wsgi_sessions import texts
 from wsgi_sessions.contrib.pyramid.served import ServedSessions
@@ -41,9 +42,7 @@ def includeme(config: Any) -> None:
     config.registry[REGISTRY_KEY] = served
     config.set_session_factory(served)
     config.add_directive("add_session_hooks", add_session_hooks)
-    config.add_subscriber(_application_created, IApplicationCreated)
-    if find_spec("pyramid_retry") is not None:
-        config.add_subscriber(_before_retry, "pyramid_retry.IBeforeRetry")
+    config.registry.registerHandler(_application_created, (IApplicationCreated,))
 
 
 def add_session_hooks(config: Any, **hooks: Unpack[Hooks]) -> None:
@@ -76,13 +75,25 @@ def served_in(registry: Any) -> ServedSessions:
 def _application_created(event: Any) -> None:
     registry = event.app.registry
     served = registry[REGISTRY_KEY]
-    if registry.queryUtility(ISessionFactory) is served:
-        served.serve(event.app)
-    else:
+    if registry.queryUtility(ISessionFactory) is not served:
         _log.warning(
             "the application has a session factory of its own, so that wsgi_sessions.contrib."
             "pyramid is not used: take out set_session_factory or session_factory"
         )
+        return
+    served.serve(event.app)
+    # For another application of this registry, which sends no event to the handler below.
+    registry.registerUtility(event.app.execution_policy, IExecutionPolicy)
+    if "pyramid_retry" in sys.modules:
+        retry = import_module("pyramid_retry")
+        registry.registerHandler(_before_retry, (retry.IBeforeRetry,))
+    _forget_handler(registry)
+
+
+def _forget_handler(registry: Any) -> None:
+    """Have no handler left: with one, Pyramid makes and sends four events for each request."""
+    registry.unregisterHandler(_application_created, (IApplicationCreated,))
+    registry.has_listeners = any(True for _ in registry.registeredHandlers())
 
 
 def _before_retry(event: Any) -> None:
