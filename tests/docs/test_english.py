@@ -29,8 +29,8 @@ REFUSED = {
     r"\b[Ww]ho(ever|soever)\b": "anyone who, the request that",
     r"\bshall\b": "should, is to, must",
     r"\bone's\b": "its, the caller's",
-    r"(?<!\bthere )\b(is|are|was|were) no (?!more\b|less\b|\w+er\b)": "is not a",
-    r"(?<!\bthere )\b(is|are|was|were) none\b(?! of)": "there is no …, has none",
+    r"(?<!\b[Tt]here )\b(is|are|was|were) no (?!more\b|less\b|\w+er\b)": "is not a",
+    r"(?<!\b[Tt]here )\b(is|are|was|were) none\b(?! of)": "there is no …, has none",
     r"(?:^|[.:;?!] )Who\b": "visitors who, a request that",
 }
 """Phrases that make a native reader stop, and what to write."""
@@ -192,3 +192,14 @@ def test_an_unknown_argument_would_be_found() -> None:
         'def f(a, *, b):\n    """Do.\n\n    Args:\n        a: one.\n        c, b: two.\n    """'
     )
     assert unknown_arguments(source) == ["f: ['c']"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "REFERENCE.md"])
+def test_the_english_of_a_document(name: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (PACKAGE.parent / name).read_text(), flags=re.M | re.S)
+    found = [
+        f"…{text[max(0, match.start() - 30) : match.end() + 30]}…: {better}"
+        for pattern, better in REFUSED.items()
+        for match in re.finditer(pattern, text)
+    ]
+    assert found == []
