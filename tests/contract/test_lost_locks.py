@@ -54,7 +54,7 @@ def lose(backend: Backend, key: str, fence: Fence | None) -> None:
     if isinstance(locks, TokenLocks):
         assert locks.holds.free(key, fence.number) == "freed"
     else:
-        os.unlink(os.path.join(locks._folder, key))
+        os.unlink(os.path.join(locks.folder, key))
 
 
 @pytest.mark.parametrize("whose", ["its own", "another's"])

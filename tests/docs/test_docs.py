@@ -94,7 +94,7 @@ def test_the_table_of_commands_is_complete() -> None:
             assert any(f"{name} ".startswith(f"{known} ") for known in documented), name
 
 
-def test_what_the_commands_have_in_common_is_documented() -> None:
+def test_common_options_of_the_commands_are_documented() -> None:
     (sentence,) = re.findall(r"All but ([^.]*) take `--url`, `--app` and `--json`", README)
     exceptions = set(codes(sentence))
     for name, command in all_commands(main):

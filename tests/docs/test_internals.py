@@ -39,7 +39,7 @@ DOTTED = sorted(
 
 
 @pytest.mark.parametrize("name", DOTTED)
-def test_what_is_leaned_on_exists(name: str) -> None:
+def test_the_internals_that_are_leaned_on_exist(name: str) -> None:
     module, _, rest = name.partition(".")
     found: Any = pytest.importorskip(module)
     for part in rest.split("."):

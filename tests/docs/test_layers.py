@@ -145,7 +145,7 @@ def stored_by(path: Path) -> bool:
     return False
 
 
-def test_who_writes_to_a_store_is_said_with_the_reason() -> None:
+def test_every_writer_to_a_store_is_documented_with_the_reason() -> None:
     """Beside the stores, the commit and tests: CONTRIBUTING.md has a row for each such module."""
     rows = re.findall(r"^\| `wsgi_sessions/(\S+)\.py` \|", CONTRIBUTING.read_text(), re.MULTILINE)
     writers = {

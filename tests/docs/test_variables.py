@@ -87,7 +87,7 @@ def test_the_variable_of_each_attribute_is_named(text: str, told: str) -> None:
     assert with_variables(text) == told
 
 
-def test_an_application_that_is_built_is_told_of_variables(tmp_path: Path) -> None:
+def test_errors_of_a_built_application_name_variables(tmp_path: Path) -> None:
     """A policy that is built by hand is told of its attributes."""
     with pytest.raises(ConfigurationError, match=r"^`cookie\.samesite=None` needs"):
         CookiePolicy(samesite="None")

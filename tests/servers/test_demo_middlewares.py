@@ -201,7 +201,7 @@ def test_a_context_that_may_no_longer_be_accessed_is_not_restored(user: DemoUser
     assert "Open in this session: Deal A, Bakery" in user.look()
 
 
-def test_nobody_gets_the_deal_of_another(demo: DemoServer, user: DemoUser) -> None:
+def test_no_user_gets_the_deal_of_another(demo: DemoServer, user: DemoUser) -> None:
     user.visitor.post("/deals", deal="A")
     user.lose_session()
     user.name = new_name()
@@ -289,7 +289,7 @@ def test_two_downloads_are_counted(visitor: DemoVisitor) -> None:
 
 
 @pytest.mark.parametrize("path", ["/data", "/deals/revoke", "/deals/grant", "/lose"])
-def test_the_buttons_are_for_who_is_logged_in(demo: DemoServer, path: str) -> None:
+def test_the_buttons_are_for_logged_in_visitors(demo: DemoServer, path: str) -> None:
     stranger = demo.visitor()
     assert stranger.post(path).status == 403
     assert stranger.get(path).status == 405
@@ -297,7 +297,7 @@ def test_the_buttons_are_for_who_is_logged_in(demo: DemoServer, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/freshness", "/use", "/download"])
-def test_so_are_the_parts_of_the_page(demo: DemoServer, path: str) -> None:
+def test_strangers_get_no_parts_of_the_page(demo: DemoServer, path: str) -> None:
     stranger = demo.visitor()
     assert stranger.get(path).status == 403
     assert COOKIE not in stranger.cookies
@@ -309,7 +309,7 @@ def test_a_wrong_deal_is_refused(demo: DemoServer, visitor: DemoVisitor) -> None
     assert demo.visitor().post("/deals", deal="A").status == 403
 
 
-def test_a_stranger_is_told_to_log_in(demo: DemoServer) -> None:
+def test_a_stranger_has_to_log_in(demo: DemoServer) -> None:
     page = load(demo.visitor())
     for card in ("freshness", "deals", "use"):
         assert "Log in to try it." in words(page, card)

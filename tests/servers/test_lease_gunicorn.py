@@ -267,7 +267,7 @@ def refresher_of(workers: Workers, *, hook: str | None = None) -> Iterator[subpr
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)]
 )
-def test_a_process_of_its_own_refreshes_until_it_is_told_to_end(
+def test_a_process_of_its_own_refreshes_until_it_is_stopped(
     store: tuple[str, str | None], tmp_path: Path, number: signal.Signals
 ) -> None:
     with working(store, tmp_path, WSGI_SESSIONS_REFRESH_IN="process") as workers:

@@ -163,7 +163,7 @@ ROUND_TRIP = ["file", "redis", "postgresql", "file", "postgresql", "redis", "fil
     [["file", "redis"], pytest.param(ROUND_TRIP, marks=pytest.mark.soak)],
     ids=lambda stores: f"{len(stores) - 1} times",
 )
-def test_nobody_notices_that_the_store_changes(
+def test_clients_do_not_notice_that_the_store_changes(
     stores: list[str], urls: Callable[[str], str]
 ) -> None:
     site = MovingSite(urls(stores[0]))

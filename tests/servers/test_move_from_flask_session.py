@@ -177,7 +177,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize("kind", [pytest.param("redis", marks=pytest.mark.soak), "files"])
-def test_nobody_notices_the_move(kind: str, redis: RedisServer, tmp_path: Path) -> None:
+def test_clients_do_not_notice_the_move(kind: str, redis: RedisServer, tmp_path: Path) -> None:
     folder = tmp_path / "flask_session"
     old = {"redis": {"SHOP_REDIS": redis.url}, "files": {"SHOP_FOLDER": str(folder)}}[kind]
     source = f"flask-session+{redis.url}" if kind == "redis" else import_url(folder)

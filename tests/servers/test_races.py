@@ -40,7 +40,7 @@ def overlap(spans: list[dict[str, Any]]) -> int:
     return most_at_once([(span["entered"], span["left"]) for span in spans])
 
 
-def test_nothing_is_lost_and_nobody_waits(server: GunicornServer, visitor: HttpBrowser) -> None:
+def test_nothing_is_lost_and_no_request_waits(server: GunicornServer, visitor: HttpBrowser) -> None:
     """Keys of their own, a list changed in place, `append` and `increment`."""
     done = bursts(visitor, "/change")
 
@@ -84,7 +84,9 @@ def test_each_naive_loss_is_a_reported_conflict(
     assert conflicts[0]["others"] == ["GET /naive"]
 
 
-def test_a_change_in_place_is_found_by_itself(server: GunicornServer, visitor: HttpBrowser) -> None:
+def test_a_change_in_place_is_found_without_a_flag(
+    server: GunicornServer, visitor: HttpBrowser
+) -> None:
     """No other key changes with it, and both of a pair saw the same list."""
     for pair in range(10):
         together = server.gate().query(2)

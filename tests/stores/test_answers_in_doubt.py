@@ -92,7 +92,7 @@ def test_redis_that_was_not_asked_or_has_refused_leaves_nothing_in_doubt() -> No
         assert not caught.value.in_doubt
 
 
-def test_the_client_is_told(proxy: CuttingProxy) -> None:
+def test_the_client_learns_of_the_doubt(proxy: CuttingProxy) -> None:
     site = Site(proxy.url)
     with closing(site.stack):
         site.pages["/add"] = lambda session: session.increment("n")

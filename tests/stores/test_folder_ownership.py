@@ -165,7 +165,7 @@ def test_a_secret_of_another_user_is_refused_to_a_root_worker_too(folder: Path) 
         secret_of(folder)
 
 
-def test_a_secret_of_a_user_who_is_neither_this_one_nor_root_is_refused(folder: Path) -> None:
+def test_a_secret_of_a_user_other_than_this_one_and_root_is_refused(folder: Path) -> None:
     secret_of(folder)
     keeper = FileSecret(str(folder), Ownership(frozenset({STRANGER})))
     with pytest.raises(ConfigurationError, match="belongs to user"):

@@ -208,7 +208,7 @@ def test_the_latest_moment_counts_and_no_url_is_kept(tmp_path: Path) -> None:
     assert "hunter2" not in (tmp_path / "a" / "left").read_text()
 
 
-def test_a_folder_that_cannot_be_used_stops_who_has_no_other(tmp_path: Path) -> None:
+def test_an_unusable_folder_stops_a_process_without_another(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     os.chmod(tmp_path / "open", 0o777)
     good, bad = str(tmp_path / "good"), str(tmp_path / "open")
@@ -238,7 +238,7 @@ def payload(key: str, created_at: float) -> bytes:
     return seal(Envelope(created_at, [], {}, {}), key)
 
 
-def test_what_began_before_is_as_if_not_there() -> None:
+def test_sessions_that_began_before_are_as_if_absent() -> None:
     store = open_backend("memory://")
     old, new = store_key("old"), store_key("new")
     for key, at in ((old, 99.0), (new, 100.0)):

@@ -376,7 +376,7 @@ def test_gaps_are_not_locked_unless_the_server_logs_statements(
         engine.dispose()
 
 
-def test_an_engine_that_cannot_write_there_is_told_why(url: str, key: str) -> None:
+def test_an_engine_that_cannot_write_there_gets_the_reason(url: str, key: str) -> None:
     engine = create_engine(parse_sql_url(url), poolclass=NullPool, isolation_level="READ COMMITTED")
     with (
         setting(url, "binlog_format", "STATEMENT"),

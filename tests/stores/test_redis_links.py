@@ -177,7 +177,7 @@ def test_a_long_reply_in_few_parts_is_read() -> None:
 
 
 @pytest.mark.usefixtures("_reader")
-def test_one_reply_too_many_is_nobodys() -> None:
+def test_a_surplus_reply_is_never_used() -> None:
     two = [b"+first\r\n+second\r\n"]
     with (
         Peer(two, [b"+right\r\n"]) as peer,
@@ -294,7 +294,7 @@ def test_replies_are_read_as_hiredis_does(replies: list[Any], cut: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"-ERR no\r\n", b"*-1\r\n", b"*1\r\n-WRONGTYPE x\r\n", b"*0\r\n", b"$0\r\n\r\n"]
 )
-def test_so_are_errors_and_nothing(data: bytes) -> None:
+def test_errors_and_nil_are_parsed_as_hiredis_does(data: bytes) -> None:
     for cut in range(len(data) + 1):
         assert outcome(resp.Reader, data, cut) == outcome(hiredis.Reader, data, cut)
 

@@ -462,7 +462,9 @@ class TestTLS:
 
 
 class TestOutages:
-    def test_a_restart_heals_by_itself(self, own_server: RedisServer) -> None:
+    def test_a_restart_is_survived_without_a_retry_by_the_caller(
+        self, own_server: RedisServer
+    ) -> None:
         with opened(own_server.url) as backend:
             backend.sessions.create(KEY, b"kept", later())
             own_server.restart()

@@ -361,7 +361,7 @@ def test_nothing_is_found_by_a_scan(
 
 
 @pytest.mark.parametrize("dialect", ["mariadb", "mysql"])
-def test_what_mysql_is_told_needs_nothing_that_it_lacks(dialect: str) -> None:
+def test_statements_to_mysql_need_nothing_that_it_lacks(dialect: str) -> None:
     engine = create_engine(f"{dialect}+pymysql://", module=SimpleNamespace(paramstyle="format"))
     leases = SqlLeases(SqlEngine(engine, label="x", timeout=1.0))
     found = [

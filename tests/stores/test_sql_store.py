@@ -311,7 +311,7 @@ def test_applications_share_a_postgresql_in_schemas_of_their_own(
         assert other.iteration.count() == 0
 
 
-def test_what_a_url_asks_for_at_the_start_of_a_connection_is_asked_for(
+def test_options_in_a_url_are_sent_at_the_start_of_a_connection(
     postgresql: Database,
 ) -> None:
     url = f"{postgresql.address}&options=-cstatement_timeout%3D700"

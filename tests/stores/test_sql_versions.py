@@ -81,7 +81,7 @@ def test_a_bump_is_seen_when_its_transaction_commits(own: Database, kind: Kind) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_sees_a_bump_that_is_rolled_back(own: Database, kind: Kind) -> None:
+def test_a_bump_that_is_rolled_back_is_never_visible(own: Database, kind: Kind) -> None:
     for expected in (0, 1):  # of a row that was missing, then of one that was there
         with closing(own.open(kind)) as connection:
             assert bump_version(connection) == expected + 1

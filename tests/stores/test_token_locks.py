@@ -135,9 +135,7 @@ def test_a_fault_in_the_freeing_undoes_nothing(
 
 
 @pytest.mark.parametrize("then", [{}, {KEY: "another's"}])
-def test_a_lock_that_was_lost_is_told_and_left_to_its_holder(
-    holds: Holds, then: dict[str, Any]
-) -> None:
+def test_a_lost_lock_is_reported_and_left_to_its_holder(holds: Holds, then: dict[str, Any]) -> None:
     with TokenLocks(holds).hold(KEY, 1.0) as held:
         assert not held.was_lost
         holds.holders = dict(then)

@@ -55,7 +55,7 @@ class VersionSite:
         }
         self.handler: Any = None
         self.versions = VersionMiddleware(
-            self._app,
+            self.serve,
             self.stamps,
             **{
                 "refresh": self.refresh,
@@ -78,12 +78,12 @@ class VersionSite:
             return self.on_refresh(session, environ)
         return {"name": self.names[session.principal]}
 
-    def _app(self, environ: Any, start_response: Any) -> Any:
+    def serve(self, environ: Any, start_response: Any) -> Any:
         if self.handler is not None:
             return self.handler(environ, start_response)
         path = environ["PATH_INFO"]
         if path.startswith("/login/"):
-            self._login(get_session(environ), path.removeprefix("/login/"))
+            self.log_in(get_session(environ), path.removeprefix("/login/"))
             result: object = None
         elif path in self.pages:
             result = self.pages[path](get_session(environ))
@@ -92,7 +92,7 @@ class VersionSite:
         start_response("200 OK", [*TEXT])
         return [json.dumps(result).encode()]
 
-    def _login(self, session: Any, user: str) -> None:
+    def log_in(self, session: Any, user: str) -> None:
         session["name"] = self.names[user]
         session.login(user)
 

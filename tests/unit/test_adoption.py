@@ -76,10 +76,10 @@ class Worker:
         self.now = NOON
         self.backend = open_backend(ours, timeout=5.0)
         self.manager = SessionManager(self.backend, events=Events(events.append))
-        importer = open_importer(theirs, ImportOptions((b"dev",), 1800.0, 5.0, self._clock))
+        importer = open_importer(theirs, ImportOptions((b"dev",), 1800.0, 5.0, self.clock))
         self.records = Interrupted(importer.records)
         self.importer = replace(importer, records=self.records)
-        self.adoption = Adoption(self.manager, self.importer, until=DAY, clock=self._clock)
+        self.adoption = Adoption(self.manager, self.importer, until=DAY, clock=self.clock)
 
     def take(self, cookie: str) -> str | None:
         """What a request with this foreign cookie gets: the id of our session, or nothing."""
@@ -104,7 +104,7 @@ class Worker:
     def log_out(self, session_id: str) -> None:
         self.manager.destroy(store_key(session_id))
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
         return self.now
 
 
@@ -331,7 +331,7 @@ def test_a_dead_session_stays_dead_in_another_store(
 
 
 def outcomes(worker: Worker) -> Mapping[ConversionOutcome, int]:
-    found, _ = count(convert(worker.manager, worker.importer, clock=worker._clock))
+    found, _ = count(convert(worker.manager, worker.importer, clock=worker.clock))
     return found
 
 
@@ -382,7 +382,7 @@ def test_a_converted_pickle_in_files_is_taken_over(tmp_path: Path) -> None:
     url = flask_sites.import_url(tmp_path / "theirs")
     worker = Worker(f"file://{tmp_path}/ours", url, [])
     offline = open_importer(url, ImportOptions(unpickle=unpickle))
-    found, _ = count(convert(worker.manager, offline, clock=worker._clock))
+    found, _ = count(convert(worker.manager, offline, clock=worker.clock))
     assert found == {"imported": 2}
     session_id = worker.take(cookie)
     assert session_id is not None

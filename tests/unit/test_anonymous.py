@@ -142,7 +142,7 @@ def test_an_anonymous_session_lives_shorter(somebody: Callable[[Any], object]) -
     assert world.is_alive(user)
 
 
-def test_nobody_may_ask_for_longer_but_for_less() -> None:
+def test_an_anonymous_session_may_ask_for_less_but_not_for_longer() -> None:
     world = AnonymousWorld()
     asked = world.do(longer)
     less = world.do(store)
@@ -156,7 +156,7 @@ def test_nobody_may_ask_for_longer_but_for_less() -> None:
     assert world.is_alive(user)
 
 
-def test_a_log_out_that_leaves_data_is_nobodys_again() -> None:
+def test_a_session_with_data_after_a_log_out_is_anonymous_again() -> None:
     world = AnonymousWorld()
     user = world.do(assign)
     visitor = world.do(lambda session: session.pop("user"), user)

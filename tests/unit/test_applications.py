@@ -251,7 +251,7 @@ def test_one_line_says_what_was_chosen_and_why(
     )
 
 
-def test_what_python_gives_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_values_given_in_python_are_taken_as_they_are(tmp_path: Path) -> None:
     """As before: no name, the plain signature."""
     stack = build(Application("x"), Config(url=f"file://{tmp_path}/s", secret_keys=(SECRET,)))
     browser = logged_in(stack)
@@ -363,7 +363,7 @@ def test_a_helper_that_two_applications_call_makes_them_one_of_its_own(
     assert loaded(tmp_path / "blog" / "wsgi.py").config.application == blog
 
 
-def test_what_lies_in_one_folder_of_releases_is_not_one(tmp_path: Path) -> None:
+def test_programs_in_one_folder_of_releases_stay_apart(tmp_path: Path) -> None:
     names = {
         loaded(program(tmp_path / "releases" / name)).config.application
         for name in ("blog", "shop-1.2", "20260101120000", "v1.2.3", "0a1b2c3d4e5f")
@@ -371,7 +371,7 @@ def test_what_lies_in_one_folder_of_releases_is_not_one(tmp_path: Path) -> None:
     assert len(names) == 3
 
 
-def test_what_had_no_name_is_gone_on_with_under_a_derived_one_alone(
+def test_a_nameless_application_goes_on_under_a_derived_name_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In one store, with one secret."""
@@ -465,7 +465,7 @@ def test_each_application_s_users_are_indexed_again_as_its_own(url: str, tmp_pat
     assert blog.manager.sessions_of("1") == []
 
 
-def test_sessions_that_name_no_application_are_nobody_s_where_several_are(
+def test_sessions_without_an_application_belong_to_none_of_several(
     url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Those of an earlier release."""
@@ -528,7 +528,7 @@ def test_a_copy_brings_the_application_s_own(
     assert len(copied.index.keys_of("1")) == 1
 
 
-def test_a_process_that_comes_to_another_user_s_folder_is_told(
+def test_a_process_with_another_user_s_folder_gets_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
@@ -547,7 +547,7 @@ def test_a_command_finds_the_only_default_folder(tmp_path: Path) -> None:
     assert command("list", "--principal", "1").stdout.endswith("1 session\n")
 
 
-def test_of_several_default_folders_a_command_wants_one_named(tmp_path: Path) -> None:
+def test_a_command_wants_one_of_several_default_folders_named(tmp_path: Path) -> None:
     blog, shop = (loaded(program(tmp_path / name)) for name in ("blog", "shop"))
     logged_in(blog)
     refused = command("count")

@@ -285,17 +285,17 @@ class Other:
     """A process on the same stores, that says which it uses."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+        self.process = process
 
     def says(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     def says_at(self, line: str) -> str:
         """What it says to this."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
         return self.says()
 
 
@@ -317,8 +317,8 @@ def test_a_killed_process_holds_nothing(
     with running(PLAIN, environ, tmp_path) as one:
         assert one.says() == "redis"
         redis.kill()
-        one._process.kill()
-        one._process.wait()
+        one.process.kill()
+        one.process.wait()
         assert used(config) == "file"
 
 
@@ -339,7 +339,7 @@ def test_a_fork_inherits_the_choice(
 ) -> None:
     with running(INHERITING, environ, tmp_path) as child:
         assert child.says() == "redis"
-        child._process.wait(30)  # the parent
+        child.process.wait(30)  # the parent
         redis.kill()
         assert used(config) == "redis"
 
@@ -358,7 +358,7 @@ def test_commands_look_where_the_server_is(
 # -- the server's process --------------------------------------------------------------------------
 
 
-def test_a_program_of_its_own_is_nobodys_worker() -> None:
+def test_a_standalone_program_is_not_a_worker() -> None:
     program = (
         "from wsgi_sessions.stack.choice.server_process import *; print(server_of_this_process())"
     )
@@ -385,7 +385,7 @@ else:
     assert found.stdout == b"True True\n"
 
 
-def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
+def test_a_process_differs_from_a_later_one_with_its_number() -> None:
     with open("/proc/self/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
     assert Process(os.getpid(), started).is_alive()
@@ -489,7 +489,7 @@ def test_a_process_stuck_at_deciding_is_not_waited_for_forever(tmp_path: Path) -
     assert agree(folder, NAME, decide, timeout=5).text == "one"
 
 
-def test_what_a_newer_release_agreed_is_not_overruled(config: Config, tmp_path: Path) -> None:
+def test_an_agreement_of_a_newer_release_is_not_overruled(config: Config, tmp_path: Path) -> None:
     chosen = open_chosen(config)
     (file,) = (tmp_path / "choices").iterdir()
     file.write_text('{"type":"choice.v9","where":"elsewhere"}\n')

@@ -383,7 +383,7 @@ def test_versions(store: Filled) -> None:
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_no_command_prints_ids_or_values_that_nobody_asked_for(
+def test_no_command_prints_ids_or_values_without_being_asked(
     store: Filled, form: list[str]
 ) -> None:
     commands = [

@@ -167,7 +167,7 @@ def test_a_server_is_named_with_or_without_its_path(url: str) -> None:
             assert findings("--url", url, "--server", given) == []
 
 
-def test_a_server_on_another_folder_is_told_though_the_kind_is_the_same(
+def test_a_server_on_another_folder_is_reported_even_if_the_kind_is_the_same(
     url: str, tmp_path: Path
 ) -> None:
     elsewhere = Config(url=f"file://{tmp_path}/other", secret_keys=(SECRET,))

@@ -254,7 +254,7 @@ def test_root_works_as_the_folder_s_owner(owned: Path, arguments: list[str]) -> 
 
 
 @needs_root
-def test_what_cannot_take_on_the_owner_prints_the_line_to_run(
+def test_a_process_that_cannot_change_its_user_prints_the_line_to_run(
     owned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: int) -> None:
@@ -271,7 +271,7 @@ def test_what_cannot_take_on_the_owner_prints_the_line_to_run(
 
 
 @needs_root
-def test_another_user_than_the_owner_is_told_the_line_to_run(owned: Path) -> None:
+def test_a_user_other_than_the_owner_gets_the_line_to_run(owned: Path) -> None:
     code = (
         "import os, pwd; from wsgi_sessions.cli.owner import take_on_owner\n"
         "import wsgi_sessions.stores.file.disk.owners\n"
@@ -304,7 +304,7 @@ def test_folders_of_several_users_are_refused(owned: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "arguments", [["sweep"], ["versions", "bump"], ["migrate-schema"], ["copy", "FROM", "URL"]]
 )
-def test_what_root_makes_is_the_surrounding_folder_s_owner_s(
+def test_files_made_by_root_belong_to_the_owner_of_the_surrounding_folder(
     owned: Path, store: str, arguments: list[str]
 ) -> None:
     folder = owned.parent / "state"
@@ -373,7 +373,7 @@ def test_root_imports_the_application_as_the_folder_s_owner(
 
 
 @needs_root
-def test_that_root_has_imported_the_application_is_told(owned: Path, site: Path) -> None:
+def test_an_import_of_the_application_by_root_is_reported(owned: Path, site: Path) -> None:
     """Where nothing but the application knows its folder."""
     result = run(["count", "--app", "tracing_site:own"])
     assert result.exit_code == 0, result.output

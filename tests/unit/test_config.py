@@ -321,7 +321,7 @@ def test_without_a_home_a_url_is_asked_for(environ: dict[str, str]) -> None:
     assert Config.from_environ({**environ, "WSGI_SESSIONS_URL": "memory://"}).url == "memory://"
 
 
-def test_a_home_that_is_no_file_name_is_refused() -> None:
+def test_a_home_that_is_not_a_file_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"='/\\ud800/.*: is not a valid file name"):
         Config.from_environ({"HOME": "/\ud800"})
 
@@ -831,7 +831,7 @@ def test_a_configuration_is_described_with_sources() -> None:
     ]
 
 
-def test_what_python_passed_is_described_as_an_argument() -> None:
+def test_values_passed_in_python_are_described_as_arguments() -> None:
     rows = describe(Config(url="memory://", cookie=CookiePolicy(name="s")))
     sources = {row.env: row.source for row in rows}
     assert {env for env, source in sources.items() if source == "argument"} == {
@@ -841,7 +841,7 @@ def test_what_python_passed_is_described_as_an_argument() -> None:
     assert set(sources.values()) == {"argument", "default"}
 
 
-def test_what_is_described_configures_the_same() -> None:
+def test_the_description_configures_the_same() -> None:
     """Each value is shown as it may be written, except where it is hidden or not set."""
     config = read(url="memory://", max_size="2m", exclusive_paths="/a,/b*", timeout="250ms")
     shown = {row.env: row.value for row in describe(config) if row.value != "not set"}

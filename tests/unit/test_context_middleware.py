@@ -529,7 +529,7 @@ def test_a_context_that_is_selected_while_the_stale_one_is_refused_stays(office:
         office.remember(8)  # by another session of the same user
         return "gone"
 
-    office.middleware.policy._may_access = may_access  # type: ignore[assignment]
+    office.middleware.policy.may_access = may_access  # type: ignore[assignment]
     assert office.visit("alice").go("/deal") == "None"
     assert office.remembered() == Context(encode(8), 5.0)
 
@@ -550,10 +550,10 @@ def test_a_refused_selection_changes_nothing(office: Office, answer: object) -> 
     assert office.names() == ["context-refused"]
 
 
-def test_after_a_refused_selection_the_last_context_is_there_as_ever(office: Office) -> None:
+def test_after_a_refused_selection_the_last_context_is_still_there(office: Office) -> None:
     office.remember(7)
     answers = {7: True, 8: False}
-    office.middleware.policy._may_access = lambda principal, value, environ: answers[value]
+    office.middleware.policy.may_access = lambda principal, value, environ: answers[value]
     office.pages["/try"] = lambda environ, query: (
         select_context(environ, 8),
         get_session(environ).get(KEY),
@@ -1027,7 +1027,7 @@ def test_after_the_end_of_the_request_there_is_nothing_to_select(office: Office)
 # -- ways to look (C13, C14) -------------------------------------------------------------------
 
 
-def test_what_would_happen_is_explained(office: Office) -> None:
+def test_the_outcome_is_explained_in_advance(office: Office) -> None:
     policy = office.middleware.policy
     environ = environ_of("/")
 
@@ -1061,7 +1061,9 @@ def test_a_request_explains_its_own_context(office: Office) -> None:
     assert "would='restore'" in visitor.go("/explain")
 
 
-def test_the_audit_says_who_what_and_why(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_audit_names_user_action_and_reason(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "wsgi_sessions.contexts.audit")
     visitor = office.visit("alice")
     visitor.go("/select", deal=7)

@@ -111,7 +111,7 @@ def test_a_cookie_that_does_come_back_there_goes_on() -> None:
         ({"PATH_INFO": "/x", "HTTP_X_FORWARDED_PREFIX": "/other"}, False),
     ],
 )
-def test_a_prefix_counts_however_it_is_told(environ: dict[str, str], *, covered: bool) -> None:
+def test_a_prefix_counts_in_every_form(environ: dict[str, str], *, covered: bool) -> None:
     reason = why_out_of_reach(environ, CookiePolicy(path="/app"), environ["PATH_INFO"])
     assert (reason is None) == covered
 

@@ -416,7 +416,7 @@ def former_session(engine: Any, **data: Any) -> str:
 
 
 @pytest.mark.parametrize("engine", [DatabaseStore, CookieStore, FileStore])
-def test_nobody_is_logged_out_by_the_move(browser: Client, engine: Any) -> None:
+def test_the_move_logs_no_user_out(browser: Client, engine: Any) -> None:
     alice = django_project.make_user("alice")
     name = engine.__module__
     with override_settings(SESSION_ENGINE=name):

@@ -121,7 +121,7 @@ def test_an_early_session_that_logs_in_is_not_new() -> None:
     assert len(web.records()) == 1
 
 
-def test_a_page_that_begins_a_session_itself_has_one_and_is_as_ever() -> None:
+def test_a_page_that_begins_a_session_itself_has_one_and_is_unchanged() -> None:
     web, jar = site(), Jar(HOST)
     jar.take(load(web, "/write"))
     assert web.names() == ["created"]
@@ -157,7 +157,7 @@ OTHERS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("more", OTHERS.values(), ids=OTHERS)
-def test_nobody_else_gets_one(more: dict[str, str]) -> None:
+def test_other_requests_get_none(more: dict[str, str]) -> None:
     web = site()
     assert cookies(load(web, **more)) == []
     assert web.calls == {}

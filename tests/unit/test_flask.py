@@ -964,7 +964,7 @@ def use_the_shop(app: Flask) -> dict[str, Any]:
     }
 
 
-def test_from_flask_s_own_sessions_nobody_is_logged_out() -> None:
+def test_flask_s_own_sessions_stay_logged_in() -> None:
     """With a key that is too short for our own cookies, as many have."""
     before = flask_app.create(SECRET_KEY=SHORT, SESSIONS="builtins.id")
     client = before.test_client()

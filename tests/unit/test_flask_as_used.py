@@ -77,7 +77,7 @@ POINTS: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("base", [SecureCookieSessionInterface, WSGISessions])
-def test_what_a_subclass_returns_is_in_the_cookie_as_in_flask(base: type[Any], point: str) -> None:
+def test_a_subclass_result_is_in_the_cookie_as_in_flask(base: type[Any], point: str) -> None:
     value, text = POINTS[point]
     changed = type("Changed", (base,), {point: lambda *_: value})
     response = serve(changed()).test_client().get("/set/a/1", base_url="http://a.tenant.example")

@@ -143,7 +143,7 @@ def test_a_common_name_for_the_user_gives_another_id_without_a_setting(
     assert client.get("/get/cart").text == "tea"
 
 
-def test_common_names_are_told_at_start_and_can_be_switched_off(
+def test_familiar_names_are_logged_at_start_and_can_be_switched_off(
     site: Callable[..., Flask], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):

@@ -301,7 +301,7 @@ sys.exit(status or (here[0] != parent) or (this_process() != parent))
 """
 
 
-def test_a_child_is_known_whoever_forked_it() -> None:
+def test_a_child_of_any_fork_is_recognized() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED_BESIDE_PYTHON], timeout=30, check=False)
     assert done.returncode == 0
 

@@ -97,7 +97,7 @@ def test_redis_tells_of_its_eviction_policy() -> None:
     assert "maxmemory-policy is allkeys-lru" in report.details["warnings"][0]
 
 
-def test_keys_are_told_by_their_fingerprints() -> None:
+def test_keys_are_compared_by_their_fingerprints() -> None:
     """The same for one key wherever it is asked, others for others."""
     first, second = "a" * 40, "b" * 40
     assert fingerprint(first) == fingerprint(first.encode()) == fingerprint(first)
@@ -403,7 +403,7 @@ def test_the_answer_is_json_that_no_cache_keeps(backend: Backend) -> None:
     assert found["details"]["keys"] == ["0a1b2c3d"]
 
 
-def test_nothing_secret_is_told(tmp_path: Path) -> None:
+def test_no_secret_is_shown(tmp_path: Path) -> None:
     secret = "s" * 40
     backend = open_backend(f"file://{tmp_path}/s")
     backend.sessions.create(store_key("A" * 43), b"payload", time.time() + 100)
@@ -445,7 +445,7 @@ def test_strangers_see_healthy_or_not_alone(store: str) -> None:
 @pytest.mark.parametrize("remote", ["127.0.0.1", "192.0.2.1"])
 @pytest.mark.parametrize("details", ["local", "token", "all"])
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_who_sees_details_is_a_setting(details: Any, token: str | None, remote: str) -> None:
+def test_a_setting_decides_who_sees_details(details: Any, token: str | None, remote: str) -> None:
     if (details, token) == ("token", None):
         with pytest.raises(ConfigurationError, match=r"`health\.token`"):
             HealthMiddleware(never_called, open_memory(), details=details, token=token)

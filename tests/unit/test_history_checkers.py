@@ -183,7 +183,7 @@ def test_a_session_that_began_in_an_excused_span_may_be_gone() -> None:
     assert judge(replace(gone.history(), excused=((start.begin, start.end),))) == []
 
 
-def test_what_is_read_in_a_stale_span_may_be_old_and_what_is_acknowledged_holds() -> None:
+def test_reads_in_a_stale_span_may_be_old_and_acknowledged_writes_hold() -> None:
     stale = Recorder()
     before = copy.deepcopy(stale.values)
     stale.run("append")
@@ -395,7 +395,7 @@ def test_a_fault_that_was_taken_for_absence(facts: dict[str, Any]) -> None:
     assert fault.kinds() == {"fault as absence"}
 
 
-def test_the_session_of_somebody_else() -> None:
+def test_the_session_of_another_user() -> None:
     foreign = Recorder()
     foreign.read(values=beginning("v2"))
     assert foreign.kinds() == {"stranger"}

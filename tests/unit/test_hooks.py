@@ -31,7 +31,7 @@ def test_a_function_and_a_method_are_found() -> None:
         ("os.path:sep", "it is not callable"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_variable(path: str, why: str) -> None:
+def test_faults_are_reported_with_the_variable(path: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_hook(path, VARIABLE)
     assert str(caught.value).startswith(f"{VARIABLE}={path}: {why}")
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_said_with_the_variable(path: str, why: str) -> None:
     ("source", "error"),
     [("1 / 0", ZeroDivisionError), ("import no_such_module_here", ModuleNotFoundError)],
 )
-def test_what_a_module_raises_is_its_own(
+def test_a_module_s_exception_is_raised_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, error: type[Exception]
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)

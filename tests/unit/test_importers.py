@@ -264,7 +264,7 @@ def test_a_user_of_django_stays_logged_in(
 
 
 @pytest.mark.parametrize(("expiry", "lifetime"), [(0, None), (300, 300.0)])
-def test_the_expiry_that_django_was_told(
+def test_the_expiry_that_was_set_in_django(
     end_to_end_redis: RedisServer,
     move: Callable[..., ForeignSite],
     expiry: int,
@@ -436,7 +436,7 @@ def test_garbage_is_anonymous(
     assert not [*site.stack.manager.backend.iteration.keys()]
 
 
-def test_two_different_cookies_are_nobodys(
+def test_two_different_cookies_are_anonymous(
     end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
     theirs = flask_sites.in_redis(end_to_end_redis.url)

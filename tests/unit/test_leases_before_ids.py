@@ -41,7 +41,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WatchedLease
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_session_is_held_when_its_id_is_told(
+def test_a_session_is_held_before_its_id_leaves(
     web: WatchedLeases, change: str, ending: str
 ) -> None:
     """Also while the thread that renews leases is busy elsewhere."""

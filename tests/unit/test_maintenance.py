@@ -64,7 +64,7 @@ def test_without_a_cut_off_only_what_has_expired_goes(world: World) -> None:
     assert world.data(live) == {"n": 2}
 
 
-def test_more_than_a_chunk_goes_and_progress_is_told(world: World) -> None:
+def test_more_than_a_chunk_is_deleted_with_progress(world: World) -> None:
     for number in range(1234):
         world.backend.sessions.create(store_key(str(number)), b"x", START - 1)
     told: list[int] = []
@@ -112,7 +112,7 @@ def test_a_reader_whose_use_was_too_recent_to_be_written_down_is_kept(world: Wor
     assert purge(world, 7 * DAY).unused == 1
 
 
-def test_a_session_whose_last_use_cannot_be_told_is_kept(world: World) -> None:
+def test_a_session_with_an_unknown_last_use_is_kept(world: World) -> None:
     session_id = world.new(n=1)
     for _ in range(7):
         world.now += 11 * DAY
@@ -315,7 +315,7 @@ def test_records_other_than_sessions_are_ignored(world: World) -> None:
     assert inspect(world.backend, store_key("nobody"), LIFETIMES) is None
 
 
-def test_a_value_that_does_not_decode_is_told(world: World) -> None:
+def test_a_value_that_does_not_decode_is_reported(world: World) -> None:
     session_id = world.new(n=1)
     found = next(live_sessions(world.backend))
     found.envelope.data["broken"] = type(found.envelope.data["n"])(b"\xc7\x01\x63x")

@@ -282,7 +282,7 @@ def test_a_default_gives_way_to_values_that_others_set(theirs: Data) -> None:
     assert workspace.delta() == {}
 
 
-def test_a_default_that_nobody_else_set_stays() -> None:
+def test_a_default_that_no_other_request_set_stays() -> None:
     workspace = Workspace(raw({"y": 1}))
     workspace.default("x", 5)
     workspace.rebase(raw({"z": 1}))

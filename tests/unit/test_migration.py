@@ -108,7 +108,7 @@ def test_a_users_sessions_are_found_and_ended_in_both_stores(
     assert old.index.keys_of("bob") == []
 
 
-def test_a_session_that_nobody_used_yet_can_be_ended_by_its_key(
+def test_a_session_that_is_not_used_yet_can_be_ended_by_its_key(
     through: Backend, old: Backend
 ) -> None:
     session_id = begin(old, n=1)

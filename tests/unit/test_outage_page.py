@@ -26,11 +26,12 @@ from wsgi_sessions.http.environ import get_session, get_transaction
 from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.stack.build import build
 from wsgi_sessions.stack.config import Config
+from wsgi_sessions.testing.wrapped import sessions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.stack.build import Stack
+    from wsgi_sessions.core.manager import SessionManager
 
 SECRET = "s" * 40
 COOKIE = f"session={IdSigner([SECRET]).sign('i' * 43)}"
@@ -46,7 +47,7 @@ class OutageSite:
             {**given, "WSGI_SESSIONS_SWEEP_INTERVAL": "off", **(environ or {})}
         )
         self.stack = build(self._app, config, **hooks)
-        self.store = Faulty(self.stack)
+        self.store = Faulty(self.stack.manager)
 
     def _app(self, environ: Any, start_response: Any) -> Any:
         if self.answer is not None:
@@ -68,10 +69,10 @@ class OutageSite:
 class Faulty:
     """A switch for each operation of a store."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, manager: SessionManager) -> None:
         self.calls = 0
         self.fault: Exception | None = StoreUnavailable("down for the test")
-        store: Any = stack.manager.backend.sessions
+        store: Any = manager.backend.sessions
         for name in ("create", "load", "save", "touch", "delete"):
             setattr(store, name, self._switched(getattr(store, name)))
 
@@ -340,8 +341,7 @@ class FlaskOutageSite:
     def ask(self, path: str, method: str = "GET", **headers: str) -> Any:
         if "shop" not in self.app.blueprints:
             self.app.register_blueprint(self.blueprint)
-        interface: Any = self.app.session_interface
-        store = Faulty(interface._served(self.app).stack())
+        store = Faulty(sessions_of(self.app).manager)
         if "conflict" in path:
             store.fault = None
         if "write" not in path:

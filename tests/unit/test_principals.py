@@ -167,7 +167,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-def test_on_redis_no_more_is_read_than_the_sessions_of_the_principal(redis: RedisServer) -> None:
+def test_redis_reads_only_the_sessions_of_the_principal(redis: RedisServer) -> None:
     backend = open_backend(redis.url, timeout=5.0)
     manager = SessionManager(backend)
     world = World()

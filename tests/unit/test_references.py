@@ -148,7 +148,7 @@ def test_changes_of_a_held_object_are_stored(
 
 @EVERY
 @KINDS
-def test_so_it_is_with_an_object_of_the_application(
+def test_the_same_holds_for_an_object_of_the_application(
     world: World, across: Across, kind: type
 ) -> None:
     session_id = world.new(n=1)
@@ -262,7 +262,7 @@ def test_changes_of_an_object_in_a_failed_block_are_undone_in_it(
 
 
 @pytest.mark.parametrize("value", ["undone", object()])
-def test_what_a_failed_block_did_to_an_object_of_the_application_does_not_come_back_with_it(
+def test_changes_of_an_application_s_object_in_a_failed_block_do_not_come_back_with_it(
     world: World, value: object
 ) -> None:
     session_id = world.new(n=1)

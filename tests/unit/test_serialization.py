@@ -183,7 +183,7 @@ def test_no_value_is_in_the_error() -> None:
 
 
 @pytest.mark.parametrize("value", [[], {}, set(), ([],)])
-def test_what_may_change_in_place_is_mutable(value: object) -> None:
+def test_types_that_can_change_in_place_are_mutable(value: object) -> None:
     assert type(value) in MUTABLE
 
 

@@ -302,7 +302,7 @@ def test_an_application_s_exception_is_raised(client: SessionClient) -> None:
     assert client.get("/show").text == "('alice', {'n': 1})"
 
 
-def test_a_request_that_waits_for_another_is_told(
+def test_a_request_that_waits_for_another_raises(
     client: SessionClient, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsgi_sessions.testing.overlap.PATIENCE", 0.05)
@@ -420,7 +420,7 @@ def test_pytest_has_fixtures(tmp_path: Path) -> None:
     assert re.search(r"^2 passed", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_pytest_finds_the_fixtures_by_itself() -> None:
+def test_pytest_finds_the_fixtures_without_configuration() -> None:
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert settings["options.entry_points"]["pytest11"].split() == [

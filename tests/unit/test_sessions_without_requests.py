@@ -86,7 +86,7 @@ def test_an_id_that_was_not_issued_is_never_adopted(world: WorldOfJobs, presente
     assert transaction.session_id != presented
 
 
-def test_ids_are_told_by_their_form() -> None:
+def test_ids_are_recognized_by_their_form() -> None:
     assert is_id(new_id())
     assert not is_id(new_id()[1:])
     assert BareIds().examine("x") is None
@@ -160,7 +160,7 @@ def test_another_principal_takes_the_place_of_the_former_one(world: WorldOfJobs)
 # -- discard ---------------------------------------------------------------------------------------
 
 
-def test_what_was_changed_is_discarded_for_another_attempt(world: WorldOfJobs) -> None:
+def test_changes_are_discarded_for_another_attempt(world: WorldOfJobs) -> None:
     session_id = world.stored(n=1)
     transaction = world.begin(session_id)
     transaction.session["n"] = 2
@@ -320,13 +320,13 @@ def test_a_job_that_raises_stores_nothing_but_a_log_out(sessions: Sessions, alic
         sessions.job(alice)
 
 
-def test_what_runs_in_the_background_is_started_on_demand(sessions: Sessions) -> None:
+def test_background_threads_are_started_on_demand(sessions: Sessions) -> None:
     sessions.ensure_running()
     assert sessions.sweeper is not None
     assert sessions.leases is None
 
 
-def test_a_configuration_that_is_wrong_is_told(tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_reported(tmp_path: Path) -> None:
     config = Config.from_environ({"WSGI_SESSIONS_URL": f"sqlite:///{tmp_path}/s.db"})
     with pytest.raises(ConfigurationError, match="SECRET"):
         open_sessions(config)

@@ -86,7 +86,7 @@ def test_flask_s_own_settings_are_none_of_them() -> None:
     assert leftovers({**Flask.default_config, "SESSION_TYPE": None}, {}) == []
 
 
-def test_nobody_is_said_to_be_logged_out_where_the_environment_names_a_store(
+def test_no_log_out_is_announced_where_the_environment_names_a_store(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"SECRET_KEY": SECRET, "SESSION_TYPE": "redis", "SESSION_PERMANENT": True}
@@ -97,7 +97,7 @@ def test_nobody_is_said_to_be_logged_out_where_the_environment_names_a_store(
 
 
 @pytest.mark.parametrize(("permanent", "is_told"), [(None, True), (True, False), (False, False)])
-def test_that_sessions_end_with_the_browser_is_told(permanent: object, is_told: bool) -> None:
+def test_sessions_that_end_with_the_browser_are_reported(permanent: object, is_told: bool) -> None:
     told = leftovers({"SESSION_TYPE": "redis", "SESSION_PERMANENT": permanent}, {})
     assert any("end with the browser" in text for text in told) == is_told
 
@@ -135,7 +135,7 @@ def test_the_former_cookie_has_the_name_that_the_application_gives_it(url: str) 
     assert moved(url, former) == "7"
 
 
-def test_the_former_cookie_is_no_older_than_the_application_lets_it_be(
+def test_the_former_cookie_is_not_older_than_the_application_allows(
     url: str,
 ) -> None:
     former = flask_site(PERMANENT_SESSION_LIFETIME=1800).test_client()
@@ -157,7 +157,7 @@ def test_the_former_cookie_is_no_older_than_the_application_lets_it_be(
         ("django+redis://h/0", "django+redis://h/0"),
     ],
 )
-def test_what_is_named_in_the_url_counts(given: str, used: str) -> None:
+def test_names_in_an_import_url_win(given: str, used: str) -> None:
     settings = {"WSGI_SESSIONS_IMPORT_FROM": given, "WSGI_SESSIONS_IMPORT_UNTIL": "2090-12-31"}
     app_config = {**Flask.default_config, "SECRET_KEY": SECRET, "SESSION_COOKIE_NAME": "sid"}
     assert config_of({**app_config, **settings}, {"HOME": "/h"}).imports.source == used
@@ -186,7 +186,7 @@ def test_what_is_named_in_the_url_counts(given: str, used: str) -> None:
         ({"DATABASE_URL": "x://h", "REDIS_URL": "y://h", "WSGI_SESSIONS_URL": "memory://"}, []),
     ],
 )
-def test_what_is_used_or_left_unasked_is_said(environ: dict[str, str], told: list[str]) -> None:
+def test_each_unused_twin_variable_is_remarked(environ: dict[str, str], told: list[str]) -> None:
     remarks = Config.from_environ({"HOME": "/h", **environ}).remarks
     assert len(remarks) == len(told)
     for remark, beginning in zip(remarks, told, strict=True):
@@ -297,7 +297,9 @@ def test_a_hook_that_cannot_be_loaded_is_a_fault(
         ({"WSGI_SESSIONS_MIGRATE_FROM": "redis://127.0.0.1:1/0"}, "store"),
     ],
 )
-def test_what_else_is_named_is_asked(url: str, environ: dict[str, str], topic: str) -> None:
+def test_every_other_configured_part_is_checked(
+    url: str, environ: dict[str, str], topic: str
+) -> None:
     found = findings(url, **environ)
     assert any(level == "fault" and name.endswith(topic) for level, name, _ in found)
 

@@ -134,7 +134,7 @@ def test_each_event_sees_and_stores_the_session_as_it_is(site: SocketSite) -> No
         site.browser.get("/add")
 
 
-def test_so_it_is_while_the_request_of_a_socket_lasts(site: SocketSite) -> None:
+def test_the_same_holds_during_the_request_of_a_socket(site: SocketSite) -> None:
     def talk() -> None:
         for number in range(1, 8, 2):
             site.sockets.event(add)

@@ -162,7 +162,7 @@ def test_changes_that_cannot_be_stored_at_the_end_of_a_socket_are_lost_and_repor
     assert socket.reported() == [("lost", None)]
 
 
-def test_a_body_without_a_status_is_an_error_as_ever_and_says_what_it_dropped(
+def test_a_body_without_a_status_is_still_an_error_and_says_what_it_dropped(
     socket: Socket,
 ) -> None:
     socket.end = lambda: [b"a body"]

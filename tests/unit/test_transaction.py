@@ -153,7 +153,7 @@ def test_marks_of_both_sides_stay(world: World) -> None:
     assert (session.principal, session.lifetime) == ("alice", 7200)
 
 
-def test_what_a_transaction_stands_on_after_a_save_is_what_is_stored(world: World) -> None:
+def test_a_transaction_is_based_on_the_stored_session_after_a_save(world: World) -> None:
     session_id = world.new(n=1)
     world.now += 7200
     transaction = world.begin(session_id)

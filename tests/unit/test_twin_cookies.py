@@ -31,7 +31,7 @@ class TwinSite:
     def __init__(self, **policy: Any) -> None:
         self.events: list[Any] = []
         self.loads = 0
-        self._manager: Any = None
+        self.manager: Any = None
         self.deploy(**policy)
 
     def deploy(self, **policy: Any) -> None:
@@ -42,15 +42,14 @@ class TwinSite:
             cookie=CookiePolicy(**{"secure": "always", **policy}),
         )
         self._adopt(config)
-        self._manager = self.stack.sessions.manager = self._manager or self.stack.manager
-        self._manager.events._hook = self.events.append
+        self.manager = self.stack.sessions.manager = self.manager or self.stack.manager
         self._count_loads()
 
     def _adopt(self, config: Config) -> None:
-        self.stack: Any = build(_page, config)
+        self.stack: Any = build(_page, config, on_event=self.events.append)
 
     def _count_loads(self) -> None:
-        store = self._manager.backend.sessions
+        store = self.manager.backend.sessions
         load = type(store).load
 
         def counted(key: str) -> Record | None:
@@ -64,11 +63,11 @@ class TwinSite:
         return self.stack(environ, start_response)
 
     def end_all(self) -> None:
-        for key in [*self._manager.backend.iteration.keys()]:
-            self._manager.destroy(key)
+        for key in [*self.manager.backend.iteration.keys()]:
+            self.manager.destroy(key)
 
     def share_sessions_with(self, other: TwinSite) -> None:
-        self._manager = self.stack.sessions.manager = other._manager
+        self.manager = self.stack.sessions.manager = other.manager
 
     def names(self) -> list[str]:
         return [event.name for event in self.events]

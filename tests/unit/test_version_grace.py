@@ -284,7 +284,7 @@ def streams(environ: Any, start_response: Any) -> Any:
 
 
 @pytest.mark.parametrize("handler", [raises, answers_500, streams])
-def test_an_application_that_fails_for_want_of_the_session(
+def test_an_application_that_fails_without_the_session(
     clock: StampClock, handler: Callable[..., Any]
 ) -> None:
     site = VersionSite()

@@ -171,7 +171,7 @@ def test_a_worker_that_knows_an_older_version_asks_before_it_believes_in_the_fut
     browser = site.browser("alice")
     site.stamps.bump("global")
     other_worker = VersionMiddleware(
-        site._app, site.stamps, refresh=site.refresh, required=("name",), max_age=0.0
+        site.serve, site.stamps, refresh=site.refresh, required=("name",), max_age=0.0
     )
     first, site.app.app = site.app.app, other_worker
     browser.get("/", **PAGE)
@@ -272,7 +272,7 @@ def test_the_first_login_of_a_worker_is_stamped_too(site: VersionSite) -> None:
 def test_a_bump_during_a_log_in_is_never_missed(site: VersionSite) -> None:
     site.stamps.bump("global")
     browser = Browser(site.app)
-    login = site._login
+    login = site.log_in
 
     def reads_then_the_loader_commits(session: Any, user: str) -> None:
         login(session, user)
@@ -280,7 +280,7 @@ def test_a_bump_during_a_log_in_is_never_missed(site: VersionSite) -> None:
         site.stamps.bump("global")
         site.versions._rules.versions.fresh(["global"])  # another thread asks
 
-    site._login = reads_then_the_loader_commits  # type: ignore[method-assign]
+    site.log_in = reads_then_the_loader_commits  # type: ignore[method-assign]
     browser.get("/login/alice", method="POST", **PAGE)
     assert seen(browser.get("/", **PAGE)) == {"name": "Alicia"}
     assert site.refreshed == {"alice": 1}

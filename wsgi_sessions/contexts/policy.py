@@ -161,14 +161,14 @@ class ContextPolicy:
         self.restoring = restoring
         self.remembering = remembering
         self._memory = memory
-        self._may_access = may_access
+        self.may_access = may_access
         self._events = events or Events()
         self._audit = audit or Audit()
         self._clock = clock
 
     def ask(self, principal: Principal, value: Any, environ: Environ) -> Verdict:
         """Return the permission hook's answer. Raises as the hook; ValueError for a bad answer."""
-        return as_verdict(self._may_access(principal, value, environ))
+        return as_verdict(self.may_access(principal, value, environ))
 
     def restore(self, principal: Principal, environ: Environ, put: Callable[[Any], object]) -> None:
         """Pass the last context to `put` if the principal may still access it; else forget it.

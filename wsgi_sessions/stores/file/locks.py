@@ -19,14 +19,14 @@ class FileLocks:
     """A kernel lock per session: a dead holder frees it at once."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = os.path.join(folder, "locks")
+        self.folder = os.path.join(folder, "locks")
 
     def hold(self, key: str, timeout: float) -> AbstractContextManager[Held]:
         """See `SessionLocks.hold`. The mutex is lost if its file is removed by hand."""
-        return locked_path(os.path.join(self._folder, key), timeout, key)
+        return locked_path(os.path.join(self.folder, key), timeout, key)
 
     def require(self, fence: Fence, key: str) -> None:
         """Raise LockLost, about the session `key`, if the lock is no longer held."""
-        path = os.path.join(self._folder, fence.key)
+        path = os.path.join(self.folder, fence.key)
         if retrying("save", key, lambda _: number_of(path)) != fence.number:
             raise lock_lost(key)
