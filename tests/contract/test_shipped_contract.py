@@ -18,6 +18,8 @@ from store_mutants import MUTANTS
 
 from wsgi_sessions.testing import (
     ContextStoreContract,
+    LeaseStoreContract,
+    RefreshQueueContract,
     SessionStoreContract,
     StoreUnderTest,
     VersionStampsContract,
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
 CASES = Path(mutants_under_contract.__file__)
 
 
-class TestShelf(SessionStoreContract, VersionStampsContract, ContextStoreContract):
+class TestShelf(
+    SessionStoreContract,
+    VersionStampsContract,
+    ContextStoreContract,
+    LeaseStoreContract,
+    RefreshQueueContract,
+):
     """Dictionaries on shelves."""
 
     @pytest.fixture

@@ -6,21 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from opened_places import open_place
 from redis_proxy import CuttingProxy
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
 from store_urls import LONG_BESIDE_SESSIONS, STORES, Place, of_the_table
 
-from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.identity import new_id
 from wsgi_sessions.stores.redis import leases as redis_leases
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.testing import LeaseStoreContract, RefreshQueueContract, StoreUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,231 +58,15 @@ def refreshes(backend: Backend) -> RefreshQueue:
     return backend.refreshes
 
 
-# -- holders and claims ------------------------------------------------------------------------
+class TestLeases(LeaseStoreContract, RefreshQueueContract):
+    """What a store of another project would be held to."""
 
-
-def test_an_unused_session_has_no_holder_and_can_be_claimed(leases: LeaseStore, key: str) -> None:
-    assert leases.holders(key) == 0
-    assert leases.claim(key, "refresher", LONG)
-    assert leases.holders(key) == 0
-
-
-def test_a_holder_keeps_claims_away_until_it_releases(leases: LeaseStore, key: str) -> None:
-    assert leases.acquire(key, "a", LONG)
-    assert not leases.claim(key, "refresher", LONG)
-    leases.release(key, "a")
-    assert leases.claim(key, "refresher", LONG)
-
-
-def test_the_first_of_two_holders_to_end_does_not_free_the_session(
-    leases: LeaseStore, key: str
-) -> None:
-    assert leases.acquire(key, "a", LONG)
-    assert leases.acquire(key, "b", LONG)
-    leases.release(key, "a")
-    assert leases.holders(key) == 1
-    assert not leases.claim(key, "refresher", LONG)
-    leases.release(key, "b")
-    assert leases.claim(key, "refresher", LONG)
-
-
-def test_a_claim_keeps_holders_and_other_claims_out(leases: LeaseStore, key: str) -> None:
-    assert leases.claim(key, "refresher", LONG)
-    assert not leases.acquire(key, "a", LONG)
-    assert not leases.claim(key, "another", LONG)
-    assert leases.holders(key) == 0
-    leases.release(key, "another")
-    assert not leases.acquire(key, "a", LONG)
-    leases.release(key, "refresher")
-    assert leases.acquire(key, "a", LONG)
-
-
-def test_all_leases_can_be_looked_at(backend: Backend, leases: LeaseStore) -> None:
-    assert backend.lease_listing is not None
-    used, refreshed, free = (store_key(new_id()) for _ in range(3))
-    for key, holder in ((used, "a"), (used, "b"), (free, "c")):
-        leases.acquire(key, holder, LONG)
-    leases.claim(refreshed, "refresher", LONG)
-    leases.release(free, "c")
-    found = sorted(backend.lease_listing.leases(), key=lambda lease: lease.holder)
-    assert [lease[:3] for lease in found] == [
-        (used, "holder", "a"),
-        (used, "holder", "b"),
-        (refreshed, "claim", "refresher"),
-    ]
-    assert all(LONG / 2 < lease.seconds <= LONG for lease in found)
-
-
-def test_an_expired_lease_is_ignored(backend: Backend, leases: LeaseStore) -> None:
-    listing = backend.lease_listing
-    assert listing is not None
-    for holder, ttl in (("a", SHORT), ("b", LONG)):
-        leases.acquire(store_key("used"), holder, ttl)
-    leases.claim(store_key("refreshed"), "refresher", SHORT)
-    wait_until(lambda: len(list(listing.leases())) == 1, "two leases end")
-    assert [lease.holder for lease in listing.leases()] == ["b"]
-
-
-def test_leases_of_different_sessions_have_nothing_to_do_with_each_other(
-    leases: LeaseStore, key: str
-) -> None:
-    other = store_key(new_id())
-    assert leases.acquire(key, "a", LONG)
-    assert leases.claim(other, "refresher", LONG)
-    leases.release(other, "a")
-    assert leases.holders(key) == 1
-
-
-def test_everything_may_be_sent_twice(leases: LeaseStore, key: str) -> None:
-    for _ in range(2):
-        assert leases.acquire(key, "a", LONG)
-    assert leases.holders(key) == 1
-    for _ in range(2):
-        leases.release(key, "a")
-    for _ in range(2):
-        assert leases.claim(key, "refresher", LONG)
-    for _ in range(2):
-        leases.release(key, "refresher")
-    assert leases.acquire(key, "b", LONG)
-
-
-# -- time --------------------------------------------------------------------------------------
-
-
-def test_a_dead_holder_blocks_for_its_ttl_and_no_longer(leases: LeaseStore, key: str) -> None:
-    leases.acquire(key, "dead", SHORT)
-    wait_until(lambda: leases.claim(key, "refresher", LONG), "the lease to end")
-    assert leases.holders(key) == 0
-
-
-def test_a_dead_claim_blocks_for_its_ttl_and_no_longer(leases: LeaseStore, key: str) -> None:
-    leases.claim(key, "dead", SHORT)
-    wait_until(lambda: leases.acquire(key, "a", LONG), "the claim to end")
-
-
-def test_a_holder_that_renews_outlives_its_ttl(leases: LeaseStore, key: str) -> None:
-    leases.acquire(key, "a", 0.5)
-    assert leases.renew(key, "a", LONG)
-    time.sleep(0.6)
-    assert leases.holders(key) == 1
-    assert not leases.claim(key, "refresher", LONG)
-
-
-def test_a_claim_that_is_renewed_outlives_its_ttl(leases: LeaseStore, key: str) -> None:
-    leases.claim(key, "refresher", 0.5)
-    assert leases.renew(key, "refresher", LONG)
-    time.sleep(0.6)
-    assert not leases.acquire(key, "a", LONG)
-    assert leases.holders(key) == 0
-
-
-def test_a_holder_that_lost_its_lease_learns_it_at_its_renewal(
-    leases: LeaseStore, key: str
-) -> None:
-    assert not leases.renew(key, "a", LONG)
-    leases.acquire(key, "a", SHORT)
-    wait_until(lambda: leases.holders(key) == 0, "the lease to end")
-    assert not leases.renew(key, "a", LONG)
-    assert leases.holders(key) == 0
-
-
-@pytest.mark.parametrize("next_one", ["holder", "claim"])
-def test_releasing_after_the_expiry_changes_nothing_for_the_next(
-    leases: LeaseStore, key: str, next_one: str
-) -> None:
-    leases.acquire(key, "late", SHORT)
-    wait_until(lambda: leases.holders(key) == 0, "the lease to end")
-    take = leases.acquire if next_one == "holder" else leases.claim
-    assert take(key, "next", LONG)
-    leases.release(key, "late")
-    assert not leases.claim(key, "refresher", LONG)
-    assert leases.acquire(key, "another", LONG) == (next_one == "holder")
-
-
-def test_releasing_a_claim_after_its_expiry_does_not_free_the_next_claim(
-    leases: LeaseStore, key: str
-) -> None:
-    leases.claim(key, "late", SHORT)
-    wait_until(lambda: leases.claim(key, "next", LONG), "the claim to end")
-    leases.release(key, "late")
-    assert not leases.renew(key, "late", LONG)
-    assert not leases.acquire(key, "a", LONG)
-
-
-def test_a_later_holder_does_not_prolong_an_abandoned_one(leases: LeaseStore, key: str) -> None:
-    leases.acquire(key, "dead", SHORT)
-    leases.acquire(key, "a", LONG)
-    wait_until(lambda: leases.holders(key) == 1, "the abandoned lease to end")
-    leases.release(key, "a")
-    assert leases.claim(key, "refresher", LONG)
-
-
-def test_many_abandoned_holders_are_purged(backend: Backend, key: str) -> None:
-    leases = leases_of(backend)
-    for number in range(2000):
-        leases.acquire(key, f"abandoned {number}", 0.001)
-    wait_until(lambda: leases.claim(key, "refresher", LONG), "the leases to end")
-    assert leases.holders(key) == 0
-
-
-# -- at once -----------------------------------------------------------------------------------
-
-
-def test_one_of_many_concurrent_claims_succeeds(leases: LeaseStore, key: str) -> None:
-    barrier = threading.Barrier(8)
-
-    def claim(number: int) -> bool:
-        barrier.wait(10)
-        return leases.claim(key, f"refresher {number}", LONG)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(claim, range(8))) == 1
-
-
-def test_a_claim_and_a_holder_never_meet(leases: LeaseStore, key: str) -> None:
-    inside: dict[str, int] = {"holder": 0, "claim": 0}
-    seen: list[dict[str, int]] = []
-
-    def work(role: str, number: int) -> None:
-        take = leases.acquire if role == "holder" else leases.claim
-        turn = 0
-        while turn < 20:
-            name = f"{role} {number} {turn}"
-            if take(key, name, LONG):
-                inside[role] += 1
-                seen.append(dict(inside))
-                inside[role] -= 1
-                leases.release(key, name)
-                turn += 1
-
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(work, r, n) for n in range(2) for r in ("holder", "claim")]
-        for job in jobs:
-            job.result()
-    assert sum(now["claim"] for now in seen) >= 40
-    assert not [now for now in seen if now["claim"] and now["holder"]]
-    assert leases.holders(key) == 0
-
-
-# -- loading in the same round trip ------------------------------------------------------------
-
-
-def test_loading_with_the_lease_gives_the_same_as_load(backend: Backend, key: str) -> None:
-    if backend.leased_loading is None:
-        pytest.skip("this store has no round trips to save")
-    leases = leases_of(backend)
-    load = backend.leased_loading.load_and_acquire
-    assert load(key, "a", LONG) == (None, False)
-    assert leases.holders(key) == 0
-
-    backend.sessions.create(key, b"payload", time.time() + 100)
-    assert load(key, "a", LONG) == (backend.sessions.load(key), True)
-    assert leases.holders(key) == 1
-    leases.release(key, "a")
-
-    leases.claim(key, "refresher", LONG)
-    assert load(key, "a", LONG) == (backend.sessions.load(key), False)
-    assert leases.holders(key) == 0
+    @pytest.fixture
+    def store(self, place: Place) -> StoreUnderTest:
+        return StoreUnderTest(
+            partial(open_place, place.own_url, place.prefix),
+            processes="one" if place.name == "memory" else "all",
+        )
 
 
 # -- processes ---------------------------------------------------------------------------------
@@ -560,60 +345,6 @@ def test_a_damaged_record_is_set_aside_and_not_held(
 
 
 # -- what is due -------------------------------------------------------------------------------
-
-
-def test_due_sessions_come_in_the_order_of_their_times(refreshes: RefreshQueue) -> None:
-    keys = [store_key(new_id()) for _ in range(20)]
-    for number, key in enumerate(keys):
-        refreshes.schedule(key, 1000.0 + number * 7 % 20)
-    expected = sorted(keys, key=lambda key: keys.index(key) * 7 % 20)
-    assert refreshes.due(999.0, 50) == []
-    assert refreshes.due(1004.0, 50) == expected[:5]
-    assert refreshes.due(2000.0, 50) == expected
-    assert refreshes.due(2000.0, 3) == expected[:3]
-    assert refreshes.due(2000.0, 3) == expected[:3]  # they stay
-
-
-def test_a_session_is_due_once_at_the_last_time_it_was_given(
-    refreshes: RefreshQueue, key: str
-) -> None:
-    refreshes.schedule(key, 1000.5)
-    refreshes.schedule(key, 3000.25)
-    assert refreshes.due(2000.0, 5) == []
-    assert refreshes.due(3000.25, 5) == [key]
-    refreshes.schedule(key, 500.0)
-    assert refreshes.due(3000.25, 5) == [key]
-
-
-def test_a_removed_session_is_never_due(refreshes: RefreshQueue, key: str) -> None:
-    other = store_key(new_id())
-    refreshes.schedule(key, 1000.0)
-    refreshes.schedule(other, 1000.0)
-    for _ in range(2):
-        refreshes.remove(key)
-    assert refreshes.due(2000.0, 5) == [other]
-    refreshes.remove(other)
-    assert refreshes.due(2000.0, 5) == []
-
-
-def test_schedules_made_at_once_all_count(refreshes: RefreshQueue) -> None:
-    keys = [f"{number % 3:02}{store_key(new_id())[2:]}" for number in range(60)]
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda key: refreshes.schedule(key, 1000.0), keys))
-        assert sorted(refreshes.due(1000.0, 100)) == sorted(keys)
-        list(pool.map(refreshes.remove, keys[:50]))
-    assert sorted(refreshes.due(1000.0, 100)) == sorted(keys[50:])
-
-
-def test_other_processes_see_the_same(place: Place, refreshes: RefreshQueue, key: str) -> None:
-    if place.name == "memory":
-        pytest.skip("memory is of one process")
-    refreshes.schedule(key, 1000.0)
-    with closing(place.open()) as other:
-        assert other.refreshes is not None
-        assert other.refreshes.due(1000.0, 5) == [key]
-        other.refreshes.remove(key)
-    assert refreshes.due(1000.0, 5) == []
 
 
 def test_a_damaged_table_of_refreshes_starts_empty(files: Backend, folder: Path, key: str) -> None:

@@ -11,6 +11,8 @@ from store_mutants import MUTANTS, OF_PROCESSES, open_mutant
 
 from wsgi_sessions.testing import (
     ContextStoreContract,
+    LeaseStoreContract,
+    RefreshQueueContract,
     SessionStoreContract,
     StoreUnderTest,
     VersionStampsContract,
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
     from wsgi_sessions import Backend
 
 
-CONTRACT = (SessionStoreContract, VersionStampsContract, ContextStoreContract)
+CONTRACT = (
+    SessionStoreContract,
+    VersionStampsContract,
+    ContextStoreContract,
+    LeaseStoreContract,
+    RefreshQueueContract,
+)
 
 
 def _class_for(name: str) -> type:

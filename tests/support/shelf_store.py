@@ -20,6 +20,7 @@ from wsgi_sessions import (
     Bump,
     Context,
     Held,
+    LeaseInfo,
     LockTimeout,
     Record,
     SessionExists,
@@ -348,10 +349,97 @@ class DictContexts:
             return iter([(each[0], each[1], Context(*each[2:])) for each in items.values()])
 
 
+class DictLeases:
+    """Leases on a `Shelf`: of each key the role and the end of each holder."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def live(self, items: dict[str, Any], key: str) -> dict[str, tuple[str, float]]:
+        now = time.time()
+        return {name: each for name, each in items.get(key, {}).items() if each[1] > now}
+
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            live = self.live(items, key)
+            if any(role == "claim" for role, _ in live.values()):
+                return False
+            items[key] = {**live, holder: ("holder", time.time() + ttl)}
+            return True
+
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            live = self.live(items, key)
+            if holder not in live:
+                return False
+            items[key] = {**live, holder: (live[holder][0], time.time() + ttl)}
+            return True
+
+    def release(self, key: str, holder: str) -> None:
+        with self.shelf.changing() as items:
+            live = self.live(items, key)
+            live.pop(holder, None)
+            items[key] = live
+
+    def holders(self, key: str) -> int:
+        with self.shelf.reading() as items:
+            return sum(role == "holder" for role, _ in self.live(items, key).values())
+
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            if set(self.live(items, key)) - {holder}:
+                return False
+            items[key] = {holder: ("claim", time.time() + ttl)}
+            return True
+
+    def leases(self) -> Iterator[LeaseInfo]:
+        with self.shelf.reading() as items:
+            now, found = time.time(), []
+            for key in items:
+                for holder, (role, until) in self.live(items, key).items():
+                    found.append(LeaseInfo(key, role, holder, until - now))  # type: ignore[arg-type]
+            return iter(found)
+
+
+class DictLeasedLoading:
+    """A session and its lease, one after the other."""
+
+    def __init__(self, sessions: DictSessions, leases: DictLeases) -> None:
+        self.sessions = sessions
+        self.leases = leases
+
+    def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
+        record = self.sessions.load(key)
+        return record, record is not None and self.leases.acquire(key, holder, ttl)
+
+
+class DictRefreshes:
+    """When each session is due, on a `Shelf`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def schedule(self, key: str, due_at: float) -> None:
+        with self.shelf.changing() as items:
+            items[key] = due_at
+
+    def due(self, now: float, limit: int) -> list[str]:
+        with self.shelf.reading() as items:
+            return sorted((k for k in items if items[k] <= now), key=items.__getitem__)[:limit]
+
+    def remove(self, key: str) -> None:
+        with self.shelf.changing() as items:
+            items.pop(key, None)
+
+    def of(self, application: str) -> DictRefreshes:
+        return self  # of one application
+
+
 def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backend:
     """A store on shelves in a folder."""
     folder.mkdir(exist_ok=True)
     sessions = DictSessions(OnShelf(folder / "sessions"), clock)
+    leases = DictLeases(OnShelf(folder / "leases"))
     return Backend(
         name="shelf",
         sessions=sessions,
@@ -362,4 +450,8 @@ def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backe
         expired=sessions,
         versions=DictStamps(OnShelf(folder / "versions")),
         contexts=DictContexts(OnShelf(folder / "contexts")),
+        leases=leases,
+        lease_listing=leases,
+        leased_loading=DictLeasedLoading(sessions, leases),
+        refreshes=DictRefreshes(OnShelf(folder / "refreshes")),
     )

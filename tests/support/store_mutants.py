@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from shelf_store import (
     DictContexts,
     DictIndex,
+    DictLeasedLoading,
+    DictLeases,
     DictLocks,
     DictQuarantine,
+    DictRefreshes,
     DictSessions,
     DictStamps,
     InMemory,
@@ -25,6 +28,7 @@ from wsgi_sessions import (
     Backend,
     Context,
     Held,
+    LeaseInfo,
     Record,
     SessionExists,
     SessionGone,
@@ -563,6 +567,179 @@ class ClearsBeforeItSets(DictContexts):
         super().set(principal, name, context)
 
 
+# -- leases ----------------------------------------------------------------------------------------
+
+
+class CountsClaims(DictLeases):
+    def holders(self, key: str) -> int:
+        with self.shelf.reading() as items:
+            return len(self.live(items, key))
+
+
+class ClaimsAnyway(DictLeases):
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            items[key] = {**self.live(items, key), holder: ("claim", time.time() + ttl)}
+            return True
+
+
+class FreesWithTheFirst(DictLeases):
+    def release(self, key: str, holder: str) -> None:
+        with self.shelf.changing() as items:
+            items.pop(key, None)
+
+
+class AcquiresAnyway(DictLeases):
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            items[key] = {**self.live(items, key), holder: ("holder", time.time() + ttl)}
+            return True
+
+
+class ListsHolders(DictLeases):
+    def leases(self) -> Iterator[LeaseInfo]:
+        return (lease for lease in super().leases() if lease.role == "holder")
+
+
+class ListsTheExpired(DictLeases):
+    """The one that ends first, though it has ended."""
+
+    def leases(self) -> Iterator[LeaseInfo]:
+        with self.shelf.reading() as items:
+            every = [
+                (until, key, holder) for key in items for holder, (_, until) in items[key].items()
+            ]
+            return iter(
+                [LeaseInfo(key, "holder", holder, 0.0) for _, key, holder in sorted(every)[:1]]
+            )
+
+
+class LeasesOneThing(DictLeases):
+    def live(self, items: dict[str, Any], key: str) -> dict[str, tuple[str, float]]:
+        return {name: each for other in items for name, each in super().live(items, other).items()}
+
+
+class ReleasesOnce(DictLeases):
+    def release(self, key: str, holder: str) -> None:
+        with self.shelf.changing() as items:
+            del items[key][holder]
+
+
+class CountsDeadHolders(DictLeases):
+    dead = 0
+
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        self.dead += 1
+        return super().acquire(key, holder, ttl)
+
+    def holders(self, key: str) -> int:
+        return self.dead
+
+
+class StumblesOverDeadClaims(DictLeases):
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.reading() as items:
+            if len(items.get(key, {})) > len(self.live(items, key)):
+                raise StoreUnavailable("a claim has expired")
+        return super().acquire(key, holder, ttl)
+
+
+class RenewsNothing(DictLeases):
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        return super().renew(key, holder, 0.01)
+
+
+class RenewsHoldersOnly(DictLeases):
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        return self.holders(key) == 0 or super().renew(key, holder, ttl)
+
+
+class RenewsTheLost(DictLeases):
+    def renew(self, key: str, holder: str, ttl: float) -> bool:
+        return super().renew(key, holder, ttl) or self.acquire(key, holder, ttl)
+
+
+class ReleasesAll(DictLeases):
+    def release(self, key: str, holder: str) -> None:
+        with self.shelf.changing() as items:
+            items[key] = {}
+
+
+class ReleasesAnyClaim(DictLeases):
+    def release(self, key: str, holder: str) -> None:
+        super().release(key, holder)
+        with self.shelf.changing() as items:
+            items[key] = {n: each for n, each in items[key].items() if each[0] != "claim"}
+
+
+class ProlongsOthers(DictLeases):
+    def acquire(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.changing() as items:
+            names = [*self.live(items, key), holder]
+            items[key] = dict.fromkeys(names, ("holder", time.time() + ttl))
+            return True
+
+    def holders(self, key: str) -> int:
+        return min(1, super().holders(key))
+
+
+class LooksBeforeItClaims(DictLeases):
+    def claim(self, key: str, holder: str, ttl: float) -> bool:
+        with self.shelf.reading() as items:
+            is_free = not self.live(items, key)
+        time.sleep(0.01)
+        if is_free:
+            with self.shelf.changing() as items:
+                items[key] = {holder: ("claim", time.time() + ttl)}
+        return is_free
+
+
+class LetsClaimsMeetHolders(ClaimsAnyway, AcquiresAnyway):
+    pass
+
+
+class LoadsWithoutLease(DictLeasedLoading):
+    def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
+        record = self.sessions.load(key)
+        return record, record is not None
+
+
+# -- refreshes -------------------------------------------------------------------------------------
+
+
+class HasNoOrder(DictRefreshes):
+    def due(self, now: float, limit: int) -> list[str]:
+        with self.shelf.reading() as items:
+            return [key for key in items if items[key] <= now][:limit]
+
+
+class KeepsTheEarlier(DictRefreshes):
+    def schedule(self, key: str, due_at: float) -> None:
+        with self.shelf.changing() as items:
+            items[key] = min(due_at, items.get(key, due_at))
+
+
+class RemovesARefreshOnce(DictRefreshes):
+    def remove(self, key: str) -> None:
+        with self.shelf.changing() as items:
+            del items[key]
+
+
+class LosesSchedules(DictRefreshes):
+    def schedule(self, key: str, due_at: float) -> None:
+        with self.shelf.reading() as items:
+            copied = {**items, key: due_at}
+        time.sleep(0.001)
+        with self.shelf.changing() as items:
+            items.clear()
+            items.update(copied)
+
+
+class SchedulesForItself(DictRefreshes):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(InMemory())
+
+
 MUTANTS: dict[str, type] = {
     "nothing_is_there_at_first": FindsWhatIsNotThere,
     "what_is_created_is_loaded": LosesZeroBytes,
@@ -629,6 +806,32 @@ MUTANTS: dict[str, type] = {
     "contexts_are_not_sessions": ContextsAmongSessions,
     "another_process_selects": SelectsForItself,
     "a_reader_sees_one_whole_context": ClearsBeforeItSets,
+    "an_unused_session_has_no_holder_and_can_be_claimed": CountsClaims,
+    "a_holder_keeps_claims_away_until_it_releases": ClaimsAnyway,
+    "the_first_of_two_holders_to_end_does_not_free_the_session": FreesWithTheFirst,
+    "a_claim_keeps_holders_and_other_claims_out": AcquiresAnyway,
+    "all_leases_can_be_looked_at": ListsHolders,
+    "an_expired_lease_is_ignored": ListsTheExpired,
+    "leases_of_different_sessions_have_nothing_to_do_with_each_other": LeasesOneThing,
+    "everything_may_be_sent_twice": ReleasesOnce,
+    "a_dead_holder_blocks_for_its_ttl_and_no_longer": CountsDeadHolders,
+    "a_dead_claim_blocks_for_its_ttl_and_no_longer": StumblesOverDeadClaims,
+    "a_holder_that_renews_outlives_its_ttl": RenewsNothing,
+    "a_claim_that_is_renewed_outlives_its_ttl": RenewsHoldersOnly,
+    "a_holder_that_lost_its_lease_learns_it_at_its_renewal": RenewsTheLost,
+    "releasing_after_the_expiry_changes_nothing_for_the_next": ReleasesAll,
+    "releasing_a_claim_after_its_expiry_does_not_free_the_next_claim": ReleasesAnyClaim,
+    "a_later_holder_does_not_prolong_an_abandoned_one": ProlongsOthers,
+    "many_abandoned_holders_are_purged": CountsDeadHolders,
+    "one_of_many_concurrent_claims_succeeds": LooksBeforeItClaims,
+    "a_claim_and_a_holder_never_meet": LetsClaimsMeetHolders,
+    "loading_with_the_lease_gives_the_same_as_load": LoadsWithoutLease,
+    "a_lease_of_another_process_counts": ClaimsAnyway,
+    "due_sessions_come_in_the_order_of_their_times": HasNoOrder,
+    "a_session_is_due_once_at_the_last_time_it_was_given": KeepsTheEarlier,
+    "a_removed_session_is_never_due": RemovesARefreshOnce,
+    "schedules_made_at_once_all_count": LosesSchedules,
+    "other_backends_see_the_same_queue": SchedulesForItself,
 }
 """By the test that finds it, without its ``test_``."""
 OF_PROCESSES = {
@@ -636,6 +839,8 @@ OF_PROCESSES = {
     "a_process_that_is_killed_leaves_a_whole_record",
     "bumps_of_several_processes_all_count",
     "another_process_selects",
+    "a_lease_of_another_process_counts",
+    "other_backends_see_the_same_queue",
 }
 """Those on a shelf, since they need other processes."""
 
@@ -649,8 +854,9 @@ def open_mutant(
     def part(right: type) -> Any:
         return wrong if issubclass(wrong, right) else right
 
-    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abcde"]
+    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abcdefg"]
     sessions = part(DictSessions)(shelves[0], clock)
+    leases = part(DictLeases)(shelves[5])
     backend = Backend(
         name="mutant",
         sessions=sessions,
@@ -661,5 +867,9 @@ def open_mutant(
         expired=sessions,
         versions=part(DictStamps)(shelves[3]),
         contexts=part(DictContexts)(shelves[4]),
+        leases=leases,
+        lease_listing=leases,
+        leased_loading=part(DictLeasedLoading)(sessions, leases),
+        refreshes=part(DictRefreshes)(shelves[6]),
     )
     return replace(backend, clock=SlowClock()) if wrong is SlowClock else backend

@@ -14,12 +14,16 @@ from wsgi_sessions.testing.faults import StoreFaults
 
 if TYPE_CHECKING:
     from wsgi_sessions.testing.contract.contexts import ContextStoreContract
+    from wsgi_sessions.testing.contract.leases import LeaseStoreContract
+    from wsgi_sessions.testing.contract.refreshes import RefreshQueueContract
     from wsgi_sessions.testing.contract.suite import SessionStoreContract
     from wsgi_sessions.testing.contract.under_test import StoreUnderTest
     from wsgi_sessions.testing.contract.versions import VersionStampsContract
 
 __all__ = [
     "ContextStoreContract",
+    "LeaseStoreContract",
+    "RefreshQueueContract",
     "SessionClient",
     "SessionStoreContract",
     "StoreFaults",
@@ -28,6 +32,8 @@ __all__ = [
 ]
 _CONTRACT = {
     "ContextStoreContract": "contexts",
+    "LeaseStoreContract": "leases",
+    "RefreshQueueContract": "refreshes",
     "SessionStoreContract": "suite",
     "StoreUnderTest": "under_test",
     "VersionStampsContract": "versions",

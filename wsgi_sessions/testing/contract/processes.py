@@ -120,3 +120,10 @@ def select(backend: Backend, principal: str) -> None:
     assert backend.contexts is not None
     assert backend.contexts.get(principal, "deal") is not None
     backend.contexts.set(principal, "deal", SECOND_CONTEXT)
+
+
+def hold_lease(backend: Backend, key: str) -> None:
+    """Hold a lease until the process is killed."""
+    assert backend.leases is not None
+    assert backend.leases.acquire(key, "other process", 60.0)
+    time.sleep(SECONDS)

@@ -23,6 +23,6 @@ class SessionStoreContract(RecordLaws, ExpiryLaws, AbilityLaws, RaceLaws, Guaran
     an empty place. The tests use threads, other processes, and one that is killed; they take
     some seconds.
 
-    Not tested: the abilities of other middlewares. `VersionStampsContract` and
-    `ContextStoreContract` are for two of them; leases and refreshes have no suite.
+    Abilities of other middlewares have suites of their own: `VersionStampsContract`,
+    `ContextStoreContract`, `LeaseStoreContract` and `RefreshQueueContract`.
     """
