@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ MOST_MODULES = 14  # in one folder, beside its __init__
 FOLDERS = sorted(name for name, path in MODULES.items() if path.name == "__init__.py")
 
 
+@cache
 def imports(path: Path, *, at_run_time: bool) -> set[str]:
     """The modules of this package that a file imports, or that its annotations name too."""
     tree = ast.parse(path.read_text())

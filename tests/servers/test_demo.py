@@ -245,7 +245,7 @@ def test_race_with_threads(demo: DemoServer) -> None:
         assert_races(demo)
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gevent"])
+@pytest.mark.parametrize("worker_class", [pytest.param("sync", marks=pytest.mark.soak), "gevent"])
 def test_race_with_other_workers(tmp_path: Path, worker_class: str) -> None:
     if worker_class == "gevent":
         require(None if find_spec("gevent") else "gevent is not installed")
@@ -344,7 +344,10 @@ def test_health_when_the_store_is_gone(tmp_path: Path) -> None:
 # -- start and end ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.soak)],
+)
 def test_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None:
     with DemoServer(tmp_path) as server:
         server.visitor().post("/count")

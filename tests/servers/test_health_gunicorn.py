@@ -60,7 +60,7 @@ def on_redis(request: pytest.FixtureRequest) -> Iterator[tuple[GunicornServer, R
         yield server, redis
 
 
-@pytest.mark.parametrize("how", ["hung", "killed"])
+@pytest.mark.parametrize("how", ["hung", pytest.param("killed", marks=pytest.mark.soak)])
 def test_a_redis_that_is_down(on_redis: tuple[GunicornServer, RedisServer], how: str) -> None:
     server, redis = on_redis
     begin: Callable[[], None] = redis.pause if how == "hung" else redis.kill

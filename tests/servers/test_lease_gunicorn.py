@@ -168,7 +168,7 @@ def client_of_a_stream(browser: HttpBrowser, port: int, query: str = "") -> Iter
 
 
 @pytest.mark.parametrize(
-    "end", [pytest.param("client gone", marks=pytest.mark.soak), "generator raises"]
+    "end", ["client gone", pytest.param("generator raises", marks=pytest.mark.soak)]
 )
 def test_a_stream_releases_however_it_ends(
     store: tuple[str, str | None], tmp_path: Path, end: str
@@ -210,7 +210,9 @@ def test_a_killed_worker_blocks_no_longer_than_the_ttl(
         wait_until(lambda: workers.leases.claim(browser.key, "refresher", LONG), "the claim", 10)
 
 
-@pytest.mark.parametrize("meanwhile", ["refreshed", "logged out"])
+@pytest.mark.parametrize(
+    "meanwhile", [pytest.param("refreshed", marks=pytest.mark.soak), "logged out"]
+)
 def test_a_worker_that_was_stopped_past_the_ttl_never_writes_blindly(
     store: tuple[str, str | None], tmp_path: Path, meanwhile: str
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from gunicorn_server import GunicornServer, WorkerClass
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+@pytest.mark.parametrize("worker_class", ["sync", pytest.param("gthread", marks=pytest.mark.soak)])
 def test_workers_do_not_wait_for_a_thread_of_the_process_that_they_were_forked_from(
     worker_class: WorkerClass,
 ) -> None:

@@ -31,7 +31,7 @@ def redis() -> Iterator[RedisServer]:
         yield redis
 
 
-@pytest.fixture(scope="module", params=classes_by_default("gthread", "gevent"))
+@pytest.fixture(scope="module", params=classes_by_default("gevent"))
 def server(redis: RedisServer, request: pytest.FixtureRequest) -> Iterator[GunicornServer]:
     with GunicornServer(worker_class=request.param, url=redis.url) as server:
         yield server

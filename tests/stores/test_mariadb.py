@@ -102,7 +102,7 @@ def in_time(do: Callable[[], object]) -> object:
 # -- a server that hangs -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("driver", ["mariadb", "mysql"])
+@pytest.mark.parametrize("driver", ["mariadb", pytest.param("mysql", marks=pytest.mark.soak)])
 def test_a_server_that_hangs_is_waited_for_until_the_deadline(
     url: str, key: str, driver: str
 ) -> None:

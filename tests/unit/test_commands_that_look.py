@@ -236,12 +236,12 @@ def strangers(folder: Path) -> list[str]:
     "arguments",
     [
         ["count"],
-        ["list"],
+        pytest.param(["list"], marks=pytest.mark.soak),
         ["check"],
         ["sweep"],
-        ["reindex"],
+        pytest.param(["reindex"], marks=pytest.mark.soak),
         ["versions", "bump"],
-        ["purge", "--older-than", "1d"],
+        pytest.param(["purge", "--older-than", "1d"], marks=pytest.mark.soak),
         ["revoke", "--principal", "alice", "--yes"],
     ],
     ids=" ".join,
@@ -359,7 +359,16 @@ def site(owned: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @needs_root
-@pytest.mark.parametrize("words", [["count"], ["check"], ["config"], ["sweep"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["count"], marks=pytest.mark.soak),
+        ["check"],
+        pytest.param(["config"], marks=pytest.mark.soak),
+        ["sweep"],
+    ],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("app", ["flask()", "stack()"])
 def test_root_imports_the_application_as_the_folder_s_owner(
     owned: Path, site: Path, words: list[str], app: str

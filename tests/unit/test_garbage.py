@@ -80,7 +80,11 @@ def with_all_middlewares() -> Stack:
 
 @pytest.mark.parametrize(
     ("make", "path"),
-    [*((plain, path) for path in PATHS if path != "/select")]
+    [
+        pytest.param(plain, path, marks=[] if path == "/write" else [pytest.mark.soak])
+        for path in PATHS
+        if path != "/select"
+    ]
     + [(with_all_middlewares, path) for path in PATHS],
 )
 def test_a_request_leaves_no_circle(make: Any, path: str) -> None:

@@ -76,8 +76,19 @@ def stopped_in_a_block(
     return History(tuple(answer.operation for answer in answers))
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("place", ["redis", "sqlite"])
+BY_DEFAULT = {("redis", "changed"), ("sqlite", "entered")}
+
+
+@pytest.mark.parametrize(
+    ("place", "moment"),
+    [
+        pytest.param(
+            place, moment, marks=[] if (place, moment) in BY_DEFAULT else [pytest.mark.soak]
+        )
+        for place in ("redis", "sqlite")
+        for moment in MOMENTS
+    ],
+)
 def test_a_holder_that_stands_still_for_longer_than_its_lock_lives_is_refused(
     place: str, moment: str, tmp_path: Path, stack: ExitStack
 ) -> None:
@@ -86,7 +97,7 @@ def test_a_holder_that_stands_still_for_longer_than_its_lock_lives_is_refused(
     assert [operation.status for operation in history.operations] == [200, 503, 200, 200]
 
 
-@pytest.mark.parametrize("place", ["redis", "sqlite"])
+@pytest.mark.parametrize("place", ["redis", pytest.param("sqlite", marks=pytest.mark.soak)])
 def test_one_that_overwrites_instead_is_found(place: str, tmp_path: Path, stack: ExitStack) -> None:
     planted = "histories.planted:without_fences()"
     history = stopped_in_a_block(stack, place, tmp_path, app=planted)

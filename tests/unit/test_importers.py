@@ -232,7 +232,9 @@ def postgresql_server() -> Iterator[str]:
         yield server
 
 
-@pytest.mark.parametrize("place", ["sqlite", "postgresql", "redis"])
+@pytest.mark.parametrize(
+    "place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak), "redis"]
+)
 def test_a_user_of_django_stays_logged_in(
     request: pytest.FixtureRequest, tmp_path: Path, move: Callable[..., ForeignSite], place: str
 ) -> None:
