@@ -12,15 +12,15 @@ not counted.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
+
+from source_distribution import download
 
 SUPPORT = Path(__file__).parent
 URL = "DJANGO_SUITE_URL"
@@ -74,21 +74,6 @@ class SuiteOutcome(NamedTuple):
     output: str
 
 
-def download(folder: Path) -> Path | None:
-    """The unpacked source distribution of the installed Django, or None where pip gets none."""
-    version = importlib.metadata.version("django")
-    words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    words += ["--no-deps", "--no-binary", "django", "--dest", str(folder), f"django=={version}"]
-    if subprocess.run(words, capture_output=True, check=False, timeout=120).returncode:
-        return None
-    (archive_path,) = folder.glob("[dD]jango-*.tar.gz")
-    with tarfile.open(archive_path) as archive:
-        if hasattr(tarfile, "data_filter"):
-            archive.extraction_filter = tarfile.data_filter
-        archive.extractall(folder)
-    return folder / archive_path.name.removesuffix(".tar.gz")
-
-
 def run(suite: Path, url: str, middleware: Whose) -> SuiteOutcome:
     """Run it, with the sessions in a store, under this middleware."""
     tests = suite / "tests"
@@ -118,7 +103,7 @@ def run(suite: Path, url: str, middleware: Whose) -> SuiteOutcome:
 def main() -> int:
     """Print the outcome. 0: as expected."""
     with tempfile.TemporaryDirectory() as name:
-        given = Path(sys.argv[1]) if len(sys.argv) > 1 else download(Path(name))
+        given = Path(sys.argv[1]) if len(sys.argv) > 1 else download("django", Path(name))
         if given is None:
             print("pip got no source distribution of Django: name a folder")
             return 2

@@ -11,15 +11,15 @@ not counted: such a test and the installed pytest or Werkzeug do not go together
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from source_distribution import download
 
 TESTS = Path(__file__).parent
 FOLDER = "FLASK_SUITE_SESSIONS"
@@ -41,20 +41,6 @@ class Outcome(NamedTuple):
     passed: int
     failed: frozenset[str]
     output: str
-
-
-def download(folder: Path) -> Path | None:
-    """The unpacked source distribution of the installed Flask, or None where pip gets none."""
-    version = importlib.metadata.version("flask")
-    words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    words += ["--no-deps", "--no-binary", "flask", "--dest", str(folder), f"flask=={version}"]
-    if subprocess.run(words, capture_output=True, check=False, timeout=120).returncode:
-        return None
-    with tarfile.open(folder / f"flask-{version}.tar.gz") as archive:
-        if hasattr(tarfile, "data_filter"):
-            archive.extraction_filter = tarfile.data_filter
-        archive.extractall(folder)
-    return folder / f"flask-{version}"
 
 
 def run(suite: Path, sessions: Path | None) -> Outcome:
@@ -129,7 +115,7 @@ def _install(folder: str) -> None:
 def main() -> int:
     """Print the outcome. 0: as expected."""
     with tempfile.TemporaryDirectory() as name:
-        given = Path(sys.argv[1]) if len(sys.argv) > 1 else download(Path(name))
+        given = Path(sys.argv[1]) if len(sys.argv) > 1 else download("flask", Path(name))
         if given is None:
             print("pip got no source distribution of Flask: name a folder")
             return 2

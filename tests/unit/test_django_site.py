@@ -32,6 +32,7 @@ from django.test.utils import isolate_apps
 from django.utils.safestring import SafeString, mark_safe
 from redis_servers import wait_until
 from requirements_of_tests import require
+from source_distribution import download
 from wsgi_client import Browser, environ_of
 
 from wsgi_sessions.contrib.django import (
@@ -560,7 +561,7 @@ def test_django_s_own_tests(
     kind: str,
 ) -> None:
     """They pass, but for what is listed with its reason in ``django_suite.py``."""
-    suite = django_suite.download(tmp_path)
+    suite = download("django", tmp_path)
     require("pip gets no source distribution of Django" if suite is None else None)
     assert suite is not None
     outcome = django_suite.run(suite, store_url(kind) or f"file://{tmp_path}/run", middleware)

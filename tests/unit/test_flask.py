@@ -24,6 +24,7 @@ from gunicorn_server import GunicornServer, at_once
 from markupsafe import Markup
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
+from source_distribution import download
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wsgi_sessions import ConfigurationError, Event, StoreUnavailable, get_session
@@ -1022,7 +1023,7 @@ def test_the_readme_s_application_moves_by_its_settings_only(
 @pytest.mark.soak
 def test_flask_s_own_test_suite(tmp_path: Path) -> None:
     """It passes, but for what is listed with its reason in ``flask_suite.py``."""
-    suite = flask_suite.download(tmp_path)
+    suite = download("flask", tmp_path)
     require("pip gets no source distribution of Flask" if suite is None else None)
     assert suite is not None
     ours, without = flask_suite.compare(suite, tmp_path / "sessions")
