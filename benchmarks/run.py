@@ -21,7 +21,7 @@ from benchmarks.harness.machine import as_line, machine
 from benchmarks.harness.places import Place, place
 from benchmarks.measures import contention, faults, growth, in_process, lost, under_gunicorn
 from benchmarks.report import capacity_text, pictures
-from benchmarks.report.readme import insert
+from benchmarks.report.documents import insert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,18 +86,20 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print results for machines")
     parser.add_argument("--show", action="store_true", help="measure nothing, draw what is kept")
     parser.add_argument(
-        "--readme", action="store_true", help="put what is kept into README.md and CAPACITY.md"
+        "--documents",
+        action="store_true",
+        help="put what is kept into README.md, docs/ and CAPACITY.md",
     )
     parser.add_argument("--selftest", action="store_true", help="does every contestant work?")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
     if options.selftest:
         sys.exit(selftest(options.folder))
-    results = _kept(options.results) if options.only or options.show or options.readme else {}
-    if not (options.show or options.readme):
+    results = _kept(options.results) if options.only or options.show or options.documents else {}
+    if not (options.show or options.documents):
         _run(results, options)
     pictures.write_all(results, options.pictures)
-    if options.readme:
+    if options.documents:
         insert(results)
         capacity_text.write(results)
     print(json.dumps(results, indent=2) if options.json else as_text(results))

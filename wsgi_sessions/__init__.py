@@ -6,11 +6,11 @@ Wrap an application, and every request has one::
     ...
     session = wsgi_sessions.get_session(environ)
 
-See the README for the guarantees, and `Session` for what a session can do.
+See `docs/explanation/promises.md` for the guarantees, and `Session` for what a session can do.
 
 The names in ``__all__`` of this package, of the adapters in `wsgi_sessions.contrib` and of
-`wsgi_sessions.testing` are public; REFERENCE.md lists them. Everything else, in any module, is
-private: it may change or move in any release.
+`wsgi_sessions.testing` are public; `docs/reference/api.md` lists them. Everything else, in any
+module, is private: it may change or move in any release.
 """
 
 from wsgi_sessions.contexts.audit import Audit, AuditRecord

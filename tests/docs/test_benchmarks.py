@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from documents import README
 from redis_servers import available
 from requirements_of_tests import require
 
@@ -22,7 +21,7 @@ from benchmarks import RESULTS, run
 from benchmarks.contestants.table import CONTESTANTS
 from benchmarks.harness.places import Place, place
 from benchmarks.measures import against, lost, syscalls, under_gunicorn
-from benchmarks.report import capacity, capacity_text, pictures, readme
+from benchmarks.report import capacity, capacity_text, documents, pictures
 from benchmarks.report.simulation import Sweeping, Traffic, simulate
 from benchmarks.report.svg import Axis, Bar, Line, Row, bars, decades, lines
 
@@ -151,9 +150,11 @@ def test_every_kept_picture_is_drawn_from_the_kept_results(results: dict[str, An
 # -- documents -------------------------------------------------------------------------------------
 
 
-def test_figures_in_the_readme_are_the_kept_results(results: dict[str, Any]) -> None:
-    begin, end = README.index(readme.BEGIN) + len(readme.BEGIN) + 1, README.index(readme.END)
-    assert README[begin:end] == readme.section(results), "see 'Figures' in benchmarks/README.md"
+@pytest.mark.parametrize("section", documents.SECTIONS, ids=lambda section: section.document)
+def test_figures_in_the_documents_are_the_kept_results(
+    section: documents.Section, results: dict[str, Any]
+) -> None:
+    assert section.kept() == section.make(results), "see 'Figures' in benchmarks/README.md"
 
 
 def test_capacity_is_worked_out_from_the_kept_results(results: dict[str, Any]) -> None:

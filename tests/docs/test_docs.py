@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import pytest
-from documents import CONTRIBUTING, DOCUMENTS, README, ROOT, blocks, codes, rows
+from documents import CONTRIBUTING, DOCUMENTS, PAGES, README, ROOT, SITE, blocks, codes, rows
 
 import wsgi_sessions
 from wsgi_sessions import ConfigurationError, open_backend
@@ -61,7 +61,9 @@ def test_every_class_that_is_named_exists(document: str) -> None:
 
 
 def test_the_table_of_settings_is_the_generated_one() -> None:
-    made = re.search(r"<!-- settings.*-->\n([\s\S]*)<!-- end of settings -->", README)
+    made = re.search(
+        r"<!-- settings.*-->\n([\s\S]*)<!-- end of settings -->", PAGES["reference/settings"]
+    )
     assert made is not None
     assert made[1] == markdown_table(), "see 'To add a setting' in CONTRIBUTING.md"
 
@@ -75,8 +77,8 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_a_worker_has_as_many_connections_as_is_said() -> None:
     pool: Any = connect_sql(parse_sql_url("postgresql://host/app"), 1.0, create="nothing").pool
-    assert f"at most {pool.size() + pool._max_overflow} connections" in README
-    assert f"keeps {pool.size()} of them open" in " ".join(README.split())
+    assert f"at most {pool.size() + pool._max_overflow} connections" in SITE
+    assert f"keeps {pool.size()} of them open" in " ".join(SITE.split())
 
 
 def test_the_table_of_commands_is_complete() -> None:
@@ -96,7 +98,7 @@ def test_the_table_of_commands_is_complete() -> None:
 
 
 def test_common_options_of_the_commands_are_documented() -> None:
-    (sentence,) = re.findall(r"All but ([^.]*) take `--url`, `--app` and `--json`", README)
+    (sentence,) = re.findall(r"All but ([^.]*) take `--url`, `--app` and `--json`", SITE)
     exceptions = set(codes(sentence))
     for name, command in all_commands(main):
         has = options_of(command) & IN_COMMON
@@ -180,12 +182,29 @@ def test_log_lines_are_written_somewhere(line: str) -> None:
 @pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_files_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text()
-    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    linked = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     named = [
         code for code in codes(text) if re.match(r"(wsgi_sessions|tests|benchmarks|\.ci)/", code)
     ]
-    for name in {*linked, *named}:
+    for link in linked:
+        assert (ROOT / document).parent.joinpath(link).exists(), link
+    for name in named:
         assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_the_site_is_built_by_ci_without_warnings() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert re.search(r"^\.venv/bin/sphinx-build -q -W --keep-going -n docs ", script, re.MULTILINE)
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    """Each list of pages is in the index of its folder; the last one is of the site."""
+    listed = set()
+    for name, text in PAGES.items():
+        for block in re.findall(r"^```{toctree}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            pages = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed |= {name.rpartition("/")[0] + "/" + page for page in pages}
+    assert {page.lstrip("/") for page in listed} == PAGES.keys() - {"index"}
 
 
 def test_the_picture_of_the_layers_is_complete() -> None:

@@ -1,4 +1,4 @@
-"""The README's programs for frameworks without an adapter, run, and with more views."""
+"""The documents' programs for frameworks without an adapter, run, and with more views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import README, blocks
+from documents import PAGES, blocks
 from wsgi_client import Browser
 
 from wsgi_sessions import StoreUnavailable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     found[1]: program
-    for program in blocks("python", README.partition("## Recipes")[2])
+    for program in blocks("python", PAGES["howto/wsgi"])
     if (found := re.match(r"# (\w+)_app\.py", program))
 }
 

@@ -1,4 +1,4 @@
-"""The documents' programs, run: the README's application under gunicorn, and its examples."""
+"""The documents' programs, run: the tutorial's application under gunicorn, and the examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from documents import README, blocks, codes, rows
+from documents import PAGES, README, SITE, blocks, codes, rows
 from wsgi_client import Browser
 
 from wsgi_sessions import Config, Event, Session, build, check, from_env, get_session, open_backend
@@ -37,20 +37,17 @@ if TYPE_CHECKING:
 # -- programs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", blocks("python"))
+@pytest.mark.parametrize("program", blocks("python", README + SITE))
 def test_programs_compile(program: str) -> None:
-    compile(program, "README.md", "exec")
+    compile(program, "documents", "exec")
 
 
-def test_the_first_program_is_seen_at_once() -> None:
-    before, _, _ = README.partition("```console\n")
-    assert blocks("python")[0] in before
-    assert before.count("\n") <= 25
+TUTORIAL = PAGES["tutorial/first-application"]
 
 
 def test_the_transcript_is_what_happens(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(blocks("python")[0])
-    (transcript,) = blocks("console")
+    (tmp_path / "app.py").write_text(blocks("python", TUTORIAL)[0])
+    (transcript,) = blocks("console", TUTORIAL)
     start, *requests = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", transcript, re.MULTILINE)
     program, *options = shlex.split(start[0].removesuffix("&"))
     assert program == ".venv/bin/gunicorn"
@@ -167,17 +164,17 @@ def ask(browser: Browser, handler: Callable[[Session], object]) -> None:
 
 
 def test_maintenance_does_what_the_example_shows(tmp_path: Path) -> None:
-    example = blocks("pycon")[1].replace("/var/lib", str(tmp_path))
+    example = blocks("pycon", PAGES["reference/commands"])[0].replace("/var/lib", str(tmp_path))
     (tmp_path / "app").mkdir()
     output: list[str] = []
-    parsed = doctest.DocTestParser().get_doctest(example, {}, "maintenance", "README.md", 0)
+    parsed = doctest.DocTestParser().get_doctest(example, {}, "maintenance", "commands.md", 0)
     result = doctest.DocTestRunner(verbose=False).run(parsed, out=output.append)
     assert (result.failed, result.attempted) == (0, 4), "".join(output)
 
 
 @pytest.mark.parametrize("has_session", [False, True])
 def test_the_session_does_what_the_example_shows(has_session: bool) -> None:
-    example = blocks("pycon")[0]
+    example = blocks("pycon", PAGES["reference/session"])[0]
     browser = Handlers().browser()
     output: list[str] = []
     results: list[doctest.TestResults] = []
@@ -186,7 +183,7 @@ def test_the_session_does_what_the_example_shows(has_session: bool) -> None:
 
     def run(session: Session) -> None:
         parsed = doctest.DocTestParser().get_doctest(
-            example, {"session": session}, "session", "README.md", 0
+            example, {"session": session}, "session", "session.md", 0
         )
         results.append(doctest.DocTestRunner(verbose=False).run(parsed, out=output.append))
 
@@ -226,7 +223,10 @@ def test_changes_are_merged_as_the_table_says(row: list[str]) -> None:
 
 # -- around the session ----------------------------------------------------------------------------
 
-AROUND = README.partition("## Around the session")[2].partition("\n## ")[0]
+AROUND = "".join(
+    PAGES[f"howto/{name}"]
+    for name in ("version-stamps", "contexts", "background-refresh", "wire-by-hand")
+)
 
 
 def own_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -236,7 +236,7 @@ def own_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 
 class Around:
-    """What the section's programs are about: a database, and the file of their hooks."""
+    """What the pages' programs are about: a database, and the file of their hooks."""
 
     def __init__(self, database: Path) -> None:
         self.database = database
@@ -390,7 +390,7 @@ def test_the_program_of_a_job_does_what_it_says(
     monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
     (program,) = (block for block in blocks("python") if "open_sessions" in block)
     names: dict[str, Any] = {}
-    exec(program, names)  # the README's own
+    exec(program, names)  # the page's own
     sessions = names["sessions"]
     try:
         transaction = sessions.begin()

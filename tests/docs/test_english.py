@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from documents import DOCUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,7 +195,7 @@ def test_an_unknown_argument_would_be_found() -> None:
     assert unknown_arguments(source) == ["f: ['c']"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "REFERENCE.md"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, "SECURITY.md"])
 def test_the_english_of_a_document(name: str) -> None:
     text = re.sub(r"^```.*?^```$", "", (PACKAGE.parent / name).read_text(), flags=re.M | re.S)
     found = [

@@ -39,7 +39,7 @@ COMMANDS = re.findall(
         "setup.cfg",
         ".github/workflows/ci.yml",
         ".github/",
-        "REFERENCE.md",
+        "docs/reference/api.md",
     ],
 )
 def test_they_are_there_and_contributing_names_them(name: str) -> None:

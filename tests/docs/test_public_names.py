@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import CONTRIBUTING, README, REFERENCE, blocks, codes
+from documents import CONTRIBUTING, README, REFERENCE, SITE, blocks, codes
 
 import wsgi_sessions
 from wsgi_sessions import contrib
@@ -108,13 +108,15 @@ def _is_ours(module: str) -> bool:
 
 
 def programs() -> list[str]:
-    """The README's, its sessions at a prompt, and what it imports in running text."""
+    """The documents', their sessions at a prompt, and what it imports in running text."""
     prompts = [
         "".join(re.findall(r"^(?:>>>|\.\.\.) ?(.*\n)", block, re.MULTILINE))
         for block in blocks("pycon")
     ]
-    inline = [code for code in codes(README) if re.match(r"(from|import) wsgi_sessions", code)]
-    return [*blocks("python"), *prompts, *inline]
+    inline = [
+        code for code in codes(README + SITE) if re.match(r"(from|import) wsgi_sessions", code)
+    ]
+    return [*blocks("python", README + SITE), *prompts, *inline]
 
 
 @pytest.mark.parametrize("program", programs())
@@ -132,9 +134,11 @@ def test_a_private_import_would_be_found() -> None:
     ]
 
 
-def test_every_class_that_the_readme_names_is_public() -> None:
+def test_every_class_that_the_documents_name_is_public() -> None:
     named = {
-        name for code in codes(README) for name in re.findall(r"\b[A-Z][a-z]+[A-Z]\w*\b", code)
+        name
+        for code in codes(README + SITE)
+        for name in re.findall(r"\b[A-Z][a-z]+[A-Z]\w*\b", code)
     }
     assert not (named & CLASSES) - NAMES
 

@@ -116,7 +116,7 @@ def open_place(url: str) -> Any:
 
 
 def move(site: MovingSite, old: str, new: str) -> None:
-    """One migration, as the README describes it."""
+    """One migration, as the documents describe it."""
     site.restart(new, WSGI_SESSIONS_MIGRATE_FROM=old)
     site.let_everybody_work()
     moved = run(

@@ -60,7 +60,7 @@ def test_a_stream_begins_a_session_before_its_first_chunk(server: Running) -> No
 
 def test_the_write_callable_sends_the_cookie_first(server: Running, browser: HttpBrowser) -> None:
     if server.name == "granian":
-        assert browser.get("/write").status == 500, "Granian has write() now: see the README"
+        assert browser.get("/write").status == 500, "Granian has write() now: see the documents"
         return
     assert browser.get("/write").body == b"by write, and by return\n"
     assert browser.values()["before write"] is True

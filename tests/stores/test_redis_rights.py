@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from documents import PAGES
 from redis_servers import ClusterGroup, RedisServer, available
 from requirements_of_tests import require
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 KEY = "a" * 64
 ROOT = Path(wsgi_sessions.__file__).parent
-README = ROOT.parent / "README.md"
 OPTIONAL = {"ROLE", "CONFIG"}  # of Sentinel, and of advice
 ELSEWHERE = {"ASKING", "CLUSTER", "SENTINEL", "AUTH", "SELECT"}
 PREFIX = "session:"
@@ -121,7 +121,9 @@ def test_the_list_is_what_the_code_sends() -> None:
 
 
 def test_the_documents_list_them() -> None:
-    found = re.search(r"ACL SETUSER app on >\S+ ~session:\*((?:\s+\+[a-z]+)+)", README.read_text())
+    found = re.search(
+        r"ACL SETUSER app on >\S+ ~session:\*((?:\s+\+[a-z]+)+)", PAGES["howto/redis"]
+    )
     assert found is not None
     listed = {word[1:].upper() for word in found.group(1).split()}
     assert listed == set(needed())

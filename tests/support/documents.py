@@ -6,17 +6,29 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("README.md", "CONTRIBUTING.md", "REFERENCE.md")
-DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in NAMES}
-README, CONTRIBUTING, REFERENCE = DOCUMENTS.values()
+README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+PAGES = {
+    path.relative_to(ROOT / "docs").with_suffix("").as_posix(): path.read_text("utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+}
+"""The site's pages, by their names such as ``howto/flask``."""
+REFERENCE = PAGES["reference/api"]
+SITE = "\n".join(PAGES.values())
+DOCUMENTS = {
+    "README.md": README,
+    "CONTRIBUTING.md": CONTRIBUTING,
+    **{f"docs/{name}.md": text for name, text in PAGES.items()},
+}
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str = SITE) -> list[str]:
     """The fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def rows(first: str, text: str = README) -> list[list[str]]:
+def rows(first: str, text: str = SITE) -> list[list[str]]:
     """The cells of the table whose first column has this title."""
     table = re.search(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     assert table is not None, f"no table begins with {first!r}"

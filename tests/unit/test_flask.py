@@ -15,7 +15,7 @@ import flask
 import flask_app
 import flask_suite
 import pytest
-from documents import README, blocks
+from documents import PAGES, blocks
 from flask import Blueprint, Flask, Response, session, stream_with_context
 from flask_clients import all_closed, cookie_of, of_nobody, with_cookie
 from flask_wtf import CSRFProtect
@@ -992,21 +992,21 @@ def test_flask_s_own_sessions_stay_logged_in() -> None:
     assert len(interface.manager(after).sessions_of("alice")) == 1
 
 
-def test_the_readme_s_application_moves_by_its_settings_only(
+def test_the_documented_application_moves_by_its_settings_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require(available())
-    shop, *settings = blocks("python", README.partition("\n## Flask\n")[2].partition("\n## ")[0])
+    shop, *settings = blocks("python", PAGES["howto/flask"])
     assert shop.startswith("# shop.py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "readme_shop.py").write_text(shop)
+    (tmp_path / "documented_shop.py").write_text(shop)
     with RedisServer() as redis:
         for when, text in zip(("before", "after"), settings, strict=True):
             assert text.startswith(f"# settings.py, {when}")
             name = f"settings_{when}"
             here = text.replace("redis://localhost:6379/0", redis.url)
             (tmp_path / f"{name}.py").write_text(here)
-            app = import_module("readme_shop").create_app(name)
+            app = import_module("documented_shop").create_app(name)
             newcomer = app.test_client()
             assert newcomer.post("/cart/tea").status_code == 401
             assert "Expires" in attributes(newcomer.post("/login/alice"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import assert_refused, run
-from documents import README
+from documents import PAGES, blocks
 from gunicorn_server import SECRET, GunicornServer
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
@@ -441,9 +441,8 @@ def test_check_tells_what_is_left(tmp_path: Path) -> None:
 
 
 def recipe(urls: dict[str, str]) -> Callable[[str], list[str]]:
-    """The README's steps with these URLs: the lines of one of them."""
-    section = README.partition("### Moving to another store")[2]
-    (block,) = re.findall(r"```sh\n([\s\S]*?)```", section.partition("\n## ")[0])
+    """The documented steps with these URLs: the lines of one of them."""
+    (block,) = blocks("sh", PAGES["howto/move-to-another-store"])
     for shown, real in urls.items():
         block = block.replace(shown, real)
     steps = re.findall(r"# \d\. .*\n((?:[^#\n].*\n)+)", block)
