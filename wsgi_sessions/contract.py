@@ -37,7 +37,7 @@ With the last, no folder, file or table is made, and nothing is repaired.
 
 
 @texts.shows("version", "expires_at")
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One stored session, as of one moment."""
 
     version: int

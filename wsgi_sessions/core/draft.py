@@ -48,7 +48,7 @@ _NOTHING: Mapping[str, Raw] = MappingProxyType({})
 
 
 @texts.shows("version", "expires_at")
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """A stored session as it was read: the base of all changes of a request."""
 
     session_id: str

@@ -44,7 +44,7 @@ Basis = Literal["blind", "read", "default"]
 
 
 @texts.shows("basis")
-class Assign(Struct, frozen=True):
+class Assign(Struct, frozen=True, gc=False):
     """A key was set to an encoded `value`, or deleted (None): a write, even of an equal value.
 
     `basis` is "read" if the request had read the key before, so that the new value may depend on
@@ -56,7 +56,7 @@ class Assign(Struct, frozen=True):
 
 
 @texts.shows()
-class Mutate(Struct, frozen=True):
+class Mutate(Struct, frozen=True, gc=False):
     """The container under a key was changed in place, to this encoded `value`.
 
     It came from the base or, where the base has none, from the request's encoded `default`.
@@ -112,7 +112,7 @@ Delta = dict[str, Change]
 
 
 @texts.shows("conflicts")
-class Merged(Struct, frozen=True):
+class Merged(Struct, frozen=True, gc=False):
     """The outcome of a merge: encoded values by key, and the conflicts.
 
     `wholes` are the keys with only my value: nothing that was stored before is in it.

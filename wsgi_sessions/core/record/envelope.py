@@ -27,7 +27,7 @@ _NEVER = math.inf
 
 
 @texts.shows("created_at")
-class Envelope(msgspec.Struct, array_like=True):
+class Envelope(msgspec.Struct, array_like=True, gc=False):
     """A whole session as it is stored; the values in it are still encoded.
 
     `created_at`: seconds since the epoch. `history`: the latest commits, newest last. `metadata`:

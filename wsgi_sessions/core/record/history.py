@@ -13,7 +13,7 @@ _KEPT_COMMITS = 8 - 1
 
 
 @texts.shows("at", "route")
-class Commit(msgspec.Struct, array_like=True, frozen=True):
+class Commit(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One recent commit: its time (seconds since the epoch), random token, and request route."""
 
     at: float

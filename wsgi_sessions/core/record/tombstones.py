@@ -31,7 +31,7 @@ TombstoneKind = Literal["cycle", "login"]
 
 
 @texts.shows("kind")
-class Tombstone(Struct, frozen=True):
+class Tombstone(Struct, frozen=True, gc=False):
     """The tombstone under `key`: the session goes on under the key `successor`."""
 
     key: str

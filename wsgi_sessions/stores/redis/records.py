@@ -114,6 +114,11 @@ def encode(version: int, payload: bytes, expires_at: float) -> bytes:
     return _pack_header(FORMAT, version, expires_at) + payload
 
 
+def head(version: int, expires_at: float) -> bytes:
+    """Return the beginning of a record of this version and expiry."""
+    return _pack_header(FORMAT, version, expires_at)
+
+
 def stamp(version: int) -> bytes:
     """Return the beginning of every record of this version."""
     return _pack_stamp(FORMAT, version)

@@ -12,7 +12,15 @@ from wsgi_sessions.errors import (
     VersionConflict,
 )
 from wsgi_sessions.mutex import lock_lost
-from wsgi_sessions.stores.redis.records import FORMAT, Keys, decode, encode, stamp, ttl
+from wsgi_sessions.stores.redis.records import (
+    FORMAT,
+    STAMP_SIZE,
+    Keys,
+    decode,
+    encode,
+    head,
+    ttl,
+)
 from wsgi_sessions.stores.redis.wire.commands import Script, scan
 
 if TYPE_CHECKING:
@@ -25,17 +33,20 @@ if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.wire.link import Command
 
 
+# ARGV: the beginning of the stored version, the value, its time to live ('' if that is over), and
+# the beginning of the stored version if its expiry is the value's. An unchanged expiry may be by
+# another host's clock: not a time from now.
 _AT_VERSION = """
 local head = redis.call('GETRANGE', KEYS[1], 0, 16)
-if string.sub(head, 1, 9) ~= ARGV[1] then
+local is_kept = head == ARGV[4]
+if not is_kept and string.sub(head, 1, 9) ~= ARGV[1] then
   return redis.call('GET', KEYS[1])
 end
 """
-# An unchanged expiry may be by another host's clock: not a time from now.
 _REPLACE = """
-if string.sub(head, 10) == string.sub(ARGV[2], 10, 17) and redis.call('PTTL', KEYS[1]) > 0 then
+if is_kept and redis.call('PTTL', KEYS[1]) > 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-elseif tonumber(ARGV[3]) > 0 then
+elseif ARGV[3] ~= '' then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 else
   redis.call('DEL', KEYS[1])
@@ -44,10 +55,10 @@ return 1
 """
 _SAVE = Script(_AT_VERSION + _REPLACE)
 
-# KEYS[2]: the lock; ARGV[4]: its holder. The version is checked first: a save that is repeated
+# KEYS[2]: the lock; ARGV[5]: its holder. The version is checked first: a save that is repeated
 # after a lost reply must find that it was done.
 _SAVE_FENCED = Script(
-    f"{_AT_VERSION} if redis.call('GET', KEYS[2]) ~= ARGV[4] then return 0 end {_REPLACE}"
+    f"{_AT_VERSION} if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end {_REPLACE}"
 )
 
 # Compares the time to live, not the stored expiry: that one is by the writer's clock. PEXPIRE goes
@@ -98,7 +109,8 @@ class RedisStore:
         retries = self._executor.retries
         name, version = self._keys.record(key), expected_version + 1
         value = encode(version, payload, expires_at)
-        words: Command = (stamp(expected_version), value, ttl(expires_at))
+        before, left = head(expected_version, expires_at), ttl(expires_at)
+        words: Command = (before[:STAMP_SIZE], value, left if left > 0 else "", before)
         if fence is None:
             reply = _SAVE.run(self._executor, "save", key, (name,), *words)
         elif self._shares_a_node(key, fence.key):
