@@ -1,6 +1,6 @@
 """Session ids: generation, signing, verification, and the store key.
 
-The id is 256 bits of `secrets` and means nothing. The browser holds ``<id>.<signature>``; the store
+The id is 240 bits of `secrets` and means nothing. The browser holds ``<id>.<signature>``; the store
 holds the SHA-256 of the id, so that a leaked store gives no cookie (CVE-2019-16782).
 """
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 SALT = b"wsgi_sessions.cookie.v1"
 MIN_SECRET_BYTES = 32
-_ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-_SIGNED_LENGTH = 43 + 1 + 43
+_ID_BYTES = 30  # 40 characters: as long as the column of Django and of its packages for a key
+_ID = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
+_SIGNED_LENGTH = 40 + 1 + 43
 
 
 def new_id() -> str:
-    """Return a fresh session id: 43 URL-safe characters, 256 bits."""
-    return secrets.token_urlsafe(32)
+    """Return a fresh session id: 40 URL-safe characters, 240 bits."""
+    return secrets.token_urlsafe(_ID_BYTES)
 
 
 def is_id(text: str) -> bool:
@@ -47,7 +48,7 @@ def derived_id(*parts: str) -> str:
     the texts has the id.
     """
     digest = hashlib.sha256(b"".join(_framed(part) for part in ("derived id", *parts))).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return base64.urlsafe_b64encode(digest[:_ID_BYTES]).decode("ascii")
 
 
 def _framed(part: str) -> bytes:
@@ -131,9 +132,9 @@ class IdSigner:
 
     def examine(self, value: str) -> Verified | None:
         """Like `verify`, and whether the newest secret signed it; otherwise sign it again."""
-        if len(value) != _SIGNED_LENGTH or value[43] != "." or not value.isascii():
+        if len(value) != _SIGNED_LENGTH or value[40] != "." or not value.isascii():
             return None
-        session_id, signature = value[:43], value[44:]
+        session_id, signature = value[:40], value[41:]
         if not _ID.fullmatch(session_id):
             return None
         for age, signer in enumerate(self._signers):
@@ -145,7 +146,7 @@ class IdSigner:
 class BareIds:
     """A stand-in for `IdSigner`, for frameworks whose cookie holds the id as it is, unsigned.
 
-    An id has 256 random bits and cannot be guessed; but each made-up id costs a store call.
+    An id has 240 random bits and cannot be guessed; but each made-up id costs a store call.
     """
 
     def sign(self, session_id: str) -> str:

@@ -160,7 +160,7 @@ def test_the_id_follows_from_the_foreign_session_alone() -> None:
         derived_id("import", "flask-sessiona", "a" * 31),
     }
     assert len(ids) == 4
-    assert all(len(session_id) == 43 and session_id.isascii() for session_id in ids)
+    assert all(len(session_id) == 40 and session_id.isascii() for session_id in ids)
 
 
 # -- dead is dead ----------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_a_crash_before_the_foreign_record_is_deleted(stage: Stage) -> None:
 
 def test_no_record_of_ours_before_there_is_one_of_theirs(stage: Stage) -> None:
     for _ in range(3):
-        assert stage.a.take("x" * 43) is None
+        assert stage.a.take("x" * 40) is None
     assert stage.records() == 0
     assert stage.events == []
 

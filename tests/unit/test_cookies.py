@@ -24,7 +24,7 @@ from wsgi_sessions.http.cookies.session_cookie import (
 from wsgi_sessions.identity import IdSigner, new_id
 
 OLD, NEW = "old-secret-" + "o" * 32, "new-secret-" + "n" * 32
-ALICE, BOB = "A" * 43, "B" * 43
+ALICE, BOB = "A" * 40, "B" * 40
 S = CookiePolicy(name="s")
 HOST = CookiePolicy(name="__Host-s")
 
@@ -229,9 +229,9 @@ def test_a_signed_id_is_valid() -> None:
         lambda value: value + "=",
         lambda value: value.replace(".", "%2E"),
         lambda value: value.swapcase(),
-        lambda value: value[:43],
+        lambda value: value[:40],
         lambda value: value * 750,
-        lambda value: value[44:] + "." + value[:43],
+        lambda value: value[41:] + "." + value[:40],
     ],
 )
 def test_a_value_that_does_not_verify_is_invalid(make: Any) -> None:

@@ -518,7 +518,7 @@ def test_a_column_that_is_too_short_for_a_key_is_told(monkeypatch: pytest.Monkey
     with isolate_apps("wsgi_sessions.contrib.django") as apps:
 
         class Device(models.Model):  # type: ignore[misc]  # Django has no annotations
-            session_key = models.CharField(max_length=40)
+            session_key = models.CharField(max_length=32)
 
             class Meta:
                 app_label = "wsgi_sessions"

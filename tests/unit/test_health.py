@@ -406,11 +406,11 @@ def test_the_answer_is_json_that_no_cache_keeps(backend: Backend) -> None:
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     secret = "s" * 40
     backend = open_backend(f"file://{tmp_path}/s")
-    backend.sessions.create(store_key("A" * 43), b"payload", time.time() + 100)
+    backend.sessions.create(store_key("A" * 40), b"payload", time.time() + 100)
     body = ask(
         HealthMiddleware(never_called, backend, fingerprints=[fingerprint(secret)]), PATH
     ).body.decode()
-    for word in (secret, store_key("A" * 43)[:10], "payload"):
+    for word in (secret, store_key("A" * 40)[:10], "payload"):
         assert word not in body
 
 

@@ -111,7 +111,7 @@ def test_the_cookie_is_set_once(web: Watched) -> None:
     [
         "session=",
         "session=x",
-        "session=" + "A" * 43 + "." + "B" * 43,
+        "session=" + "A" * 40 + "." + "B" * 43,
         "session=" + "A" * 65536,
         '"session=',
         "session\xff",
@@ -125,7 +125,7 @@ def test_a_bad_cookie_costs_no_store_call(web: Watched, cookie: str) -> None:
 
 def test_a_well_signed_unknown_id_is_never_adopted(web: Watched) -> None:
     """Session fixation: what is stored goes under an id of ours."""
-    planted = "A" * 43
+    planted = "A" * 40
     value = IdSigner([SECRET]).sign(planted)
     browser = web.browser()
     browser.cookies["session"] = value
@@ -791,7 +791,7 @@ def test_no_id_no_key_and_no_value_reaches_a_log(caplog: pytest.LogCaptureFixtur
     web.fault = None
     browser.get("/logout")
     assert caplog.text
-    for word in (value, value[:43], key, other, "4111-1111", SECRET):
+    for word in (value, value[:40], key, other, "4111-1111", SECRET):
         assert word not in caplog.text
 
 

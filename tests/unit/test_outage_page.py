@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.manager import SessionManager
 
 SECRET = "s" * 40
-COOKIE = f"session={IdSigner([SECRET]).sign('i' * 43)}"
+COOKIE = f"session={IdSigner([SECRET]).sign('i' * 40)}"
 
 
 class OutageSite:

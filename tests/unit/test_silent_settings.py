@@ -72,7 +72,7 @@ def test_flask_session_s_settings_are_named_with_what_replaces_them(
         ("SESSION_SQLALCHEMY_TABLE", "sessions", "migrate-schema"),
         ("SESSION_MONGODB_DB", "x", "not one of this package's"),
         ("SESSION_KEY_PREFIX", "s:", "WSGI_SESSIONS_KEY_PREFIX"),
-        ("SESSION_ID_LENGTH", 32, "256 bits"),
+        ("SESSION_ID_LENGTH", 32, "240 bits"),
     ],
 )
 def test_each_setting_has_its_replacement(name: str, value: object, words: str) -> None:

@@ -32,7 +32,7 @@ _REPLACED = {
     "SESSION_SQLALCHEMY": f"{_URL}=postgresql://host/database",
     "SESSION_SQLALCHEMY_TABLE": f"{_NOTHING}: 'wsgi-sessions migrate-schema' creates the tables",
     "SESSION_USE_SIGNER": f"{_NOTHING}: cookies are signed; for old sessions ?signer=on in {_FROM}",
-    "SESSION_ID_LENGTH": f"{_NOTHING}: ids have 256 bits",
+    "SESSION_ID_LENGTH": f"{_NOTHING}: ids have 240 bits",
     "SESSION_SERIALIZATION_FORMAT": _NOTHING,
     "SESSION_CLEANUP_N_REQUESTS": "WSGI_SESSIONS_SWEEP_INTERVAL",
 }
