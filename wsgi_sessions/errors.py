@@ -10,7 +10,7 @@ Every other error is raised to the application.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from wsgi_sessions import texts
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 class SessionError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    `cause` is one word for each kind of fault, as in metrics and events.
+    """
+
+    cause: ClassVar[str] = "other"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(texts.shown(message))
@@ -47,6 +52,7 @@ class StoreUnavailable(SessionError):
     an answer was lost, so the write may have happened, or may still happen.
     """
 
+    cause = "store-unavailable"
     in_doubt = False
 
     def __init__(
@@ -65,6 +71,7 @@ class WriteInDoubt(StoreUnavailable):
     destroyed in between. `may_try_another`: there is time for a create under another key.
     """
 
+    cause = "write-in-doubt"
     in_doubt = True
 
     may_try_another = False
@@ -72,6 +79,8 @@ class WriteInDoubt(StoreUnavailable):
 
 class LockTimeout(StoreUnavailable):
     """`exclusive()` waited its whole time-out for another holder. Try again later."""
+
+    cause = "lock-timeout"
 
 
 class TooManyWaiting(LockTimeout):
@@ -81,12 +90,16 @@ class TooManyWaiting(LockTimeout):
     Answered with 503, or with 429 where the setting `busy_status` says so.
     """
 
+    cause = "too-many-waiting"
+
 
 class LockLost(StoreUnavailable):
     """An `exclusive` block lost its lock: it took too long, or the store failed over in it.
 
     Others may have run at the same time, so nothing of the block was stored. Try again.
     """
+
+    cause = "lock-lost"
 
 
 class TooManySessions(StoreUnavailable):
@@ -95,9 +108,13 @@ class TooManySessions(StoreUnavailable):
     Existing sessions stay, and users can log in. See the setting `max_sessions`.
     """
 
+    cause = "too-many-sessions"
+
 
 class UnsupportedFormat(StoreUnavailable):
     """A record has a newer format version, as in a rolling deploy. It is left as it is."""
+
+    cause = "unsupported-format"
 
 
 class SessionExists(SessionError):
@@ -134,6 +151,8 @@ class VersionConflict(SessionError):
 class CorruptRecord(SessionError):
     """Bytes that are not a valid record of this session; `reason` says why."""
 
+    cause = "corrupt-record"
+
     def __init__(self, reason: str) -> None:
         super().__init__(f"corrupt session record: {reason}")
         self.reason = reason
@@ -145,6 +164,8 @@ class UnserializableValue(SessionError, TypeError):
     A client may have chosen the keys in it, so it is escaped, and cut if it is long.
     """
 
+    cause = "unserializable"
+
     def __init__(self, path: str, why: str) -> None:
         self.path = texts.named(path)
         super().__init__(f"session value {self.path}: {why}")
@@ -155,6 +176,8 @@ class SessionTooLarge(SessionError, ValueError):
 
     `heaviest`: the keys with the largest values, each with its size in bytes, largest first.
     """
+
+    cause = "too-large"
 
     def __init__(
         self,
@@ -177,6 +200,8 @@ class SessionTooLarge(SessionError, ValueError):
 class SessionConflict(SessionError):
     """Two requests changed the same key and `on_conflict="raise"`. Nothing was written."""
 
+    cause = "conflict"
+
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         keys = ", ".join(sorted({texts.named(conflict.key) for conflict in conflicts}))
         super().__init__(f"another request changed {keys} at the same time: read again and retry")
@@ -189,6 +214,8 @@ class StaleValue(SessionError, RuntimeError):
     The object had been read from the session, or put there, before an `exclusive` block, `commit()`
     or the first chunk; its place, or its key, has had another value since. Nothing was written.
     """
+
+    cause = "stale-value"
 
     def __init__(self, key: str) -> None:
         self.key = texts.named(key)
@@ -211,6 +238,8 @@ class ImportRefused(SessionError):
 
 class HeadersAlreadySent(SessionError, RuntimeError):
     """The change needs a cookie, but the response's headers have already left."""
+
+    cause = "headers-sent"
 
 
 def bare(error: BaseException) -> BaseException:

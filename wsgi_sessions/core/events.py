@@ -7,13 +7,15 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from wsgi_sessions.core.commit.results import Result
 
 EventName = Literal[
     "created",  # a record was made
@@ -95,8 +97,33 @@ class Event:
         return texts.shown(" ".join([*parts, *facts]), 2 * texts.LINE)
 
 
+class Meter(Protocol):
+    """Counts what requests do with their sessions: every request calls it, so it has to be fast.
+
+    No method raises or waits.
+    """
+
+    def event(self, event: Event) -> None:
+        """Count an event."""
+
+    def request(self, did: Result | None) -> None:
+        """Count a request at its end, by what it did with its session; None: it left it alone."""
+
+    def commit(self, result: Result) -> None:
+        """Count a commit that changed, or tried to change, what is stored."""
+
+    def commit_failed(self, error: BaseException) -> None:
+        """Count a commit that raised."""
+
+    def saved(self, attempts: int, *, merged: bool) -> None:
+        """Count a save by its attempts; `merged`: it was put onto another request's changes."""
+
+
 class Events:
     """Logs each event, counts it, and passes it to a hook.
+
+    A log record has the event's name as attribute `session_event`, the short key as `session_key`,
+    and each fact under its own name: `session_route`, `session_reason`, …; texts in it are escaped.
 
     An exception in the hook is logged and goes no further: watching a session must never change
     what happens to it.
@@ -104,6 +131,7 @@ class Events:
     Args:
         hook: called in the request with each `Event`.
         pseudonyms: give the stand-ins for users in events.
+        meter: counts events, and the ends of requests and commits.
     """
 
     def __init__(
@@ -111,8 +139,10 @@ class Events:
         hook: Callable[[Event], object] | None = None,
         pseudonyms: Pseudonyms | None = None,
         wording: Callable[[str], str] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._hook = hook
+        self.meter = meter
         self._wording = wording
         self.pseudonyms = pseudonyms or Pseudonyms()
         self._log = texts.log("wsgi_sessions")
@@ -125,9 +155,12 @@ class Events:
         if self._wording is not None and level >= logging.WARNING:
             facts = {k: self._wording(f) if isinstance(f, str) else f for k, f in facts.items()}
         event = Event(name, key, MappingProxyType(facts))
-        self._log.log(level, "%s", event, extra={"event": event})
+        if self._log.isEnabledFor(level):
+            self._log.log(level, "%s", event, extra=_attributes(event))
         with self._lock:
             self._counts[name] += 1
+        if self.meter is not None:
+            self.meter.event(event)
         if self._hook is None:
             return
         try:
@@ -139,3 +172,18 @@ class Events:
         """Return the number of times that each event happened in this process."""
         with self._lock:
             return dict(self._counts)
+
+
+def _attributes(event: Event) -> dict[str, object]:
+    """Return the attributes of an event's log record: for formatters that write fields."""
+    facts = {f"session_{name}": _plain(fact) for name, fact in event.facts.items()}
+    return {"session_event": event.name, "session_key": event.key, **facts}
+
+
+def _plain(fact: object) -> object:
+    """Return a fact as JSON has it, its texts escaped and cut."""
+    if fact is None or isinstance(fact, (bool, int, float)):
+        return fact
+    if isinstance(fact, (list, tuple)):
+        return [_plain(each) for each in fact]
+    return texts.shown(fact)

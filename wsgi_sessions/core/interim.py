@@ -30,10 +30,13 @@ def store_what_needs_no_cookie(transaction: Transaction, draft: Draft) -> bool:
     if manager.identity.changed(draft, activity):
         return False
     draft.fence = None if transaction.turn is None else transaction.turn.fence
+    before = draft.snapshot
     try:
         manager.commit_data(draft, transaction.request.route(), activity)
     except SessionGone:
         _log.debug("the session of some changes is gone; the commit will report it")
+    if draft.snapshot is not before:
+        transaction.note("saved")
     return True
 
 

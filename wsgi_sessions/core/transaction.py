@@ -50,8 +50,9 @@ class Transaction(Struct, eq=False, weakref=True):
     `is_accessed`: the session was read. `found_none`: the store had none. `fault`: why it could not
     be read, or None.
 
-    `turn` is the request's, once it asked; `before_commit` holds the callbacks of
-    `when_committing`.
+    `did` is what its commits did: "created" if one of them began the session, else the last that
+    was not "unchanged". `turn` is the request's, once it asked; `before_commit` holds the
+    callbacks of `when_committing`.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
     of the idle lifetime), "always" (the cookie in each response) or "on change".
@@ -75,6 +76,7 @@ class Transaction(Struct, eq=False, weakref=True):
     found_none: bool = False
     phase: Phase = _OPEN
     renewal: Renewal = "due"
+    did: Result = "unchanged"
     fault: StoreUnavailable | CorruptRecord | None = None
 
     @property
@@ -168,12 +170,27 @@ class Transaction(Struct, eq=False, weakref=True):
             self._draft.fence = turn.fence
         try:
             result = self.manager.commit(self._draft, self.request.route, headers, activity)
+        except Exception as error:
+            meter = self.manager.events.meter
+            if meter is not None:
+                meter.commit_failed(error)
+            raise
         finally:
             if turn is not None:
                 turn.end()
+        if result != "unchanged":
+            self.note(result)
         for callback in self._after_commit:
             callback()
         return result
+
+    def note(self, result: Result) -> None:
+        """Keep what a commit did in `did`, and count it."""
+        if self.did != "created":
+            self.did = result
+        meter = self.manager.events.meter
+        if meter is not None:
+            meter.commit(result)
 
     def catch_up(self) -> None:
         """Read the session afresh and put the changes on top. Raises as `exclusive`."""
@@ -203,10 +220,13 @@ class Transaction(Struct, eq=False, weakref=True):
             self.manager.drop(reason, self._draft, self.snapshot, self.request.route())
         self._draft.adopt(self._draft.snapshot)
         try:
-            return self.manager.destroy_doomed(self._draft)
+            is_destroyed = self.manager.destroy_doomed(self._draft)
         finally:
             if self.turn is not None:
                 self.turn.end()
+        if is_destroyed:
+            self.note("destroyed")
+        return is_destroyed
 
     def is_alive(self) -> bool:
         """Ask the store whether the session is stored under this very id."""

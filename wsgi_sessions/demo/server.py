@@ -18,7 +18,6 @@ import click
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from wsgi_sessions.contexts.settings import ContextConfig
-from wsgi_sessions.core.events import Event
 from wsgi_sessions.demo.app import make_application
 from wsgi_sessions.demo.cards.freshness import SCOPE
 from wsgi_sessions.demo.database import Database
@@ -232,5 +231,4 @@ def _greeting(listener: socket.socket, wanted: Address, setup: Setup) -> str:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Return whether a record is worth showing: plain http is expected here."""
-    event = getattr(record, "event", None)
-    return not (isinstance(event, Event) and event.name == "insecure")
+    return getattr(record, "session_event", None) != "insecure"

@@ -174,6 +174,9 @@ class SessionExchange(Struct, eq=False):
                 self.exhausted()
         finally:
             transaction.close()
+            meter = self._middleware.meter
+            if meter is not None:
+                meter.request(transaction.did if transaction.is_accessed else None)
             # Both refer back here (see `Transaction.close`) and are no longer needed: an outer
             # middleware that now reads the session first needs the cookie only.
             del self.transaction, self._environ

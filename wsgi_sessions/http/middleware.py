@@ -86,6 +86,7 @@ class SessionMiddleware:
         self.app = app
         self._when_opened = when_opened
         self.manager = manager
+        self.meter = manager.events.meter
         self.cookie = cookie
         self.adoption = adoption
         self.busy_status: BusyStatus = busy_status

@@ -29,7 +29,7 @@ def report_refusal(events: Events, error: SessionError, route: str) -> None:
     name: EventName = "unavailable"
     if isinstance(error, (TooManyWaiting, TooManySessions)):
         name = "busy" if isinstance(error, TooManyWaiting) else "full"
-    events.emit(name, key, error=str(error), route=route)
+    events.emit(name, key, error=str(error), cause=error.cause, route=route)
 
 
 def report_lost(
@@ -37,8 +37,10 @@ def report_lost(
 ) -> None:
     """Report lost changes of a request that has been answered as if they were stored."""
     key = None if snapshot is None else short_key(snapshot.key)
-    text = str(error) if isinstance(error, SessionError) else type(error).__name__
-    events.emit("lost", key, error=text, route=route)
+    text, cause = type(error).__name__, "other"
+    if isinstance(error, SessionError):
+        text, cause = str(error), error.cause
+    events.emit("lost", key, error=text, cause=cause, route=route)
 
 
 def report_first(

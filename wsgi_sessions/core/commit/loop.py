@@ -153,8 +153,13 @@ class Committer:
                     self._note_size(theirs.envelope, done, payload, pending.commit.route)
             if conflicts:
                 self._report(base, theirs, pending, conflicts)
+            self._count(attempt + 1, merged=theirs is not base and theirs is not done)
             return done
         raise contended(base.key)
+
+    def _count(self, attempts: int, *, merged: bool) -> None:
+        if self._events.meter is not None:
+            self._events.meter.saved(attempts, merged=merged)
 
     def check(self, base: Snapshot, pending: Pending, theirs: Snapshot) -> None:
         """Report the conflicts of a merge of this onto `theirs`. Raises SessionConflict."""
