@@ -10,11 +10,13 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
+import generated_pages
 import pytest
 from documents import CONTRIBUTING, DOCUMENTS, PAGES, README, ROOT, SITE, blocks, codes, rows
+from generated_pages import all_commands
 
 import wsgi_sessions
 from wsgi_sessions import ConfigurationError, open_backend
@@ -22,10 +24,6 @@ from wsgi_sessions.cli import main
 from wsgi_sessions.core.events import EventName, Events
 from wsgi_sessions.database.connect import connect_sql, parse_sql_url
 from wsgi_sessions.stack.config import SETTINGS
-from wsgi_sessions.stack.config_help import markdown_table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 IN_COMMON = {"--url", "--app", "--json"}
 DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[demo]' && .venv/bin/wsgi-sessions demo"
@@ -60,12 +58,16 @@ def test_every_class_that_is_named_exists(document: str) -> None:
 # -- settings, commands, stores --------------------------------------------------------------------
 
 
-def test_the_table_of_settings_is_the_generated_one() -> None:
-    made = re.search(
-        r"<!-- settings.*-->\n([\s\S]*)<!-- end of settings -->", PAGES["reference/settings"]
-    )
-    assert made is not None
-    assert made[1] == markdown_table(), "see 'To add a setting' in CONTRIBUTING.md"
+@pytest.mark.parametrize(
+    "made", generated_pages.made(), ids=lambda made: f"{made.page}-{made.part}"
+)
+def test_what_the_code_generates_is_kept(made: generated_pages.Made) -> None:
+    assert made.kept() == made.make(), f"run {generated_pages.COMMAND}"
+
+
+def test_every_setting_has_a_section() -> None:
+    sections = re.findall(r"^### (.*)$", PAGES["reference/settings"], re.MULTILINE)
+    assert sorted(map(codes, sections)) == sorted([*d.variables()] for d in SETTINGS.values())
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -81,20 +83,38 @@ def test_a_worker_has_as_many_connections_as_is_said() -> None:
     assert f"keeps {pool.size()} of them open" in " ".join(SITE.split())
 
 
-def test_the_table_of_commands_is_complete() -> None:
-    """Beside the table, a sentence says what nearly all commands have."""
-    documented = {
-        codes(command)[0].removeprefix("wsgi-sessions "): set(re.findall(r"--[a-z-]+", about))
-        for command, about in rows("command")
-    }
-    assert documented.keys() == dict(all_commands(main)).keys()
+def test_every_command_has_a_section_with_its_options() -> None:
+    page = PAGES["reference/commands"]
+    parts = re.split(r"^## `wsgi-sessions (.*)`$", page, flags=re.MULTILINE)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert sections.keys() == dict(all_commands(main)).keys()
     for name, command in all_commands(main):
-        assert documented[name] - IN_COMMON == options_of(command) - IN_COMMON, name
+        named = set(re.findall(r"(?<=`)--[a-z-]+", sections[name]))
+        assert named == options_of(command), name
     assert options_of(main) == {"--version"}
-    for document in DOCUMENTS.values():
-        named = re.findall(r"wsgi-sessions ((?:[a-z-]+(?: (?=[a-z]))?)+)", document)
-        for name in named:
-            assert any(f"{name} ".startswith(f"{known} ") for known in documented), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_and_options_that_are_named_exist(document: str) -> None:
+    known = dict(all_commands(main))
+    for line in re.findall(
+        r"\bwsgi-sessions (.*?)(?:`|&&|\||$)", DOCUMENTS[document], re.MULTILINE
+    ):
+        words = re.match(r"(?:[a-z][a-z-]*(?: |$))*", line)
+        assert words is not None
+        found = [name for name in known if f"{words[0].strip()} ".startswith(f"{name} ")]
+        if words[0] and not any(name.startswith(words[0].strip()) for name in known):
+            assert found, line
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", line):
+            assert option in {*options_of(main), "--help"} | set(
+                *(options_of(known[name]) for name in found)
+            ), line
+
+
+def test_events_that_are_named_exist() -> None:
+    for text in DOCUMENTS.values():
+        named = set(re.findall(r"\b[Ee]vent `([^`]+)`", text))
+        assert named <= {*get_args(EventName)}
 
 
 def test_common_options_of_the_commands_are_documented() -> None:
@@ -106,27 +126,10 @@ def test_common_options_of_the_commands_are_documented() -> None:
         assert name not in exceptions or has != IN_COMMON, name
 
 
-def all_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, by its name with that of its group."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", it) for inner, it in all_commands(command))
-        else:
-            yield name, command
-
-
 def options_of(command: click.Command) -> set[str]:
     """All but --help, and no arguments."""
     options = (given for given in command.params if isinstance(given, click.Option))
     return {name for option in options for name in option.opts}
-
-
-def test_the_choices_of_the_demonstration_are_documented() -> None:
-    (about,) = [about for command, about in rows("command") if command.endswith("demo`")]
-    kinds = [parameter.type for parameter in main.commands["demo"].params]
-    choices = ["|".join(kind.choices) for kind in kinds if isinstance(kind, click.Choice)]
-    assert choices
-    assert all(choice in about for choice in choices)
 
 
 def test_the_table_of_stores_is_complete(tmp_path: Path) -> None:

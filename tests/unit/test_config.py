@@ -19,7 +19,7 @@ from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.settings.kinds import duration, hide_credentials, show_duration, show_size, size
 from wsgi_sessions.stack.config import SETTINGS, Config
-from wsgi_sessions.stack.config_help import Row, describe, markdown_table
+from wsgi_sessions.stack.config_help import Row, describe, settings_as_markdown
 from wsgi_sessions.versions.settings import VersionConfig
 
 if TYPE_CHECKING:
@@ -848,17 +848,16 @@ def test_the_description_configures_the_same() -> None:
     assert Config.from_environ(shown) == config
 
 
-def test_the_table_has_every_variable_once() -> None:
-    table = markdown_table()
-    lines = table.splitlines()
-    assert len(lines) == 2 + len(SETTINGS)
-    assert {line.count("|") for line in lines} == {6}
-    assert r"/cart,/api/\*" in table
-    for setting in SETTINGS.values():
+def test_the_documentation_has_every_variable_once() -> None:
+    text = settings_as_markdown()
+    assert text.count("\n### ") == text.count("\n- Allowed: ") == len(SETTINGS)
+    assert r"/cart,/api/\*" in text
+    for path, setting in SETTINGS.items():
+        assert f"`Config.{path}`" in text
         for name in setting.variables():
-            assert table.count(f"`{name}`") == 1
+            assert text.count(f"`{name}`") == 1
         for fallback in setting.fallbacks:
-            assert f"`{fallback.env}`" in table
+            assert f"`{fallback.env}`" in text
 
 
 def test_every_setting_fills_a_field() -> None:

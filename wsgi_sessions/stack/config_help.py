@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions.settings.declaration import DEFAULT
 from wsgi_sessions.settings.kinds import UNSET
 from wsgi_sessions.stack.config import SETTINGS, shown_value, variable
+from wsgi_sessions.stack.declared import identity, limits, requests, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wsgi_sessions.settings.declaration import Setting
     from wsgi_sessions.stack.config import Config
+
+
+_MODULES = (store, identity, limits, requests)
+_TITLES = MappingProxyType(
+    {
+        "store": "Store and application",
+        "cookie": "Cookie",
+        "identity": "Log-in and identity",
+        "limits": "Lifetimes and limits",
+        "requests": "Requests",
+        "refresh": "Background refresh",
+        "version": "Version stamps",
+        "context": "Contexts",
+        "health": "Health",
+        "imports": "Import from another library",
+    }
+)
 
 
 class Row(NamedTuple):
@@ -50,11 +69,12 @@ def advice(config: Config) -> list[str]:
     return [text]
 
 
-def markdown_table() -> str:
-    """Return the table of settings for the documentation."""
-    lines = ["| variable | falls back to | default | meaning | allowed |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(_cells(declared))} |" for declared in SETTINGS.values()]
-    return "\n".join(lines) + "\n"
+def settings_as_markdown() -> str:
+    """Return a section for each setting, in groups, for the documentation."""
+    sections: dict[str, list[str]] = {title: [] for title in _TITLES.values()}
+    for path, declared in SETTINGS.items():
+        sections[_title(path, declared)].append(_section(path, declared))
+    return "\n".join(f"## {title}\n\n" + "\n".join(parts) for title, parts in sections.items())
 
 
 def _source(config: Config, path: str) -> str:
@@ -63,15 +83,28 @@ def _source(config: Config, path: str) -> str:
     return config.sources.get(declared.env, DEFAULT if unchanged else "argument")
 
 
-def _cells(declared: Setting[Any]) -> list[str]:
+def _title(path: str, declared: Setting[Any]) -> str:
+    """Return the group of a setting: its part of `Config`, or the module that declares it."""
+    part = path.rpartition(".")[0]
+    if part:
+        return _TITLES[part]
+    modules = [module for module in _MODULES if declared in vars(module).values()]
+    return _TITLES[modules[0].__name__.rpartition(".")[2] if modules else "store"]
+
+
+def _section(path: str, declared: Setting[Any]) -> str:
     familiar = [name for f in declared.fallbacks for name in (f.when, f.unless, f.env) if name]
-    return [
-        _code(declared.variables()),
-        _code(familiar),
-        _default(declared),
-        _plain(declared.about),
-        _plain(declared.kind.allowed),
+    lines = [
+        f"### {_code(declared.variables())}",
+        "",
+        f"{_plain(declared.about[0].upper() + declared.about[1:])}.",
+        "",
+        f"- Default: {_default(declared)}",
+        *([f"- Falls back to: {_code(familiar)}"] if familiar else []),
+        f"- Allowed: {_plain(declared.kind.allowed)}",
+        f"- In Python: `Config.{path}`",
     ]
+    return "\n".join(lines) + "\n"
 
 
 def _default(declared: Setting[Any]) -> str:
