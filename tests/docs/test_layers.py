@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
 GROUND = {
     *("texts", "clock", "errors", "linking", "identity", "background", "mutex", "upkeep", "forks"),
-    "contract",
+    *("contract", "endings"),
 }
 # Beside the floors: what these may import at run time, and nothing else.
 ALONE = {"core": GROUND, "database": GROUND, "stores": {*GROUND, "settings", "database"}}

@@ -14,7 +14,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("texts", "clock", "forks"),
     ("errors", "linking"),
     ("identity", "background"),
-    ("mutex", "upkeep"),
+    ("mutex", "upkeep", "endings"),
     ("contract",),
     ("settings", "core", "database"),
     ("stores", "http"),

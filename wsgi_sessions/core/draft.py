@@ -12,6 +12,7 @@ from wsgi_sessions.core.merge.delta import ABSENT, Append, Assign, Operate
 from wsgi_sessions.core.merge.stamps import reassigned
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.values.workspace import Workspace
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import UnserializableValue
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ TRIED = "refresh tried"
 _PRINCIPAL_BITS = 1024
 _NO_KEYS: frozenset[str] = frozenset()
 _NOTHING: Mapping[str, Raw] = MappingProxyType({})
+LOGGED_OUT = Cause("logged-out")
+SUPERSEDED = Cause("superseded")
 
 
 @texts.shows("version", "expires_at")
@@ -120,8 +123,8 @@ class Draft(Struct, eq=False):
 
     `data`: the application's keys. `metadata`: what this package keeps about the session.
     `cycling`: why the session gets a new id, if it does. `is_flushed`: there was a log-out.
-    `doomed`: what the commit destroys. `is_gone`: a later look at the store found the snapshot
-    destroyed.
+    `doomed`: what the commit destroys, because of `doom`. `is_gone`: a later look at the store
+    found the snapshot destroyed.
 
     `repeats`: the tokens of its commits, if the client may repeat the request. `fence`: goes with
     its saves while the session's mutex is held. `planted`: keys that its commit deletes, even if
@@ -146,6 +149,7 @@ class Draft(Struct, eq=False):
     planted: frozenset[str] = _NO_KEYS
     is_gone: bool = False
     doomed: list[Snapshot | Tombstone] = []
+    doom: Cause = LOGGED_OUT
     is_flushed: bool = False
     fence: Fence | None = None
     repeats: Repeats | None = None
@@ -232,11 +236,12 @@ class Draft(Struct, eq=False):
             {} if snapshot is None else snapshot.envelope.metadata, checkpoint.metadata
         )
 
-    def flush(self) -> None:
+    def flush(self, doom: Cause = LOGGED_OUT) -> None:
         """Mark the stored session for destruction, and go on with an empty one."""
         doomed = self.snapshot or self.superseded or self.withheld
         if doomed is not None:
             self.doomed.append(doomed)
+            self.doom = doom
         self.superseded = self.withheld = None
         self.is_flushed = True
         self.adopt(None)
@@ -267,6 +272,7 @@ class Draft(Struct, eq=False):
         """Mark the withheld session for destruction: a log-in takes its place."""
         if self.withheld is not None:
             self.doomed.append(self.withheld)
+            self.doom = SUPERSEDED
             self.withheld, self.is_flushed = None, True
 
     def restart(self) -> None:
@@ -278,7 +284,7 @@ class Draft(Struct, eq=False):
         """
         own = {k: c for k, c in self.data.delta().items() if self._is_own(k, c)}
         values = {key: self.data.peek(key) for key in own}
-        self.flush()
+        self.flush(SUPERSEDED)
         for key, change in own.items():
             if isinstance(change, Operate):
                 for operation in change.operations:

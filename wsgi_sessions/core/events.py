@@ -23,6 +23,8 @@ EventName = Literal[
     "cookie-lost",  # cookies of many new sessions did not come back; `reason` says why, if known
     "cycled",  # the session has a new id, the old one is dead
     "destroyed",  # logged out: the record was deleted
+    "ended",  # a session is over; `why`, `by`, `route` and `at` say how (`wsgi_sessions.endings`)
+    "refused",  # a presented cookie leads to no session; `why` says the reason; throttled
     "imported",  # a session of another library was taken over
     "import-refused",  # such a take-over failed; `reason` says why
     "conflict",  # two requests changed one key; the later commit stands
@@ -59,6 +61,8 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "cookieless": logging.DEBUG,
         "cycled": logging.DEBUG,
         "destroyed": logging.DEBUG,
+        "ended": logging.INFO,
+        "refused": logging.INFO,
         "expired": logging.INFO,
         "imported": logging.INFO,
         "repeated": logging.INFO,

@@ -26,7 +26,7 @@ def store_what_needs_no_cookie(transaction: Transaction, draft: Draft) -> bool:
     manager, activity = transaction.manager, transaction.activity
     for callback in transaction.before_commit:
         callback()
-    manager.destroy_at_once(draft)
+    manager.destroy_at_once(draft, transaction.request.route)
     if manager.identity.changed(draft, activity):
         return False
     draft.fence = None if transaction.turn is None else transaction.turn.fence

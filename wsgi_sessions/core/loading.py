@@ -11,15 +11,18 @@ from wsgi_sessions.background import FaultLog
 from wsgi_sessions.contract import Record
 from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.draft import Snapshot
+from wsgi_sessions.core.record.envelopes import Envelopes
 from wsgi_sessions.core.record.tombstones import ENDED, Tombstone, tombstone_in
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import CorruptRecord, SessionGone, StoreUnavailable
 from wsgi_sessions.identity import short_key, store_key
 
 if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.commit.loop import Lifetimes
+    from wsgi_sessions.core.endings.report import EndingReport
     from wsgi_sessions.core.events import Events
-    from wsgi_sessions.core.record.envelopes import Envelopes
+    from wsgi_sessions.core.record.envelope import Envelope
 
 ReadRecord = Callable[[str], Record | None]
 _log = texts.log(__name__)
@@ -46,14 +49,16 @@ class Loader:
         backend: Backend,
         lifetimes: Lifetimes,
         events: Events,
+        report: EndingReport,
         clock: Callable[[], float],
-        envelopes: Envelopes,
     ) -> None:
         self._backend = backend
         self._sessions = backend.sessions
         self._absolute = lifetimes.absolute
-        self._open = envelopes.open
+        self.envelopes = Envelopes()
+        self._open = self.envelopes.open
         self._events = events
+        self._report = report
         self._clock = clock
         self._succession = Succession(backend.sessions, clock)
         self._trouble = FaultLog(_log, "dead or damaged records stay, and are not served")
@@ -127,14 +132,16 @@ class Loader:
             and now - expires_at < MOST_APART
         ):
             return Snapshot(session_id, key, record.version, expires_at, envelope)
-        self._over(key, now - envelope.created_at)
+        self._over(key, envelope, now - envelope.created_at)
         return None
 
-    def _over(self, key: str, age: float) -> None:
+    def _over(self, key: str, envelope: Envelope, age: float) -> None:
         """Report a session that has expired, though its server still has it."""
         if age >= self._absolute:
             self._events.emit("expired", short_key(key), lifetime="absolute")
-            self._clear(lambda: self._backend.sessions.delete(key))
+            if self._clear(lambda: self._backend.sessions.delete(key)):
+                over_since = envelope.created_at + self._absolute
+                self._report.note(key, Cause("expired-absolute"), envelope, at=over_since)
         else:
             # Not deleted: if this host's clock is wrong, the other hosts go on with it.
             reason = "idle" if age >= 0 else "not begun"
@@ -143,17 +150,23 @@ class Loader:
     def _set_aside(self, key: str, version: int, reason: str) -> None:
         self._events.emit("corrupt", short_key(key), reason=reason)
         quarantine = self._backend.quarantine
-        if quarantine is not None:
-            self._clear(lambda: quarantine.set_aside(key, version, reason))
+        if quarantine is not None and self._clear(
+            lambda: quarantine.set_aside(key, version, reason)
+        ):
+            self._report.note(key, Cause("damaged", detail=reason))
 
-    def _clear(self, step: Callable[[], object]) -> None:
-        """Take a step that no request needs: if the store takes no writes, it is served anyway."""
+    def _clear(self, step: Callable[[], object]) -> bool:
+        """Take a step that no request needs: if the store takes no writes, it is served anyway.
+
+        Return whether it was taken.
+        """
         try:
             step()
         except StoreUnavailable as error:
             self._trouble.met(error)
-        else:
-            self._trouble.over()
+            return False
+        self._trouble.over()
+        return True
 
 
 def _alive(found: Snapshot | Tombstone | None) -> Snapshot | None:

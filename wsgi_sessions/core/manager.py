@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -13,17 +12,18 @@ from wsgi_sessions.core.commit.loop import Activity, Committer, Lifetimes, OnCon
 from wsgi_sessions.core.commit.prolonging import Prolonger
 from wsgi_sessions.core.commit.refreshing import RefreshSchedule
 from wsgi_sessions.core.commit.results import NO_COOKIE, STALE
-from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.commit.tokens import CommitTokens
 from wsgi_sessions.core.draft import APPLICATION, EARLY, LIFETIME, PRINCIPAL, Draft, Snapshot
+from wsgi_sessions.core.endings.ender import Ender
+from wsgi_sessions.core.endings.report import EndingReport, why_replaced
 from wsgi_sessions.core.events import Events
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.census import Census
 from wsgi_sessions.core.limits.waiters import MOST_WAITERS, BoundedLocks
 from wsgi_sessions.core.loading import Loader
 from wsgi_sessions.core.principals import Principals
-from wsgi_sessions.core.record.envelopes import Envelopes
-from wsgi_sessions.errors import CorruptRecord, SessionGone, SessionSuperseded, UnsupportedFormat
+from wsgi_sessions.endings import Cause
+from wsgi_sessions.errors import SessionGone, SessionSuperseded
 from wsgi_sessions.identity import short_key
 
 if TYPE_CHECKING:
@@ -75,24 +75,28 @@ class SessionManager:
         self.backend = backend
         self.lifetimes, self.events = lifetimes or Lifetimes(), events or Events()
         self.locks = BoundedLocks(backend.locks, waiters, self.events)
-        self.identity = identity or IdentityRules(principal_key)
-        self._wait, self._clock, self._draw = wait, clock, CommitTokens().draw
-        envelopes = Envelopes()
-        self.loader = Loader(backend, self.lifetimes, self.events, clock, envelopes)
-        self._succession = Succession(backend.sessions, clock)
+        self.identity, self._wait = identity or IdentityRules(principal_key), wait
+        self._clock, self._draw = clock, CommitTokens().draw
+        self.endings = EndingReport(self.events, clock)
+        self.loader = Loader(backend, self.lifetimes, self.events, self.endings, clock)
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
         self._census = None if max_sessions is None else Census(backend.iteration, max_sessions)
-        self.principals = Principals(backend, self.loader, self.lifetimes, self.events, clock)
-        self._committer = Committer(
-            backend.sessions,
+        self.principals = Principals(backend, self.loader, self.lifetimes, self.endings, clock)
+        census, endings = self._census, self.endings
+        self._ender = Ender(backend.sessions, self.loader, self.principals, census, endings)
+        self._committer = self._committer_of(on_conflict, max_size)
+
+    def _committer_of(self, on_conflict: OnConflict, max_size: int) -> Committer:
+        return Committer(
+            self.backend.sessions,
             self.lifetimes,
             self.events,
             on_conflict=on_conflict,
             max_size=max_size,
-            clock=clock,
+            clock=self._clock,
             announce=self.principals.add,
-            envelopes=envelopes,
+            envelopes=self.loader.envelopes,
         )
 
     # -- one session ---------------------------------------------------------------------------
@@ -145,7 +149,7 @@ class SessionManager:
             self.identity.follow(draft, headers, activity)
         if draft.withheld is not None and draft.logs_in:
             draft.give_up_withheld()
-        destroyed = draft.is_flushed and self.destroy_doomed(draft)
+        destroyed = draft.is_flushed and self.destroy_doomed(draft, route)
         data, metadata = draft.data.delta(), draft.metadata_delta()
         if data or draft.cycling or (metadata and _may_store(draft, metadata)):
             token = None if draft.repeats is None else draft.repeats.token
@@ -187,29 +191,20 @@ class SessionManager:
         self.events.emit("dropped", reason=reason, route=route)
         draft.adopt(base)
 
-    def destroy_doomed(self, draft: Draft) -> bool:
+    def destroy_doomed(self, draft: Draft, route: Callable[[], str]) -> bool:
         """Destroy a session that logged out, even if the request failed; return whether it did.
 
         It ends under a new id, too; but a log-out that is the first step of a log-in spares a
         faster log-in. True also for a session that was gone already.
         """
-        self.destroy_at_once(draft)
+        self.destroy_at_once(draft, route)
         flushed, draft.is_flushed = draft.is_flushed, False
         return flushed
 
-    def destroy_at_once(self, draft: Draft) -> None:
+    def destroy_at_once(self, draft: Draft, route: Callable[[], str]) -> None:
         """Like `destroy_doomed`, during the request: its log-out is still to be answered."""
-        logs_in = draft.logs_in or draft.get_metadata(PRINCIPAL) is not None
-        while draft.doomed:
-            self._end(draft.doomed[-1], beyond_logins=not logs_in)
-            draft.doomed.pop()
-
-    def _end(self, doomed: Snapshot | Tombstone, *, beyond_logins: bool = True) -> None:
-        for ended in self._succession.end(doomed, beyond_logins=beyond_logins):
-            self.principals.unlist(ended)
-            self.events.emit("destroyed", short_key(ended.key))
-            if self._census is not None:
-                self._census.note(-1)
+        if draft.doomed:
+            self._ender.end_doomed(draft, route())
 
     def now(self) -> float:
         """Return the time by which sessions expire, in seconds since the epoch."""
@@ -268,7 +263,7 @@ class SessionManager:
             return self._create(draft, pending, base)
         if PRINCIPAL in pending.metadata and draft.get_metadata(PRINCIPAL) is None:
             draft.adopt(None)
-            self._end(tombstone)
+            self._ender.end(tombstone, Cause("logged-out", route=pending.commit.route))
             return "destroyed"
         return self._supersede(draft, tombstone, pending.commit.route)
 
@@ -307,6 +302,8 @@ class SessionManager:
         draft.advance(snapshot)
         self._schedule(base, snapshot)
         self.events.emit("cycled", short_key(base.key), to=short_key(snapshot.key))
+        cause = Cause(why_replaced(base, snapshot), route=pending.commit.route)
+        self.endings.note(base.key, cause, base.envelope, successor=snapshot.key)
         return "cycled"
 
     def _touch(self, draft: Draft, base: Snapshot) -> Result:
@@ -324,23 +321,19 @@ class SessionManager:
         """See `Principals.sessions_of`."""
         return self.principals.sessions_of(principal)
 
-    def destroy(self, key: str) -> None:
+    def destroy(self, key: str, *, by: str = "destroy()") -> None:
         """End the session with this store key, even while it is used. Idempotent.
 
-        If it got another id within the last minute, it ends under that. Raises StoreUnavailable.
+        If it got another id within the last minute, it ends under that. `by`: the caller, for the
+        reports and the trace of the end (`EndTrace`). Raises StoreUnavailable.
         """
-        found = None
-        with suppress(UnsupportedFormat, CorruptRecord):
-            found = self.loader.look_up(key)
-        if found is None:  # or the record cannot be read: it ends
-            self.backend.sessions.delete(key)
-            self.events.emit("destroyed", short_key(key))
-        else:
-            self._end(found)
+        self._ender.end_at(key, Cause("revoked", by))
 
-    def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
+    def destroy_sessions_of(
+        self, principal: str | int, *, keep: str | None = None, by: str = "destroy_sessions_of()"
+    ) -> int:
         """See `Principals.destroy_sessions_of`."""
-        return self.principals.destroy_sessions_of(principal, keep=keep)
+        return self.principals.destroy_sessions_of(principal, keep=keep, by=by)
 
 
 def _may_store(draft: Draft, metadata: Delta) -> bool:

@@ -8,6 +8,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import PRINCIPAL, REFRESHED, check_principal, principal_of
 from wsgi_sessions.core.record.tombstones import UNANNOUNCED
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.commit.loop import Lifetimes
     from wsgi_sessions.core.draft import Snapshot
-    from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.endings.report import EndingReport
     from wsgi_sessions.core.loading import Loader
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.core.transaction import Transaction
@@ -86,13 +87,13 @@ class Principals:
         backend: Backend,
         loader: Loader,
         lifetimes: Lifetimes,
-        events: Events,
+        report: EndingReport,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._backend = backend
         self._loader = loader
         self._lifetimes = lifetimes
-        self._events = events
+        self._report = report
         self._clock = clock
 
     # -- for those who ask ---------------------------------------------------------------------
@@ -130,11 +131,14 @@ class Principals:
         snapshot = self._loader.find(key)
         return None if snapshot is None else principal_of(snapshot.envelope)
 
-    def destroy_sessions_of(self, principal: str | int, *, keep: str | None = None) -> int:
+    def destroy_sessions_of(
+        self, principal: str | int, *, keep: str | None = None, by: str = "destroy_sessions_of()"
+    ) -> int:
         """End all sessions of a principal, except that with the store key `keep`; return how many.
 
         A session that gets another id at the same time ends too. Not promised: the end of sessions
-        that begin at the same time, by a log-in; lock the account first. Raises StoreUnavailable.
+        that begin at the same time, by a log-in; lock the account first. `by`: the caller, for the
+        reports and the traces of the ends (`EndTrace`). Raises StoreUnavailable.
         """
         count = 0
         for _ in range(_MAX_LISTINGS):
@@ -145,7 +149,7 @@ class Principals:
             for live in self._live(principal, listed):
                 self._backend.sessions.delete(live.key)
                 self._backend.index.remove(str(principal), live.key)
-                self._events.emit("destroyed", short_key(live.key))
+                self._report.destroyed(live.key, Cause("revoked", by), live.envelope)
                 count += 1
         return count
 

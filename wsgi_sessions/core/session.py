@@ -13,6 +13,7 @@ from wsgi_sessions.core.draft import (
     LIFETIME,
     PRINCIPAL,
     REFRESHED,
+    SUPERSEDED,
     Draft,
     check_principal,
 )
@@ -203,7 +204,7 @@ class Session(MutableMapping[str, Any]):
         if draft.get_metadata(PRINCIPAL) is None:
             self._source.drop_planted(keep)
         elif draft.get_metadata(PRINCIPAL) != principal:
-            draft.flush()
+            draft.flush(SUPERSEDED)
         draft.set_metadata(PRINCIPAL, principal)
         draft.cycling = "login"
 

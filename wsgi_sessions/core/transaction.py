@@ -22,6 +22,7 @@ from wsgi_sessions.errors import (
     SessionSuperseded,
     StoreUnavailable,
 )
+from wsgi_sessions.identity import store_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,7 +221,7 @@ class Transaction(Struct, eq=False, weakref=True):
             self.manager.drop(reason, self._draft, self.snapshot, self.request.route())
         self._draft.adopt(self._draft.snapshot)
         try:
-            is_destroyed = self.manager.destroy_doomed(self._draft)
+            is_destroyed = self.manager.destroy_doomed(self._draft, self.request.route)
         finally:
             if self.turn is not None:
                 self.turn.end()
@@ -332,9 +333,11 @@ class Transaction(Struct, eq=False, weakref=True):
         if session_id is None:
             return None
         found = self.manager.loader.open(session_id, self._reader)
+        if type(found) is not Snapshot:
+            self.manager.endings.refusals.note(store_key(session_id), self.request.route())
+            return found
         # After the headers have left, a client may take any time to read: no turn.
-        is_alone = self.phase is _OPEN and self.request.access() == "exclusive"
-        if not (is_alone and isinstance(found, Snapshot)):
+        if self.phase is not _OPEN or self.request.access() != "exclusive":
             return found
         with taken(self, found):  # the record names the mutex
             return self.manager.loader.open(session_id)

@@ -86,15 +86,18 @@ class SessionExchange(Struct, eq=False):
         self._presented = presented
         if not middleware.comebacks.is_settled and presented.state in ("valid", "renew"):
             middleware.comebacks.came()
-        if middleware.adoption is None:
-            return presented.session_id
-        if presented.session_id is None:
-            if presented.state != "ambiguous":
-                foreign = foreign_one(middleware.adoption, self._header, self.route)
+        session_id, adoption = presented.session_id, middleware.adoption
+        if session_id is None:
+            if adoption is None:  # else it may be another library's
+                if presented.state == "invalid":
+                    middleware.manager.endings.refusals.note(None, self.route())
+            elif presented.state != "ambiguous":
+                foreign = foreign_one(adoption, self._header, self.route)
                 self._presented = presented = foreign or presented
             return presented.session_id
-        self.transaction.when_loaded(self._came_back)
-        return presented.session_id
+        if adoption is not None:
+            self.transaction.when_loaded(self._came_back)
+        return session_id
 
     def _may_be_repeated(self) -> None:
         token = self._environ.get(self._middleware.retry_token_key or "")

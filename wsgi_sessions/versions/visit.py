@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wsgi_sessions import texts
 from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import CorruptRecord, SessionTooLarge, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.versions.policy import AT_LOGIN, STAMPS, Staleness, StoredValues
@@ -229,7 +230,7 @@ class VersionCheck:
         why = str(error) if is_ours else f"the refresh raised {type(error).__name__}"
         _log.error("session %s ends: %s", key, why, exc_info=None if is_ours else error)
         self._rules.events.emit("version-ended", key, why=why)
-        self._session.flush()
+        draft.flush(Cause("stale", detail=why))
         return "ended"
 
     # -- stamps --------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.contract import Record, SessionStore
+    from wsgi_sessions.endings import EndReason
 
 _MAX_STEPS = 20  # the most ids of one session within the minute for which tombstones count
 _MAX_ATTEMPTS = 50
@@ -80,7 +81,7 @@ class Succession:
         raise SessionGone("the session has ended")
 
     def end(
-        self, doomed: Snapshot | Tombstone, *, beyond_logins: bool = True
+        self, doomed: Snapshot | Tombstone, why: EndReason, *, beyond_logins: bool = True
     ) -> Iterator[Snapshot]:
         """End a session and all its successors, under any id. Returns the ended sessions.
 
@@ -91,7 +92,7 @@ class Succession:
         found: Snapshot | Tombstone | None = doomed
         for _ in range(_MAX_STEPS):
             if isinstance(found, Snapshot):
-                ended, found = found, self._bury(found)
+                ended, found = found, self._bury(found, why)
                 if found is None:
                     yield ended
             if found is None or (found.kind == "login" and not beyond_logins):
@@ -105,9 +106,9 @@ class Succession:
         except (SessionGone, CorruptRecord):
             return None
 
-    def _bury(self, session: Snapshot) -> Tombstone | None:
+    def _bury(self, session: Snapshot, why: EndReason) -> Tombstone | None:
         """End one record. Returns the tombstone that was there instead, if any."""
-        stone = seal(grave("logged-out", self._clock()), session.key)
+        stone = seal(grave(why, self._clock()), session.key)
         version = session.version
         for _ in range(_MAX_ATTEMPTS):
             try:

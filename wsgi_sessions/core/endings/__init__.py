@@ -1,0 +1,1 @@
+"""Ends of sessions: carried out, reported, and explained to those who come back."""

@@ -1,0 +1,112 @@
+"""EndingReport: every end of a session is an event, and may leave a trace. No WSGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.draft import PRINCIPAL
+from wsgi_sessions.core.endings.refusals import Refusals
+from wsgi_sessions.endings import EndTrace
+from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
+from wsgi_sessions.identity import short_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.record.envelope import Envelope
+    from wsgi_sessions.endings import Cause, EndReason
+
+_COMMITS = 3
+
+
+class EndingReport:
+    """Reports ends as event ``ended``, and passes each to `keep`, which never raises.
+
+    `clock`: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        clock: Callable[[], float] = wall_clock,
+        keep: Callable[[EndTrace], object] | None = None,
+    ) -> None:
+        self._events = events
+        self.clock = clock
+        self.refusals = Refusals(events, lambda _: "unknown")
+        self._keep = keep
+
+    def note(
+        self,
+        key: str,
+        cause: Cause,
+        envelope: Envelope | None = None,
+        *,
+        at: float | None = None,
+        successor: str | None = None,
+    ) -> None:
+        """Report the end of the session with this store key, once it is over.
+
+        `envelope` is its last known content. `at` is when it ended, if not now.
+        """
+        ending = self._ending(key, cause.short(), envelope, at, successor)
+        facts = {
+            "why": ending.why,
+            "by": ending.by,
+            "route": ending.route,
+            "at": round(ending.at, 3),
+            "detail": ending.detail,
+            "user": ending.user,
+            "to": None if successor is None else short_key(successor),
+        }
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        self._events.emit("ended", short_key(key), **known)
+        if self._keep is not None:
+            self._keep(ending)
+
+    def destroyed(self, key: str, cause: Cause, envelope: Envelope | None = None) -> None:
+        """Report the end of a session that was deleted on purpose."""
+        self._events.emit("destroyed", short_key(key))
+        self.note(key, cause, envelope)
+
+    def _ending(
+        self,
+        key: str,
+        cause: Cause,
+        envelope: Envelope | None,
+        at: float | None,
+        successor: str | None,
+    ) -> EndTrace:
+        return EndTrace(
+            key,
+            cause.why,
+            self.clock() if at is None else at,
+            cause.by,
+            cause.route,
+            cause.detail,
+            successor,
+            None if envelope is None else self._user(envelope),
+            None if envelope is None else envelope.created_at,
+            () if envelope is None else _latest(envelope),
+        )
+
+    def _user(self, envelope: Envelope) -> str | None:
+        try:
+            return self._events.pseudonyms.of(envelope.get_metadata(PRINCIPAL))
+        except (CorruptRecord, UnsupportedFormat):
+            return None
+
+
+def why_replaced(former: Snapshot, present: Snapshot) -> EndReason:
+    """Return why the record `former` is over, where the session goes on at `present`."""
+    before, after = (each.envelope.get_metadata(PRINCIPAL) for each in (former, present))
+    if before is None or before == after:
+        return "replaced"
+    return "logged-out" if after is None else "superseded"
+
+
+def _latest(envelope: Envelope) -> tuple[tuple[float, str], ...]:
+    return tuple((commit.at, commit.route) for commit in envelope.commits[-_COMMITS:])
