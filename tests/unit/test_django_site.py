@@ -56,6 +56,7 @@ COOKIE = "sessionid"
 OURS = "wsgi_sessions.contrib.django.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 MIDDLEWARE = [OURS if each == DJANGOS else each for each in settings.MIDDLEWARE]
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 PAGE = {"HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_DEST": "document"}
 MERGING = "wsgi_sessions.contrib.django.MessageStorage"
 
@@ -312,6 +313,30 @@ def test_sessions_of_a_user_are_ended(browser: Client) -> None:
     assert found.key == store_key(browser.cookies[COOKIE].value)
     assert manager().destroy_sessions_of(str(user.pk)) == 1
     assert browser.get("/whoami").content == b""
+
+
+def test_a_log_in_is_labelled_by_its_browser(browser: Client) -> None:
+    """In a site that is not wrapped, the middleware knows the browser."""
+    django_project.make_user("alice")
+    with override_settings(WSGI_SESSIONS_LABEL_DEVICES="on", MIDDLEWARE=MIDDLEWARE):
+        browser.get("/enter?name=alice", HTTP_USER_AGENT=FIREFOX)
+        (found,) = manager().sessions_of(browser.session["_auth_user_id"])
+        assert found.label == "Firefox on Linux"
+        session = SessionStore(browser.cookies[COOKIE].value)
+        session.label = "Ann's phone"
+        session.save()
+        again = SessionStore(browser.cookies[COOKIE].value)
+        assert (again.label, again.store_key) == ("Ann's phone", found.key)
+
+
+def test_a_wrapped_site_labels_too() -> None:
+    django_project.make_user("bob")
+    with override_settings(WSGI_SESSIONS_LABEL_DEVICES="on", MIDDLEWARE=MIDDLEWARE):
+        browser = Browser(wrap(WSGIHandler()))
+        browser.get("/enter", QUERY_STRING="name=bob", HTTP_USER_AGENT=FIREFOX)
+        (found,) = manager().sessions_of(SessionStore(browser.cookies[COOKIE])["_auth_user_id"])
+        assert found.label == "Firefox on Linux"
+        site().close()
 
 
 def test_a_session_client_knows_a_wrapped_site() -> None:

@@ -125,6 +125,24 @@ def shown(browser: Browser) -> Any:
 # -- the session -----------------------------------------------------------------------------------
 
 
+def test_it_has_a_label_and_a_key(site: PyramidSite) -> None:
+    @site.view
+    def enter(request: Any) -> Any:
+        request.session["auth.userid"] = "alice"
+        request.session.label = "Ann's phone"
+        return None
+
+    @site.view
+    def check(request: Any) -> Any:
+        return [request.session.label, request.session.key]
+
+    browser = site.browser()
+    browser.get("/enter")
+    label, key = json.loads(browser.get("/check").body)
+    assert label == "Ann's phone"
+    assert len(key) == 64
+
+
 def test_it_is_a_session_as_pyramid_has_it(site: PyramidSite) -> None:
     @site.view
     def check(request: Any) -> Any:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
     from wsgi_sessions.core.merge.delta import Delta
-    from wsgi_sessions.core.principals import StoredSession
     from wsgi_sessions.core.record.tombstones import Tombstone
     from wsgi_sessions.mutex import Held
 
@@ -45,6 +44,8 @@ DEFAULT_WAIT = 5.0
 
 class SessionManager:
     """Loads, commits and destroys sessions on one backend.
+
+    `sessions_of` and `destroy_sessions_of` are those of `Principals`.
 
     Args:
         identity: the application's own keys that hold its user and rights.
@@ -83,6 +84,8 @@ class SessionManager:
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
         self._census = None if max_sessions is None else Census(backend.iteration, max_sessions)
         self.principals = Principals(backend, self.loader, self.lifetimes, self.endings, clock)
+        self.sessions_of = self.principals.sessions_of
+        self.destroy_sessions_of = self.principals.destroy_sessions_of
         census, endings = self._census, self.endings
         self._ender = Ender(backend.sessions, self.loader, self.principals, census, endings)
         self._committer = self._committer_of(on_conflict, max_size)
@@ -317,10 +320,6 @@ class SessionManager:
         self.principals.add_again(base)
         return "touched"
 
-    def sessions_of(self, principal: str | int) -> list[StoredSession]:
-        """See `Principals.sessions_of`."""
-        return self.principals.sessions_of(principal)
-
     def destroy(self, key: str, *, by: str = "destroy()") -> None:
         """End the session with this store key, even while it is used. Idempotent.
 
@@ -328,12 +327,6 @@ class SessionManager:
         reports and the trace of the end (`EndTrace`). Raises StoreUnavailable.
         """
         self._ender.end_at(key, Cause("revoked", by))
-
-    def destroy_sessions_of(
-        self, principal: str | int, *, keep: str | None = None, by: str = "destroy_sessions_of()"
-    ) -> int:
-        """See `Principals.destroy_sessions_of`."""
-        return self.principals.destroy_sessions_of(principal, keep=keep, by=by)
 
 
 def _may_store(draft: Draft, metadata: Delta) -> bool:

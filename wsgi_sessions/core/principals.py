@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import PRINCIPAL, REFRESHED, check_principal, principal_of
+from wsgi_sessions.core.limits.labels import label_of
 from wsgi_sessions.core.record.tombstones import UNANNOUNCED
 from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import StoreUnavailable
@@ -32,7 +33,8 @@ _log = texts.log(__name__)
 class StoredSession(NamedTuple):
     """A session as a listing shows it: nothing in it lets anyone use the session.
 
-    Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`.
+    Times are seconds since the epoch; for `last_used_at` see `Lifetimes.last_used`. `label` is that
+    of `Session.label`. `is_current`: it is the session that the listing was asked for by.
     """
 
     key: str
@@ -40,6 +42,8 @@ class StoredSession(NamedTuple):
     expires_at: float
     last_used_at: float
     refreshed_at: float | None = None
+    label: str | None = None
+    is_current: bool = False
 
     @property
     def short_key(self) -> str:
@@ -53,7 +57,8 @@ class StoredSession(NamedTuple):
         """Return the listing of a stored session. Raises CorruptRecord."""
         created_at, asked = envelope.created_at, lifetimes.asked(envelope)
         last_used_at = lifetimes.last_used(expires_at, created_at, asked)
-        return cls(key, created_at, expires_at, last_used_at, envelope.get_metadata(REFRESHED))
+        refreshed_at, label = envelope.get_metadata(REFRESHED), label_of(envelope)
+        return cls(key, created_at, expires_at, last_used_at, refreshed_at, label)
 
 
 def bind(transaction: Transaction, principal: str | int | None) -> None:
@@ -98,14 +103,19 @@ class Principals:
 
     # -- for those who ask ---------------------------------------------------------------------
 
-    def sessions_of(self, principal: str | int) -> list[StoredSession]:
+    def sessions_of(
+        self, principal: str | int, *, current: str | None = None
+    ) -> list[StoredSession]:
         """Return the live sessions of a principal, oldest first: one look-up, and a load for each.
 
+        `current` is the `Session.key` of the request that asks: see `StoredSession.is_current`.
         Index entries without a session are removed. A lost entry comes back with the session's next
         use, within 5 % of its idle lifetime. Raises StoreUnavailable.
         """
         found = [
-            StoredSession.of(live.key, live.expires_at, live.envelope, self._lifetimes)
+            StoredSession.of(live.key, live.expires_at, live.envelope, self._lifetimes)._replace(
+                is_current=live.key == current
+            )
             for live in self._live(principal, self._backend.index.keys_of(str(principal)))
             if UNANNOUNCED not in live.envelope.metadata
         ]
@@ -132,9 +142,17 @@ class Principals:
         return None if snapshot is None else principal_of(snapshot.envelope)
 
     def destroy_sessions_of(
-        self, principal: str | int, *, keep: str | None = None, by: str = "destroy_sessions_of()"
+        self,
+        principal: str | int,
+        *,
+        keep: str | None = None,
+        only: str | None = None,
+        by: str = "destroy_sessions_of()",
     ) -> int:
         """End all sessions of a principal, except that with the store key `keep`; return how many.
+
+        `only`: end just the one with this key, or this `short_key`. It may come from a form: the
+        key of another principal's session, or of a session that has another id since, ends none.
 
         A session that gets another id at the same time ends too. Not promised: the end of sessions
         that begin at the same time, by a log-in; lock the account first. `by`: the caller, for the
@@ -143,7 +161,8 @@ class Principals:
         count = 0
         for _ in range(_MAX_LISTINGS):
             # Until nothing is listed: a dead entry may belong to a session with another id since.
-            listed = [key for key in self._backend.index.keys_of(str(principal)) if key != keep]
+            keys = self._backend.index.keys_of(str(principal))
+            listed = [key for key in keys if key != keep and _is_meant(only, key)]
             if not listed:
                 break
             for live in self._live(principal, listed):
@@ -185,3 +204,8 @@ class Principals:
                 self._backend.index.remove(principal, snapshot.key)
         except StoreUnavailable as error:
             _log.warning("the index entry of a dead session stays until it is found: %s", error)
+
+
+def _is_meant(only: str | None, key: str) -> bool:
+    """Return whether a key is that of `only`, whole or short; shorter texts name no session."""
+    return only is None or only in (key, short_key(key))

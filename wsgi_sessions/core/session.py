@@ -17,6 +17,7 @@ from wsgi_sessions.core.draft import (
     Draft,
     check_principal,
 )
+from wsgi_sessions.core.limits.labels import label_of, set_label
 from wsgi_sessions.core.limits.lifetimes import checked
 from wsgi_sessions.core.merge.delta import ABSENT
 from wsgi_sessions.core.record.keys import check_key, shown
@@ -42,16 +43,14 @@ class Session(MutableMapping[str, Any]):
     place (``session["cart"].append(x)``) are found: there is no ``modified`` flag to set.
 
     Changes are merged with those of overlapping requests; see `wsgi_sessions.core.merge.delta`. An
-    assigned value stands or falls as a whole; a value changed in place merges by key. For a number
-    that many requests count, use `increment`; for a list, `append`; for any other
-    read-modify-write, `exclusive`.
+    assigned value stands or falls as a whole; a value changed in place merges by key. For a counter
+    use `increment`, for a list `append`, for any other read-modify-write `exclusive`.
 
     Raises:
-        StoreUnavailable: at the first access, if the store does not answer. After that the session
-            reads as empty, for error pages and the like, and every write raises it again.
+        StoreUnavailable: at the first access, if the store does not answer. Then the session reads
+            as empty, for error pages, and every write raises it again.
         CorruptRecord: a value does not decode.
-        HeadersAlreadySent: a change would need a cookie after the headers have left, or comes after
-            the end of the request.
+        HeadersAlreadySent: a change needs a cookie after the headers, or the request has ended.
         UnserializableValue: a value cannot be kept; the error has the path to it.
     """
 
@@ -88,8 +87,8 @@ class Session(MutableMapping[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key; if it is absent, assign `default`.
 
-        A list, dictionary or set is assigned only if no other request assigned the key at the same
-        time. Changes in it are merged: ``session.setdefault("cart", []).append("tea")``.
+        A list, dictionary or set is assigned only if no overlapping request assigned the key.
+        Changes in it are merged: ``session.setdefault("cart", []).append("tea")``.
         """
         value = self.get(key, ABSENT)
         if value is not ABSENT:
@@ -134,8 +133,8 @@ class Session(MutableMapping[str, Any]):
     def increment(self, key: str, by: int | float | Decimal = 1) -> Any:
         """Add `by` to a number (absent: 0), so that overlapping increments all count.
 
-        Returns the sum as this request sees it: others may add to it before the commit. Raises
-        TypeError if the value is not a number.
+        Returns the sum as this request sees it; others may add more. Raises TypeError for anything
+        but a number.
         """
         check_key(key)
         return self._decoding(self._write().data.increment, key, by)
@@ -152,17 +151,16 @@ class Session(MutableMapping[str, Any]):
         changes of this request are put on top. A later 500 or 409 of the request does not undo the
         block. A block that raises stores nothing, and its changes are undone.
 
-        A block that leaves with a log-in or a new id pending is committed with the response, which
-        brings the cookie, and lasts until then: nothing of it is stored under the old id, which may
-        have been planted. After the headers have left, such a block is undone, and reported as
-        event ``dropped``.
+        A block with a log-in or a new id pending lasts until the response, whose commit brings the
+        cookie: nothing of it is stored under the old id, which may have been planted. After the
+        headers have left, such a block is undone, which is event ``dropped``.
 
-        Not promised: that other requests wait. Those outside `exclusive` go on, and merge. A
-        session that is not stored yet has no other users, and the block just runs.
+        Not promised: that requests outside `exclusive` wait. They go on, and merge. The first
+        request of a new session never waits.
 
         Raises:
             LockTimeout: after `timeout` seconds; None: the setting `exclusive_wait`.
-            TooManyWaiting: at once, if two requests of this process wait for the session already.
+            TooManyWaiting: at once, if two requests of this process are waiting for it already.
             LockLost: the block lost its lock (Redis, SQL: after 30 s), and was undone.
         """
         return self._source.exclusive(timeout)
@@ -171,9 +169,9 @@ class Session(MutableMapping[str, Any]):
         """Store now what needs no cookie: for streams, sockets and long jobs.
 
         When it returns, all other requests see the changes; a later error of the request does not
-        undo them. A log-out takes place. Changes that need a cookie wait for the response as
-        before: a session that is not stored yet, a log-in or a new id with all changes beside it,
-        `remember`. Changes of a session that has ended wait too, and are then reported.
+        undo them. A log-out takes place. Changes that need a cookie (the first ones of a session, a
+        log-in or new id and all changes beside it, `remember`) wait for the response, and so do
+        those of a session that has ended, which are then reported.
 
         Raises:
             StoreUnavailable, SessionConflict, SessionTooLarge, UnserializableValue: nothing was
@@ -188,15 +186,15 @@ class Session(MutableMapping[str, Any]):
     def login(self, principal: str | int, *, keep: Iterable[str] = ()) -> None:
         """Bind the session to a principal (a user), under a new id; the old id is dead at once.
 
-        If another principal was bound, its data is dropped first. The absolute lifetime starts
-        again. Call it at log-in, at re-authentication and at any change of privilege.
+        The data of another principal is dropped first. The absolute lifetime starts again. Call it
+        at log-in, at re-authentication and at any change of privilege.
 
-        When an anonymous visitor logs in, keys that an attacker may have planted are dropped at
-        once: those of the setting `login_drops` (CSRF tokens), except those in `keep` and those
-        that this request assigned.
+        When an anonymous visitor logs in, keys that an attacker may have planted are dropped:
+        those of the setting `login_drops` (CSRF tokens), but for `keep` and those that this request
+        assigned.
 
-        Two overlapping log-ins (a form sent twice) each get a session and a cookie of their own.
-        Changes that other requests make to the former session are dropped, as event ``superseded``.
+        Two overlapping log-ins (a form sent twice) each get their own session and cookie. Other
+        requests' changes to the former session are dropped, as event ``superseded``.
         """
         check_principal(principal, "principal")
         draft = self._write()
@@ -217,30 +215,27 @@ class Session(MutableMapping[str, Any]):
     def flush(self) -> None:
         """Log out: destroy the record and everything in it, and expire the cookie.
 
-        An overlapping save cannot bring it back. If the session got another id within the last
-        minute, it ends under that id. Later changes begin a new, anonymous session. Done at the
-        commit, even if the response is an error.
+        An overlapping save cannot bring it back; an id of the last minute counts too. Later changes
+        begin a new, anonymous session. Done at the commit, even if the response is an error.
         """
         self._write().flush()
 
     def remember(self, lifetime: timedelta | float | datetime | None) -> None:
         """Keep the session for `lifetime`, and its cookie as long. It begins no session on its own.
 
-        A number or timedelta: (seconds) of idleness; a datetime: until that moment, used or not;
-        None: back to the configured idle lifetime and a cookie that ends with the browser. The
-        absolute lifetime is the limit in any case. Raises ValueError for less than a second, or a
-        moment without a time zone.
+        A number (seconds) or timedelta of idleness; a datetime: until then, used or not; None: the
+        configured idle lifetime, and a cookie that ends with the browser. The absolute lifetime is
+        the limit. Raises ValueError below a second, or for a moment without a time zone.
         """
         draft = self._write()
         self._require_cookie("a longer cookie")
         draft.set_metadata(LIFETIME, None if lifetime is None else checked(lifetime))
 
     def keep_alive(self, wanted: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence
-        """Switch the background refresh of this session on or off.
+        """Switch the background refresh of this session, which prolongs nothing, on or off.
 
-        See `Refresher`: the hook is called soon, and then once per interval, while no request uses
-        the session. That does not prolong the session. Raises TypeError for any value but True and
-        False.
+        See `Refresher`: its hook is called soon, and then once per interval, while no request uses
+        the session. Raises TypeError unless `wanted` is True or False.
         """
         if not isinstance(wanted, bool):  # "off" would be true
             raise TypeError(f"keep_alive takes True or False, not {type(wanted).__name__}")
@@ -261,10 +256,19 @@ class Session(MutableMapping[str, Any]):
         return value
 
     @property
+    def label(self) -> str | None:
+        """The device in words for its user ("Ann's phone"), or None: 200 characters at most.
+        `sessions_of` has it. It begins no session on its own."""
+        return label_of(self._read())
+
+    @label.setter
+    def label(self, words: str | None) -> None:
+        set_label(self._write(), words)
+
+    @property
     def key(self) -> str | None:
-        """The name of the session in the store, in logs (its first 10 digits) and for
-        `destroy_sessions_of`; None if it is new. It does not open the session. A new id brings a
-        new key, once it is stored: with the response."""
+        """The name of the session in the store, in logs (10 digits) and for `destroy_sessions_of`;
+        None if it is new. It opens nothing. A new id brings a new key, with the response."""
         snapshot = self._read().snapshot
         return None if snapshot is None else snapshot.key
 
@@ -287,11 +291,9 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def is_repeated(self) -> bool:
-        """Whether the client sent this request again within a minute, and the first was stored.
-
-        It does so with the same retry token (the setting `retry_token_header`) when it got no
-        answer. The session's changes are not stored again: do nothing elsewhere, either.
-        """
+        """Whether the client sent this request again within a minute, with the same retry token
+        (the setting `retry_token_header`), after the first one was stored. The session's changes
+        are not stored again: do nothing elsewhere, either."""
         return self._read().is_repeated()
 
     @property
@@ -318,10 +320,9 @@ class Session(MutableMapping[str, Any]):
     # -- inside --------------------------------------------------------------------------------
 
     def _read(self) -> Draft:
-        draft = self._draft
-        if draft is None:
-            draft = self._draft = self._source.draft()
-        return draft
+        if self._draft is None:
+            self._draft = self._source.draft()
+        return self._draft
 
     def _write(self) -> Draft:
         draft = self._draft or self._read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.http.cookies.comebacks import Comebacks
+from wsgi_sessions.http.devices import label_device
 from wsgi_sessions.http.exchange import SessionExchange
 from wsgi_sessions.http.path_patterns import PathPatterns
 from wsgi_sessions.http.response import LateResponse
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.transaction import Transaction
     from wsgi_sessions.http.answers import OnUnavailable
     from wsgi_sessions.http.cookies.session_cookie import SessionCookie
+    from wsgi_sessions.http.devices import NameDevice
     from wsgi_sessions.importers.adoption import Adoption
     from wsgi_sessions.stack.declared.requests import BusyStatus
 
@@ -64,6 +66,7 @@ class SessionMiddleware:
             client may repeat if it got no answer: see `Session.is_repeated`. Method, path, query
             and body have to be the same too. The body is read before the application runs; a
             request with more than 64 KB of it, or without its length, is never recognized.
+        name_device: gives the label of a session, or None, by the User-Agent header of a log-in.
         when_opened: called with each request that comes by `open`, and so past the middlewares
             inside of this one.
     """
@@ -81,6 +84,7 @@ class SessionMiddleware:
         login_cookies: Sequence[str] = (),
         early_cookie: bool = False,
         retry_token_header: str | None = None,
+        name_device: NameDevice | None = None,
         when_opened: Callable[[WSGIEnvironment, Transaction], object] | None = None,
     ) -> None:
         self.app = app
@@ -93,6 +97,7 @@ class SessionMiddleware:
         self.on_unavailable = on_unavailable
         self.login_cookies = login_cookies
         self.gives_early = early_cookie
+        self._name_device = name_device
         self.retry_token_key = _key_of(retry_token_header)
         self.exclusive_paths = PathPatterns(exclusive_paths) if exclusive_paths else None
         self.comebacks = Comebacks()
@@ -100,7 +105,10 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
-        return LateResponse(environ, start_response, SessionExchange(self, environ)).run(self.app)
+        exchange = SessionExchange(self, environ)
+        if self._name_device is not None:
+            label_device(exchange.transaction, environ, self._name_device)
+        return LateResponse(environ, start_response, exchange).run(self.app)
 
     def open(self, environ: WSGIEnvironment) -> SessionExchange:
         """Begin a request: its session is in the environ. Nothing is parsed or read yet.
@@ -108,6 +116,8 @@ class SessionMiddleware:
         For adapters of frameworks without a WSGI response at hand; they call the `Handler` methods.
         """
         exchange = SessionExchange(self, environ)
+        if self._name_device is not None:
+            label_device(exchange.transaction, environ, self._name_device)
         if self._when_opened is not None:
             self._when_opened(environ, exchange.transaction)
         return exchange

@@ -10,6 +10,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.health.checker import fingerprint
 from wsgi_sessions.health.middleware import HealthMiddleware
 from wsgi_sessions.http.cookies.session_cookie import SessionCookie
+from wsgi_sessions.http.devices import browser_namer
 from wsgi_sessions.http.middleware import SessionMiddleware
 from wsgi_sessions.leases.middleware import LeaseMiddleware
 from wsgi_sessions.stack.applications import config_for
@@ -73,6 +74,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
         login_cookies=config.login_cookies,
         early_cookie=config.early_cookie,
         retry_token_header=config.retry_token_header,
+        name_device=browser_namer() if config.label_devices else None,
         when_opened=judge,
     )
     # Bound once: calling the object itself takes twice as long, on every request.

@@ -113,6 +113,7 @@ class Config:
         ),
     )
     early_cookie: bool = filled_by(requests.EARLY_COOKIE)
+    label_devices: bool = filled_by(requests.LABEL_DEVICES)
     retry_token_header: str | None = filled_by(requests.RETRY_TOKEN_HEADER)
     principal_key: str | None = filled_by(identity.PRINCIPAL_KEY)
     privilege_keys: tuple[str, ...] = filled_by(identity.PRIVILEGE_KEYS)

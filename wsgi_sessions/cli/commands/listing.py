@@ -53,6 +53,12 @@ class _Listed(NamedTuple):
     user: str | None
 
 
+def as_listed(session: StoredSession) -> dict[str, Any]:
+    """Return a session for JSON, without its label: a value, which is shown on request."""
+    facts = {**session._asdict(), "key": short_key(session.key)}
+    return {name: fact for name, fact in facts.items() if name not in ("label", "is_current")}
+
+
 _HEADS = ("KEY", "USER", "BYTES", "CREATED", "LAST USED", "EXPIRES")
 _ORDERS: dict[str, Callable[[_Listed], float]] = {
     "created": lambda listed: listed.session.created_at,
@@ -175,8 +181,7 @@ def _row(listed: _Listed, now: float) -> tuple[str, ...]:
 
 def _as_dict(listed: _Listed) -> dict[str, Any]:
     return {
-        **listed.session._asdict(),
-        "key": short_key(listed.session.key),
+        **as_listed(listed.session),
         "size": listed.size,
         "is_bound": listed.user is not None,
         "user": listed.user or None,

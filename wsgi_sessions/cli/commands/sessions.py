@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsgi_sessions import texts
+from wsgi_sessions.cli.commands.listing import as_listed
 from wsgi_sessions.cli.output import (
     ago,
     counted,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsgi_sessions.core.manager import SessionManager
-    from wsgi_sessions.core.principals import StoredSession
 
 
 @click.command()
@@ -151,10 +151,6 @@ def _revoke_of(
     return manager.destroy_sessions_of(principal, keep=keep)
 
 
-def _as_dict(session: StoredSession) -> dict[str, Any]:
-    return {**session._asdict(), "key": short_key(session.key)}
-
-
 def _lifetime(asked: float | datetime | None) -> float | str | None:
     return asked.isoformat() if isinstance(asked, datetime) else asked
 
@@ -166,10 +162,11 @@ def _how_long(asked: float | datetime) -> str:
 
 
 def _details_as_dict(details: SessionDetails, *, with_values: bool) -> dict[str, Any]:
-    asked = {"principal": details.principal} if with_values else {}
+    label = details.summary.label
+    asked = {"principal": details.principal, "label": label} if with_values else {}
     failures = details.refreshing.failures
     return {
-        **_as_dict(details.summary),
+        **as_listed(details.summary),
         "version": details.version,
         "size": details.size,
         "is_bound": details.principal is not None,
@@ -223,6 +220,8 @@ def _facts(details: SessionDetails, *, with_values: bool) -> Iterator[tuple[str,
     if with_values and details.principal is not None:
         user = printable(str(details.principal))
     yield "user", user
+    if with_values and session.label is not None:
+        yield "device", printable(session.label)
     if details.lifetime is not None:
         yield "remembered", _how_long(details.lifetime)
     if refreshing.is_kept_alive:

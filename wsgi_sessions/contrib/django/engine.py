@@ -15,8 +15,10 @@ from wsgi_sessions.core.draft import LIFETIME, PRINCIPAL
 from wsgi_sessions.core.record.plain import encode_plain
 from wsgi_sessions.core.source import Phase
 from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.http.devices import label_device
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from wsgi_sessions.core.commit.results import Result
@@ -39,7 +41,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     raises UpdateError if the session has ended since, or a log-in has given it another key. The
     user of ``django.contrib.auth`` is its principal: a user's sessions can be listed and ended.
 
-    Beside Django's own methods it has `increment`, `append` and `exclusive`, like a `Session`.
+    Beside Django's own methods it has `increment`, `append`, `exclusive` and `label`, like a
+    `Session`.
 
     Raises `StoreUnavailable`, `SessionConflict` and the other errors of a `Session`.
     """
@@ -53,6 +56,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._is_gone = False
         self._is_loaded = False
         self.route = "django"  # the request's name in reports
+        self.environ: Mapping[str, Any] = {}  # the request's
         super().__init__(session_key)
 
     def stand_on(self, transaction: Transaction) -> None:
@@ -124,6 +128,21 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     def exclusive(self, timeout: float | None = None) -> AbstractContextManager[None]:
         """See `Session.exclusive`."""
         return self._opened().session.exclusive(timeout)
+
+    @property
+    def label(self) -> str | None:
+        """See `Session.label`."""
+        return self._opened().session.label
+
+    @label.setter
+    def label(self, words: str | None) -> None:
+        self.modified = True
+        self._opened().session.label = words
+
+    @property
+    def store_key(self) -> str | None:
+        """See `Session.key`; unlike `session_key`, it opens nothing."""
+        return self._opened().session.key
 
     # -- the store -----------------------------------------------------------------------------
 
@@ -216,6 +235,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         transaction = self._transaction
         if transaction is None:
             transaction = self._transaction = _begin(self._session_key, self.route)
+            name_device = site().name_device()
+            if name_device is not None:
+                label_device(transaction, self.environ, name_device)
         if not self._is_loaded:
             self._take(transaction)
         return transaction

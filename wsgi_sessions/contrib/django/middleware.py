@@ -43,6 +43,7 @@ class SessionMiddleware(DjangoSessionMiddleware):  # type: ignore[misc]  # Djang
         super().process_request(request)
         if not isinstance(request.session, SessionStore):
             return  # SESSION_ENGINE names another
+        request.session.environ = request.META
         transaction = request.META.get(TRANSACTION_KEY)
         if transaction is not None:
             exchange: SessionExchange = transaction.request

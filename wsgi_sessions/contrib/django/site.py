@@ -12,9 +12,11 @@ from django.core.signals import setting_changed
 
 from wsgi_sessions.contrib.django.config import FORMER_ENGINE, config_of, own_settings
 from wsgi_sessions.contrib.django.former import adoption_from
+from wsgi_sessions.http.devices import browser_namer
 from wsgi_sessions.stack.sessions import Sessions, open_sessions
 
 if TYPE_CHECKING:
+    from wsgi_sessions.http.devices import NameDevice
     from wsgi_sessions.importers.adoption import Adoption
 
 _CHUNK = 1000
@@ -35,6 +37,10 @@ class Site:
     def adoption(self) -> Adoption | None:
         """The adoption of sessions of the site's former engine, if there is one."""
         return self._open()[1]
+
+    def name_device(self) -> NameDevice | None:
+        """Return what names the device of a log-in, or None. Raises ConfigurationError."""
+        return browser_namer() if self.sessions().config.label_devices else None
 
     def use(self, opened: Sessions) -> None:
         """Take these sessions, which the site's WSGI application has opened."""

@@ -166,6 +166,20 @@ class PyramidSession(PlainMapping):
         """See `Session.exclusive`."""
         return self._session.exclusive(timeout)
 
+    @property
+    def label(self) -> str | None:
+        """See `Session.label`."""
+        return self._session.label
+
+    @label.setter
+    def label(self, words: str | None) -> None:
+        self._session.label = words
+
+    @property
+    def key(self) -> str | None:
+        """See `Session.key`."""
+        return self._session.key
+
     def cycle_id(self) -> None:
         """See `Session.cycle_id`."""
         self._session.cycle_id()

@@ -17,6 +17,12 @@ EARLY_COOKIE = Setting[Any](
     "whether loading a page without a session begins one, before scripts make requests",
     default=False,
 )
+LABEL_DEVICES = Setting[Any](
+    "WSGI_SESSIONS_LABEL_DEVICES",
+    kinds.SWITCH,
+    "whether a log-in labels its session by the User-Agent (`Firefox on Linux`): extra `devices`",
+    default=False,
+)
 RETRY_TOKEN_HEADER = Setting[Any](
     "WSGI_SESSIONS_RETRY_TOKEN_HEADER",
     kinds.or_off(kinds.HEADER),
