@@ -46,6 +46,7 @@ from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
 from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
+from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.database.bump import SqlVersions, bump_version
@@ -173,6 +174,7 @@ __all__ = [
     "Stack",
     "StaleValue",
     "StoreUnavailable",
+    "StoredSession",
     "TenantPermission",
     "TooManySessions",
     "TooManyWaiting",
