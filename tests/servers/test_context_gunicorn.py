@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from context_app import KEY, RIGHTS
 from gunicorn_server import SECRET, GunicornServer, at_once, store_of
-from spreads import EACH_ONCE
+from spreads import SPREAD
 
 from wsgi_sessions.core.pseudonyms import Pseudonyms
 
@@ -56,7 +56,7 @@ class OfficeServer:
         return [event["name"] for event in mine]
 
 
-@pytest.fixture(scope="module", params=EACH_ONCE, ids="-".join)
+@pytest.fixture(scope="module", params=SPREAD, ids="-".join)
 def started(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -245,7 +245,8 @@ def test_race_with_threads(demo: DemoServer) -> None:
         assert_races(demo)
 
 
-@pytest.mark.parametrize("worker_class", [pytest.param("sync", marks=pytest.mark.soak), "gevent"])
+@pytest.mark.soak
+@pytest.mark.parametrize("worker_class", ["sync", "gevent"])
 def test_race_with_other_workers(tmp_path: Path, worker_class: str) -> None:
     if worker_class == "gevent":
         require(None if find_spec("gevent") else "gevent is not installed")
@@ -253,6 +254,7 @@ def test_race_with_other_workers(tmp_path: Path, worker_class: str) -> None:
         assert_races(server)
 
 
+@pytest.mark.soak
 def test_race_on_redis(tmp_path: Path) -> None:
     require(redis_available())
     with RedisServer() as store, DemoServer(tmp_path, "--store", store.url) as server:

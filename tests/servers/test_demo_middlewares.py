@@ -361,6 +361,7 @@ class Tab:
         return self._browser.evaluate(expression)
 
 
+@pytest.mark.soak
 def test_the_cards_in_a_browser(demo: DemoServer, tmp_path: Path) -> None:
     require(chromium.available())
     with Chromium(tmp_path) as browser:

@@ -51,6 +51,7 @@ def test_a_minute_of_faults_on_each_store_breaks_no_promise(
     assert violations(Plan(place, worker_class, SECONDS / len(WORKER_CLASSES), 1, faults)) == []
 
 
+@pytest.mark.histories
 def test_a_short_run_has_operations_of_each_kind_and_no_violation() -> None:
     result = run(Plan("file", "gthread", 3.0, seed=1))
     assert not result.violations
@@ -75,6 +76,7 @@ def test_a_history_without_a_violation_is_judged_so(tmp_path: Path) -> None:
     assert (judged.exit_code, judged.output) == (0, "no violation\n")
 
 
+@pytest.mark.histories
 def test_each_fault_happens_somewhere_and_strikes_a_run() -> None:
     assert all(faults_of(place) for place in PLACES)
     result = run(Plan("redis", "gthread", 4.0, seed=1, faults=("lost-reply", "restart", "kill")))

@@ -131,6 +131,7 @@ def test_three_workers_refresh_each_session_once_per_interval_and_none_in_use(
     assert len({call["pid"] for calls in by_name.values() for call in calls}) > 1
 
 
+@pytest.mark.soak
 def test_all_changes_of_the_hook_are_stored_and_move_no_lifetime(
     store: tuple[str, str | None], tmp_path: Path
 ) -> None:
@@ -266,9 +267,8 @@ def refresher_of(workers: Workers, *, hook: str | None = None) -> Iterator[subpr
             process.kill()
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_of_its_own_refreshes_until_it_is_stopped(
     store: tuple[str, str | None], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -317,6 +317,7 @@ def test_a_process_of_its_own_may_be_there_before_the_first_session(
             process.kill()
 
 
+@pytest.mark.soak
 def test_a_hook_that_hangs_does_not_keep_the_process(
     store: tuple[str, str | None], tmp_path: Path
 ) -> None:

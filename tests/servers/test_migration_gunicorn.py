@@ -158,9 +158,10 @@ def urls(tmp_path: Path, redis_url: str) -> Callable[[str], str]:
 ROUND_TRIP = ["file", "redis", "postgresql", "file", "postgresql", "redis", "file"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "stores",
-    [["file", "redis"], pytest.param(ROUND_TRIP, marks=pytest.mark.soak)],
+    [["file", "redis"], ROUND_TRIP],
     ids=lambda stores: f"{len(stores) - 1} times",
 )
 def test_clients_do_not_notice_that_the_store_changes(

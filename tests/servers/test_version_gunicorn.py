@@ -197,7 +197,8 @@ def test_each_page_load_compares_and_nothing_more(league: League) -> None:
 # -- the loader's own database -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["file", pytest.param("redis", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("store", ["file", "redis"])
 def test_a_loader_in_postgresql_and_sessions_elsewhere(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

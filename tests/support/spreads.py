@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _STORES = ("file", "redis", "sqlite", "postgresql")
 COMBINATIONS = [(store, worker_class) for store in _STORES for worker_class in WORKER_CLASSES]
 _BY_DEFAULT = [("file", "gthread"), ("redis", "gevent")]
-# Each store and each worker class once: in one file of tests.
-_EACH_ONCE = [*_BY_DEFAULT, ("postgresql", "sync")]
 
 
 def spread(default: Sequence[tuple[str, str]]) -> list[ParameterSet]:
@@ -29,7 +27,6 @@ def spread(default: Sequence[tuple[str, str]]) -> list[ParameterSet]:
 
 
 SPREAD = spread(_BY_DEFAULT)
-EACH_ONCE = spread(_EACH_ONCE)
 
 
 def classes_by_default(*names: WorkerClass) -> list[ParameterSet]:
