@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
 import pytest
 from flask_sites import import_url
 from gunicorn_server import GunicornServer
+from moving_visitor import MovingVisitor
 from redis_servers import RedisServer, available, wait_until
 from requirements_of_tests import require
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gunicorn_server import WorkerClass
+    from moving_visitor import Page
 
 SECRET = "the-shop's-own-secret-which-is-long-enough"
 WORKERS = 2
@@ -32,83 +31,6 @@ LINES = {
     ),
     "    ServerSideSessions(app)": "    WSGISessions(app)",
 }
-
-
-class Page(NamedTuple):
-    """What the browser shows in the end, and all the statuses on the way there."""
-
-    statuses: list[int]
-    body: str
-
-    @property
-    def user(self) -> str:
-        found = re.search(r"user=(\S+)", self.body)
-        return found[1] if found else ""
-
-    @property
-    def cart(self) -> str:
-        found = re.search(r"cart=(\S*)", self.body)
-        return found[1] if found else ""
-
-    @property
-    def flashes(self) -> list[str]:
-        return re.findall(r"flash=(.*)", self.body)
-
-    @property
-    def form(self) -> dict[str, str]:
-        """The hidden fields of the form in it."""
-        token = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', self.body)
-        assert token is not None, self.body
-        return {"csrf_token": token[1]}
-
-
-class MovingVisitor:
-    """A browser: it keeps all cookies, and follows redirects."""
-
-    def __init__(self) -> None:
-        self.cookies: dict[str, str] = {}
-
-    def get(self, port: int, path: str) -> Page:
-        return self._follow(port, "GET", path)
-
-    def post(self, port: int, path: str, form: dict[str, str], **fields: str) -> Page:
-        return self._follow(port, "POST", path, urlencode({**form, **fields}))
-
-    def restart(self) -> None:
-        """Cookies without an age are forgotten; here, that of the session."""
-        self.cookies.pop("session", None)
-
-    def _follow(self, port: int, method: str, path: str, body: str | None = None) -> Page:
-        statuses: list[int] = []
-        while True:
-            status, location, text = self._request(port, method, path, body)
-            statuses.append(status)
-            if location is None:
-                return Page(statuses, text)
-            method, path, body = "GET", location, None
-
-    def _request(
-        self, port: int, method: str, path: str, body: str | None
-    ) -> tuple[int, str | None, str]:
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = {"Cookie": "; ".join(f"{n}={v}" for n, v in self.cookies.items())}
-        if body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        for line in response.headers.get_all("Set-Cookie") or []:
-            self._take(line)
-        text = response.read().decode()
-        connection.close()
-        return response.status, response.headers["Location"], text
-
-    def _take(self, line: str) -> None:
-        pair, _, attributes = line.partition(";")
-        name, _, value = pair.partition("=")
-        if "max-age=0" in attributes.lower() or "expires=thu, 01 jan 1970" in attributes.lower():
-            self.cookies.pop(name, None)
-        else:
-            self.cookies[name] = value
 
 
 def login(port: int, name: str, query: str = "") -> MovingVisitor:

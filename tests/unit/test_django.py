@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import django_project
 import pytest
+import time_machine
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth import user_logged_in
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.cache import SessionStore as CacheStore
+from django.contrib.sessions.backends.cached_db import SessionStore as CachedStore
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.backends.file import SessionStore as FileStore
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
@@ -415,7 +418,7 @@ def former_session(engine: Any, **data: Any) -> str:
     return key
 
 
-@pytest.mark.parametrize("engine", [DatabaseStore, CookieStore, FileStore])
+@pytest.mark.parametrize("engine", [DatabaseStore, CachedStore, CacheStore, CookieStore, FileStore])
 def test_the_move_logs_no_user_out(browser: Client, engine: Any) -> None:
     alice = django_project.make_user("alice")
     name = engine.__module__
@@ -447,7 +450,22 @@ def test_a_former_session_that_ended_here_does_not_come_back(browser: Client) ->
         assert again.get("/show").json() == {}
 
 
-@pytest.mark.parametrize("made_up", ["../../etc/passwd", "x" * 40, "a b" * 9, "x" * 5000])
+def test_a_signed_cookie_opens_nothing_after_the_log_out_for_as_long_as_it_is_valid(
+    browser: Client,
+) -> None:
+    old = former_session(CookieStore, a=1)
+    with override_settings(WSGI_SESSIONS={"FORMER_ENGINE": CookieStore.__module__, **FORMER}):
+        browser.cookies[COOKIE] = old
+        assert browser.get("/show").json() == {"a": 1}
+        browser.get("/leave")
+        again = Client()
+        with time_machine.travel(datetime.now(timezone.utc) + timedelta(days=10)):
+            assert CookieStore(old).load() == {"a": 1}
+            again.cookies[COOKIE] = old
+            assert again.get("/show").json() == {}
+
+
+@pytest.mark.parametrize("made_up", ["../../etc/passwd", "x" * 39, "x" * 40, "a b" * 9, "x" * 5000])
 def test_a_made_up_cookie_is_nobodys_former_session(browser: Client, made_up: str) -> None:
     with override_settings(WSGI_SESSIONS={"FORMER_ENGINE": FileStore.__module__, **FORMER}):
         browser.cookies[COOKIE] = made_up

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.core.exceptions import SuspiciousOperation
 
 from wsgi_sessions.clock import wall_clock
@@ -25,7 +26,7 @@ from wsgi_sessions.errors import (
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import is_id
 from wsgi_sessions.importers.adoption import Adoption, end_of, log_end
-from wsgi_sessions.importers.base import Imported, Importer
+from wsgi_sessions.importers.base import LATE_SAVES, Imported, Importer
 from wsgi_sessions.importers.libraries.django import KIND, lifetime
 
 if TYPE_CHECKING:
@@ -37,10 +38,15 @@ _KEY = re.compile(r"[!-~]{8,4096}", re.ASCII)
 
 
 class FormerRecords:
-    """`ForeignRecords` of one of Django's engines. A payload is the data, encoded as here."""
+    """`ForeignRecords` of one of Django's engines. A payload is the data, encoded as here.
+
+    `memory`: as in `Importer`; a signed cookie can be sent again for as long as it is valid.
+    """
 
     def __init__(self, engine: str) -> None:
         self._store: Any = import_module(engine).SessionStore
+        in_cookies = issubclass(self._store, SignedCookies)  # where no record can be deleted
+        self.memory = float(settings.SESSION_COOKIE_AGE) if in_cookies else LATE_SAVES
 
     def load(self, name: str) -> bytes | None:
         """See `ForeignRecords`."""
@@ -103,7 +109,8 @@ def adoption_from(engine: str, opened: Sessions) -> Adoption | None:
         return Imported(data, read_lifetime(data.get("_session_expiry")))
 
     policy = CookiePolicy(name=settings.SESSION_COOKIE_NAME)
-    importer = Importer(KIND, policy, _former_key, FormerRecords(engine), read)
+    records = FormerRecords(engine)
+    importer = Importer(KIND, policy, _former_key, records, read, memory=records.memory)
     return Adoption(opened.manager, importer, until=until)
 
 

@@ -1,0 +1,1 @@
+"""A site as people write one: admin, accounts by django-allauth, messages, forms with CSRF."""
