@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.session import Session
 
 
-def ends(world: World) -> list[tuple[str, str | None, object]]:
+def ends(world: World) -> list[tuple[str | None, object, object]]:
     """The key, the reason and the route of each end that was reported."""
     found = (event for event in world.events if event.name == "ended")
     return [(each.key, each.facts["why"], each.facts.get("route")) for each in found]
