@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from gunicorn_server import GunicornServer
 from hypothesis import HealthCheck, settings
+from race_app import MERGE
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
 from spreads import SPREAD
@@ -136,6 +137,7 @@ def shared_server(
     url = store_url(store)
     environ = {
         "WSGI_SESSIONS_KEY_PREFIX": f"{worker_class}:",
+        "WSGI_SESSIONS_MERGE": MERGE,
         "WSGI_SESSIONS_EXCLUSIVE_WAITERS": "50",  # a test of overlaps sends them all at once
     }
     with GunicornServer(worker_class=worker_class, url=url, environ=environ) as server:

@@ -46,6 +46,7 @@ from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
 from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
+from wsgi_sessions.core.merge.rules import MergeRules
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.transaction import Transaction
@@ -149,6 +150,7 @@ __all__ = [
     "Lifetimes",
     "LockLost",
     "LockTimeout",
+    "MergeRules",
     "OwnerPermission",
     "PrincipalIndex",
     "Quarantine",

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EVENTS = "RACE_APP_EVENTS"
 GATE_SECONDS = 20.0
+MERGE = "hits:sum, stats.n:sum, seen:union, trail:append, best:max, jar:sum"
 
 
 class Call:
@@ -104,6 +106,29 @@ def naive(call: Call) -> dict[str, Any]:
     return span
 
 
+def meant(call: Call) -> dict[str, Any]:
+    """All of it naive, for keys whose meaning the configuration says; `MERGE` has it."""
+    session, item = call.session, int(call.query["item"])
+    before, jar = dict(session), session.get("jar", 0)
+    span = call.linger()
+    if "cycle" in call.query:
+        session.cycle_id()
+    with session.exclusive(timeout=20) if "inside" in call.query else nullcontext():
+        if "inside" in call.query:
+            before, jar = dict(session), session.get("jar", 0)
+        stats = before.get("stats", {"n": 0})
+        session["hits"] = before.get("hits", 0) + 1
+        session["stats"] = {**stats, "n": stats["n"] + 1}
+        session["seen"] = [*before.get("seen", []), item]
+        session["trail"] = [*before.get("trail", []), item]
+        session["best"] = max(before.get("best", 0), item)
+        if "empty" not in call.query:
+            session["jar"] = jar + 1
+        elif "jar" in session:
+            del session["jar"]
+    return {**span, "taken": jar if "empty" in call.query else 0}
+
+
 def exclusive(call: Call) -> dict[str, Any]:
     """Read, change, write, with nobody else in between."""
     session = call.session
@@ -165,7 +190,20 @@ def whoami(call: Call) -> dict[str, Any]:
 
 ROUTES: dict[str, Callable[[Call], dict[str, Any]]] = {
     f"/{route.__name__}": route
-    for route in (change, note, assign, naive, exclusive, read, none, start, login, logout, whoami)
+    for route in (
+        change,
+        note,
+        assign,
+        naive,
+        meant,
+        exclusive,
+        read,
+        none,
+        start,
+        login,
+        logout,
+        whoami,
+    )
 }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from wsgi_sessions.core.merge.delta import Change, Delta, Operation
+    from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.core.record.repeats import Repeats
     from wsgi_sessions.core.record.tombstones import Tombstone
@@ -205,7 +206,7 @@ class Draft(Struct, eq=False):
         if self._metadata is not None:
             self._metadata.settle(snapshot.envelope.metadata)
 
-    def rebase(self, snapshot: Snapshot) -> None:
+    def rebase(self, snapshot: Snapshot, rules: MergeRules | None = None) -> None:
         """Put the pending changes onto a fresher snapshot."""
         self.metadata.rebase(snapshot.envelope.metadata)
         envelope = snapshot.envelope
@@ -213,7 +214,7 @@ class Draft(Struct, eq=False):
             frozenset() if self.snapshot is None else reassigned(self.snapshot.envelope, envelope)
         )
         self.snapshot = snapshot
-        self.data.rebase(envelope.data, others)
+        self.data.rebase(envelope.data, others, rules)
 
     def checkpoint(self) -> Checkpoint:
         """Return the pending changes, for `restore`."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
     from wsgi_sessions.core.merge.delta import Delta
+    from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.core.record.tombstones import Tombstone
     from wsgi_sessions.mutex import Held
 
@@ -50,6 +51,7 @@ class SessionManager:
     Args:
         identity: the application's own keys that hold its user and rights.
         principal_key: short for `IdentityRules` with that key alone.
+        merge: what concurrent changes of the application's values mean.
         max_size: the most bytes of a stored session.
         wait: seconds that a request waits for the block of another, by default.
         waiters: the most requests of this process that wait for one session.
@@ -65,6 +67,7 @@ class SessionManager:
         lifetimes: Lifetimes | None = None,
         events: Events | None = None,
         on_conflict: OnConflict = "last-wins",
+        merge: MergeRules | None = None,
         principal_key: str | None = None,
         identity: IdentityRules | None = None,
         max_size: int = DEFAULT_MAX_SIZE,
@@ -88,21 +91,22 @@ class SessionManager:
         self.destroy_sessions_of = self.principals.destroy_sessions_of
         census, endings = self._census, self.endings
         self._ender = Ender(backend.sessions, self.loader, self.principals, census, endings)
-        self._committer = self._committer_of(on_conflict, max_size)
+        self._committer = self._committer_of(on_conflict, merge, max_size)
 
-    def _committer_of(self, on_conflict: OnConflict, max_size: int) -> Committer:
+    def _committer_of(
+        self, on_conflict: OnConflict, rules: MergeRules | None, max_size: int
+    ) -> Committer:
         return Committer(
             self.backend.sessions,
             self.lifetimes,
             self.events,
             on_conflict=on_conflict,
+            rules=rules,
             max_size=max_size,
             clock=self._clock,
             announce=self.principals.add,
             envelopes=self.loader.envelopes,
         )
-
-    # -- one session ---------------------------------------------------------------------------
 
     def create(self, session_id: str, new: NewSession, *, expires_by: float = math.inf) -> Snapshot:
         """Store a session under an id that the caller determined, and that others may know too.
@@ -174,7 +178,7 @@ class SessionManager:
         pending = self._pending(draft, route)
         if draft.snapshot is not None and pending:
             self._committer.check(draft.snapshot, pending, fresh)
-        draft.rebase(fresh)
+        draft.rebase(fresh, self._committer.rules)
 
     def commit_data(self, draft: Draft, route: str, activity: Activity = "user") -> None:
         """Store now what needs no cookie, as one change; the rest stays pending for `commit`.

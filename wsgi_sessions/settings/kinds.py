@@ -225,8 +225,8 @@ HEADER = matching(
 )
 FOLDER = matching(re.compile(r"/[ -~]{0,1000}"), "the absolute path of a folder, in ASCII")
 PATH = matching(re.compile(r"/[!-~]{0,200}"), "a path such as /health, in ASCII without blanks")
-_HOOK = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
-HOOK = matching(_HOOK, "a function, written package.module:function")
+HOOK_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
+HOOK = matching(HOOK_PATH, "a function, written package.module:function")
 """The path of a hook, which `wsgi_sessions.stack.hooks` imports."""
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.core.commit.loop import OnConflict
     from wsgi_sessions.settings.kinds import Kind
-    from wsgi_sessions.stack.declared.requests import BusyStatus
+    from wsgi_sessions.stack.declared.requests import BusyStatus, MergePairs
     from wsgi_sessions.stores.file.disk.system import Fsync
     from wsgi_sessions.stores.urls import SqlSchema
 
@@ -130,6 +130,7 @@ class Config:
     busy_status: BusyStatus = filled_by(requests.BUSY_STATUS)
     on_unavailable: str | None = filled_by(requests.ON_UNAVAILABLE)
     on_conflict: OnConflict = filled_by(requests.ON_CONFLICT)
+    merge: MergePairs = filled_by(requests.MERGE)
     timeout: float = filled_by(store.TIMEOUT)
     max_size: int = filled_by(limits.MAX_SIZE)
     anonymous_max_size: int = filled_by(limits.ANONYMOUS_MAX_SIZE)

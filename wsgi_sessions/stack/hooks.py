@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contexts.permissions import MayAccess
     from wsgi_sessions.contexts.policy import Load, Store
     from wsgi_sessions.core.events import Event
+    from wsgi_sessions.core.merge.policies import MergeFunction, MergePolicy
     from wsgi_sessions.core.session import Session
     from wsgi_sessions.http.answers import OnUnavailable
     from wsgi_sessions.versions.policy import ScopeFunction, StampSource
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
 class Hooks(TypedDict, total=False):
     """The keyword arguments of `build` and `from_env`; each takes precedence over its setting.
 
-    `on_event`: see `Events`. `on_unavailable`: see `SessionMiddleware`. `refresh`: see `Refresher`.
-    `may_access`, for several keys a mapping of them: see `ContextPolicy`. `in_tenant`: see
+    `on_event`: see `Events`. `merge`: see `MergeRules`; its patterns come before those of the
+    setting. `on_unavailable`: see `SessionMiddleware`. `refresh`: see `Refresher`. `may_access`,
+    for several keys a mapping of them: see `ContextPolicy`. `in_tenant`: see
     `TenantPermission`. `load_context` and `store_context`: see `ApplicationContexts`. `on_audit`:
     see `Audit`. `version_refresh`, `version_validate`, `version_scopes`, `version_applies` and
     `versions` (where stamps come from): see `VersionMiddleware`.
     """
 
     on_event: Callable[[Event], object] | None
+    merge: Mapping[str, MergePolicy | MergeFunction] | None
     on_unavailable: OnUnavailable | None
     refresh: Callable[[Session], object] | None
     may_access: MayAccess | Mapping[str, MayAccess] | None

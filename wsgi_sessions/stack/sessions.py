@@ -23,18 +23,20 @@ from wsgi_sessions.stack.config import naming_variables, with_variables
 from wsgi_sessions.stack.declared.store import APPLICATION
 from wsgi_sessions.stack.hooks import load_hook, require_known
 from wsgi_sessions.stack.imports import adoption_of
+from wsgi_sessions.stack.merging import merge_rules
 from wsgi_sessions.stack.secrets import secrets_of
 from wsgi_sessions.stack.store import open_store
 from wsgi_sessions.stores.named import NamedIndex
 from wsgi_sessions.stores.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from typing_extensions import Unpack
 
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.core.merge.policies import MergeFunction
     from wsgi_sessions.core.session import Session
     from wsgi_sessions.core.transaction import Transaction
     from wsgi_sessions.importers.adoption import Adoption
@@ -48,8 +50,8 @@ _log = texts.log(__name__)
 def open_sessions(config: Config, **hooks: Unpack[Hooks]) -> Sessions:
     """Open the sessions of a configuration: for jobs, commands, tests and adapters.
 
-    `build` wraps an application in them. Hooks are those of `build`; only `on_event` and `refresh`
-    matter without an application. Raises ConfigurationError.
+    `build` wraps an application in them. Hooks are those of `build`; only `on_event`, `merge` and
+    `refresh` matter without an application. Raises ConfigurationError.
     """
     require_known(hooks)
     for remark in config.remarks:
@@ -60,7 +62,7 @@ def open_sessions(config: Config, **hooks: Unpack[Hooks]) -> Sessions:
     secrets = secrets_of(config, backend)
     _say_which(config, backend)
     events = Events(_hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1]), with_variables)
-    manager = open_manager(config, backend, events)
+    manager = open_manager(config, backend, events, hooks.get("merge"))
     leases, refresher = _refreshing(config, manager, hooks.get("refresh"))
     cookie = SessionCookie(config.cookie, signer_of(secrets, config))
     adoption = adoption_of(config, manager)
@@ -206,13 +208,19 @@ def lifetimes_of(config: Config) -> Lifetimes:
     )
 
 
-def open_manager(config: Config, backend: Backend, events: Events | None = None) -> SessionManager:
+def open_manager(
+    config: Config,
+    backend: Backend,
+    events: Events | None = None,
+    merge: Mapping[str, str | MergeFunction] | None = None,
+) -> SessionManager:
     """Return the manager of the sessions on a backend, as configured."""
     return SessionManager(
         backend,
         lifetimes=lifetimes_of(config),
         events=events,
         on_conflict=config.on_conflict,
+        merge=merge_rules(config, merge or {}),
         identity=IdentityRules(
             config.principal_key,
             config.privilege_keys,

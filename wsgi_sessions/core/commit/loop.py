@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Record, SessionStore
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.merge.conflict import Conflict
+    from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.core.record.envelopes import Envelopes
 
@@ -66,12 +67,13 @@ class Committer:
         clock: Callable[[], float],
         announce: Callable[[str, Envelope], None],
         envelopes: Envelopes,
+        rules: MergeRules | None = None,
     ) -> None:
         self._store = store
         self._seal = envelopes.seal
         self._lifetimes = lifetimes
         self._events = events
-        self._on_conflict = on_conflict
+        self._on_conflict, self.rules = on_conflict, rules
         self._sizes = SizeRule(max_size, lifetimes.anonymous)
         self._always_fine = self._sizes.always_fine
         self._clock = clock
@@ -124,7 +126,7 @@ class Committer:
 
         A background commit leaves the expiry as it is (OWASP Session Management). Raises
         SessionGone if the session was destroyed, SessionSuperseded if a log-in gave it another id,
-        SessionConflict under `on_conflict="raise"`, LockLost.
+        SessionConflict under `on_conflict="raise"` or policy ``fail``, LockLost.
         """
         if pending.may_repeat and pending.is_in(base.envelope):
             self._events.emit("repeated", short_key(base.key), route=pending.commit.route)
@@ -176,8 +178,10 @@ class Committer:
     def _merged(
         self, base: Snapshot, pending: Pending, theirs: Snapshot
     ) -> tuple[Envelope, list[Conflict]]:
-        envelope, conflicts = pending.onto(base.envelope, theirs.envelope)
-        if conflicts and self._on_conflict == "raise":
+        envelope, conflicts = pending.onto(base.envelope, theirs.envelope, self.rules)
+        if conflicts and (
+            self._on_conflict == "raise" or any(each.is_refused for each in conflicts)
+        ):
             self._report(base, theirs, pending, conflicts)
             raise SessionConflict(conflicts)
         return envelope, conflicts
@@ -218,7 +222,7 @@ class Committer:
         known = {commit.token for commit in base.envelope.commits} | {pending.commit.token}
         others = {c.route for c in theirs.envelope.commits if c.token not in known}
         # The names below a key may be a client's choice, and there may be any number of them.
-        for key, kind in dict.fromkeys((conflict.key, conflict.kind) for conflict in conflicts):
+        for key, kind, why in dict.fromkeys((each.key, each.kind, each.why) for each in conflicts):
             self._events.emit(
                 "conflict",
                 short_key(base.key),
@@ -226,4 +230,5 @@ class Committer:
                 kind=kind,
                 route=pending.commit.route,
                 others=sorted(others),
+                **({"why": why} if why else {}),
             )

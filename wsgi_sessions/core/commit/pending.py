@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.merge.conflict import Conflict
     from wsgi_sessions.core.merge.delta import Delta
+    from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.errors import VersionConflict
     from wsgi_sessions.mutex import Fence
 
@@ -64,12 +65,14 @@ class Pending:
         if application is not None:
             self.metadata = {**self.metadata, APPLICATION: Assign(encode(application))}
 
-    def onto(self, base: Envelope, theirs: Envelope) -> tuple[Envelope, list[Conflict]]:
+    def onto(
+        self, base: Envelope, theirs: Envelope, rules: MergeRules | None = None
+    ) -> tuple[Envelope, list[Conflict]]:
         """Return `theirs` with the changes that were made on `base`, and the conflicts."""
         if theirs is base:
             merged = apply(self.data, base.data)
         else:
-            merged = merge(base.data, self.data, theirs.data, reassigned(base, theirs))
+            merged = merge(base.data, self.data, theirs.data, reassigned(base, theirs), rules)
         metadata = theirs.metadata
         if self.metadata:
             metadata = merge(base.metadata, self.metadata, theirs.metadata).data

@@ -7,7 +7,7 @@ from typing import Literal
 
 from wsgi_sessions import texts
 
-ConflictKind = Literal["overwritten", "identical"]
+ConflictKind = Literal["overwritten", "identical", "unfit"]
 
 
 @texts.shows("kind")
@@ -16,10 +16,13 @@ class Conflict:
     """Two requests changed `path`, a place under the session's key `key`.
 
     "overwritten": theirs differed and is gone; "identical": both wrote the same after reading, so
-    that one of the two updates may be missing. `path` may hold keys that a client chose: it is for
-    code, and `key` for logs.
+    that one of the two updates may be missing; "unfit": theirs is gone, as the merge policy of the
+    place does not fit the values, `why` says how. `path` may hold keys that a client chose: it is
+    for code, and `key` for logs. `is_refused`: the commit must not take place.
     """
 
     path: str
     kind: ConflictKind
     key: str = field(default="", compare=False)
+    why: str = field(default="", compare=False)
+    is_refused: bool = False

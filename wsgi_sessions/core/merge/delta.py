@@ -12,6 +12,8 @@ only where both sides changed them.
   never mixed.
 - typed operations (`Increment`, `Append`) are applied to theirs: they never conflict, unless theirs
   has become a value of another type.
+- where a rule says what is meant, that counts (see `wsgi_sessions.core.merge.policies`), also
+  for assigned values; a rule for a place in a dictionary has that merged per key, even if assigned.
 - anything else is a `Conflict`: mine stands, as the later commit, and the conflict is returned.
   Containers that would cost too much to merge conflict too (see `Merging`).
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
 
     from wsgi_sessions.core.merge.conflict import Conflict
+    from wsgi_sessions.core.merge.rules import MergeRules, PlaceRules
 
 Basis = Literal["blind", "read", "default"]
 
@@ -135,22 +138,29 @@ def merge(
     delta: Delta,
     theirs: Mapping[str, Raw],
     reassigned: Set[str] = frozenset(),
+    rules: MergeRules | None = None,
 ) -> Merged:
     """Apply `delta`, made on `base`, to `theirs`. Raises CorruptRecord for a corrupt value.
 
-    `reassigned` are keys whose container in `theirs` was assigned since `base`.
+    `reassigned` are keys whose container in `theirs` was assigned since `base`; `rules` say what
+    changes of a key, or of a place in it, mean.
     """
     data = dict(theirs)
     merging = Merging()
     for key, change in delta.items():
         before, now = base.get(key), data.get(key)
+        rule, start = None if rules is None else rules.at(key), len(merging.conflicts)
         if isinstance(change, Operate):
             value = _operate(key, change, now, merging)
+        elif rule is not None and rule.decides:
+            value = _by_rule(key, change, before, now, merging, rule)
         elif isinstance(change, Assign):
             value = _assign(key, change, before, now, merging)
         else:
             is_another = key in reassigned and change.default is None
             value = _mutate(key, change, before, now, merging, is_another=is_another)
+        if rule is not None and rule.refuses:
+            merging.refuse(start)
         if value is None:
             data.pop(key, None)
         else:
@@ -195,6 +205,29 @@ def _operate(key: str, change: Operate, theirs: Raw | None, merging: Merging) ->
         return merging.overwritten(key, Raw(change.value))
     result = Raw(encode(value, key))
     return result if theirs is not None else merging.whole(key, result)
+
+
+def _by_rule(
+    key: str,
+    change: Assign | Mutate,
+    base: Raw | None,
+    theirs: Raw | None,
+    merging: Merging,
+    rule: PlaceRules,
+) -> Raw | None:
+    mine = None if change.value is None else Raw(change.value)
+    after_read = True
+    if isinstance(change, Assign):
+        if change.basis == "default" and theirs is not None:
+            return theirs
+        if base == theirs:
+            return merging.whole(key, mine)
+        after_read = change.basis == "read"
+    elif change.default is not None:
+        if theirs is None:
+            return merging.whole(key, mine)
+        base = Raw(change.default)
+    return merging.merged(key, base, mine, theirs, after_read=after_read, rules=rule)
 
 
 def _assign(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from wsgi_sessions.core.merge.delta import Change, Delta, Merged, Operation
+    from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.core.values.references import Encode
 
 _EMPTY_LIST = encode([])
@@ -192,10 +193,15 @@ class Workspace(Struct, eq=False):
             return False
         return key not in self._base or not self._is_as(self._values[key], self._base[key])
 
-    def rebase(self, base: Mapping[str, Raw], reassigned: Set[str] = _NO_KEYS) -> None:
+    def rebase(
+        self,
+        base: Mapping[str, Raw],
+        reassigned: Set[str] = _NO_KEYS,
+        rules: MergeRules | None = None,
+    ) -> None:
         """Put the changes made so far onto another base, merged; they stay pending."""
         delta = self.delta()
-        self._replay(base, delta, merge(self._base, delta, base, reassigned))
+        self._replay(base, delta, merge(self._base, delta, base, reassigned, rules))
 
     def settle(self, base: Mapping[str, Raw]) -> None:
         """Like `rebase`, onto a `base` that has some of the changes: those are done."""

@@ -5,11 +5,29 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from wsgi_sessions.core.commit.loop import OnConflict
+from wsgi_sessions.core.merge.policies import MergePolicy
+from wsgi_sessions.core.merge.rules import PATTERN
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Setting
-from wsgi_sessions.settings.kinds import MINUTE
+from wsgi_sessions.settings.kinds import MINUTE, UNSET, Kind
 
 BusyStatus = Literal["503", "429"]
+MergePairs = tuple[tuple[str, str], ...]
+"""Pairs of a pattern and its policy: a name, or a function as package.module:function."""
+
+
+def _parse_merge(text: str) -> MergePairs:
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        pattern, _, policy = (each.strip() for each in part.partition(":"))
+        is_known = policy in get_args(MergePolicy)
+        if not PATTERN.fullmatch(pattern) or not (is_known or kinds.HOOK_PATH.fullmatch(policy)):
+            raise ValueError
+        if pattern in pairs:
+            raise ValueError("a path has two policies")
+        pairs[pattern] = policy
+    return tuple(pairs.items())
+
 
 EARLY_COOKIE = Setting[Any](
     "WSGI_SESSIONS_EARLY_COOKIE",
@@ -65,4 +83,16 @@ ON_CONFLICT = Setting[Any](
     kinds.choice(get_args(OnConflict)),
     "when two requests changed the same key: the last one wins (reported), or answer 409",
     "last-wins",
+)
+MERGE = Setting[Any](
+    "WSGI_SESSIONS_MERGE",
+    Kind[MergePairs](
+        _parse_merge,
+        "paths of session keys with their policies (one of "
+        f"{', '.join(get_args(MergePolicy))}, or package.module:function), separated by commas: "
+        "visits:sum,cart.*.count:sum,log:append",
+        lambda pairs: ",".join(map(":".join, pairs)) or UNSET,
+    ),
+    "what it means when two requests change one value at once, so that neither change is lost",
+    (),
 )
