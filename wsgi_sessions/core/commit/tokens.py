@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from struct import Struct
 
 from wsgi_sessions.forks import here, this_process
 
 _BYTES = 8
 _AT_ONCE = 512
+_split = Struct(f"{_BYTES}s" * _AT_ONCE).unpack
 
 
 class CommitTokens:
@@ -34,9 +36,8 @@ class CommitTokens:
         return self._refill()
 
     def _refill(self) -> bytes:
-        data = os.urandom(_BYTES * _AT_ONCE)
-        drawn = deque(data[start : start + _BYTES] for start in range(0, len(data), _BYTES))
-        token = drawn.popleft()
+        drawn = deque(_split(os.urandom(_BYTES * _AT_ONCE)))
+        token: bytes = drawn.popleft()
         # In this order: with the mark of a child, no thread may see the tokens of its parent.
         self._drawn = drawn
         self._mark = this_process()

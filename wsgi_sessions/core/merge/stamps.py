@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.core.record.containers import kind_of
+from wsgi_sessions.core.record.containers import CONTAINERS, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -31,8 +31,10 @@ def stamped(
     """Return the stamps after the commit of a delta: the same dictionary, or a new one."""
     data, wholes = merged.data, merged.wholes
     changed = stamps
-    for key in delta:
-        if key in wholes and kind_of(data[key]) is not None:
+    for key, change in delta.items():
+        # A whole value is of the change's own type, and one look tells that it is a plain one.
+        value = change.value if key in wholes else None
+        if value and value[0] in CONTAINERS and kind_of(value) is not None:
             changed = {**changed, key: token}
         elif key in changed and (key in wholes or key not in data):
             changed = {name: stamp for name, stamp in changed.items() if name != key}

@@ -26,6 +26,8 @@ _FIRST = (
     dict.fromkeys([*range(0x80, 0x90), 0xDE, 0xDF], dict)
     | dict.fromkeys([*range(0x90, 0xA0), *_WIDTHS], list)
 )  # fmt: skip
+CONTAINERS = frozenset(_FIRST) | frozenset(_EXTENSIONS)
+"""The first bytes of encoded containers, and of some other values; see `kind_of`."""
 
 _mapping_decoder = msgspec.msgpack.Decoder(dict[str, Raw])
 _pairs_decoder = msgspec.msgpack.Decoder(list[tuple[Raw, Raw]])
@@ -41,7 +43,7 @@ class Items(NamedTuple):
     data: bytes
 
 
-def kind_of(value: Raw) -> type | None:
+def kind_of(value: Raw | bytes) -> type | None:
     """Return `dict`, `list`, `set` or `frozenset` if the encoded value is one; else None."""
     view = memoryview(value)
     first = view[0]
