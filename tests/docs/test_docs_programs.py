@@ -1,26 +1,15 @@
-"""The documents' programs, run: the tutorial's application under gunicorn, and the examples."""
+"""The documents' programs, run: the examples on their pages."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import doctest
 import json
-import os
-import re
-import shlex
-import socket
 import sqlite3
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.client import HTTPConnection
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 from documents import PAGES, README, SITE, blocks, codes, rows
@@ -30,6 +19,7 @@ from wsgi_sessions import Config, Event, Session, build, check, from_env, get_se
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -40,102 +30,6 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("program", blocks("python", README + SITE))
 def test_programs_compile(program: str) -> None:
     compile(program, "documents", "exec")
-
-
-TUTORIAL = PAGES["tutorial/first-application"]
-
-
-def test_the_transcript_is_what_happens(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(blocks("python", TUTORIAL)[0])
-    (transcript,) = blocks("console", TUTORIAL)
-    start, *requests = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", transcript, re.MULTILINE)
-    program, *options = shlex.split(start[0].removesuffix("&"))
-    assert program == ".venv/bin/gunicorn"
-    with gunicorn(tmp_path, options) as port:
-        curl = Curl(port)
-        for command, expected in requests:
-            assert without_worker(curl.run(command)) == without_worker(expected), command
-
-
-def without_worker(text: str) -> str:
-    return re.sub(r"\bworker \d+", "worker N", text)
-
-
-@contextmanager
-def gunicorn(folder: Path, options: Iterable[str]) -> Iterator[int]:
-    """gunicorn in a folder, with nothing set in the environment, on the port that it gives."""
-    ours = ("WSGI_SESSIONS_", "USE_REDIS_SESSIONS", "SECRET_KEY", "PERMANENT_SESSION_LIFETIME")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "log").open("wb") as log:
-        bind = ["--bind", f"fd://{listener.fileno()}"]
-        config = ["--config", str(Path(__file__).parents[1] / "support" / "gunicorn_conf.py")]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *config, *bind, *options],
-            cwd=folder,
-            env={**environ, "XDG_STATE_HOME": str(folder / "state")},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[listener.fileno()],
-        )
-        try:
-            yield int(listener.getsockname()[1])
-        finally:
-            process.terminate()
-            process.wait(30)
-            print((folder / "log").read_text(errors="replace"))
-
-
-class Curl:
-    """As much of curl as the transcript uses, with one cookie jar."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._cookies: dict[str, str] = {}
-        self._parser = argparse.ArgumentParser("curl", exit_on_error=False)
-        for switch in ("-s", "-Z", "--no-progress-meter"):
-            self._parser.add_argument(switch, action="store_true")
-        for option in ("-b", "-c", "-d", "-o"):
-            self._parser.add_argument(option)
-        self._parser.add_argument("url")
-
-    def run(self, command: str) -> str:
-        """What the command prints."""
-        program, *words = shlex.split(command, comments=True)
-        assert program == "curl"
-        options = self._parser.parse_args(words)
-        urls = self._expand(options.url)
-        assert (len(urls) > 1) == options.Z
-        with ThreadPoolExecutor(len(urls)) as pool:
-            bodies = list(pool.map(lambda url: self._request(url, options), urls))
-        return "" if options.o == "/dev/null" else "".join(bodies)
-
-    def _expand(self, url: str) -> list[str]:
-        """The URLs that ``[1-8]`` stands for."""
-        globbed = re.fullmatch(r"(.*)\[(\d)-(\d)\](.*)", url)
-        if globbed is None:
-            return [url]
-        before, first, last, after = globbed.groups()
-        return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
-
-    def _request(self, url: str, options: argparse.Namespace) -> str:
-        parts = urlsplit(f"http://{url}")
-        assert parts.netloc == "localhost:8000", "where gunicorn listens by default"
-        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
-        headers = {"Cookie": cookies} if options.b else {}
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
-        try:
-            method = "GET" if options.d is None else "POST"
-            connection.request(method, parts.path, body=options.d, headers=headers)
-            response = connection.getresponse()
-            body = response.read().decode()
-        finally:
-            connection.close()
-        assert response.status == 200, body
-        if options.c:
-            name, _, value = response.headers["Set-Cookie"].partition(";")[0].partition("=")
-            self._cookies[name] = value
-        return body
 
 
 # -- what a session does ---------------------------------------------------------------------------
