@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import signal
+from collections import defaultdict
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import chromium
 import pytest
 import redis
 from chromium import Chromium
-from demo_server import COOKIE, DemoServer, DemoVisitor, race
+from demo_server import COOKIE, DemoReply, DemoServer, DemoVisitor, race
+from documents import ROOT
 from gunicorn_server import standing_still
 from redis_servers import RedisServer, free_port, wait_until
 from redis_servers import available as redis_available
 from requirements_of_tests import require
+from wsgi_client import Browser
 
+from wsgi_sessions.demo.cards.devices import OTHER
+from wsgi_sessions.demo.losses import LOSSES, SENT
 from wsgi_sessions.demo.race import STEPS
 from wsgi_sessions.demo.server import Address, listen, listen_near
 
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PAGE_LOAD = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 HOSTILE = """<script>alert('x')</script>"&{0}"""
 
 
@@ -155,6 +163,161 @@ def test_notes_are_there_whichever_worker_answers(demo: DemoServer, visitor: Dem
         assert visitor.cookies["answers"].partition(".")[0] == str(worker)
 
 
+def test_a_browser_is_logged_in_by_itself_until_it_logs_out(visitor: DemoVisitor) -> None:
+    reply = visitor.get("/", **PAGE_LOAD)
+    assert (reply.status, reply.headers["Location"]) == (303, "/?welcome")
+    page = visitor.get("/?welcome", **PAGE_LOAD)
+    assert re.fullmatch(r"Guest [0-9a-f]{4}", user(page.text))
+    assert visitor.get("/", **PAGE_LOAD).status == 200
+    visitor.post("/logout")
+    assert user(visitor.get("/", **PAGE_LOAD).text) == "nobody"
+    visitor.post("/login", name="Ada")
+    assert user(visitor.get("/", **PAGE_LOAD).text) == "Ada"
+
+
+def test_without_cookies_there_is_a_form_and_no_loop(demo: DemoServer) -> None:
+    assert 'action="/login"' in demo.visitor().get("/?welcome", **PAGE_LOAD).text
+
+
+def test_the_eight_lines_run(
+    visitor: DemoVisitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = re.search(r"<pre><code>(.*?)</code></pre>", visitor.get().text, re.DOTALL)
+    assert code
+    lines = html.unescape(code[1])
+    assert sum(bool(line.strip()) for line in lines.splitlines()) == 8
+    monkeypatch.setenv("WSGI_SESSIONS_URL", f"file://{tmp_path}/sessions")
+    names: dict[str, Any] = {"__name__": "eight_lines"}
+    exec(lines, names)
+    browser = Browser(names["application"])
+    assert [browser.get("/").body for _ in range(2)] == [b"visit 1\n", b"visit 2\n"]
+    names["application"].close()
+
+
+def test_the_losses_of_others_are_those_measured(visitor: DemoVisitor) -> None:
+    page = html.unescape(visitor.get().text)
+    kept = json.loads((ROOT / "benchmarks" / "results.json").read_text())["lost"]["contestants"]
+    lost: dict[str, list[int]] = defaultdict(list)
+    for contestant, measured in kept.items():
+        library = "Flask's cookie" if contestant == "Flask, cookie" else contestant.split(",")[0]
+        for change in ("/key", "/append", "/increment"):
+            assert measured[change]["sent"] == SENT
+            lost[library].append(measured[change]["lost"])
+    assert lost.pop("wsgi_sessions") == [0] * 12
+    assert {loss.library: (loss.least, loss.most) for loss in LOSSES} == {
+        library: (min(found), max(found)) for library, found in lost.items()
+    }
+    assert all(f"<span>{loss.library}</span><strong>{loss}</strong>" in page for loss in LOSSES)
+
+
+# -- devices ---------------------------------------------------------------------------------------
+
+
+def devices(visitor: DemoVisitor) -> list[str]:
+    return re.findall(r"<li><div><strong>(.*?)</strong>", visitor.get().text)
+
+
+def test_devices_are_listed_and_logged_out(demo: DemoServer) -> None:
+    visitor, other = demo.visitor(), demo.visitor()
+    for each in (visitor, other):
+        each.post("/login", name="Grace Hopper")
+    assert visitor.post("/devices/add").headers["Location"] == "/#devices"
+    assert devices(visitor) == ["Unknown device", "Unknown device", OTHER]
+    page = visitor.get().text
+    assert page.count("this one") == 1
+    first, _ = re.findall(r'name="device" value="(\w+)"', page)
+    stranger = demo.visitor()
+    stranger.post("/login", name="Somebody else")
+    stranger.post("/devices/end", device=first)
+    assert len(devices(visitor)) == 3, "only a user ends its own"
+    visitor.post("/devices/end", device=first)
+    assert user(other.get().text) == "nobody"
+    assert devices(visitor) == ["Unknown device", OTHER]
+    visitor.post("/devices/end-others")
+    assert devices(visitor) == ["Unknown device"]
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def pulse(visitor: DemoVisitor) -> DemoReply:
+    return visitor.post("/pulse")
+
+
+def test_a_killed_worker_takes_nothing_along(demo: DemoServer, visitor: DemoVisitor) -> None:
+    visitor.post("/login", name="Ada")
+    before = pulse(visitor).json
+    number, pid = before["number"], before["worker"]
+    assert visitor.post("/kill", pid=str(pid)).status == 303
+    wait_until(lambda: pid not in demo.workers() and len(demo.workers()) == 3, "a successor", 20)
+    found: dict[int, int] = {}
+    for sent in range(1, 200):
+        answer = pulse(visitor).json
+        assert answer["pulses"] == before["pulses"] + sent
+        found[answer["number"]] = answer["worker"]
+        if len(found) == 3:
+            break
+    assert found.keys() == {1, 2, 3}
+    assert found[number] != pid, "the successor has its number"
+
+
+@pytest.mark.parametrize("pid", ["1", "0", "-1", "x", ""])
+def test_no_other_process_is_killed(visitor: DemoVisitor, pid: str) -> None:
+    visitor.post("/login", name="Ada")
+    assert visitor.post("/kill", pid=pid).status in (400, 409)
+
+
+def test_a_stopped_store_is_a_503_and_nothing_is_lost(
+    demo: DemoServer, visitor: DemoVisitor
+) -> None:
+    visitor.post("/login", name="Ada")
+    visitor.post("/notes", note="milk")
+    counted = pulse(visitor).json["pulses"]
+    assert visitor.post("/store/stop").status == 303
+    replies: list[DemoReply] = []
+
+    def is_back() -> bool:
+        replies.append(pulse(visitor))
+        return replies[-1].status == 200 and any(reply.status == 503 for reply in replies)
+
+    wait_until(is_back, "the store", 20)
+    assert {reply.status for reply in replies} == {200, 503}
+    for reply in replies:
+        assert reply.status == 200 or reply.headers["Retry-After"]
+        assert reply.headers["Set-Cookie"] is None
+    good = [reply for reply in replies if reply.status == 200]
+    assert good[-1].json["pulses"] == counted + len(good)
+    page = demo.visitor()
+    page.cookies.update(visitor.cookies)
+    assert value(page.get().text, "notes") == "[&#39;milk&#39;]"
+
+
+@pytest.mark.parametrize("path", ["/kill", "/store/stop", "/pulse", "/devices/end"])
+def test_strangers_break_nothing(visitor: DemoVisitor, path: str) -> None:
+    assert visitor.post(path, pid="1", device="x" * 10).status == 403
+
+
+@pytest.mark.soak
+def test_both_faults_in_a_browser(demo: DemoServer, tmp_path: Path) -> None:
+    require(chromium.available())
+    with Chromium(tmp_path) as browser:
+        browser.open(demo.url)
+        for form, words in (("kill", "is dead"), ("stop", "503 with Retry-After")):
+            report = browser.evaluate(
+                f"""new Promise((resolve) => {{
+                     const form = document.getElementById("{form}-form");
+                     const text = () => document.getElementById("report").textContent;
+                     const look = () => /lost|add up|failed/.test(text())
+                       ? resolve(text()) : setTimeout(look, 50);
+                     form.querySelector("button").click();
+                     setTimeout(look, 1000);
+                   }})"""
+            )
+            assert words in report
+            assert report.endswith("nothing lost.")
+            browser.evaluate("document.getElementById('report').textContent = ''")
+
+
 def test_the_counter_counts(visitor: DemoVisitor) -> None:
     for _ in range(3):
         assert visitor.post("/count").status == 303
@@ -235,7 +398,7 @@ def assert_race(visitor: DemoVisitor) -> set[int]:
     kept, lost = map(int, scores[1])
     assert kept < STEPS
     assert kept + lost == STEPS
-    assert page.count('class="dot kept"') == STEPS + kept
+    assert page.count('class="dot kept w') == STEPS + kept
     assert page.count('class="dot lost"') == lost
     return workers
 
@@ -308,9 +471,11 @@ def test_the_page_fits_a_phone(demo: DemoServer, tmp_path: Path) -> None:
         assert browser.evaluate("document.querySelectorAll('tbody th').length") > 1
         assert browser.evaluate("innerWidth") == 360
         assert browser.evaluate("document.documentElement.scrollWidth") == 360
+        verdict = "document.getElementById('verdict').getBoundingClientRect().bottom"
+        assert browser.evaluate(verdict) < 740, "it is seen without scrolling"
         overflowing = browser.evaluate(
             "[...document.querySelectorAll('.card *')].filter((element) => "
-            "element.getBoundingClientRect().right > "
+            "!element.closest('pre') && element.getBoundingClientRect().right > "
             "element.closest('.card').getBoundingClientRect().right).length"
         )
         assert overflowing == 0

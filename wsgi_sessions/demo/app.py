@@ -11,6 +11,7 @@ SameSite=Lax cookie with a POST from another site. That is enough for a demonstr
 from __future__ import annotations
 
 import os
+import secrets
 from datetime import datetime, timezone
 from importlib.resources import files
 from operator import attrgetter
@@ -18,11 +19,14 @@ from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
+from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from wsgi_sessions import build
 from wsgi_sessions.demo import race
 from wsgi_sessions.demo.cards.deals import LOST_COOKIE, DealCard
+from wsgi_sessions.demo.cards.devices import DeviceCard
+from wsgi_sessions.demo.cards.faults import FaultCard
 from wsgi_sessions.demo.cards.freshness import FreshnessCard
 from wsgi_sessions.demo.cards.row import RULES, Cards
 from wsgi_sessions.demo.cards.use import UseCard
@@ -30,13 +34,14 @@ from wsgi_sessions.demo.deals import Deals
 from wsgi_sessions.demo.keepalive import KeepAlive
 from wsgi_sessions.demo.page import Page
 from wsgi_sessions.demo.request import (
-    BACKEND_KEY,
+    SESSIONS_KEY,
     DemoRequest,
     answered,
     html,
     with_answers,
 )
 from wsgi_sessions.demo.teams import Teams
+from wsgi_sessions.http.page_load import is_page_load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +51,15 @@ if TYPE_CHECKING:
     from wsgi_sessions import Config
     from wsgi_sessions.demo.database import Database
     from wsgi_sessions.demo.naive import NaiveSession, NaiveSessions
+    from wsgi_sessions.demo.outage import Outage
     from wsgi_sessions.demo.page import Setup
+    from wsgi_sessions.demo.workers import Workers
 
 NAIVE_COOKIE = "naive"
+AWAY_COOKIE = "away"
+"""Set by a log-out, so that the next page does not log the visitor in again."""
 
+_WELCOME = "welcome"
 _STEP = f"<int(min=1, max={race.STEPS}):number>"
 ROUTES = Map(
     [
@@ -83,11 +93,22 @@ PROTECTION = {
 
 
 def make_application(
-    config: Config, setup: Setup, naive: NaiveSessions, database: Database
+    config: Config,
+    setup: Setup,
+    naive: NaiveSessions,
+    database: Database,
+    workers: Workers,
+    outage: Outage,
 ) -> WSGIApplication:
     """Return the demonstration, with sessions configured by `config`."""
     teams, deals, keep_alive = Teams(database), Deals(database), KeepAlive(database)
-    cards = Cards(FreshnessCard(teams), DealCard(deals), UseCard(keep_alive))
+    cards = Cards(
+        FreshnessCard(teams),
+        DealCard(deals),
+        UseCard(keep_alive),
+        DeviceCard(),
+        FaultCard(workers, outage),
+    )
     stack = build(
         Demo(setup, naive, cards),
         config,
@@ -98,8 +119,10 @@ def make_application(
         on_event=keep_alive.note,
     )
 
+    outage.keep_out(stack.manager.backend)
+
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ[BACKEND_KEY] = stack.manager.backend
+        environ[SESSIONS_KEY] = stack.opened
         return stack(environ, start_response)
 
     return application
@@ -133,25 +156,35 @@ class Demo:
     # -- the page and its forms ----------------------------------------------------------------
 
     def page(self, request: DemoRequest) -> Response:
-        """Return the page."""
+        """Return the page. A browser's first page load logs its visitor in, as a guest."""
+        if _is_new(request):
+            self._enter(request, f"Guest {secrets.token_hex(2)}")
+            location = f"/?{_WELCOME}"  # without the cookie, that shows the form
+            return with_answers(Response.force_type(redirect(location, 303)), request.answers())
         return self._page(request, notice="")
 
     def log_in(self, request: DemoRequest) -> Response:
         """Log in under any name. The session gets a new id, and the old one is dead at once."""
-        session = request.session
-        session.login(request.text("name", 40))
-        session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
-        session.update(self.cards.freshness.teams.load(session.principal, "log-in"))
-        session.keep_alive()
+        self._enter(request, request.text("name", 40))
         card = request.form.get("card", "")
         response = request.see_page(card if card in Cards._fields else "")
         response.delete_cookie(LOST_COOKIE)
+        response.delete_cookie(AWAY_COOKIE)
         return response
+
+    def _enter(self, request: DemoRequest, name: str) -> None:
+        session = request.session
+        session.login(name)
+        session["login_at"] = datetime.now(timezone.utc).replace(microsecond=0)
+        session.update(self.cards.freshness.teams.load(session.principal, "log-in"))
+        session.keep_alive()
 
     def log_out(self, request: DemoRequest) -> Response:
         """Destroy the session with its contents."""
         request.session.flush()
-        return request.see_page()
+        response = request.see_page()
+        response.set_cookie(AWAY_COOKIE, "1", httponly=True, samesite="Lax")
+        return response
 
     def add_note(self, request: DemoRequest) -> Response:
         """Append to a list. Items of all overlapping requests stay."""
@@ -179,26 +212,28 @@ class Demo:
         session_id, naive = self._open_naive(request)
         race.prepare(naive)
         self._naive.save(session_id, naive)
-        response = answered()
+        response = answered(self._number())
         response.set_cookie(NAIVE_COOKIE, session_id, httponly=True, samesite="Lax")
         return response
 
     def shared_step(self, request: DemoRequest, number: int) -> Response:
         """Take one step of the race, on the session of this package."""
-        race.step(request.session, number, os.getpid())
-        return answered()
+        worker = self._number()
+        race.step(request.session, number, worker)
+        return answered(worker)
 
     def naive_step(self, request: DemoRequest, number: int) -> Response:
         """Take the same step on the naive session."""
+        worker = self._number()
         session_id, naive = self._open_naive(request)
-        race.step(naive, number, os.getpid())
+        race.step(naive, number, worker)
         self._naive.save(session_id, naive)
-        return answered()
+        return answered(worker)
 
     def finish_race(self, request: DemoRequest) -> Response:
         """Count the results once the browser has all answers: missing steps are lost."""
-        request.session["race_done"] = True
-        return answered()
+        race.finish(request.session)
+        return answered(self._number())
 
     # -- the rest ------------------------------------------------------------------------------
 
@@ -216,8 +251,21 @@ class Demo:
         _, naive = self._open_naive(request)
         answers = request.answers()
         cards = self.cards.render(request)
-        page = Page(self._setup, answers, request.session, naive, cards, notice)
+        workers = self.cards.faults.workers
+        page = Page(self._setup, workers, answers, request.session, naive, cards, notice)
         return with_answers(html(page.render()), answers)
+
+    def _number(self) -> int:
+        """Return the number of this worker."""
+        return self.cards.faults.workers.number(os.getpid())
 
     def _open_naive(self, request: DemoRequest) -> tuple[str, NaiveSession]:
         return self._naive.open(request.cookies.get(NAIVE_COOKIE))
+
+
+def _is_new(request: DemoRequest) -> bool:
+    """Return whether to log a visitor in: a browser's first page, without a log-out before it."""
+    if not is_page_load(request.environ) or _WELCOME in request.args:
+        return False
+    left = {AWAY_COOKIE, LOST_COOKIE} & request.cookies.keys()
+    return not left and request.session.principal is None

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from wsgi_sessions.demo import race
+from wsgi_sessions.demo.losses import LOSSES, SENT
 from wsgi_sessions.demo.template import clock, template
+from wsgi_sessions.demo.workers import colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from wsgi_sessions import Session
     from wsgi_sessions.demo.naive import NaiveSession
     from wsgi_sessions.demo.race import RaceResult
+    from wsgi_sessions.demo.workers import Workers
 
-_SHARED_WAY = "stores the changes of a request, merged with those of others"
+_SHARED_WAY = "stores a request's changes, merged with those of others"
 _NAIVE_WAY = "stores the whole session again, over the changes of others"
 _VALUE_LENGTH = 100
 
@@ -39,6 +42,7 @@ class Page(NamedTuple):
     """The contents of one page. `answers` are the workers that answered, newest first."""
 
     setup: Setup
+    workers: Workers
     answers: Sequence[int]
     session: Session
     naive: NaiveSession
@@ -55,7 +59,11 @@ class Page(NamedTuple):
             worker_class=self.setup.worker_class,
             store=self.setup.store,
             worker=self.answers[0],
-            earlier=_earlier(self.answers[1:]),
+            colour=colour(self.workers.number(self.answers[0])),
+            earlier=_earlier(self.answers[1:], self.workers),
+            again="Race again" if is_done else "Start the race",
+            losses=_losses(),
+            example=template("example.txt"),
             account=_account(self.session),
             facts=_facts(self.session),
             values=_values(self.session),
@@ -70,7 +78,8 @@ class Page(NamedTuple):
         )
 
 
-_WORKER = Markup('<li><span class="worker">{}</span></li>')
+_WORKER = Markup('<li><span class="worker {}">{}</span></li>')
+_LOSS = Markup("<li><span>{}</span><strong>{}</strong></li>")
 _EARLIER = Markup('<p id="before">and before it from</p><ol aria-labelledby="before">{}</ol>')
 _NOTICE = Markup('<p class="notice" role="status">{}</p>')
 _FACT = Markup("<div><dt>{}</dt><dd>{}</dd></div>")
@@ -81,10 +90,11 @@ _DOT = Markup('<span class="dot {}" data-step="{}">{}</span>')
 _SIGNS = {"kept": "✓", "lost": "✗", "waiting": ""}
 
 
-def _earlier(workers: Sequence[int]) -> Markup:
-    if not workers:
+def _earlier(pids: Sequence[int], workers: Workers) -> Markup:
+    if not pids:
         return Markup("")
-    return _EARLIER.format(Markup("").join(_WORKER.format(worker) for worker in workers))
+    items = (_WORKER.format(colour(workers.number(pid)), pid) for pid in pids)
+    return _EARLIER.format(Markup("").join(items))
 
 
 # -- the session -----------------------------------------------------------------------------------
@@ -140,7 +150,7 @@ def _lane(name: str, title: str, how: str, result: RaceResult | None) -> Markup:
 
 def _not_run() -> dict[str, str]:
     text = "not run yet"
-    return {"score": text, "label": text, "detail": "", "dots": _dots("waiting", frozenset())}
+    return {"score": text, "label": text, "detail": "", "dots": _dots("waiting", {})}
 
 
 def _outcome(result: RaceResult) -> dict[str, str]:
@@ -153,7 +163,17 @@ def _outcome(result: RaceResult) -> dict[str, str]:
     }
 
 
-def _dots(otherwise: str, kept: frozenset[int]) -> Markup:
-    states = ("kept" if n in kept else otherwise for n in range(1, race.STEPS + 1))
-    dots = (_DOT.format(state, n, _SIGNS[state]) for n, state in enumerate(states, 1))
-    return Markup("").join(dots)
+def _dots(otherwise: str, kept: dict[int, int]) -> Markup:
+    return Markup("").join(_dot(n, kept.get(n), otherwise) for n in range(1, race.STEPS + 1))
+
+
+def _dot(step: int, worker: int | None, otherwise: str) -> Markup:
+    if worker is None:
+        return _DOT.format(otherwise, step, _SIGNS[otherwise])
+    return _DOT.format(f"kept {colour(worker)}", step, _SIGNS["kept"])
+
+
+def _losses() -> Markup:
+    rows = (_LOSS.format(loss.library, loss) for loss in LOSSES)
+    ours = _LOSS.format("wsgi-sessions", 0)
+    return template("losses.html").format(sent=SENT, rows=Markup("").join([ours, *rows]))

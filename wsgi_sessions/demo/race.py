@@ -18,9 +18,9 @@ STEP_SECONDS = 0.08
 
 
 class RaceResult(NamedTuple):
-    """The results of a race in a session: the number of complete steps, and each count."""
+    """The results of a race in a session: the worker of each complete step, and each count."""
 
-    kept: frozenset[int]
+    kept: dict[int, int]
     keys: int
     items: int
     counter: int
@@ -35,12 +35,11 @@ def prepare(session: Session | NaiveSession) -> None:
 
 
 def step(session: Session | NaiveSession, number: int, worker: int) -> None:
-    """Take one step on either session: read it, wait, then change it.
+    """Take one step on either session, by the worker of this number: read, wait, then change.
 
     Raises Conflict (409) if no race was prepared.
     """
-    if "race_keys" not in session:
-        raise Conflict("No race was started in this session.")
+    _require_start(session)
     keys = session["race_keys"]
     time.sleep(STEP_SECONDS)
     keys[str(number)] = worker
@@ -48,8 +47,19 @@ def step(session: Session | NaiveSession, number: int, worker: int) -> None:
     session.increment("race_count")
 
 
+def finish(session: Session) -> None:
+    """Note that all steps have been answered. Raises Conflict (409) if no race was prepared."""
+    _require_start(session)
+    session["race_done"] = True
+
+
+def _require_start(session: Mapping[str, Any]) -> None:
+    if "race_keys" not in session:
+        raise Conflict("No race was started in this session.")
+
+
 def result(session: Mapping[str, Any]) -> RaceResult:
     """Count the results in the session."""
     keys, items = session.get("race_keys", {}), session.get("race_list", [])
-    kept = frozenset(number for number in items if str(number) in keys)
+    kept = {number: keys[str(number)] for number in items if str(number) in keys}
     return RaceResult(kept, len(keys), len(items), session.get("race_count", 0))

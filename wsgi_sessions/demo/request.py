@@ -17,11 +17,12 @@ from wsgi_sessions.identity import short_key
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from wsgi_sessions import Sessions
     from wsgi_sessions.contract import Backend
 
 ANSWERS_COOKIE = "answers"
 ANSWERS_KEPT = 5
-BACKEND_KEY = "demo.backend"
+SESSIONS_KEY = "demo.sessions"
 
 
 class DemoRequest(Request):
@@ -55,10 +56,15 @@ class DemoRequest(Request):
         return "" if self.key is None else short_key(self.key)
 
     @property
+    def sessions(self) -> Sessions:
+        """All sessions of the application."""
+        sessions: Sessions = self.environ[SESSIONS_KEY]
+        return sessions
+
+    @property
     def backend(self) -> Backend:
         """The session store."""
-        backend: Backend = self.environ[BACKEND_KEY]
-        return backend
+        return self.sessions.manager.backend
 
     def text(self, field: str, limit: int) -> str:
         """Return a required form field, cut to `limit` characters."""
@@ -83,9 +89,9 @@ class DemoRequest(Request):
         return with_answers(Response.force_type(redirect(location, 303)), self.answers())
 
 
-def answered() -> Response:
-    """Return the answer to a request of the race, with the worker."""
-    return json_response({"worker": os.getpid()})
+def answered(number: int) -> Response:
+    """Return the answer to a request of the race, with the worker and its number."""
+    return json_response({"worker": os.getpid(), "number": number})
 
 
 def html(content: str) -> Response:

@@ -24,8 +24,10 @@ from wsgi_sessions.demo.database import Database
 from wsgi_sessions.demo.deals import KEY
 from wsgi_sessions.demo.keepalive import INTERVAL
 from wsgi_sessions.demo.naive import NaiveSessions
+from wsgi_sessions.demo.outage import Outage
 from wsgi_sessions.demo.page import Setup
 from wsgi_sessions.demo.teams import LOADED
+from wsgi_sessions.demo.workers import Workers
 from wsgi_sessions.errors import ConfigurationError, SessionError
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import new_secret
@@ -179,7 +181,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Called by gunicorn, in each worker."""
         logging.getLogger("wsgi_sessions").addFilter(_is_news)
         naive, database = NaiveSessions(self._folder), Database(self._folder)
-        return make_application(self._config, self._setup, naive, database)
+        workers, outage = Workers(database), Outage(self._folder)
+        workers.enter()
+        return make_application(self._config, self._setup, naive, database, workers, outage)
 
     def _ready(self, _arbiter: object) -> None:
         # Closing the terminal ends the demonstration; gunicorn would reload and stay.
@@ -210,6 +214,7 @@ def _config(url: str, secrets: tuple[str, ...]) -> Config:
         url=url,
         secret_keys=secrets,
         idle_lifetime=3600.0,
+        label_devices=True,
         cookie=CookiePolicy(name="demo_session"),
         key_prefix=_KEY_PREFIX,
         # With a copy of versions that is never reused, the very next page load is fresh.

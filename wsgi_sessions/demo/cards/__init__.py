@@ -1,1 +1,1 @@
-"""The three cards under the race: version stamps, contexts, leases."""
+"""The cards under the race: faults, version stamps, contexts, leases, devices."""

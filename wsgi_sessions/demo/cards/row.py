@@ -1,10 +1,12 @@
-"""The three cards under the race: version stamps, contexts, leases."""
+"""The cards under the race: faults, version stamps, contexts, leases, devices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_sessions.demo.cards.deals import LOST_COOKIE, DealCard, render_lost
+from wsgi_sessions.demo.cards.devices import DeviceCard
+from wsgi_sessions.demo.cards.faults import FaultCard
 from wsgi_sessions.demo.cards.freshness import FreshnessCard
 from wsgi_sessions.demo.cards.use import UseCard
 from wsgi_sessions.demo.keepalive import INTERVAL
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.demo.request import DemoRequest
 
-RULES = (*FreshnessCard.rules(), *DealCard.rules(), *UseCard.rules())
+RULES = (
+    *FreshnessCard.rules(),
+    *DealCard.rules(),
+    *UseCard.rules(),
+    *DeviceCard.rules(),
+    *FaultCard.rules(),
+)
 """The prefix of their endpoints, before the name of a field of `Cards`."""
 
 
@@ -25,6 +33,8 @@ class Cards(NamedTuple):
     freshness: FreshnessCard
     deals: DealCard
     use: UseCard
+    devices: DeviceCard
+    faults: FaultCard
 
     def render(self, request: DemoRequest) -> Markup:
         """Return the cards for a visitor."""
@@ -38,4 +48,4 @@ class Cards(NamedTuple):
 def _for_nobody(lost: str | None) -> dict[str, Markup]:
     log_in = template("log_in_first.html")
     deals = render_lost(lost) if lost else log_in
-    return {"freshness": log_in, "deals": deals, "use": log_in}
+    return {**dict.fromkeys(Cards._fields, log_in), "deals": deals}
