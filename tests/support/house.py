@@ -19,7 +19,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("settings", "core", "database"),
     ("stores", "http"),
     ("health", "contexts", "versions", "leases"),
-    ("refresh", "importers"),
+    ("refresh", "importers", "metrics"),
     ("migration",),
     ("stack",),
     ("operations", "contrib"),

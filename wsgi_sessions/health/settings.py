@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 from wsgi_sessions import texts
 from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.http.readers import Audience
 from wsgi_sessions.identity import MIN_SECRET_BYTES
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import SecretFile, setting
-
-HealthDetails = Literal["local", "token", "all"]
 
 
 def _hide(_token: str) -> str:
@@ -56,9 +55,9 @@ class HealthConfig:
         "how long the store may take before it counts as unhealthy",
         2.0,
     )
-    details: HealthDetails = setting(
+    details: Audience = setting(
         "WSGI_SESSIONS_HEALTH_DETAILS",
-        kinds.choice(get_args(HealthDetails)),
+        kinds.choice(get_args(Audience)),
         "who sees details: this host and holders of the token, only the latter, or all",
         "local",
     )
@@ -74,7 +73,7 @@ class HealthConfig:
         require_token(self.details, self.token)
 
 
-def require_token(details: HealthDetails, token: str | None) -> None:
+def require_token(details: Audience, token: str | None) -> None:
     """Raise ConfigurationError if details need a token, and there is none."""
     if details == "token" and token is None:
         raise ConfigurationError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Protocol
 
 from wsgi_sessions import texts
@@ -28,20 +28,28 @@ class Keeper:
     It starts with the first lease. Jobs of requests are done in order, between renewals of all kept
     leases every `period` seconds. A lease that is no longer referred to (a server never closed the
     body) is not kept.
+
+    `watch` is called with all kept leases after each change of their number.
     """
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, watch: Callable[[Sized], object] | None = None) -> None:
         self._background = Background("wsgi_sessions leases", lambda: _Kept(period))
+        self._watch = watch
 
     def keep(self, lease: Renewable) -> None:
         """Renew this lease from now on."""
-        self._background.start().leases[id(lease)] = weakref.ref(lease)
+        leases = self._background.start().leases
+        leases[id(lease)] = weakref.ref(lease)
+        if self._watch is not None:
+            self._watch(leases)
 
     def forget(self, lease: Renewable) -> None:
         """Stop renewing this lease."""
         kept = self._background.known()
         if kept is not None:
             kept.leases.pop(id(lease), None)
+            if self._watch is not None:
+                self._watch(kept.leases)
 
     def do(self, job: KeeperJob) -> None:
         """Run a job soon."""

@@ -34,7 +34,7 @@ from wsgi_sessions.identity import short_key
 from wsgi_sessions.leases.keeper import Keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from wsgi_sessions.contract import Backend, LeasedLoading, LeaseStore, Record
 
@@ -68,16 +68,21 @@ class LeasePolicy:
 
 
 class Leases:
-    """The leases of this process's requests, on one backend.
+    """The leases of this process's requests, on one backend; for `watch` see `Keeper`.
 
     Raises ConfigurationError for a backend without leases.
     """
 
-    def __init__(self, backend: Backend, policy: LeasePolicy | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        policy: LeasePolicy | None = None,
+        watch: Callable[[Sized], object] | None = None,
+    ) -> None:
         self.policy = policy or LeasePolicy()
         self.store = require_leases(backend)
         self._loading: LeasedLoading | None = backend.leased_loading
-        self.keeper = Keeper(self.policy.ttl / 3)
+        self.keeper = Keeper(self.policy.ttl / 3, watch)
         self.waiters = Waiters()
 
     def begin(self, read: Callable[[str], Record | None]) -> Lease:

@@ -17,9 +17,10 @@ from wsgi_sessions.stack.applications import config_for
 from wsgi_sessions.stack.config import naming_variables
 from wsgi_sessions.stack.contexts import with_contexts
 from wsgi_sessions.stack.hooks import load_hook
+from wsgi_sessions.stack.metrics import meter_of, with_metrics
 from wsgi_sessions.stack.places import place_of
 from wsgi_sessions.stack.secrets import secrets_of
-from wsgi_sessions.stack.sessions import Sessions, open_sessions, signer_of
+from wsgi_sessions.stack.sessions import Sessions, open_counted, signer_of
 from wsgi_sessions.stack.versions import with_versions
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
 
     Hooks are passed here, or named in the configuration.
     """
-    sessions = open_sessions(config, **hooks)
+    meter = meter_of(config)
+    sessions = open_counted(config, hooks, meter)
     config, manager = sessions.config, sessions.manager
     app, contexts = with_contexts(app, config.context, manager, hooks)
     app, stamps, judge = with_versions(app, config, manager, hooks)
@@ -79,6 +81,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
     )
     # Bound once: calling the object itself takes twice as long, on every request.
     app = _with_health(middleware.__call__, config, manager.backend, sessions.secrets)
+    app = with_metrics(app, config, meter)
     return Stack(app, middleware, sessions, contexts, stamps)
 
 

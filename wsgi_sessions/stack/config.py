@@ -27,6 +27,7 @@ from wsgi_sessions.http.cookies.session_cookie import (
     Secure,
 )
 from wsgi_sessions.importers.settings import ImportConfig
+from wsgi_sessions.metrics.settings import MetricsConfig
 from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import (
@@ -142,6 +143,7 @@ class Config:
     context: ContextConfig = group(ContextConfig)
     imports: ImportConfig = group(ImportConfig)
     health: HealthConfig = group(HealthConfig)
+    metrics: MetricsConfig = group(MetricsConfig)
     choice_folder: str | None = filled_by(store.CHOICE_FOLDER)
     application: str | None = filled_by(store.APPLICATION_NAME)
     confirming_keys: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ _TITLES = MappingProxyType(
         "version": "Version stamps",
         "context": "Contexts",
         "health": "Health",
+        "metrics": "Metrics",
         "imports": "Import from another library",
     }
 )

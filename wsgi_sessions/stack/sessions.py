@@ -17,6 +17,7 @@ from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import SessionCookie
 from wsgi_sessions.identity import BareIds, IdSigner
 from wsgi_sessions.leases.policy import LeasePolicy, Leases
+from wsgi_sessions.metrics.measured import measured
 from wsgi_sessions.refresh.refresher import Refresher
 from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stack.config import naming_variables, with_variables
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.session import Session
     from wsgi_sessions.core.transaction import Transaction
     from wsgi_sessions.importers.adoption import Adoption
+    from wsgi_sessions.metrics.meter import ProcessMeter
     from wsgi_sessions.stack.config import Config
     from wsgi_sessions.stack.hooks import Hooks
 
@@ -53,17 +55,25 @@ def open_sessions(config: Config, **hooks: Unpack[Hooks]) -> Sessions:
     `build` wraps an application in them. Hooks are those of `build`; only `on_event`, `merge` and
     `refresh` matter without an application. Raises ConfigurationError.
     """
+    return open_counted(config, hooks, None)
+
+
+def open_counted(config: Config, hooks: Hooks, meter: ProcessMeter | None) -> Sessions:
+    """Like `open_sessions`, and count by `meter` what is done with them."""
     require_known(hooks)
     for remark in config.remarks:
         _log.warning("%s", remark)
     _require_secrets(config)
     config, backend = open_store(config)
-    sweeper = _sweeping(config, backend)
+    sweeper = _sweeping(config, backend, meter)
+    if meter is not None:
+        backend = measured(backend, meter)
     secrets = secrets_of(config, backend)
     _say_which(config, backend)
-    events = Events(_hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1]), with_variables)
+    hook, pseudonyms = _hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1])
+    events = Events(hook, pseudonyms, with_variables, meter)
     manager = open_manager(config, backend, events, hooks.get("merge"))
-    leases, refresher = _refreshing(config, manager, hooks.get("refresh"))
+    leases, refresher = _refreshing(config, manager, hooks.get("refresh"), meter)
     cookie = SessionCookie(config.cookie, signer_of(secrets, config))
     adoption = adoption_of(config, manager)
     return Sessions(config, manager, secrets, cookie, sweeper, refresher, leases, adoption)
@@ -235,19 +245,25 @@ def open_manager(
     )
 
 
-def _sweeping(config: Config, backend: Backend) -> Sweeper | None:
+def _sweeping(config: Config, backend: Backend, meter: ProcessMeter | None) -> Sweeper | None:
     if config.sweep_interval is None:
         return None
-    return Sweeper(backend, interval=config.sweep_interval, max_sessions=config.max_sessions)
+    return Sweeper(
+        backend, interval=config.sweep_interval, max_sessions=config.max_sessions, gauge=meter
+    )
 
 
 def _refreshing(
-    config: Config, manager: SessionManager, refresh: Callable[[Session], object] | None
+    config: Config,
+    manager: SessionManager,
+    refresh: Callable[[Session], object] | None,
+    meter: ProcessMeter | None,
 ) -> tuple[Leases | None, Refresher | None]:
     """Requests hold leases if sessions are refreshed, in these workers or in another process."""
     if refresh is None and config.refresh.hook is None:
         return None, None
-    leases = Leases(manager.backend, LeasePolicy(ttl=config.refresh.lease_ttl))
+    watch = None if meter is None else meter.leased
+    leases = Leases(manager.backend, LeasePolicy(ttl=config.refresh.lease_ttl), watch)
     if config.refresh.where == "process":
         return leases, None
     return leases, _refresher(config, manager, refresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wsgi_sessions import texts
 from wsgi_sessions.background import Background, FaultLog
@@ -25,20 +25,38 @@ class Sweep(NamedTuple):
     live: int | None
 
 
+class LiveGauge(Protocol):
+    """Shows the number of live sessions."""
+
+    def is_count_due(self, seconds: float) -> bool:
+        """Return whether they were last counted so long ago; a count may cost a scan."""
+
+    def counted(self, live: int) -> None:
+        """Show this number from now on."""
+
+
 class Sweeper:
     """Sweeps a backend at the start and every `interval` seconds, in a thread of its own.
 
     The thread starts with the first request of each process. All processes of a store elect one of
     them for each sweep, if the store can do so. A live session is never removed: exceeding
     `max_sessions` brings the next sweep forward and is logged, nothing else. No fault ends the
-    thread: it is logged once, and the next sweep is tried.
+    thread: it is logged once, and the next sweep is tried. A sweep counts the live sessions if
+    there is a `gauge`, or a number of them that is not to be exceeded.
     """
 
     def __init__(
-        self, backend: Backend, *, interval: float, max_sessions: int | None = None
+        self,
+        backend: Backend,
+        *,
+        interval: float,
+        max_sessions: int | None = None,
+        gauge: LiveGauge | None = None,
     ) -> None:
         self._backend = backend
+        self._interval = interval
         self._counts_live = max_sessions is not None
+        self._gauge = gauge
         self._background = Background(
             "wsgi_sessions sweeper", lambda: SweepSchedule(self, backend, interval, max_sessions)
         )
@@ -73,8 +91,17 @@ class Sweeper:
                 if count < CHUNK:
                     break
         leftovers = {} if backend.leftovers is None else backend.leftovers.remove_leftovers()
-        live = backend.iteration.count() if self._counts_live else None
+        live = self._count_live()
         return Sweep(expired, leftovers, live)
+
+    def _count_live(self) -> int | None:
+        gauge = self._gauge
+        if not self._counts_live and not (gauge and gauge.is_count_due(self._interval * 0.9)):
+            return None
+        live = self._backend.iteration.count()
+        if gauge is not None:
+            gauge.counted(live)
+        return live
 
 
 class SweepSchedule:

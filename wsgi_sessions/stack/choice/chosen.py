@@ -77,7 +77,7 @@ def open_chosen(config: Config, purpose: Purpose = "use") -> Chosen:
     if purpose == "look":
         return _looked_up(config)
     agreed = agree(
-        config.choice_folder or _default_folder(),
+        config.choice_folder or default_folder(),
         _name(config),
         lambda: msgspec.json.encode(_decide(config)).decode(),
         timeout=_DECIDING + len(config.urls) * config.health.timeout,
@@ -115,7 +115,7 @@ def _store(config: Config, url: str) -> str:
 def _folders_of(config: Config) -> list[str]:
     if config.choice_folder is not None:
         return [config.choice_folder]
-    return [*_state_folder(), _default_folder()]
+    return [*_state_folder(), default_folder()]
 
 
 def _state_folder() -> list[str]:
@@ -126,7 +126,7 @@ def _state_folder() -> list[str]:
 
 
 def _looked_up(config: Config) -> Chosen:
-    text = standing(config.choice_folder or _default_folder(), _name(config))
+    text = standing(config.choice_folder or default_folder(), _name(config))
     if text is not None:
         chosen = replace(config, url=config.urls[_read(text, len(config.urls)).place])
         return Chosen(chosen, not_before(_open(chosen, "look"), _left_at(config, chosen, "look")))
@@ -163,7 +163,8 @@ def _refuse_memory(config: Config) -> None:
         )
 
 
-def _default_folder() -> str:
+def default_folder() -> str:
+    """Return where the processes of this user agree, if no setting says so."""
     return os.path.join(tempfile.gettempdir(), f"wsgi_sessions-{os.geteuid()}")
 
 

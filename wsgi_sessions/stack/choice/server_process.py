@@ -1,4 +1,4 @@
-"""The parent process of the workers of a server, as seen from a worker."""
+"""This process, and the parent process of the workers of its server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Process(NamedTuple):
         try:
             found = _Stat.of(self.pid)
         except (FileNotFoundError, ProcessLookupError):
-            return False
+            return not _has_proc() and _answers(self.pid)
         except (OSError, ValueError):
             return True
         return found.started == self.started and found.state not in _DEAD
@@ -46,6 +46,37 @@ def server_of_this_process() -> Process | None:
     except (OSError, ValueError):
         return None
     return Process(pid, theirs.started)
+
+
+def this_process() -> Process:
+    """Return this process; its start time is 0 without ``/proc``."""
+    pid = os.getpid()
+    try:
+        return Process(pid, _Stat.of(pid).started)
+    except (OSError, ValueError):
+        return Process(pid, 0)
+
+
+def number_space() -> int:
+    """Return a number for the space of process numbers, of which each container has its own."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def _has_proc() -> bool:
+    return os.path.exists("/proc/self/stat")
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class _Stat(NamedTuple):

@@ -1,0 +1,1 @@
+"""Metrics: numbers of all workers of a server, for Prometheus."""
