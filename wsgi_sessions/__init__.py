@@ -83,6 +83,7 @@ from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.leases.middleware import LeaseMiddleware
 from wsgi_sessions.leases.policy import LeasePolicy, Leases
+from wsgi_sessions.metrics.settings import MetricsConfig
 from wsgi_sessions.mutex import Held, SessionLocks
 from wsgi_sessions.operations.maintenance import (
     BackendStatus,
@@ -151,6 +152,7 @@ __all__ = [
     "LockLost",
     "LockTimeout",
     "MergeRules",
+    "MetricsConfig",
     "OwnerPermission",
     "PrincipalIndex",
     "Quarantine",

@@ -16,6 +16,7 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.health.settings import HealthConfig
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.importers.settings import ImportConfig
+from wsgi_sessions.metrics.settings import MetricsConfig
 from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.settings.kinds import duration, hide_credentials, show_duration, show_size, size
 from wsgi_sessions.stack.config import SETTINGS, Config
@@ -151,6 +152,8 @@ def test_every_setting_is_read() -> None:
         health_timeout="500ms",
         health_details="token",
         health_token="t" * 32,
+        metrics_path="/api/metrics",
+        metrics_readers="token",
         choice_folder="/run/shop",
     )
     assert config == Config(
@@ -215,6 +218,7 @@ def test_every_setting_is_read() -> None:
             ("old key, short",),
         ),
         health=HealthConfig("/api/health/session", None, 0.5, "token", "t" * 32),
+        metrics=MetricsConfig("/api/metrics", "token"),
         choice_folder="/run/shop",
     )
     assert config.sources == {setting.env: setting.env for setting in SETTINGS.values()}

@@ -18,12 +18,12 @@ from wsgi_sessions.cli.commands.pseudonym import pseudonym
 from wsgi_sessions.cli.commands.schema import migrate_schema
 from wsgi_sessions.cli.commands.server import demo, refresh
 from wsgi_sessions.cli.commands.sessions import count, revoke, show
-from wsgi_sessions.cli.commands.setup import check, config, keygen
+from wsgi_sessions.cli.commands.setup import check, config, keygen, metrics
 from wsgi_sessions.cli.commands.versions import versions
 from wsgi_sessions.cli.shell import Commands
 
 _COMMANDS = [
-    *(demo, config, keygen, check),
+    *(demo, config, keygen, check, metrics),
     *(count, list_sessions, show, leases, pseudonym, revoke),
     *(sweep, purge, reindex, migrate_schema, copy, import_),
     *(contexts, versions, refresh),

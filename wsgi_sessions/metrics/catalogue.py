@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from wsgi_sessions import texts
 from wsgi_sessions.core.commit.results import Result
 from wsgi_sessions.core.events import EventName
 from wsgi_sessions.endings import EndReason, RefusalReason
@@ -39,6 +40,7 @@ KEYS = 50
 """Keys of conflicts that each process names; more are counted under `OTHER`."""
 
 
+@texts.shows("name", "kind")
 class Metric(NamedTuple):
     """One metric. `words`: those of its label, if there is one label and its words are known.
 

@@ -40,6 +40,7 @@ _STICKY = 0o1600  # systemd-tmpfiles never removes such a file, however old
 _log = texts.log(__name__)
 
 
+@texts.shows("metric", "labels")
 class SeriesKey(NamedTuple):
     """One series: a metric's name, and the words of its labels."""
 

@@ -52,6 +52,7 @@ class Processes(Protocol):
         """Return whether a process of this name still runs; True if that is unknown."""
 
 
+@texts.shows("space", "process", "application")
 class ServerName(NamedTuple):
     """The name of a server: of its process, of the numbers' space it is in, of its application."""
 
@@ -65,6 +66,7 @@ class ServerName(NamedTuple):
         return f"{self.space}-{self.process}-{texts.hashed(self.application)[:16]}"
 
 
+@texts.shows("processes")
 class Totals(NamedTuple):
     """The numbers of a server: its series, and how many of its processes live."""
 
@@ -72,6 +74,7 @@ class Totals(NamedTuple):
     processes: int
 
 
+@texts.shows()
 class _EndedProcesses(msgspec.Struct):
     """The content of the file of all ended processes: whose numbers it has, and their sums."""
 

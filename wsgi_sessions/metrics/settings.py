@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from wsgi_sessions import texts
 from wsgi_sessions.http.readers import Audience
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import setting
 
 
+@texts.shows("path", "readers")
 @dataclass(frozen=True)
 class MetricsConfig:
     """The path of the metrics, and its readers."""

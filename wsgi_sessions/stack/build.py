@@ -7,8 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
-from wsgi_sessions.health.checker import fingerprint
-from wsgi_sessions.health.middleware import HealthMiddleware
 from wsgi_sessions.http.cookies.session_cookie import SessionCookie
 from wsgi_sessions.http.devices import browser_namer
 from wsgi_sessions.http.middleware import SessionMiddleware
@@ -17,14 +15,14 @@ from wsgi_sessions.stack.applications import config_for
 from wsgi_sessions.stack.config import naming_variables
 from wsgi_sessions.stack.contexts import with_contexts
 from wsgi_sessions.stack.hooks import load_hook
-from wsgi_sessions.stack.metrics import meter_of, with_metrics
-from wsgi_sessions.stack.places import place_of
+from wsgi_sessions.stack.paths.health import with_health
+from wsgi_sessions.stack.paths.metrics import meter_of, with_metrics
 from wsgi_sessions.stack.secrets import secrets_of
 from wsgi_sessions.stack.sessions import Sessions, open_counted, signer_of
 from wsgi_sessions.stack.versions import with_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from typing_extensions import Unpack
@@ -80,7 +78,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
         when_opened=judge,
     )
     # Bound once: calling the object itself takes twice as long, on every request.
-    app = _with_health(middleware.__call__, config, manager.backend, sessions.secrets)
+    app = with_health(middleware.__call__, config, manager.backend, sessions.secrets)
     app = with_metrics(app, config, meter)
     return Stack(app, middleware, sessions, contexts, stamps)
 
@@ -136,22 +134,3 @@ def outage_page(config: Config, hooks: Hooks) -> OnUnavailable | None:
     if given is None and config.on_unavailable is not None:
         given = load_hook(config.on_unavailable, "WSGI_SESSIONS_ON_UNAVAILABLE")
     return given
-
-
-def _with_health(
-    app: WSGIApplication, config: Config, backend: Backend, secrets: Sequence[str]
-) -> WSGIApplication:
-    health = config.health
-    if health.path is None and health.liveness_path is None:
-        return app
-    return HealthMiddleware(
-        app,
-        backend,
-        path=health.path,
-        liveness=health.liveness_path,
-        timeout=health.timeout,
-        fingerprints=[fingerprint(secret) for secret in secrets],
-        place=place_of(config),
-        details=health.details,
-        token=health.token,
-    ).__call__

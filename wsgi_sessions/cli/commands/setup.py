@@ -19,6 +19,7 @@ from wsgi_sessions.cli.shell import find_config, open_told, say_remarks, url_opt
 from wsgi_sessions.cli.target import app_option, config_of_target
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.metrics.shipped import FILES, text_of
 from wsgi_sessions.migration.takeover_parts import remaining
 from wsgi_sessions.operations import doctor
 from wsgi_sessions.stack.config import Config
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.metrics.shipped import Shipped
 
 _NOT_YET = (
     "the session folder does not exist yet: the first worker creates it; this command did not, "
@@ -40,6 +42,17 @@ _NOT_YET = (
 def keygen() -> None:
     """Print a new secret for WSGI_SESSIONS_SECRET_KEYS."""
     say(new_secret())
+
+
+@click.command()
+@click.argument("what", type=click.Choice([*FILES]))
+def metrics(what: Shipped) -> None:
+    """Print a dashboard for Grafana, or alert rules for Prometheus.
+
+    For the metrics at the path in WSGI_SESSIONS_METRICS_PATH: import the one into Grafana, and name
+    the file with the other in rule_files of Prometheus.
+    """
+    say(text_of(what).rstrip())
 
 
 @click.command()

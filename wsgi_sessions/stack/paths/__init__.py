@@ -1,0 +1,1 @@
+"""Middlewares that answer paths of their own, as configured."""
