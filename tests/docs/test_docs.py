@@ -201,6 +201,16 @@ def test_the_site_is_built_by_ci_without_warnings() -> None:
     assert re.search(r"^\.venv/bin/sphinx-build -q -W --keep-going -n docs ", script, re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.endswith("index")])
+def test_a_page_begins_with_what_one_gets_and_ends_with_what_is_not_promised(name: str) -> None:
+    if name.startswith("reference/") or "{include}" in PAGES[name].partition("\n")[0]:
+        return
+    _, first, *_ = PAGES[name].split("\n\n", 2)
+    assert re.match(r"[A-Z`]", first), "a sentence says what one gets"
+    *_, last = re.findall(r"^## (.*)$", PAGES[name], re.MULTILINE)
+    assert last.lower().endswith("not promised")
+
+
 def test_every_page_is_in_a_table_of_contents() -> None:
     """Each list of pages is in the index of its folder; the last one is of the site."""
     listed = set()
@@ -226,6 +236,8 @@ def test_no_file_speaks_of_the_machine_that_it_was_written_on() -> None:
         paths = [*ROOT.glob("*.md"), *PACKAGE.rglob("*.py"), *tests]
     homes = re.compile(rf"(?<!\w)(?:/root|/work|/Users|{re.escape(str(ROOT))})/")
     for path in filter(Path.is_file, paths):
+        if path.suffix == ".png":
+            continue
         assert not homes.search(path.read_text("utf-8")), path
 
 
