@@ -138,6 +138,7 @@ def shared_server(
     environ = {
         "WSGI_SESSIONS_KEY_PREFIX": f"{worker_class}:",
         "WSGI_SESSIONS_MERGE": MERGE,
+        "WSGI_SESSIONS_RETRY_PATHS": "/retried",
         "WSGI_SESSIONS_EXCLUSIVE_WAITERS": "50",  # a test of overlaps sends them all at once
     }
     with GunicornServer(worker_class=worker_class, url=url, environ=environ) as server:

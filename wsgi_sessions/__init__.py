@@ -46,6 +46,7 @@ from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.limits.anonymous import AnonymousRules
 from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
+from wsgi_sessions.core.merge.conflict import RunAgain
 from wsgi_sessions.core.merge.rules import MergeRules
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.session import Session
@@ -79,6 +80,7 @@ from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCooki
 from wsgi_sessions.http.environ import get_session
 from wsgi_sessions.http.exclusive import exclusive
 from wsgi_sessions.http.middleware import SessionMiddleware
+from wsgi_sessions.http.retry import RetryMiddleware
 from wsgi_sessions.identity import IdSigner
 from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.leases.middleware import LeaseMiddleware
@@ -161,6 +163,8 @@ __all__ = [
     "RefreshQueue",
     "Refresher",
     "Refusal",
+    "RetryMiddleware",
+    "RunAgain",
     "Session",
     "SessionConflict",
     "SessionCookie",

@@ -106,6 +106,16 @@ def naive(call: Call) -> dict[str, Any]:
     return span
 
 
+def retried(call: Call) -> dict[str, Any]:
+    """As naive, on a path where requests are run again."""
+    session = call.session
+    read = session.get("orders", [])
+    span = call.linger()
+    session["orders"] = [*read, call.query["item"]]
+    session["number"] = len(read) + 1
+    return {**span, "number": len(read) + 1}
+
+
 def meant(call: Call) -> dict[str, Any]:
     """All of it naive, for keys whose meaning the configuration says; `MERGE` has it."""
     session, item = call.session, int(call.query["item"])
@@ -196,6 +206,7 @@ ROUTES: dict[str, Callable[[Call], dict[str, Any]]] = {
         assign,
         naive,
         meant,
+        retried,
         exclusive,
         read,
         none,

@@ -39,6 +39,7 @@ EventName = Literal[
     "unavailable",  # the store could not answer
     "lost",  # changes made after the headers left could not be stored; `error` says why
     "full",  # the store is at its limit of sessions: an anonymous visitor got none
+    "run-again",  # a request met a conflict, stored nothing, and is run again; `path`, `attempt`
     "repeated",  # a client repeated a request, with its retry token: its changes were there already
     "busy",  # too many requests wait for one session: this one was refused at once
     "lock-lost",  # an exclusive block lost its lock before its end: others may have run in it
@@ -65,6 +66,7 @@ _LEVELS: Mapping[EventName, int] = MappingProxyType(
         "refused": logging.INFO,
         "expired": logging.INFO,
         "imported": logging.INFO,
+        "run-again": logging.INFO,
         "repeated": logging.INFO,
         "unavailable": logging.ERROR,
         "lost": logging.ERROR,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.core.commit.loop import WhenConflicting
     from wsgi_sessions.core.commit.new_session import NewSession
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
@@ -91,12 +94,14 @@ class SessionManager:
         self.destroy_sessions_of = self.principals.destroy_sessions_of
         census, endings = self._census, self.endings
         self._ender = Ender(backend.sessions, self.loader, self.principals, census, endings)
-        self._committer = self._committer_of(on_conflict, merge, max_size)
+        self._committer_for = self._committers(on_conflict, merge, max_size)
+        self._committer = self._committer_for()
 
-    def _committer_of(
+    def _committers(
         self, on_conflict: OnConflict, rules: MergeRules | None, max_size: int
-    ) -> Committer:
-        return Committer(
+    ) -> Callable[..., Committer]:
+        return partial(
+            Committer,
             self.backend.sessions,
             self.lifetimes,
             self.events,
@@ -107,6 +112,12 @@ class SessionManager:
             announce=self.principals.add,
             envelopes=self.loader.envelopes,
         )
+
+    def asking(self, when_conflicting: WhenConflicting) -> SessionManager:
+        """Return a manager of the same sessions that calls this with conflicts: see `Committer`."""
+        asking = copy(self)
+        asking._committer = self._committer_for(when_conflicting=when_conflicting)  # noqa: SLF001  # of this package
+        return asking
 
     def create(self, session_id: str, new: NewSession, *, expires_by: float = math.inf) -> Snapshot:
         """Store a session under an id that the caller determined, and that others may know too.

@@ -1,4 +1,4 @@
-"""The digest of a request's body, made before the application reads it."""
+"""A request's body, read before the application reads it, and its digest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 
 LONGEST = 64 * 1024
 _KNOWN = "wsgi_sessions.body"
+
+
+def body_of(environ: WSGIEnvironment, most: int) -> bytes | None:
+    """Return the body, which can still be read.
+
+    None if it is longer than `most` bytes, or has no length: then none of it was read. Raises
+    whatever the server's stream raises.
+    """
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    given = environ.get("CONTENT_LENGTH") or "0"
+    if not (given.isascii() and given.isdigit()) or len(given) > len(str(most)):
+        return None
+    length = int(given)
+    if length > most:
+        return None
+    if not length:
+        return b""
+    body: bytes = environ["wsgi.input"].read(length)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
 
 
 def digest_of_body(environ: WSGIEnvironment) -> str | None:
@@ -38,17 +59,5 @@ def repeats_of_request(
 
 
 def _digest(environ: WSGIEnvironment) -> str | None:
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        return None
-    given = environ.get("CONTENT_LENGTH") or "0"
-    if not (given.isascii() and given.isdigit()) or len(given) > len(str(LONGEST)):
-        return None
-    length = int(given)
-    if length > LONGEST:
-        return None
-    if length:
-        body = environ["wsgi.input"].read(length)
-        environ["wsgi.input"] = io.BytesIO(body)
-    else:
-        body = b""
-    return f"{length} {hashlib.sha256(body).hexdigest()}"
+    body = body_of(environ, LONGEST)
+    return None if body is None else f"{len(body)} {hashlib.sha256(body).hexdigest()}"

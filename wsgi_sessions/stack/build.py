@@ -10,6 +10,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.http.cookies.session_cookie import SessionCookie
 from wsgi_sessions.http.devices import browser_namer
 from wsgi_sessions.http.middleware import SessionMiddleware
+from wsgi_sessions.http.retry import RetryMiddleware
 from wsgi_sessions.leases.middleware import LeaseMiddleware
 from wsgi_sessions.stack.applications import config_for
 from wsgi_sessions.stack.config import naming_variables
@@ -78,7 +79,7 @@ def build(app: WSGIApplication, config: Config, **hooks: Unpack[Hooks]) -> Stack
         when_opened=judge,
     )
     # Bound once: calling the object itself takes twice as long, on every request.
-    app = with_health(middleware.__call__, config, manager.backend, sessions.secrets)
+    app = with_health(_with_retries(middleware, config), config, manager.backend, sessions.secrets)
     app = with_metrics(app, config, meter)
     return Stack(app, middleware, sessions, contexts, stamps)
 
@@ -134,3 +135,10 @@ def outage_page(config: Config, hooks: Hooks) -> OnUnavailable | None:
     if given is None and config.on_unavailable is not None:
         given = load_hook(config.on_unavailable, "WSGI_SESSIONS_ON_UNAVAILABLE")
     return given
+
+
+def _with_retries(sessions: SessionMiddleware, config: Config) -> WSGIApplication:
+    if not config.retry_paths:
+        return sessions.__call__
+    paths, max_body = config.retry_paths, config.retry_max_body
+    return RetryMiddleware(sessions, paths=paths, max_body=max_body).__call__

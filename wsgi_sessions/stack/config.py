@@ -131,6 +131,8 @@ class Config:
     busy_status: BusyStatus = filled_by(requests.BUSY_STATUS)
     on_unavailable: str | None = filled_by(requests.ON_UNAVAILABLE)
     on_conflict: OnConflict = filled_by(requests.ON_CONFLICT)
+    retry_paths: tuple[str, ...] = filled_by(requests.RETRY_PATHS)
+    retry_max_body: int = filled_by(requests.RETRY_MAX_BODY)
     merge: MergePairs = filled_by(requests.MERGE)
     timeout: float = filled_by(store.TIMEOUT)
     max_size: int = filled_by(limits.MAX_SIZE)

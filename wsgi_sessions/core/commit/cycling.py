@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from wsgi_sessions.core.commit.attempts import MAX_ATTEMPTS, contended
 from wsgi_sessions.core.draft import CHAIN, Snapshot, chain_of
+from wsgi_sessions.core.merge.conflict import RunAgain
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import open_sealed, seal
 from wsgi_sessions.core.record.tombstones import (
@@ -83,7 +84,7 @@ class Cycler:
         new = self._creator.create(pending, envelope, pending.commit.at + TOMBSTONE_SECONDS)
         try:
             return self._announce(self._bury(base, pending, new, kind))
-        except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord, LockLost):
+        except (SessionGone, SessionConflict, SessionTooLarge, CorruptRecord, LockLost, RunAgain):
             self._store.delete(new.key)  # refused: no client has its id
             raise
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.core.record.envelopes import Envelopes
 
+    WhenConflicting = Callable[[list[Conflict]], object]
+
 OnConflict = Literal["last-wins", "raise"]
 Activity = Literal["user", "background"]
 
@@ -53,7 +55,8 @@ class Committer:
     """Stores the changes of sessions. Knows no session object, only snapshots and deltas.
 
     `announce` gets the key and envelope of a new record, to index it, before any client gets its
-    id; if it raises, the record is deleted again.
+    id; if it raises, the record is deleted again. `when_conflicting` gets the conflicts of a merge
+    before they are reported or refused; it may raise.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class Committer:
         announce: Callable[[str, Envelope], None],
         envelopes: Envelopes,
         rules: MergeRules | None = None,
+        when_conflicting: WhenConflicting | None = None,
     ) -> None:
         self._store = store
         self._seal = envelopes.seal
         self._lifetimes = lifetimes
         self._events = events
         self._on_conflict, self.rules = on_conflict, rules
+        self._when_conflicting = when_conflicting
         self._sizes = SizeRule(max_size, lifetimes.anonymous)
         self._always_fine = self._sizes.always_fine
         self._clock = clock
@@ -179,6 +184,8 @@ class Committer:
         self, base: Snapshot, pending: Pending, theirs: Snapshot
     ) -> tuple[Envelope, list[Conflict]]:
         envelope, conflicts = pending.onto(base.envelope, theirs.envelope, self.rules)
+        if conflicts and self._when_conflicting is not None:
+            self._when_conflicting(conflicts)
         if conflicts and (
             self._on_conflict == "raise" or any(each.is_refused for each in conflicts)
         ):

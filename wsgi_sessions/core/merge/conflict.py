@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wsgi_sessions import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ConflictKind = Literal["overwritten", "identical", "unfit"]
 
@@ -26,3 +29,14 @@ class Conflict:
     key: str = field(default="", compare=False)
     why: str = field(default="", compare=False)
     is_refused: bool = False
+
+
+class RunAgain(BaseException):  # no error: frameworks must pass it on, as they do SystemExit
+    """The changes of a request conflict: it is to be run again from its beginning.
+
+    Nothing was stored. Raised through the application, so that its own transactions roll back.
+    """
+
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        super().__init__("a request is run again, as its changes conflict with those of another")
+        self.conflicts = tuple(conflicts)

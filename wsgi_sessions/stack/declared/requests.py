@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 from wsgi_sessions.core.commit.loop import OnConflict
 from wsgi_sessions.core.merge.policies import MergePolicy
 from wsgi_sessions.core.merge.rules import PATTERN
+from wsgi_sessions.http.retry import DEFAULT_MAX_BODY
 from wsgi_sessions.settings import kinds
 from wsgi_sessions.settings.declaration import Setting
-from wsgi_sessions.settings.kinds import MINUTE, UNSET, Kind
+from wsgi_sessions.settings.kinds import MIB, MINUTE, UNSET, Kind
 
 BusyStatus = Literal["503", "429"]
 MergePairs = tuple[tuple[str, str], ...]
@@ -83,6 +84,19 @@ ON_CONFLICT = Setting[Any](
     kinds.choice(get_args(OnConflict)),
     "when two requests changed the same key: the last one wins (reported), or answer 409",
     "last-wins",
+)
+RETRY_PATHS = Setting[Any](
+    "WSGI_SESSIONS_RETRY_PATHS",
+    kinds.PATH_PATTERNS,
+    "requests on these paths are run again instead of meeting a conflict: calling the application "
+    "twice must do no harm",
+    (),
+)
+RETRY_MAX_BODY = Setting[Any](
+    "WSGI_SESSIONS_RETRY_MAX_BODY",
+    kinds.size(0, 64 * MIB),
+    "the longest request body that is kept for that; requests with a longer one are run once",
+    DEFAULT_MAX_BODY,
 )
 MERGE = Setting[Any](
     "WSGI_SESSIONS_MERGE",
