@@ -28,7 +28,6 @@ from wsgi_sessions.contract import (
     Bump,
     Context,
     ContextStore,
-    ExpiredDeletion,
     LeasedLoading,
     LeaseInfo,
     LeaseListing,
@@ -53,6 +52,7 @@ from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.database.bump import SqlVersions, bump_version
 from wsgi_sessions.database.version_table import SYSTEM_SETTINGS, VersionTable, create_version_table
+from wsgi_sessions.endings import EndTrace, EndTraces
 from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
@@ -103,6 +103,7 @@ from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stack.sessions import Sessions, open_sessions
 from wsgi_sessions.stores.databases import migrate_schema, open_sql
 from wsgi_sessions.stores.urls import open_backend
+from wsgi_sessions.upkeep import ExpiredDeletion
 from wsgi_sessions.versions.middleware import VersionMiddleware
 from wsgi_sessions.versions.policy import CachedStamps, VersionPolicy
 from wsgi_sessions.versions.settings import VersionConfig
@@ -131,6 +132,8 @@ __all__ = [
     "CookiePolicy",
     "CorruptRecord",
     "Deletion",
+    "EndTrace",
+    "EndTraces",
     "Event",
     "Events",
     "ExpiredDeletion",

@@ -25,8 +25,17 @@ from wsgi_sessions import texts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from wsgi_sessions.endings import EndTraces
     from wsgi_sessions.mutex import Fence, SessionLocks
-    from wsgi_sessions.upkeep import Advice, Diagnosis, Leftovers, SecretKeeper, StoreClock, Tenants
+    from wsgi_sessions.upkeep import (
+        Advice,
+        Diagnosis,
+        ExpiredDeletion,
+        Leftovers,
+        SecretKeeper,
+        StoreClock,
+        Tenants,
+    )
 
 
 Purpose = Literal["change", "use", "look"]
@@ -113,19 +122,6 @@ class SessionIteration(Protocol):
 
     def count(self) -> int:
         """Return the number of live records. Costs a scan."""
-
-
-class ExpiredDeletion(Protocol):
-    """Deletion of expired records, for stores that do not expire them on their own."""
-
-    def delete_expired(self, limit: int) -> int:
-        """Delete up to `limit` expired records and return how many; fewer means that none is left.
-
-        Never deletes a live record, even one that is touched or saved at the same time.
-        """
-
-    def count_expired(self) -> int:
-        """Return the number of expired records that are still stored. Costs a scan."""
 
 
 class Quarantine(Protocol):
@@ -316,7 +312,7 @@ class Backend:
         secret: a signing secret that all workers share, if the store keeps one.
         versions, contexts, leases, refreshes: the stores of the other middlewares.
         leased_loading: loads a session and acquires its lease in one round trip.
-        lease_listing, tenants, clock: for commands.
+        lease_listing, tenants, clock: for commands. endings: traces of ended sessions.
         application: the application that this part of the store belongs to.
         hold: an object that lives as long as this backend.
     """
@@ -341,6 +337,7 @@ class Backend:
     refreshes: RefreshQueue | None = None
     tenants: Tenants | None = None
     clock: StoreClock | None = None
+    endings: EndTraces | None = None
     application: str | None = None
     hold: object = None
 

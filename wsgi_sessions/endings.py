@@ -7,14 +7,15 @@ truth about a session: it is written after the end, best-effort, and a crash in 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from wsgi_sessions import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 EndReason = Literal[
     "logged-out",
@@ -46,12 +47,14 @@ REASONS: Mapping[EndReason, str] = MappingProxyType(
 RefusalReason = Literal["signature", "unknown"]
 """Further reasons why a presented cookie leads to no session: its signature does not verify; or
 nothing is known about its session (any more)."""
-REFUSALS: Mapping[RefusalReason, str] = MappingProxyType(
+REFUSED: Mapping[RefusalReason, str] = MappingProxyType(
     {
         "signature": "no secret of this application signed the cookie",
         "unknown": "the store has neither the session nor a trace of its end",
     }
 )
+UNSIGNED = ""
+"""The stand-in for the store key where a presented cookie has a signature that is not ours."""
 _DETAIL = 200
 
 
@@ -83,6 +86,19 @@ class EndTrace(Struct, frozen=True, omit_defaults=True):
     commits: tuple[tuple[float, str], ...] = ()
 
 
+@texts.shows("why", "is_inferred")
+class Absence(Struct, frozen=True):
+    """The reason why the session of a presented cookie is not there.
+
+    `is_inferred`: nothing tells it; the server deletes expired sessions by itself, and any other
+    end would have left a trace, unless the server lost its data.
+    """
+
+    why: EndReason | RefusalReason
+    is_inferred: bool = False
+    trace: EndTrace | None = None
+
+
 @texts.shows("why", "by", "route")
 class Cause(Struct, frozen=True):
     """The cause of an end: the reason, who, and the route of a request; see `EndTrace`."""
@@ -99,3 +115,73 @@ class Cause(Struct, frozen=True):
             for text in (self.by, self.route, self.detail)
         )
         return Cause(self.why, by or "request", route, detail)
+
+
+VISITORS_SHARE = 4
+"""A store keeps so many times fewer traces of sessions without a user than of the others."""
+
+
+class EndTraces(Protocol):
+    """The traces of ended sessions, outside of the sessions.
+
+    There is one trace per session key. Those of sessions without a user are bounded on their own,
+    so that visitors who begin and end any number of sessions displace no trace of a user.
+
+    Not promised: that every end has a trace, nor that one that was kept is found.
+    """
+
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        """Keep these traces, each in place of an earlier one of the same key. One round trip.
+
+        They are wanted for so many seconds; `trim` removes them. It works where sessions cannot be
+        stored because a server's memory is full: the traces are few, and small.
+        """
+
+    def trace_of(self, key: str) -> EndTrace | None:
+        """Return the trace of the session that had this store key, or None. One round trip."""
+
+    def matching(self, beginning: str, limit: int) -> list[EndTrace]:
+        """Return up to `limit` traces whose keys begin like this (2 digits or more)."""
+
+    def of_user(self, user: str, limit: int) -> list[EndTrace]:
+        """Return the latest `limit` traces of a user, by pseudonym, newest first."""
+
+    def trim(self, before: float, most: int) -> int:
+        """Remove traces of ends before this time, and return how many.
+
+        Remove also all but the latest `most` of users, and all but the latest of visitors: a
+        quarter as many.
+        """
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(EndTrace).decode
+
+
+def pack(trace: EndTrace) -> bytes:
+    """Return a trace as one line of JSON, without its end."""
+    return _encode(trace)
+
+
+def unpack(data: bytes) -> EndTrace | None:
+    """Return the trace in a line; None for one that is damaged, or of a newer release."""
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def surplus(traces: Iterable[EndTrace], before: float, most: int) -> set[str]:
+    """Return the keys of the traces that `EndTraces.trim` removes."""
+    doomed: set[str] = set()
+    groups: tuple[list[tuple[float, str]], ...] = ([], [])
+    for trace in traces:
+        if trace.at < before:
+            doomed.add(trace.key)
+        else:
+            groups[trace.user is None].append((trace.at, trace.key))
+    for group, limit in zip(groups, (most, most // VISITORS_SHARE), strict=True):
+        if len(group) > limit:
+            group.sort()
+            doomed.update(key for _, key in group[: len(group) - limit])
+    return doomed

@@ -5,11 +5,35 @@ Every operation may raise `StoreUnavailable`, as those of `wsgi_sessions.contrac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
+
+    from wsgi_sessions.contract import Record
+
+
+OnDeleted = Callable[[str, "Record"], object]
+"""Called with the store key and the last content of a deleted record."""
+
+
+class ExpiredDeletion(Protocol):
+    """Deletion of expired records, for stores that do not expire them on their own."""
+
+    def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
+        """Delete up to `limit` expired records and return how many; fewer means that none is left.
+
+        Never deletes a live record, even one that is touched or saved at the same time. Calls
+        `told` with the key and the record of each, once it is deleted.
+        """
+
+    def remains(self, key: str) -> Record | None:
+        """Return the record under this key if it has expired and is still stored."""
+
+    def count_expired(self) -> int:
+        """Return the number of expired records that are still stored. Costs a scan."""
 
 
 class Leftovers(Protocol):

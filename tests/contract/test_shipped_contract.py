@@ -18,6 +18,7 @@ from store_mutants import MUTANTS
 
 from wsgi_sessions.testing import (
     ContextStoreContract,
+    EndTracesContract,
     LeaseStoreContract,
     RefreshQueueContract,
     SessionStoreContract,
@@ -35,6 +36,7 @@ class TestShelf(
     SessionStoreContract,
     VersionStampsContract,
     ContextStoreContract,
+    EndTracesContract,
     LeaseStoreContract,
     RefreshQueueContract,
 ):

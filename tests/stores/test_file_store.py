@@ -159,7 +159,7 @@ def test_a_sweep_in_chunks_goes_around_once(
     looked = []
     judge = RecordFiles.delete_if_expired
 
-    def counted(files: RecordFiles, key: str) -> bool:
+    def counted(files: RecordFiles, key: str) -> Record | None:
         looked.append(key)
         return judge(files, key)
 

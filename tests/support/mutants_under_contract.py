@@ -11,6 +11,7 @@ from store_mutants import MUTANTS, OF_PROCESSES, open_mutant
 
 from wsgi_sessions.testing import (
     ContextStoreContract,
+    EndTracesContract,
     LeaseStoreContract,
     RefreshQueueContract,
     SessionStoreContract,
@@ -28,6 +29,7 @@ CONTRACT = (
     SessionStoreContract,
     VersionStampsContract,
     ContextStoreContract,
+    EndTracesContract,
     LeaseStoreContract,
     RefreshQueueContract,
 )

@@ -19,6 +19,7 @@ from wsgi_sessions import (
     Backend,
     Bump,
     Context,
+    EndTrace,
     Held,
     LeaseInfo,
     LockTimeout,
@@ -170,12 +171,22 @@ class DictSessions:
     def count(self) -> int:
         return sum(1 for _ in self.keys())
 
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(
+        self, limit: int, told: Callable[[str, Record], object] | None = None
+    ) -> int:
         with self.shelf.changing() as items:
             expired = [key for key in items if self.live(items, key) is None][:limit]
-            for key in expired:
-                del items[key]
-            return len(expired)
+            deleted = [(key, Record(*items.pop(key))) for key in expired]
+        if told is not None:
+            for key, record in deleted:
+                told(key, record)
+        return len(deleted)
+
+    def remains(self, key: str) -> Record | None:
+        with self.shelf.reading() as items:
+            if key not in items or self.live(items, key) is not None:
+                return None
+            return Record(*items[key])
 
     def count_expired(self) -> int:
         with self.shelf.reading() as items:
@@ -435,6 +446,42 @@ class DictRefreshes:
         return self  # of one application
 
 
+class DictEndings:
+    """Traces of ended sessions on a `Shelf`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        with self.shelf.changing() as items:
+            items.update((trace.key, trace) for trace in traces)
+
+    def trace_of(self, key: str) -> EndTrace | None:
+        with self.shelf.reading() as items:
+            found: EndTrace | None = items.get(key)
+            return found
+
+    def matching(self, beginning: str, limit: int) -> list[EndTrace]:
+        with self.shelf.reading() as items:
+            return [items[key] for key in items if key.startswith(beginning)][:limit]
+
+    def of_user(self, user: str, limit: int) -> list[EndTrace]:
+        with self.shelf.reading() as items:
+            theirs = [trace for trace in items.values() if trace.user == user]
+        return sorted(theirs, key=lambda trace: -trace.at)[:limit]
+
+    def trim(self, before: float, most: int) -> int:
+        with self.shelf.changing() as items:
+            recent = sorted((t for t in items.values() if t.at >= before), key=lambda t: -t.at)
+            users = [trace for trace in recent if trace.user is not None][:most]
+            visitors = [trace for trace in recent if trace.user is None][: most // 4]
+            stay = {trace.key for trace in (*users, *visitors)}
+            gone = [key for key in items if key not in stay]
+            for key in gone:
+                del items[key]
+            return len(gone)
+
+
 def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backend:
     """A store on shelves in a folder."""
     folder.mkdir(exist_ok=True)
@@ -454,4 +501,5 @@ def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backe
         lease_listing=leases,
         leased_loading=DictLeasedLoading(sessions, leases),
         refreshes=DictRefreshes(OnShelf(folder / "refreshes")),
+        endings=DictEndings(OnShelf(folder / "endings")),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shelf_store import (
     DictContexts,
+    DictEndings,
     DictIndex,
     DictLeasedLoading,
     DictLeases,
@@ -27,6 +28,7 @@ from shelf_store import (
 from wsgi_sessions import (
     Backend,
     Context,
+    EndTrace,
     Held,
     LeaseInfo,
     Record,
@@ -212,8 +214,8 @@ class GivesALeastLifetime(DictSessions):
 
 
 class PurgesWithoutLimit(DictSessions):
-    def delete_expired(self, limit: int) -> int:
-        return super().delete_expired(1000)
+    def delete_expired(self, limit: int, told: Any = None) -> int:
+        return super().delete_expired(1000, told)
 
 
 class CountsNoExpired(DictSessions):
@@ -222,7 +224,7 @@ class CountsNoExpired(DictSessions):
 
 
 class PurgesTheLiving(DictSessions):
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(self, limit: int, told: Any = None) -> int:
         with self.shelf.changing() as items:
             keys = list(items)[:limit]
             for key in keys:
@@ -740,6 +742,93 @@ class SchedulesForItself(DictRefreshes):
         super().__init__(InMemory())
 
 
+# -- traces of ends --------------------------------------------------------------------------------
+
+
+class TellsTheKeyOnly(DictSessions):
+    def delete_expired(self, limit: int, told: Any = None) -> int:
+        return super().delete_expired(limit, lambda key, _: told(key, Record(1, b"", 1.0)))
+
+
+class ShowsTheLiving(DictSessions):
+    def remains(self, key: str) -> Record | None:
+        return super().remains(key) or self.load(key)
+
+
+class KeepsTheReasonOnly(DictEndings):
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        super().keep([EndTrace(t.key, t.why, t.at) for t in traces], seconds)
+
+
+class KeepsTheFirst(DictEndings):
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        super().keep([t for t in traces if self.trace_of(t.key) is None], seconds)
+
+
+class FindsAnywhere(DictEndings):
+    def matching(self, beginning: str, limit: int) -> list[EndTrace]:
+        with self.shelf.reading() as items:
+            return [items[key] for key in items if beginning.strip("%") in key][:limit]
+
+
+class InAnyOrder(DictEndings):
+    def of_user(self, user: str, limit: int) -> list[EndTrace]:
+        with self.shelf.reading() as items:
+            return [trace for trace in items.values() if trace.user == user][:limit]
+
+
+class TrimsToANumber(DictEndings):
+    def trim(self, before: float, most: int) -> int:
+        return super().trim(0.0, most)
+
+
+class TrimsByAge(DictEndings):
+    def trim(self, before: float, most: int) -> int:
+        return super().trim(before, 1000)
+
+
+class BoundsAllTogether(DictEndings):
+    def trim(self, before: float, most: int) -> int:
+        with self.shelf.changing() as items:
+            oldest = sorted(items, key=lambda key: items[key].at)
+            for key in oldest[: max(0, len(items) - most // 2)]:
+                del items[key]
+            return 2
+
+
+class LosesTraces(DictEndings):
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        with self.shelf.reading() as items:
+            copied = {**items, **{trace.key: trace for trace in traces}}
+        time.sleep(0.001)
+        with self.shelf.changing() as items:
+            items.clear()
+            items.update(copied)
+
+
+class TracesAmongSessions(DictEndings):
+    sessions: DictSessions
+
+    def keep(self, traces: Sequence[EndTrace], seconds: float) -> None:
+        super().keep(traces, seconds)
+        for trace in traces:
+            self.sessions.create(trace.key, b"", trace.at + 100)
+
+
+class ForgetsWithTheSession(DictSessions):
+    endings: DictEndings
+
+    def delete(self, key: str) -> None:
+        super().delete(key)
+        with self.endings.shelf.changing() as items:
+            items.pop(key, None)
+
+
+class KeepsForItself(DictEndings):
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(InMemory())
+
+
 MUTANTS: dict[str, type] = {
     "nothing_is_there_at_first": FindsWhatIsNotThere,
     "what_is_created_is_loaded": LosesZeroBytes,
@@ -832,6 +921,19 @@ MUTANTS: dict[str, type] = {
     "a_removed_session_is_never_due": RemovesARefreshOnce,
     "schedules_made_at_once_all_count": LosesSchedules,
     "other_backends_see_the_same_queue": SchedulesForItself,
+    "each_deleted_record_is_told_once": TellsTheKeyOnly,
+    "what_remains_of_an_expired_session_can_be_looked_at": ShowsTheLiving,
+    "a_trace_comes_back_as_it_was": KeepsTheReasonOnly,
+    "the_trace_kept_last_counts": KeepsTheFirst,
+    "traces_are_found_by_the_beginning_of_their_keys": FindsAnywhere,
+    "the_traces_of_a_user_come_newest_first": InAnyOrder,
+    "old_traces_are_trimmed": TrimsToANumber,
+    "only_the_latest_traces_stay": TrimsByAge,
+    "a_trace_of_another_kind_takes_the_place_of_the_former": BoundsAllTogether,
+    "traces_kept_at_once_all_stay": LosesTraces,
+    "traces_are_not_sessions": TracesAmongSessions,
+    "a_trace_outlives_a_later_session_of_its_key": ForgetsWithTheSession,
+    "other_processes_see_the_trace": KeepsForItself,
 }
 """By the test that finds it, without its ``test_``."""
 OF_PROCESSES = {
@@ -841,6 +943,7 @@ OF_PROCESSES = {
     "another_process_selects",
     "a_lease_of_another_process_counts",
     "other_backends_see_the_same_queue",
+    "other_processes_see_the_trace",
 }
 """Those on a shelf, since they need other processes."""
 
@@ -854,9 +957,14 @@ def open_mutant(
     def part(right: type) -> Any:
         return wrong if issubclass(wrong, right) else right
 
-    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abcdefg"]
+    shelves = [InMemory() if folder is None else OnShelf(folder / n) for n in "abcdefgh"]
     sessions = part(DictSessions)(shelves[0], clock)
     leases = part(DictLeases)(shelves[5])
+    endings = part(DictEndings)(shelves[7])
+    if isinstance(endings, TracesAmongSessions):
+        endings.sessions = sessions
+    if isinstance(sessions, ForgetsWithTheSession):
+        sessions.endings = endings
     backend = Backend(
         name="mutant",
         sessions=sessions,
@@ -871,5 +979,6 @@ def open_mutant(
         lease_listing=leases,
         leased_loading=part(DictLeasedLoading)(sessions, leases),
         refreshes=part(DictRefreshes)(shelves[6]),
+        endings=endings,
     )
     return replace(backend, clock=SlowClock()) if wrong is SlowClock else backend

@@ -123,6 +123,7 @@ def test_every_setting_is_read() -> None:
         anonymous_idle_lifetime="10m",
         max_sessions="1000",
         sweep_interval="off",
+        endings_kept="12h",
         refresh="shop.feeds:renew",
         refresh_interval="5m",
         refresh_in="process",
@@ -192,6 +193,7 @@ def test_every_setting_is_read() -> None:
         anonymous_idle_lifetime=600,
         max_sessions=1000,
         sweep_interval=None,
+        endings_kept=12 * 3600.0,
         refresh=RefreshConfig("shop.feeds:renew", 300, "process", 10),
         version=VersionConfig(
             scopes=("global", "league:{league_id}"),

@@ -13,6 +13,7 @@ from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.endings.refusals import MOST, SECONDS, Refusals
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.identity_rules import IdentityRules
+from wsgi_sessions.endings import Absence
 from wsgi_sessions.identity import short_key, store_key
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def test_a_cookie_that_is_not_signed_is_reported() -> None:
 def test_reports_of_refusals_are_few_and_say_how_many_were_left_out() -> None:
     events: list[Event] = []
     now = [0.0]
-    refusals = Refusals(Events(events.append), lambda _: "unknown", lambda: now[0])
+    refusals = Refusals(Events(events.append), lambda _: Absence("unknown"), lambda: now[0])
     for number in range(MOST + 7):
         refusals.note(store_key(f"{number:043}"), "GET /")
     assert len(events) == MOST

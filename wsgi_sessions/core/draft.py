@@ -13,7 +13,7 @@ from wsgi_sessions.core.merge.stamps import reassigned
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.values.workspace import Workspace
 from wsgi_sessions.endings import Cause
-from wsgi_sessions.errors import UnserializableValue
+from wsgi_sessions.errors import SessionError, UnserializableValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.record.repeats import Repeats
     from wsgi_sessions.core.record.tombstones import Tombstone
     from wsgi_sessions.core.values.references import Encode
-    from wsgi_sessions.errors import SessionError
     from wsgi_sessions.mutex import Fence
 
 Move = Literal["cycle", "rights", "login"]
@@ -328,6 +327,13 @@ class Draft(Struct, eq=False):
     def is_changed(self) -> bool:
         """Return whether there is something to commit."""
         return bool(self.is_flushed or self.cycling or self.data.delta() or self.metadata_delta())
+
+    def may_be_changed(self) -> bool:
+        """Like `is_changed`; true if a value cannot be stored, which may have failed a request."""
+        try:
+            return self.is_changed()
+        except SessionError:
+            return True
 
     def is_repeated(self) -> bool:
         """Return whether the client sent this request again, after an earlier one was stored."""

@@ -6,7 +6,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.core.interim import store_block
+from wsgi_sessions.core.source import Phase
 from wsgi_sessions.core.turn import Turn
+from wsgi_sessions.errors import HeadersAlreadySent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,18 @@ def exclusive_block(transaction: Transaction, timeout: float | None) -> Iterator
             turn.blocks -= 1
         if not is_stored:
             turn.keep(lock.pop_all())
+
+
+def hold_until_commit(transaction: Transaction) -> None:
+    """See `Transaction.hold`."""
+    if transaction.phase is not Phase.OPEN:
+        raise HeadersAlreadySent("the response has begun: too late to hold the session")
+    draft = transaction.peek()
+    if draft.fault is not None:
+        raise draft.fault
+    if draft.snapshot is not None and not turn_of(transaction).is_on:
+        with taken(transaction, draft.snapshot):
+            read_afresh(transaction, draft, draft.snapshot)
 
 
 @contextmanager

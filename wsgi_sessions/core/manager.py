@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.new_session import NewSession
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import HeadersState
+    from wsgi_sessions.core.endings.traces import Traces
     from wsgi_sessions.core.merge.delta import Delta
     from wsgi_sessions.core.merge.rules import MergeRules
     from wsgi_sessions.core.record.tombstones import Tombstone
@@ -58,8 +59,8 @@ class SessionManager:
         max_size: the most bytes of a stored session.
         wait: seconds that a request waits for the block of another, by default.
         waiters: the most requests of this process that wait for one session.
-        max_sessions: no anonymous visitor gets a session while the store holds so many (see
-            `Census`).
+        max_sessions: at so many sessions, no anonymous visitor gets one (see `Census`).
+        traces: keeps why sessions ended; None: not kept.
         clock: seconds since the epoch.
     """
 
@@ -77,6 +78,7 @@ class SessionManager:
         wait: float = DEFAULT_WAIT,
         waiters: int = MOST_WAITERS,
         max_sessions: int | None = None,
+        traces: Traces | None = None,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.backend = backend
@@ -84,7 +86,7 @@ class SessionManager:
         self.locks = BoundedLocks(backend.locks, waiters, self.events)
         self.identity, self._wait = identity or IdentityRules(principal_key), wait
         self._clock, self._draw = clock, CommitTokens().draw
-        self.endings = EndingReport(self.events, clock)
+        self.endings = EndingReport(self.events, self.lifetimes, backend.expired, traces, clock)
         self.loader = Loader(backend, self.lifetimes, self.events, self.endings, clock)
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow
@@ -92,8 +94,8 @@ class SessionManager:
         self.principals = Principals(backend, self.loader, self.lifetimes, self.endings, clock)
         self.sessions_of = self.principals.sessions_of
         self.destroy_sessions_of = self.principals.destroy_sessions_of
-        census, endings = self._census, self.endings
-        self._ender = Ender(backend.sessions, self.loader, self.principals, census, endings)
+        about = self.loader, self.principals, self._census, self.endings
+        self._ender = Ender(backend.sessions, *about)
         self._committer_for = self._committers(on_conflict, merge, max_size)
         self._committer = self._committer_for()
 
@@ -336,10 +338,9 @@ class SessionManager:
         return "touched"
 
     def destroy(self, key: str, *, by: str = "destroy()") -> None:
-        """End the session with this store key, even while it is used. Idempotent.
+        """End the session with this store key, also under an id of the last minute. Idempotent.
 
-        If it got another id within the last minute, it ends under that. `by`: the caller, for the
-        reports and the trace of the end (`EndTrace`). Raises StoreUnavailable.
+        `by`: the caller, for the trace of the end (`EndTrace`). Raises StoreUnavailable.
         """
         self._ender.end_at(key, Cause("revoked", by))
 

@@ -21,7 +21,7 @@ from wsgi_sessions.core.limits.labels import label_of, set_label
 from wsgi_sessions.core.limits.lifetimes import checked
 from wsgi_sessions.core.merge.delta import ABSENT
 from wsgi_sessions.core.record.keys import check_key, shown
-from wsgi_sessions.core.source import Phase
+from wsgi_sessions.core.source import Phase, require_cookie
 from wsgi_sessions.errors import CorruptRecord, HeadersAlreadySent
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from wsgi_sessions.core.source import Source
+    from wsgi_sessions.endings import EndReason, RefusalReason
 
-_ENDED, _OPEN = Phase.ENDED, Phase.OPEN  # a look-up of a member takes as long as five of these
+_ENDED = Phase.ENDED  # a look-up of a member takes as long as five of these
 
 
 class Session(MutableMapping[str, Any]):
@@ -198,7 +199,7 @@ class Session(MutableMapping[str, Any]):
         """
         check_principal(principal, "principal")
         draft = self._write()
-        self._require_cookie("a log-in")
+        require_cookie(self._source, "a log-in")
         if draft.get_metadata(PRINCIPAL) is None:
             self._source.drop_planted(keep)
         elif draft.get_metadata(PRINCIPAL) != principal:
@@ -209,7 +210,7 @@ class Session(MutableMapping[str, Any]):
     def cycle_id(self) -> None:
         """Give the session a new id at the commit, with overlapping changes; the old is dead."""
         draft = self._write()
-        self._require_cookie("a new session id")
+        require_cookie(self._source, "a new session id")
         draft.cycling = draft.cycling or "cycle"
 
     def flush(self) -> None:
@@ -228,7 +229,7 @@ class Session(MutableMapping[str, Any]):
         the limit. Raises ValueError below a second, or for a moment without a time zone.
         """
         draft = self._write()
-        self._require_cookie("a longer cookie")
+        require_cookie(self._source, "a longer cookie")
         draft.set_metadata(LIFETIME, None if lifetime is None else checked(lifetime))
 
     def keep_alive(self, wanted: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as a sentence
@@ -308,6 +309,12 @@ class Session(MutableMapping[str, Any]):
         return value
 
     @property
+    def lost(self) -> EndReason | RefusalReason | None:
+        """The reason why the session of the presented cookie is not there, or None: one of
+        `wsgi_sessions.endings`, such as ``expired-idle``. Costs a store call or two."""
+        return self._source.why_lost()
+
+    @property
     def accessed(self) -> bool:
         """Whether the session was read, so that the response depends on it."""
         return self._source.is_accessed
@@ -331,7 +338,7 @@ class Session(MutableMapping[str, Any]):
         if draft.snapshot is None:
             if draft.fault is not None:
                 raise draft.fault
-            self._require_cookie("a new session")
+            require_cookie(self._source, "a new session")
         return draft
 
     def _decoding(self, action: Callable[..., Any], *args: Any) -> Any:
@@ -341,10 +348,3 @@ class Session(MutableMapping[str, Any]):
         except CorruptRecord as error:
             self._source.damaged(error)
             raise
-
-    def _require_cookie(self, what: str) -> None:
-        if self._source.phase is not _OPEN:
-            raise HeadersAlreadySent(
-                f"{what} needs a cookie, but the response's headers have left: "
-                "do it before the first body chunk"
-            )

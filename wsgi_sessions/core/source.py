@@ -5,11 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from wsgi_sessions.errors import HeadersAlreadySent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from wsgi_sessions.core.draft import Draft
+    from wsgi_sessions.endings import EndReason, RefusalReason
     from wsgi_sessions.errors import CorruptRecord
 
 Access = Literal["shared", "exclusive"]
@@ -43,6 +46,18 @@ class Source(Protocol):
 
     def store(self) -> None:
         """See `Session.commit`."""
+
+    def why_lost(self) -> EndReason | RefusalReason | None:
+        """See `Session.lost`."""
+
+
+def require_cookie(source: Source, what: str) -> None:
+    """Raise HeadersAlreadySent if no cookie can be sent any more, which `what` needs."""
+    if source.phase is not Phase.OPEN:
+        raise HeadersAlreadySent(
+            f"{what} needs a cookie, but the response's headers have left: "
+            "do it before the first body chunk"
+        )
 
 
 class Request(Protocol):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.draft import Draft, Snapshot
-from wsgi_sessions.core.exclusive import exclusive_block, read_afresh, taken, turn_of
+from wsgi_sessions.core.exclusive import exclusive_block, hold_until_commit, read_afresh, taken
 from wsgi_sessions.core.interim import store_what_needs_no_cookie
 from wsgi_sessions.core.principals import bind
 from wsgi_sessions.core.record.tombstones import Tombstone
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.manager import SessionManager
     from wsgi_sessions.core.source import Request
     from wsgi_sessions.core.turn import Turn
+    from wsgi_sessions.endings import EndReason, RefusalReason
 
 Renewal = Literal["due", "always", "on change"]
 
@@ -49,7 +50,7 @@ class Transaction(Struct, eq=False, weakref=True):
     the transaction is one `exclusive` block from the first access to the commit that goes with the
     headers (or to `close`); later changes of the response are merged, as with "shared" access.
     `is_accessed`: the session was read. `found_none`: the store had none. `fault`: why it could not
-    be read, or None.
+    be read, or None. `missing`: the store key that its cookie presents, but no session has.
 
     `did` is what its commits did: "created" if one of them began the session, else the last that
     was not "unchanged". `turn` is the request's, once it asked; `before_commit` holds the
@@ -75,6 +76,7 @@ class Transaction(Struct, eq=False, weakref=True):
     _after_commit: tuple[Callable[[], object], ...] = ()
     is_accessed: bool = False
     found_none: bool = False
+    missing: str | None = None
     phase: Phase = _OPEN
     renewal: Renewal = "due"
     did: Result = "unchanged"
@@ -217,7 +219,7 @@ class Transaction(Struct, eq=False, weakref=True):
         """Store nothing but a log-out; return whether there was one. `reason`: report changes."""
         if self._draft is None:
             return False
-        if reason is not None and not self._draft.is_flushed and _has_changes(self._draft):
+        if reason is not None and not self._draft.is_flushed and self._draft.may_be_changed():
             self.manager.drop(reason, self._draft, self.snapshot, self.request.route())
         self._draft.adopt(self._draft.snapshot)
         try:
@@ -301,14 +303,7 @@ class Transaction(Struct, eq=False, weakref=True):
 
     def hold(self) -> None:
         """Keep other holders out until the commit, and read afresh: `wsgi_sessions.exclusive`."""
-        if self.phase is not _OPEN:
-            raise HeadersAlreadySent("the response has begun: too late to hold the session")
-        draft = self.peek()
-        if draft.fault is not None:
-            raise draft.fault
-        if draft.snapshot is not None and not turn_of(self).is_on:
-            with taken(self, draft.snapshot):
-                read_afresh(self, draft, draft.snapshot)
+        hold_until_commit(self)
 
     def store(self) -> None:
         """See `Session.commit`."""
@@ -325,6 +320,16 @@ class Transaction(Struct, eq=False, weakref=True):
         if self.phase is _ENDED:
             raise HeadersAlreadySent(f"the request has ended: {otherwise}")
 
+    def miss(self, key: str) -> None:
+        """Note that the session of the presented cookie is not there; see `Losses.of`."""
+        self.missing = key
+        self.manager.endings.refusals.note(key, self.request.route())
+
+    def why_lost(self) -> EndReason | RefusalReason | None:
+        """See `Session.lost`."""
+        self.draft()
+        return None if self.missing is None else self.manager.endings.losses.of(self.missing).why
+
     def _load(self) -> Snapshot | Tombstone | None:
         try:
             session_id = self.request.session_id()
@@ -334,17 +339,10 @@ class Transaction(Struct, eq=False, weakref=True):
             return None
         found = self.manager.loader.open(session_id, self._reader)
         if type(found) is not Snapshot:
-            self.manager.endings.refusals.note(store_key(session_id), self.request.route())
+            self.miss(store_key(session_id))
             return found
         # After the headers have left, a client may take any time to read: no turn.
         if self.phase is not _OPEN or self.request.access() != "exclusive":
             return found
         with taken(self, found):  # the record names the mutex
             return self.manager.loader.open(session_id)
-
-
-def _has_changes(draft: Draft) -> bool:
-    try:
-        return draft.is_changed()
-    except SessionError:  # a value cannot be stored: maybe the reason why the request failed
-        return True

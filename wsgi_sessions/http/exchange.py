@@ -10,6 +10,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.source import Phase
 from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.endings import UNSIGNED
 from wsgi_sessions.errors import CorruptRecord, SessionError, StoreUnavailable
 from wsgi_sessions.http.answers import REFUSALS, answer_to
 from wsgi_sessions.http.cookies.early import begin_early
@@ -90,7 +91,7 @@ class SessionExchange(Struct, eq=False):
         if session_id is None:
             if adoption is None:  # else it may be another library's
                 if presented.state == "invalid":
-                    middleware.manager.endings.refusals.note(None, self.route())
+                    self.transaction.miss(UNSIGNED)
             elif presented.state != "ambiguous":
                 foreign = foreign_one(adoption, self._header, self.route)
                 self._presented = presented = foreign or presented

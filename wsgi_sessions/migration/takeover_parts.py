@@ -16,13 +16,13 @@ if TYPE_CHECKING:
         Bump,
         Context,
         ContextStore,
-        ExpiredDeletion,
         PrincipalIndex,
+        Record,
         RefreshQueue,
         SessionStore,
         VersionStamps,
     )
-    from wsgi_sessions.upkeep import Advice, Leftovers
+    from wsgi_sessions.upkeep import Advice, ExpiredDeletion, Leftovers, OnDeleted
 
 _log = texts.log(__name__)
 
@@ -192,13 +192,18 @@ class EachExpired:
     def __init__(self, stores: Sequence[ExpiredDeletion]) -> None:
         self._stores = stores
 
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         deleted = 0
         for store in self._stores:
             if deleted < limit:
-                deleted += store.delete_expired(limit - deleted)
+                deleted += store.delete_expired(limit - deleted, told)
         return deleted
+
+    def remains(self, key: str) -> Record | None:
+        """See `ExpiredDeletion.remains`."""
+        found = (store.remains(key) for store in self._stores)
+        return next((record for record in found if record is not None), None)
 
     def count_expired(self) -> int:
         """See `ExpiredDeletion.count_expired`."""

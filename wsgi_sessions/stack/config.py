@@ -140,6 +140,7 @@ class Config:
     anonymous_idle_lifetime: float | None = filled_by(limits.ANONYMOUS_IDLE_LIFETIME)
     max_sessions: int | None = filled_by(limits.MAX_SESSIONS)
     sweep_interval: float | None = filled_by(limits.SWEEP_INTERVAL)
+    endings_kept: float = filled_by(limits.ENDINGS_KEPT)
     refresh: RefreshConfig = group(RefreshConfig)
     version: VersionConfig = group(VersionConfig)
     context: ContextConfig = group(ContextConfig)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.endings.traces import traces_in
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.identity_rules import IdentityRules
 from wsgi_sessions.core.jobs import begin, begin_at, committed
@@ -73,6 +74,8 @@ def open_counted(config: Config, hooks: Hooks, meter: ProcessMeter | None) -> Se
     hook, pseudonyms = _hooks(sweeper, hooks.get("on_event")), Pseudonyms(secrets[-1])
     events = Events(hook, pseudonyms, with_variables, meter)
     manager = open_manager(config, backend, events, hooks.get("merge"))
+    if sweeper is not None and manager.endings.traces is not None:
+        sweeper.report_to(manager.endings.expired, manager.endings.traces.trim)
     leases, refresher = _refreshing(config, manager, hooks.get("refresh"), meter)
     cookie = SessionCookie(config.cookie, signer_of(secrets, config))
     adoption = adoption_of(config, manager)
@@ -146,6 +149,8 @@ class Sessions:
             self.leases.close()
         if self.adoption is not None:
             self.adoption.close()
+        if self.manager.endings.traces is not None:
+            self.manager.endings.traces.close()
         self.manager.backend.close()
 
 
@@ -242,6 +247,7 @@ def open_manager(
         max_sessions=config.max_sessions,
         wait=config.exclusive_wait,
         waiters=config.exclusive_waiters,
+        traces=traces_in(backend.endings, config.endings_kept),
     )
 
 

@@ -11,7 +11,10 @@ from wsgi_sessions.background import Background, FaultLog
 from wsgi_sessions.clock import monotonic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.upkeep import OnDeleted
 
 CHUNK = 500
 _log = texts.log(__name__)
@@ -60,8 +63,14 @@ class Sweeper:
         self._background = Background(
             "wsgi_sessions sweeper", lambda: SweepSchedule(self, backend, interval, max_sessions)
         )
+        self._told: OnDeleted | None = None
+        self._trim: Callable[[], int] | None = None
         self.ensure_running = self._background.ensure_running
         """Start the thread, once in each process. Bound here: every request calls it."""
+
+    def report_to(self, told: OnDeleted, trim: Callable[[], int]) -> None:
+        """Report each deleted session, and have the traces of ended ones trimmed, from now on."""
+        self._told, self._trim = told, trim
 
     def note_created(self) -> None:
         """Count a new session; sweep soon if there may be too many now."""
@@ -86,11 +95,13 @@ class Sweeper:
         expired = 0
         if backend.expired is not None:
             while True:
-                count = backend.expired.delete_expired(CHUNK)
+                count = backend.expired.delete_expired(CHUNK, self._told)
                 expired += count
                 if count < CHUNK:
                     break
         leftovers = {} if backend.leftovers is None else backend.leftovers.remove_leftovers()
+        if self._trim is not None:
+            leftovers["traces"] = self._trim()
         live = self._count_live()
         return Sweep(expired, leftovers, live)
 

@@ -14,6 +14,7 @@ from wsgi_sessions.testing.faults import StoreFaults
 
 if TYPE_CHECKING:
     from wsgi_sessions.testing.contract.contexts import ContextStoreContract
+    from wsgi_sessions.testing.contract.endings import EndTracesContract
     from wsgi_sessions.testing.contract.leases import LeaseStoreContract
     from wsgi_sessions.testing.contract.refreshes import RefreshQueueContract
     from wsgi_sessions.testing.contract.suite import SessionStoreContract
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ContextStoreContract",
+    "EndTracesContract",
     "LeaseStoreContract",
     "RefreshQueueContract",
     "SessionClient",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 _CONTRACT = {
     "ContextStoreContract": "contexts",
+    "EndTracesContract": "endings",
     "LeaseStoreContract": "leases",
     "RefreshQueueContract": "refreshes",
     "SessionStoreContract": "suite",

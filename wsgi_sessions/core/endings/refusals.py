@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsgi_sessions.core.events import Events
-    from wsgi_sessions.endings import EndReason, RefusalReason
+    from wsgi_sessions.endings import Absence
 
 SECONDS = 10.0
 MOST = 10
@@ -24,7 +24,7 @@ _SAME_SECONDS = 60.0
 class Refusals:
     """Reports refused cookies as event ``refused``: the same one once a minute, and few in all.
 
-    A client can send any number of them. So `why`, which may ask the store, is called only for
+    A client can send any number of them. So `lost`, which may ask the store, is called only for
     those that are reported.
 
     `clock`: seconds, from any moment.
@@ -33,22 +33,19 @@ class Refusals:
     def __init__(
         self,
         events: Events,
-        why: Callable[[str], EndReason | RefusalReason],
+        lost: Callable[[str], Absence],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._events = events
-        self._why = why
+        self._lost = lost
         self._clock = clock
         self._seen = Throttle()
         self._rate = _Rate()
 
-    def note(self, key: str | None, route: str) -> None:
-        """Report a cookie whose session, with this store key, is not there.
-
-        None: no secret of ours signed it.
-        """
+    def note(self, key: str, route: str) -> None:
+        """Report a cookie whose session, with this store key (or `UNSIGNED`), is not there."""
         now = self._clock()
-        if not self._seen.is_due(key or "", now, _SAME_SECONDS if key else SECONDS):
+        if not self._seen.is_due(key, now, _SAME_SECONDS if key else SECONDS):
             self._rate.more += 1
             return
         if not self._rate.has_room(now):
@@ -57,10 +54,10 @@ class Refusals:
         facts: dict[str, object] = {"route": route}
         if more:
             facts["more"] = more
-        if key is None:
-            self._events.emit("refused", None, why="signature", **facts)
-        else:
-            self._events.emit("refused", short_key(key), why=self._why(key), **facts)
+        loss = self._lost(key)
+        if loss.is_inferred:
+            facts["inferred"] = True
+        self._events.emit("refused", short_key(key) or None, why=loss.why, **facts)
 
 
 @texts.shows("more")

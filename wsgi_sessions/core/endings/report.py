@@ -6,38 +6,49 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import PRINCIPAL
+from wsgi_sessions.core.endings.expiry import expiry_of
+from wsgi_sessions.core.endings.losses import Losses
 from wsgi_sessions.core.endings.refusals import Refusals
-from wsgi_sessions.endings import EndTrace
+from wsgi_sessions.endings import Cause, EndTrace
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wsgi_sessions.contract import Record
     from wsgi_sessions.core.draft import Snapshot
+    from wsgi_sessions.core.endings.traces import Traces
     from wsgi_sessions.core.events import Events
+    from wsgi_sessions.core.limits.lifetimes import Lifetimes
     from wsgi_sessions.core.record.envelope import Envelope
-    from wsgi_sessions.endings import Cause, EndReason
+    from wsgi_sessions.endings import EndReason
+    from wsgi_sessions.upkeep import ExpiredDeletion
 
 _COMMITS = 3
 
 
 class EndingReport:
-    """Reports ends as event ``ended``, and passes each to `keep`, which never raises.
+    """Reports ends as event ``ended``, and has a trace of each kept, if there are `traces`.
 
-    `clock`: seconds since the epoch.
+    Its `losses` explain to those who come back, its `refusals` report cookies that lead to no
+    session. `clock`: seconds since the epoch.
     """
 
     def __init__(
         self,
         events: Events,
+        lifetimes: Lifetimes,
+        expired: ExpiredDeletion | None = None,
+        traces: Traces | None = None,
         clock: Callable[[], float] = wall_clock,
-        keep: Callable[[EndTrace], object] | None = None,
     ) -> None:
         self._events = events
+        self._lifetimes = lifetimes
+        self.traces = traces
+        self.losses = Losses(traces, expired, lifetimes)
+        self.refusals = Refusals(events, self.losses.of)
         self.clock = clock
-        self.refusals = Refusals(events, lambda _: "unknown")
-        self._keep = keep
 
     def note(
         self,
@@ -64,8 +75,14 @@ class EndingReport:
         }
         known = {name: fact for name, fact in facts.items() if fact is not None}
         self._events.emit("ended", short_key(key), **known)
-        if self._keep is not None:
-            self._keep(ending)
+        if self.traces is not None:
+            self.traces.keep(ending)
+
+    def expired(self, key: str, record: Record) -> None:
+        """Report a session whose expired record was deleted by a sweep."""
+        expiry = expiry_of(key, record, self._lifetimes)
+        if expiry is not None:
+            self.note(key, Cause(expiry.why, "sweeper"), expiry.envelope, at=expiry.at)
 
     def destroyed(self, key: str, cause: Cause, envelope: Envelope | None = None) -> None:
         """Report the end of a session that was deleted on purpose."""

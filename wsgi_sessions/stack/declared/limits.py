@@ -56,3 +56,9 @@ SWEEP_INTERVAL = Setting[Any](
     "how often one worker removes expired sessions and leftovers",
     float(10 * MINUTE),
 )
+ENDINGS_KEPT = Setting[Any](
+    "WSGI_SESSIONS_ENDINGS_KEPT",
+    kinds.duration(0, 400 * DAY, "7d, 12h, or 0 (not at all)"),
+    "how long the store keeps why a session ended, after its end; bounded in number",
+    7.0 * DAY,
+)

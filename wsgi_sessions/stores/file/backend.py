@@ -9,7 +9,7 @@ The folder::
     FORMAT              made with the folder: while it exists, a missing file is a missing session
     sessions/ab/<key>   the records (see `file.slots`), sharded by the first two digits
     contexts/ab/<hash>  last contexts (see `file.contexts`) index/, locks/, quarantine/, leases/,
-    processes/, refreshes/, secret, sweep
+    processes/, refreshes/, endings/, secret, sweep
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contract import Backend
 from wsgi_sessions.stores.file.contexts import FileContexts
 from wsgi_sessions.stores.file.disk.diagnosis import FileDiagnosis
+from wsgi_sessions.stores.file.endings import FileEndings
 from wsgi_sessions.stores.file.index import FileIndex
 from wsgi_sessions.stores.file.leases import FileLeases
 from wsgi_sessions.stores.file.locks import FileLocks
@@ -83,4 +84,5 @@ def _backend_of(
         leases=leases,
         lease_listing=leases,
         refreshes=FileRefreshes(store.folder, timeout=timeout),
+        endings=FileEndings(store.folder, timeout=timeout),
     )

@@ -275,20 +275,20 @@ class RecordFiles:
             return False
         return record is not None and record.expires_at <= self._clock()
 
-    def delete_if_expired(self, key: str) -> bool:
-        """Delete the file if its record has expired, read under its lock; return whether it did."""
+    def delete_if_expired(self, key: str) -> Record | None:
+        """Delete the file if its record has expired, read under its lock; return what it was."""
         now = self._clock()
         if not self.is_expired(key):
-            return False  # a damaged one is set aside when it is loaded
+            return None  # a damaged one is set aside when it is loaded
         try:
             with self._locked(key) as file:
                 record = parse(file.read(), key).record
                 if record is None or record.expires_at > now:
-                    return False
+                    return None
                 os.unlink(self._path(key))
         except (OSError, NotARecord, StoreUnavailable):
-            return False  # gone, busy or unreadable: left to the next sweep
-        return True
+            return None  # gone, busy or unreadable: left to the next sweep
+        return record
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
         """Move the file to the quarantine if its record is damaged, or still at `version`."""

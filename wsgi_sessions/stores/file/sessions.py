@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Purpose
     from wsgi_sessions.mutex import Fence
+    from wsgi_sessions.upkeep import OnDeleted
 
 
 class FileStore:
@@ -109,7 +110,7 @@ class FileStore:
         """See `SessionIteration.count`."""
         return sum(1 for _ in self.keys())
 
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         deleted = 0
         # From the end of the last call on: a sweep goes around once, in any number of calls.
@@ -117,8 +118,17 @@ class FileStore:
             if deleted == limit:
                 self._swept_up_to = key
                 break
-            deleted += self._files.delete_if_expired(key)
+            record = self._files.delete_if_expired(key)
+            if record is not None:
+                deleted += 1
+                if told is not None:
+                    told(key, record)
         return deleted
+
+    def remains(self, key: str) -> Record | None:
+        """See `ExpiredDeletion.remains`."""
+        record = retrying("load", key, self._files.load)
+        return None if record is None or record.expires_at > self._clock() else record
 
     def count_expired(self) -> int:
         """See `ExpiredDeletion.count_expired`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contract import Backend
 from wsgi_sessions.stores.memory.contexts import MemoryContexts
+from wsgi_sessions.stores.memory.endings import MemoryEndings
 from wsgi_sessions.stores.memory.index import MemoryIndex
 from wsgi_sessions.stores.memory.leases import MemoryLeases
 from wsgi_sessions.stores.memory.locks import MemoryLocks
@@ -36,4 +37,5 @@ def open_memory(*, clock: Callable[[], float] = wall_clock) -> Backend:
         leases=leases,
         lease_listing=leases,
         refreshes=MemoryRefreshes(),
+        endings=MemoryEndings(),
     )

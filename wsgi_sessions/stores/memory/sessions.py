@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.mutex import Fence
+    from wsgi_sessions.upkeep import OnDeleted
 
 
 class MemoryStore:
@@ -83,13 +84,21 @@ class MemoryStore:
         """See `SessionIteration.count`."""
         return sum(1 for _ in self.keys())
 
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         with self._lock:
             expired = [key for key in self._records if self._live(key) is None][:limit]
-            for key in expired:
-                del self._records[key]
-        return len(expired)
+            deleted = [(key, self._records.pop(key)) for key in expired]
+        if told is not None:
+            for key, record in deleted:
+                told(key, record)
+        return len(deleted)
+
+    def remains(self, key: str) -> Record | None:
+        """See `ExpiredDeletion.remains`."""
+        with self._lock:
+            record = self._records.get(key)
+            return None if record is not None and self._live(key) is record else record
 
     def count_expired(self) -> int:
         """See `ExpiredDeletion.count_expired`."""

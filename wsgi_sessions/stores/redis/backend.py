@@ -11,6 +11,8 @@ Its keys on the server, all with the key prefix:
 ``quarantine:{<key>}``         its damaged record, set aside; expires after 7 days
 ``refreshes``                  sorted set: the keys of keep-alive sessions, by due time
 ``quarantine``                 sorted set: the keys set aside, by time
+``endings:{ends}``             hash: traces of ended sessions, by key; ``…:u``, ``…:v``: sorted sets
+                               of its fields with and without a user, by time; all expire
 ``versions:{stamps}``          hash: the version stamp of each scope
 ``bumps:{stamps}:<hash>``      list: the latest bumps of a scope
 ``principal:{<hash>}``         sorted set: the keys of a principal's sessions, by expiry; expires
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING
 from wsgi_sessions.contract import Backend
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores.redis.contexts import RedisContexts
+from wsgi_sessions.stores.redis.endings import RedisEndings
 from wsgi_sessions.stores.redis.index import RedisIndex
 from wsgi_sessions.stores.redis.leases import RedisLeases
 from wsgi_sessions.stores.redis.locks import RedisHolds
@@ -84,6 +87,7 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
         clock=RedisClock(executor),
         refreshes=RedisRefreshes(executor, keys),
         tenants=RedisTenants(executor, keys),
+        endings=RedisEndings(executor, keys),
     )
 
 

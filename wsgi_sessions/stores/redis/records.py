@@ -49,6 +49,7 @@ class Keys:
         self.quarantine = f"{prefix}quarantine"
         self.versions = f"{prefix}versions:{{stamps}}"
         self.refreshes = f"{prefix}refreshes"
+        self.endings = tuple(f"{prefix}endings:{{ends}}{group}" for group in ("", ":u", ":v"))
         self.records_pattern = self.pattern(self.record)
         self.contexts_pattern = self.pattern(self.context)
 
@@ -101,7 +102,7 @@ class Keys:
         """Return one unused key of each kind, that of a record first."""
         of_sessions = (self.record, self.lock, self.holders, self.claim, self.set_aside)
         of_others = (self.context, self.principal, self.bumps)
-        lists = (self.versions, self.quarantine, self.refreshes)
+        lists = (self.versions, self.quarantine, self.refreshes, *self.endings)
         return [*(name_of("rights") for name_of in (*of_sessions, *of_others)), *lists]
 
     def in_braces(self, name: bytes) -> str:

@@ -25,6 +25,7 @@ from wsgi_sessions.database.sqlite import use_wal_if_empty
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stores.databases import MIGRATION_SECONDS
 from wsgi_sessions.stores.sql.contexts import SqlContexts
+from wsgi_sessions.stores.sql.endings import SqlEndings
 from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 from wsgi_sessions.stores.sql.index import SqlIndex
 from wsgi_sessions.stores.sql.leases import SqlLeaseListing, SqlLeases
@@ -76,6 +77,7 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
         lease_listing=SqlLeaseListing(engine),
         clock=SqlClock(engine),
         refreshes=SqlRefreshes(engine),
+        endings=SqlEndings(engine),
     )
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version that this release needs; it grows by one with each change of the tables."""
 
 metadata = MetaData()
@@ -119,6 +119,16 @@ quarantine = Table(
     Column("set_aside_at", Double, nullable=False),
     Index("wsgi_sessions_quarantine_by_time", "set_aside_at"),
 )
+endings = Table(  # traces of ended sessions
+    "wsgi_sessions_endings",
+    metadata,
+    Column("key", _Key, primary_key=True),
+    Column("user", String(16), nullable=False),  # a pseudonym; empty: it had no user
+    Column("at", Double, nullable=False),
+    Column("trace", _Bytes, nullable=False),
+    Index("wsgi_sessions_endings_by_user", "user", "at"),
+    Index("wsgi_sessions_endings_by_time", "at"),
+)
 # as `database.version_table.create_version_table` makes it, which may have been here first
 versions = Table(
     OWN_TABLE.name,
@@ -155,7 +165,12 @@ def _to_2(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE {refreshes.name} ADD COLUMN {added}"))
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1, 2: _to_2}
+def _to_3(connection: Connection) -> None:
+    """Upgrade to traces of ended sessions."""
+    endings.create(connection, checkfirst=True)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {1: _to_1, 2: _to_2, 3: _to_3}
 """The steps from one version of the schema to the next, by the version that they lead to."""
 
 _LOCK = 0x7773_6769  # "wsgi": one number, in the name space of advisory locks

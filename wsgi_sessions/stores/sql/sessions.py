@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.mutex import Fence
     from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
     from wsgi_sessions.stores.sql.quarantine import SqlQuarantine
+    from wsgi_sessions.upkeep import OnDeleted
 
 _CHUNK = 1000
 _C = sessions.c
@@ -185,8 +186,34 @@ class SqlExpiry:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def delete_expired(self, limit: int) -> int:
-        return delete_chunk(self._engine, "purge", sessions, limit, self._engine.expiry_now)
+    def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
+        if told is None:
+            return delete_chunk(self._engine, "purge", sessions, limit, self._engine.expiry_now)
+        deleted = self._taken_out(limit)
+        for key, record in deleted:
+            told(key, record)
+        return len(deleted)
+
+    def _taken_out(self, limit: int) -> list[tuple[str, Record]]:
+        """Delete up to `limit` expired rows, and return them as records."""
+        expired = _C.expires_at <= self._engine.expiry_now
+        columns = (_C.key, _C.version, _C.payload, _C.expires_at)
+        chunk = select(*columns).where(expired).order_by(_C.expires_at).limit(limit)
+        found = chunk.with_for_update(skip_locked=True)  # nothing extends them until the end
+
+        def work(connection: Connection) -> list[tuple[str, Record]]:
+            rows = connection.execute(found).all()
+            if rows:
+                connection.execute(delete(sessions).where(_C.key.in_([row[0] for row in rows])))
+            return [(key, Record(v, bytes(payload), at)) for key, v, payload, at in rows]
+
+        return self._engine.run("purge", None, work)
+
+    def remains(self, key: str) -> Record | None:
+        expired = _C.key == key, _C.expires_at <= self._engine.expiry_now
+        found = select(_C.version, _C.payload, _C.expires_at).where(*expired)
+        row = self._engine.single("load", key, lambda c: c.execute(found).first())
+        return None if row is None else Record(row[0], bytes(row[1]), row[2])
 
     def count_expired(self) -> int:
         expired = _C.expires_at <= self._engine.expiry_now

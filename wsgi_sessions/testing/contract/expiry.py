@@ -21,8 +21,9 @@ from wsgi_sessions.testing.contract.under_test import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsgi_sessions.contract import Backend, ExpiredDeletion
+    from wsgi_sessions.contract import Backend
     from wsgi_sessions.testing.contract.under_test import StoreUnderTest
+    from wsgi_sessions.upkeep import ExpiredDeletion
 
 
 class ExpiryLaws(Fixtures):
@@ -109,6 +110,33 @@ class ExpiryLaws(Fixtures):
         assert expired.count_expired() == 2
         assert expired.delete_expired(100) == 2
         assert expired.count_expired() == 0
+
+    def test_each_deleted_record_is_told_once(
+        self, aging: Backend, expired: ExpiredDeletion, clock: PassingTime
+    ) -> None:
+        dead = {another_key(): b"a" * (n + 1) for n in range(5)}
+        for key, payload in dead.items():
+            aging.sessions.create(key, payload, clock() + clock.idle)
+        live = another_key()
+        aging.sessions.create(live, b"live", clock() + 5000)
+        clock.expire(aging, *dead)
+        told: list[tuple[str, bytes]] = []
+        for deleted in (3, 2, 0):
+            number = expired.delete_expired(3, lambda key, r: told.append((key, r.payload)))
+            assert number == deleted
+        assert sorted(told) == sorted(dead.items())
+
+    def test_what_remains_of_an_expired_session_can_be_looked_at(
+        self, aging: Backend, expired: ExpiredDeletion, clock: PassingTime, key: str
+    ) -> None:
+        aging.sessions.create(key, b"x", expires_at := clock() + clock.idle)
+        live = another_key()
+        aging.sessions.create(live, b"live", clock() + 5000)
+        clock.expire(aging, key)
+        assert [expired.remains(each) for each in (another_key(), live)] == [None, None]
+        assert expired.remains(key) == about(1, b"x", expires_at)
+        expired.delete_expired(10)
+        assert expired.remains(key) is None
 
     def test_a_sweep_removes_no_live_session(self, backend: Backend, key: str) -> None:
         backend.sessions.create(key, b"x", later())

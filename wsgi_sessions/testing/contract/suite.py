@@ -24,5 +24,5 @@ class SessionStoreContract(RecordLaws, ExpiryLaws, AbilityLaws, RaceLaws, Guaran
     some seconds.
 
     Abilities of other middlewares have suites of their own: `VersionStampsContract`,
-    `ContextStoreContract`, `LeaseStoreContract` and `RefreshQueueContract`.
+    `ContextStoreContract`, `LeaseStoreContract`, `RefreshQueueContract` and `EndTracesContract`.
     """
