@@ -9,6 +9,7 @@ import click
 
 from wsgi_sessions import __version__
 from wsgi_sessions.cli.commands.contexts import contexts
+from wsgi_sessions.cli.commands.explaining import explain
 from wsgi_sessions.cli.commands.importing import import_
 from wsgi_sessions.cli.commands.leases import leases
 from wsgi_sessions.cli.commands.listing import list_sessions
@@ -24,7 +25,7 @@ from wsgi_sessions.cli.shell import Commands
 
 _COMMANDS = [
     *(demo, config, keygen, check, metrics),
-    *(count, list_sessions, show, leases, pseudonym, revoke),
+    *(count, list_sessions, show, explain, leases, pseudonym, revoke),
     *(sweep, purge, reindex, migrate_schema, copy, import_),
     *(contexts, versions, refresh),
 ]

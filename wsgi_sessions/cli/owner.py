@@ -48,6 +48,11 @@ def take_on_owner(urls: Iterable[str | None]) -> None:
             )
 
 
+def by_command(name: str) -> str:
+    """Return a command with the user of the system who runs it, for traces and the log."""
+    return f"command {name} of {os.environ.get('SUDO_USER') or user_name(os.getuid())}"
+
+
 def missing_folder(config: Config) -> str | None:
     """Return the session folder of the settings, if it does not exist."""
     folder = _folder_at(config.urls[0]) if len(config.urls) == 1 else None

@@ -20,6 +20,7 @@ from wsgi_sessions.cli.output import (
     timestamp,
     until,
 )
+from wsgi_sessions.cli.owner import by_command
 from wsgi_sessions.cli.shell import (
     answering_store,
     confirm,
@@ -121,10 +122,12 @@ def revoke(
         if key is not None:
             whole = key_of(backend, key)
             confirm(f"End session {short_key(whole)}?", yes=yes)
-            manager.destroy(whole)
+            manager.destroy(whole, by=by_command("revoke"))
             ended = 1
         else:
             ended = _revoke_of(manager, principal, all_but and key_of(backend, all_but), yes=yes)
+        if manager.endings.traces is not None:
+            manager.endings.traces.close()
     if as_json:
         print_json({"ended": ended})
     else:
@@ -148,7 +151,7 @@ def _revoke_of(
     if number:
         kept = "" if keep is None else f", and keep {short_key(keep)}"
         confirm(f"End {counted(number, 'session')} of this user{kept}?", yes=yes)
-    return manager.destroy_sessions_of(principal, keep=keep)
+    return manager.destroy_sessions_of(principal, keep=keep, by=by_command("revoke"))
 
 
 def _lifetime(asked: float | datetime | None) -> float | str | None:

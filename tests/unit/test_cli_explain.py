@@ -1,0 +1,61 @@
+"""``wsgi-sessions explain``: why sessions ended, by key and by user."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from command_line import run
+from worlds import Visit
+
+from wsgi_sessions.cli.owner import by_command
+from wsgi_sessions.core.endings.traces import Traces
+from wsgi_sessions.core.events import Events
+from wsgi_sessions.core.manager import SessionManager
+from wsgi_sessions.core.pseudonyms import Pseudonyms
+from wsgi_sessions.core.transaction import Transaction
+from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.stores.urls import open_backend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "s" * 40
+
+
+def test_the_ends_of_sessions_are_explained(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/sessions"
+    environ = {"WSGI_SESSIONS_URL": url, "WSGI_SESSIONS_SECRET_KEYS": SECRET}
+    ids = []
+    with closing(open_backend(url)) as backend:
+        assert backend.endings is not None
+        traces = Traces(backend.endings, 3600.0)
+        events = Events(pseudonyms=Pseudonyms(SECRET))
+        manager = SessionManager(backend, events=events, traces=traces)
+        for _ in range(2):
+            transaction = Transaction(manager, Visit(None, "POST /login"))
+            transaction.session.login("alice")
+            transaction.commit()
+            assert transaction.session_id is not None
+            ids.append(transaction.session_id)
+        leaving = Transaction(manager, Visit(ids[0], "POST /logout"))
+        leaving.session.flush()
+        leaving.commit()
+        traces.close()
+    first, second = (short_key(store_key(session_id)) for session_id in ids)
+    assert run("revoke", second, "--yes", **environ).exit_code == 0
+    told = run("explain", first, **environ).output
+    assert "ended: logged-out" in told
+    assert "POST /logout" in told
+    assert "POST /login" in told
+    assert "ended: revoked" in (told := run("explain", second, **environ).output)
+    assert by_command("revoke") in told
+    found = json.loads(run("explain", "--principal", "alice", "--json", **environ).stdout)
+    assert [(each["key"], each["why"]) for each in found] == [
+        (first, "logged-out"),
+        (second, "revoked"),
+    ]
+    assert "no trace of an end" in run("explain", "0" * 10, **environ).output
+    assert run("explain", **environ).exit_code == 2
+    assert "alice" not in told
