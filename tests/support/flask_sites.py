@@ -90,6 +90,12 @@ def in_redis(url: str, **config: Any) -> UserSite:
     return site
 
 
+def in_table(url: str, **config: Any) -> UserSite:
+    """Flask-Session on a table of SQLAlchemy."""
+    config = {"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": url, **config}
+    return UserSite(config)
+
+
 def in_files(folder: Path, values: Mapping[str, Any] = PLAIN) -> UserSite:
     """Flask-Session on cachelib's files, which are pickles."""
     cache = FileSystemCache(str(folder), threshold=50)

@@ -161,6 +161,31 @@ def test_a_user_of_flask_session_stays_logged_in(
     assert theirs.user(cookie) is None  # dead in both
 
 
+@pytest.mark.parametrize("serialization", ["msgpack", "json"])
+@pytest.mark.parametrize("place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
+def test_a_user_of_flask_session_on_sqlalchemy_stays_logged_in(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    move: Callable[..., ForeignSite],
+    place: str,
+    serialization: str,
+) -> None:
+    if place == "sqlite":
+        theirs_at = f"sqlite:///{tmp_path}/theirs.db"
+        url = theirs_at
+    else:
+        theirs_at = new_database(request.getfixturevalue("postgresql_server")).url
+        url = theirs_at.replace("postgresql+psycopg", "postgresql")
+    theirs = flask_sites.in_table(
+        theirs_at, SESSION_SERIALIZATION_FORMAT=serialization, SESSION_SQLALCHEMY_TABLE="visits"
+    )
+    cookie = theirs.login()
+    ours = move(f"flask-session+{url}?table=visits")
+    assert theirs.user(cookie) == 7
+    assert_moves(ours, cookie, PLAIN)
+    assert theirs.user(cookie) is None  # dead in both
+
+
 def test_a_permanent_session_keeps_a_lasting_cookie(
     end_to_end_redis: RedisServer, move: Callable[..., ForeignSite]
 ) -> None:
@@ -546,6 +571,7 @@ def test_the_urls_of_the_readme_are_accepted(tmp_path: Path) -> None:
         "flask-cookie",
         "pyramid-session-redis",
         "beaker",
+        "pyramid-cookie",
     }
 
 

@@ -17,12 +17,14 @@ from beaker.middleware import SessionMiddleware as BeakerMiddleware
 from command_line import run
 from pyramid.config import Configurator
 from pyramid.response import Response
+from pyramid.session import SignedCookieSessionFactory
 from pyramid_session_redis import RedisSessionFactory
+from webob.cookies import SignedSerializer
 from wsgi_client import Browser, call, environ_of
 
 from wsgi_sessions import Config, ConfigurationError, build, get_session
 from wsgi_sessions.errors import ImportRefused
-from wsgi_sessions.importers.libraries import beaker, pyramid_redis
+from wsgi_sessions.importers.libraries import beaker, pyramid_cookie, pyramid_redis
 from wsgi_sessions.importers.pickles import unpickle
 from wsgi_sessions.importers.settings import ImportConfig
 from wsgi_sessions.importers.urls import ImportOptions, open_importer
@@ -55,6 +57,22 @@ def pyramid_site(redis_url: str, **options: Any) -> WSGIApplication:
     with Configurator() as config:
         factory = RedisSessionFactory(SECRET, redis_url=redis_url, **options)
         config.set_session_factory(factory)
+        config.add_route("login", "/login")
+        config.add_view(login, route_name="login")
+        app: WSGIApplication = config.make_wsgi_app()
+        return app
+
+
+def signed_cookie_site(**options: Any) -> WSGIApplication:
+    """With Pyramid's own session, in a signed cookie."""
+
+    def login(request: Any) -> Any:
+        request.session.update(VALUES)
+        request.session.flash("welcome")
+        return Response("in")
+
+    with Configurator() as config:
+        config.set_session_factory(SignedCookieSessionFactory(SECRET, **options))
         config.add_route("login", "/login")
         config.add_view(login, route_name="login")
         app: WSGIApplication = config.make_wsgi_app()
@@ -156,6 +174,58 @@ def altered(cookie: str) -> str:
     return f"{'0' if cookie[0] != '0' else '1'}{cookie[1:]}"
 
 
+# -- Pyramid's own ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lasting", ["off", "on"])
+def test_a_user_of_pyramid_s_own_session_stays_logged_in(ours: Make, lasting: str) -> None:
+    cookie = cookie_from(signed_cookie_site(), "session")
+    browser = ours(f"pyramid-cookie://?lasting={lasting}")
+    browser.cookies["session"] = cookie
+    assert seen(browser)[0]["_f_"] == ["welcome"]
+    again = ours(f"pyramid-cookie://?lasting={lasting}")
+    assert_moved(again, "session", cookie, 24 * 3600.0 if lasting == "on" else None)
+
+
+def test_an_old_or_forged_cookie_of_pyramid_s_own_is_none() -> None:
+    cookie, now = cookie_from(signed_cookie_site(), "session"), time.time()
+    secrets = [b"newer", SECRET.encode()]
+    verify = pyramid_cookie.signed_content(secrets, 1200, lambda: now)
+    assert verify(cookie) is not None
+    for forged in (cookie[:-1], f"{cookie}=", altered(cookie), "", "a", "ü", cookie[86:]):
+        assert verify(forged) is None
+    assert pyramid_cookie.signed_content([b"another"], 1200, lambda: now)(cookie) is None
+    for moment in (now + 1300, now - 100):
+        at_another_time = functools.partial(float, moment)
+        assert pyramid_cookie.signed_content(secrets, 1200, at_another_time)(cookie) is None
+
+
+@pytest.mark.parametrize("content", [b"7", b"[]", b'["x", 1, {}]', b"[", b'"text"', b"[" * 99999])
+def test_a_signed_cookie_of_another_content_is_none(content: bytes) -> None:
+    cookie = SignedSerializer(SECRET, "pyramid.session.", serializer=AsItIs()).dumps(content)
+    verify = pyramid_cookie.signed_content([SECRET.encode()], 1200, time.time)
+    assert verify(cookie.decode()) is None
+
+
+class AsItIs:
+    """A serializer of bytes."""
+
+    def dumps(self, content: bytes) -> bytes:
+        return content
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1, 2]", b"7"])
+def test_a_content_of_another_form_is_refused(content: bytes) -> None:
+    with pytest.raises(ImportRefused, match="does not decode"):
+        pyramid_cookie.reader(None)(content)
+
+
+def test_sessions_in_cookies_are_not_converted_offline() -> None:
+    importer = open_importer("pyramid-cookie://", ImportOptions((SECRET.encode(),)))
+    with pytest.raises(ConfigurationError, match="Pyramid's own sessions are in the users'"):
+        importer.records.names()
+
+
 # -- pyramid_session_redis -------------------------------------------------------------------------
 
 
@@ -255,6 +325,8 @@ def test_a_forged_cookie_of_beaker_s_is_none(tmp_path: Path) -> None:
         ("beaker+file:///tmp?timeout=never", "timeout must be"),
         ("beaker+redis://host/0?lasting=yes", "lasting must be on or off"),
         ("beaker+postgresql://host/db", "no sessions can be read"),
+        ("pyramid-cookie://host", "not on a server"),
+        ("pyramid-cookie://?max_age=never", "max_age must be"),
     ],
 )
 def test_a_wrong_url_is_told(url: str, told: str) -> None:
@@ -262,7 +334,10 @@ def test_a_wrong_url_is_told(url: str, told: str) -> None:
         open_importer(url, ImportOptions((b"x",)))
 
 
-@pytest.mark.parametrize("url", ["beaker+redis://host/0", "pyramid-session-redis+redis://host/0"])
+@pytest.mark.parametrize(
+    "url",
+    ["beaker+redis://host/0", "pyramid-session-redis+redis://host/0", "pyramid-cookie://"],
+)
 def test_their_secret_is_needed(url: str) -> None:
     opened = functools.partial(open_importer, url, ImportOptions())
     with pytest.raises(ConfigurationError, match=r"imports\.secret_keys"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
-from wsgi_sessions.importers.file_records import folder_fault
+from wsgi_sessions.errors import ConfigurationError
+from wsgi_sessions.importers.file_records import ForeignFiles
 from wsgi_sessions.importers.libraries.beaker import NAME
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class BeakerRecords:
     """
 
     def __init__(self, folder: str, timeout: float, clock: Callable[[], float]) -> None:
-        self._folder = os.path.join(folder, "container_file")
+        self._files = ForeignFiles(os.path.join(folder, "container_file"))
         self._timeout = timeout
         self._clock = clock
 
@@ -30,27 +30,16 @@ class BeakerRecords:
         expires_at = self.expires_at(name)
         if expires_at is None or expires_at < self._clock():
             return None
-        try:
-            with open(self._path(name), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._fault("import", error) from None
+        return self._files.content(self._path(name))
 
     def delete(self, name: str) -> None:
-        try:
-            os.unlink(self._path(name))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._fault("retire", error) from None
+        self._files.remove(self._path(name))
 
     def names(self) -> Iterator[str]:
         def stop(error: OSError) -> None:
-            raise self._fault("import", error) from None
+            raise self._files.fault("import", error) from None
 
-        for _, _, files in os.walk(self._folder, onerror=stop):
+        for _, _, files in os.walk(self._files.folder, onerror=stop):
             found = (file.removesuffix(_END) for file in files if file.endswith(_END))
             yield from filter(NAME.fullmatch, found)
 
@@ -60,16 +49,13 @@ class BeakerRecords:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._fault("import", error) from None
+            raise self._files.fault("import", error) from None
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
     def _path(self, name: str) -> str:
-        return os.path.join(self._folder, name[:1], name[:2], name + _END)
-
-    def _fault(self, operation: str, error: OSError) -> StoreUnavailable:
-        return folder_fault(self._folder, operation, error)
+        return os.path.join(self._files.folder, name[:1], name[:2], name + _END)
 
 
 def open_beaker_records(folder: str, timeout: float, clock: Callable[[], float]) -> BeakerRecords:

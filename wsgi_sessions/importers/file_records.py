@@ -21,11 +21,46 @@ _COUNT_FILES = {hashlib.new(name, _COUNT, usedforsecurity=False).hexdigest() for
 _EXPIRY = struct.Struct("I")
 
 
+class ForeignFiles:
+    """The files of a folder by their paths; errors name the folder alone."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def content(self, path: str) -> bytes | None:
+        """Return what a file holds, or None if it is missing. Raises StoreUnavailable."""
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.fault("import", error) from None
+
+    def remove(self, path: str) -> None:
+        """Remove a file. Idempotent. Raises StoreUnavailable."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self.fault("retire", error) from None
+
+    def fault(self, operation: str, error: OSError) -> StoreUnavailable:
+        """Return the error to raise, which does not name the file."""
+        # Not chained: it contains the file's name.
+        return StoreUnavailable(
+            f"the folder of the sessions to import, {self.folder}, cannot be used: "
+            f"{error.strerror}",
+            operation=operation,
+        )
+
+
 class FileRecords:
     """`ForeignRecords` in a folder."""
 
     def __init__(self, folder: str, clock: Callable[[], float]) -> None:
-        self._folder = folder
+        self._files = ForeignFiles(folder)
         self._clock = clock
 
     def load(self, name: str) -> bytes | None:
@@ -38,18 +73,13 @@ class FileRecords:
         return content[_EXPIRY.size :]
 
     def delete(self, name: str) -> None:
-        try:
-            os.unlink(self._path(name))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._fault("retire", error) from None
+        self._files.remove(self._path(name))
 
     def names(self) -> Iterator[str]:
         try:
-            found = os.listdir(self._folder)
+            found = os.listdir(self._files.folder)
         except OSError as error:
-            raise self._fault("import", error) from None
+            raise self._files.fault("import", error) from None
         return (name for name in found if _NAME.fullmatch(name) and name not in _COUNT_FILES)
 
     def expires_at(self, name: str) -> float | None:
@@ -60,19 +90,10 @@ class FileRecords:
         """Do nothing: no file stays open."""
 
     def _content(self, name: str) -> bytes | None:
-        try:
-            with open(self._path(name), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._fault("import", error) from None
+        return self._files.content(self._path(name))
 
     def _path(self, name: str) -> str:
-        return os.path.join(self._folder, name)
-
-    def _fault(self, operation: str, error: OSError) -> StoreUnavailable:
-        return folder_fault(self._folder, operation, error)
+        return os.path.join(self._files.folder, name)
 
 
 def _expiry(content: bytes) -> float | None:
@@ -80,15 +101,6 @@ def _expiry(content: bytes) -> float | None:
         return 0.0  # half a file counts as expired
     expires_at: int = _EXPIRY.unpack_from(content)[0]
     return float(expires_at) or None
-
-
-def folder_fault(folder: str, operation: str, error: OSError) -> StoreUnavailable:
-    """Return the error to raise, which does not name the file."""
-    # Not chained: it contains the file's name.
-    return StoreUnavailable(
-        f"the folder of the sessions to import, {folder}, cannot be used: {error.strerror}",
-        operation=operation,
-    )
 
 
 def open_file_records(folder: str, clock: Callable[[], float]) -> FileRecords:

@@ -1,12 +1,13 @@
-"""Foreign sessions in a SQL table: Django's ``django_session``, read through SQLAlchemy."""
+"""Foreign sessions in a SQL table, of Django or Flask-Session, read through SQLAlchemy."""
 
 # ruff: noqa: S608 - names cannot be parameters; check_identifier admits only plain ones
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from wsgi_sessions import texts
 from wsgi_sessions.database.dbapi import check_identifier, executor, seconds_of
 from wsgi_sessions.database.unpooled import open_unpooled
 from wsgi_sessions.database.words import words_of
@@ -20,46 +21,67 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@texts.shows("table")
+class ForeignTable(NamedTuple):
+    """A table, and its columns for the name, the payload and the expiry; all are plain SQL names.
+
+    `prefix`: what stands before each name.
+    """
+
+    table: str
+    name: str
+    payload: str
+    expiry: str
+    prefix: str = ""
+
+
 class SqlRecords:
     """`ForeignRecords` in a table. Times without a zone are UTC, as with Django's ``USE_TZ``.
 
-    `connect` returns a SQLAlchemy connection, which is closed after each use. `table` is a plain
-    SQL name.
+    `connect` returns a SQLAlchemy connection, which is closed after each use.
     """
 
-    def __init__(self, connect: Callable[[], Any], table: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], place: ForeignTable, clock: Callable[[], float]
+    ) -> None:
         self._connect = connect
-        self._table = table
+        self._place = place
         self._clock = clock
 
     def load(self, name: str) -> bytes | None:
         row = self._row(name)
-        if row is None or seconds_of(row[1]) <= self._clock():
+        if row is None or row[1] is None or seconds_of(row[1]) <= self._clock():
             return None
-        return str(row[0]).encode()
+        return row[0].encode() if isinstance(row[0], str) else bytes(row[0])
 
     def delete(self, name: str) -> None:
-        statement = f"DELETE FROM {self._table} WHERE session_key = :name"
-        self._run("retire", lambda execute: execute(statement, {"name": name}))
+        statement = f"DELETE FROM {self._place.table} WHERE {self._place.name} = :name"
+        self._run("retire", lambda execute: execute(statement, self._named(name)))
 
     def names(self) -> Iterator[str]:
-        select = f"SELECT session_key FROM {self._table}"
+        select = f"SELECT {self._place.name} FROM {self._place.table}"
         outcome: ExecuteResult = self._run("import", lambda execute: execute(select, {}))
-        return (str(name) for (name,) in outcome.rows)
+        prefix = self._place.prefix
+        found = (str(name) for (name,) in outcome.rows)
+        return (name.removeprefix(prefix) for name in found if name.startswith(prefix))
 
     def expires_at(self, name: str) -> float | None:
         row = self._row(name)
-        return None if row is None else seconds_of(row[1])
+        return None if row is None or row[1] is None else seconds_of(row[1])
 
     def close(self) -> None:
         """Do nothing: no connection stays open."""
 
     def _row(self, name: str) -> tuple[Any, ...] | None:
-        select = f"SELECT session_data, expire_date FROM {self._table} WHERE session_key = :name"
+        table, name_of, payload, expiry, _ = self._place
+        select = f"SELECT {payload}, {expiry} FROM {table} WHERE {name_of} = :name"
         outcome: ExecuteResult = self._run(
-            "import", lambda execute: execute(select, {"name": name})
+            "import", lambda execute: execute(select, self._named(name))
         )
         return outcome.rows[0] if outcome.rows else None
+
+    def _named(self, name: str) -> dict[str, Any]:
+        return {"name": self._place.prefix + name}
 
     def _run(self, operation: str, work: Callable[[Execute], T]) -> T:
         try:
@@ -71,7 +93,7 @@ class SqlRecords:
             # Not chained: the driver's message contains names of sessions.
             said = words_of(getattr(error, "orig", None) or error)
             raise StoreUnavailable(
-                f"the table {self._table} of the sessions to import cannot be used "
+                f"the table {self._place.table} of the sessions to import cannot be used "
                 f"({type(error).__name__}{said and f': {said}'}): check whether the database "
                 "answers",
                 operation=operation,
@@ -79,13 +101,13 @@ class SqlRecords:
 
 
 def open_sql_records(
-    url: str, *, table: str, timeout: float, clock: Callable[[], float]
+    url: str, *, place: ForeignTable, timeout: float, clock: Callable[[], float]
 ) -> SqlRecords:
     """Return the records at a SQLAlchemy URL, without contacting it. Raises ConfigurationError.
 
     No connection stays open between queries, so that forked workers share none.
     """
-    check_identifier(table, parts=2)
+    check_identifier(place.table, parts=2)
     engine = open_unpooled(
         url,
         timeout=timeout,
@@ -96,4 +118,4 @@ def open_sql_records(
         raise ConfigurationError(
             f"`imports.source`: there is no database file {engine.url.database!a}"
         )
-    return SqlRecords(engine.connect, table, clock)
+    return SqlRecords(engine.connect, place, clock)

@@ -12,12 +12,14 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.http.cookies.session_cookie import RULES, CookiePolicy
 from wsgi_sessions.importers.base import Importer
 from wsgi_sessions.importers.beaker_records import open_beaker_records
+from wsgi_sessions.importers.cookie_records import CookieRecords
 from wsgi_sessions.importers.file_records import HASHES, open_file_records
 from wsgi_sessions.importers.libraries import (
     beaker,
     django,
     flask_cookie,
     flask_session,
+    pyramid_cookie,
     pyramid_redis,
 )
 from wsgi_sessions.settings.kinds import DAY, duration
@@ -71,10 +73,12 @@ class _Source(NamedTuple):
 def open_importer(url: str, options: ImportOptions) -> Importer:
     """Return the importer at a URL. Servers are not contacted before the first use.
 
-    ``flask-session+redis://host/0``, ``flask-session+file:///folder`` (options ``cookie``,
-    ``prefix``, ``signer``, ``hash``), ``django+postgresql://host/database``,
+    ``flask-session+redis://host/0``, ``flask-session+file:///folder``,
+    ``flask-session+postgresql://host/database`` (options ``cookie``, ``prefix``, ``signer``,
+    ``hash``, ``table``), ``django+postgresql://host/database``,
     ``django+sqlite:////file`` (``cookie``, ``table``, ``browser_close``), ``django+redis://host/1``
     (``cookie``, ``prefix``, ``browser_close``), ``flask-cookie://`` (``cookie``, ``max_age``),
+    ``pyramid-cookie://`` (``cookie``, ``lasting``, ``max_age``),
     ``pyramid-session-redis+redis://host/0`` (``cookie``, ``lasting``), ``beaker+file:///folder``,
     ``beaker+redis://host/0`` (``cookie``, ``lasting``, ``timeout``). In place of ``redis``, all
     schemes of a Redis store are accepted.
@@ -113,6 +117,10 @@ def _open_flask_session(source: _Source, cookie: CookiePolicy, options: ImportOp
             raise _fault("hash must be sha256 or md5, as in cachelib's file names")
         verify = flask_session.file_name(verify, prefix, algorithm)
         records = _files(source, options)
+    elif source.where.partition("+")[0] in _SQL:
+        table = source.options.get("table", "sessions")
+        columns = ("session_id", "data", "expiry")
+        records = _table(source, (table, *columns, prefix), options)
     else:
         records = _redis(source, prefix, flask_session.NAME, options)
     read = flask_session.reader(options.idle, options.unpickle)
@@ -124,7 +132,9 @@ def _open_django(source: _Source, cookie: CookiePolicy, options: ImportOptions) 
     lifetime = django.lifetime(options.idle, options.clock, default)
     records: ForeignRecords
     if source.where.partition("+")[0] in _SQL:
-        records = _table(source, options)
+        table = source.options.get("table", "django_session")
+        columns = ("session_key", "session_data", "expire_date")
+        records = _table(source, (table, *columns, ""), options)
         read = django.database_reader(_required(options.secrets), lifetime)
     else:
         records = _redis(source, source.options.get("prefix", _CACHE_PREFIX), django.NAME, options)
@@ -137,9 +147,20 @@ def _open_flask_cookie(source: _Source, cookie: CookiePolicy, options: ImportOpt
         raise _fault("Flask's own sessions are not on a server: write flask-cookie://")
     max_age = _seconds(source, "max_age", 31 * DAY)
     verify = flask_cookie.signed_part(_required(options.secrets), max_age, options.clock)
-    records = flask_cookie.CookieRecords()
+    records = CookieRecords("Flask", flask_cookie.payload)
     read = flask_cookie.reader(options.idle)
     return Importer(flask_cookie.KIND, cookie, verify, records, read, memory=max_age)
+
+
+def _open_pyramid_cookie(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
+    if source.rest:
+        raise _fault("Pyramid's own sessions are not on a server: write pyramid-cookie://")
+    max_age = _seconds(source, "max_age", 20 * 60)
+    secrets = _required(options.secrets)
+    verify = pyramid_cookie.signed_content(secrets, max_age, options.clock)
+    records = CookieRecords("Pyramid", pyramid_cookie.payload)
+    read = pyramid_cookie.reader(_lasting(source, options))
+    return Importer(pyramid_cookie.KIND, cookie, verify, records, read, memory=max_age)
 
 
 def _open_pyramid(source: _Source, cookie: CookiePolicy, options: ImportOptions) -> Importer:
@@ -175,12 +196,15 @@ class _Plan(NamedTuple):
 _LIBRARIES: Mapping[str, _Plan] = MappingProxyType(
     {
         flask_session.KIND: _Plan(
-            _open_flask_session, "session", ("cookie", "prefix", "signer", "hash")
+            _open_flask_session, "session", ("cookie", "prefix", "signer", "hash", "table")
         ),
         django.KIND: _Plan(
             _open_django, "sessionid", ("cookie", "prefix", "table", "browser_close")
         ),
         flask_cookie.KIND: _Plan(_open_flask_cookie, "session", ("cookie", "max_age")),
+        pyramid_cookie.KIND: _Plan(
+            _open_pyramid_cookie, "session", ("cookie", "lasting", "max_age")
+        ),
         pyramid_redis.KIND: _Plan(_open_pyramid, "session", ("cookie", "lasting")),
         beaker.KIND: _Plan(_open_beaker, "beaker.session.id", ("cookie", "lasting", "timeout")),
     }
@@ -208,13 +232,15 @@ def _redis(
     )
 
 
-def _table(source: _Source, options: ImportOptions) -> ForeignRecords:
-    from wsgi_sessions.importers.sql_records import (
-        open_sql_records,
-    )  # imported on use: needs a driver
+def _table(
+    source: _Source, names: tuple[str, str, str, str, str], options: ImportOptions
+) -> ForeignRecords:
+    """Return the records of a table; `names` are those of a `ForeignTable`."""
+    # Imported on use: needs a driver.
+    from wsgi_sessions.importers.sql_records import ForeignTable, open_sql_records
 
-    table = source.options.get("table", "django_session")
-    return open_sql_records(source.url, table=table, timeout=options.timeout, clock=options.clock)
+    place = ForeignTable(*names)
+    return open_sql_records(source.url, place=place, timeout=options.timeout, clock=options.clock)
 
 
 def _files(source: _Source, options: ImportOptions) -> ForeignRecords:

@@ -16,12 +16,12 @@ from itsdangerous import BadSignature, TimestampSigner
 from markupsafe import Markup
 from werkzeug.http import parse_date
 
-from wsgi_sessions.errors import ConfigurationError, ImportRefused
+from wsgi_sessions.errors import ImportRefused
 from wsgi_sessions.importers.base import Imported
 from wsgi_sessions.importers.libraries.packed import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 KIND = "flask-cookie"
 _SALT = "cookie-session"
@@ -46,25 +46,9 @@ def signed_part(
     return verify
 
 
-class CookieRecords:
-    """`ForeignRecords` in which each name is its own record."""
-
-    def load(self, name: str) -> bytes | None:
-        return name.rpartition(".")[0].encode("ascii")
-
-    def delete(self, name: str) -> None:
-        """Do nothing: the receipt records the import."""
-
-    def names(self) -> Iterator[str]:
-        raise ConfigurationError(
-            "Flask's own sessions are in the users' cookies: there is nothing to import in advance"
-        )
-
-    def expires_at(self, name: str) -> float | None:  # noqa: ARG002  # none is stored
-        return None
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
+def payload(name: str) -> bytes:
+    """Return what the cookie of this name holds."""
+    return name.rpartition(".")[0].encode("ascii")
 
 
 def reader(idle: float) -> Callable[[bytes], Imported]:

@@ -1,4 +1,5 @@
-"""Sessions of Flask-Session (0.6 to 0.8): in Redis, or in the files of cachelib.
+"""Sessions of Flask-Session (0.6 to 0.8): in Redis, in a table of SQLAlchemy, or in the
+files of cachelib.
 
 The cookie holds the record's name, signed if ``SESSION_USE_SIGNER`` was on. Since 0.7, records are
 MessagePack or JSON; before that, and always in cachelib's files, they are pickles, which only the

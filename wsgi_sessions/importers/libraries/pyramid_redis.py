@@ -7,16 +7,14 @@ JSON, where ``redis.sessions.serialize`` was ``json.dumps``.
 
 from __future__ import annotations
 
-import binascii
-import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from wsgi_sessions.errors import ImportRefused
 from wsgi_sessions.importers.base import PICKLED, Imported
+from wsgi_sessions.importers.libraries.webob_signed import unsigner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,25 +22,16 @@ if TYPE_CHECKING:
 KIND = "pyramid-session-redis"
 NAME = re.compile(r"[A-Za-z0-9_-]{40,256}", re.ASCII)
 _SALT = b"pyramid_session_redis."
-_DIGEST_SIZE = 64
 
 
 def signed_name(secrets: Sequence[bytes]) -> Callable[[str], str | None]:
     """Return a function to the record's name in a cookie signed with one of these secrets."""
-    keys = [_SALT + _as_webob_has_it(secret) for secret in secrets]
+    unsign = unsigner(_SALT, secrets)
 
     def verify(value: str) -> str | None:
-        try:
-            signed = urlsafe_b64decode(value.encode("ascii") + b"=" * (-len(value) % 4))
-        except (ValueError, binascii.Error):
-            return None
-        if urlsafe_b64encode(signed).rstrip(b"=") != value.encode("ascii"):
-            return None  # one value has one spelling
-        signature, name = signed[:_DIGEST_SIZE], signed[_DIGEST_SIZE:]
-        if not any(_is_signed(key, signature, name) for key in keys):
-            return None
-        text = name.decode("utf-8", "replace")
-        return text if NAME.fullmatch(text) else None
+        content = unsign(value)
+        name = "" if content is None else content.decode("utf-8", "replace")
+        return name if NAME.fullmatch(name) else None
 
     return verify
 
@@ -75,14 +64,3 @@ def _decoded(payload: bytes, unpickle: Callable[[bytes], object] | None) -> Any:
     if unpickle is None:
         raise ImportRefused(PICKLED)
     return unpickle(payload)
-
-
-def _is_signed(key: bytes, signature: bytes, name: bytes) -> bool:
-    return hmac.compare_digest(signature, hmac.digest(key, name, "sha512"))
-
-
-def _as_webob_has_it(secret: bytes) -> bytes:
-    try:
-        return secret.decode("utf-8").encode("latin-1")
-    except UnicodeError:
-        return secret
