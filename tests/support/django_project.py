@@ -126,6 +126,7 @@ SETTINGS: dict[str, Any] = {
     "ROOT_URLCONF": __name__,
     "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     "INSTALLED_APPS": [
+        "django.contrib.admin.apps.SimpleAdminConfig",
         "django.contrib.contenttypes",
         "django.contrib.auth",
         "django.contrib.sessions",

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.contrib.django.site import site
-from wsgi_sessions.identity import is_id, store_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.http import HttpRequest
+
+
+def told(ended: int) -> str:
+    """Return the message about ended sessions."""
+    return f"{ended} session{'' if ended == 1 else 's'} ended."
 
 
 def end_sessions(modeladmin: Any, request: HttpRequest, queryset: Iterable[Any]) -> None:
@@ -23,11 +27,10 @@ def end_sessions(modeladmin: Any, request: HttpRequest, queryset: Iterable[Any])
     The session of the operator stays. Not promised: the end of sessions that begin at the same time
     by a log-in; deactivate the account first.
     """
-    own = request.session.session_key
-    keep = store_key(own) if isinstance(own, str) and is_id(own) else None
+    keep = getattr(request.session, "store_key", None)
     manager = site().sessions().manager
     ended = sum(manager.destroy_sessions_of(str(user.pk), keep=keep) for user in queryset)
-    modeladmin.message_user(request, f"{ended} session{'' if ended == 1 else 's'} ended.")
+    modeladmin.message_user(request, told(ended))
 
 
 # As Django's decorator does, which would import all of its admin into sites that have none.
