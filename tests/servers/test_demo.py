@@ -28,7 +28,7 @@ from wsgi_client import Browser
 from wsgi_sessions.demo.cards.devices import OTHER
 from wsgi_sessions.demo.losses import LOSSES, SENT
 from wsgi_sessions.demo.race import STEPS
-from wsgi_sessions.demo.server import Address, listen, listen_near
+from wsgi_sessions.listening import Address, listen, listen_near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ ROOT = Path(wsgi_sessions.__file__).parent
 FLOORS: list[tuple[str, ...]] = [
     ("texts", "clock", "forks"),
     ("errors", "linking"),
-    ("identity", "background"),
+    ("identity", "background", "listening"),
     ("mutex", "upkeep", "endings"),
     ("contract",),
     ("settings", "core", "database"),
@@ -24,7 +24,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("stack",),
     ("operations", "contrib"),
     ("",),
-    ("demo",),
+    ("demo", "console"),
     ("cli", "testing"),
     ("__main__",),
 ]

@@ -20,9 +20,9 @@ from command_line import A_SECRET, NOBODY_LISTENS, assert_refused, run
 import wsgi_sessions
 from wsgi_sessions import texts
 from wsgi_sessions.cli.output import Progress, print_columns, printable
-from wsgi_sessions.demo.server import Address, listen
 from wsgi_sessions.health.checker import fingerprint
 from wsgi_sessions.identity import IdSigner, store_key
+from wsgi_sessions.listening import Address, listen
 from wsgi_sessions.stack.config import SETTINGS
 from wsgi_sessions.stores.urls import open_backend
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from wsgi_sessions import __version__
+from wsgi_sessions.cli.commands.console import console
 from wsgi_sessions.cli.commands.contexts import contexts
 from wsgi_sessions.cli.commands.explaining import explain
 from wsgi_sessions.cli.commands.importing import import_
@@ -27,7 +28,7 @@ _COMMANDS = [
     *(demo, config, keygen, check, metrics),
     *(count, list_sessions, show, explain, leases, pseudonym, revoke),
     *(sweep, purge, reindex, migrate_schema, copy, import_),
-    *(contexts, versions, refresh),
+    *(contexts, versions, refresh, console),
 ]
 
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from wsgi_sessions import texts
 from wsgi_sessions.clock import monotonic
-from wsgi_sessions.settings.kinds import DAY, HOUR, MINUTE
+from wsgi_sessions.operations.words import ago, counted, timestamp, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
+
+__all__ = [
+    "Progress",
+    "ago",
+    "counted",
+    "json_option",
+    "print_columns",
+    "print_json",
+    "printable",
+    "say",
+    "timestamp",
+    "until",
+]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -50,37 +62,6 @@ def say(text: str = "", *, err: bool = False) -> None:
 def printable(text: str) -> str:
     """Return text from a store, which may be anything, with terminal controls escaped."""
     return texts.shown(text, texts.TEXT)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return ``1 session`` or ``2 sessions``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def timestamp(at: float) -> str:
-    """Return seconds since the epoch as a date and time in UTC."""
-    try:
-        return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return "(no time)"
-
-
-def ago(at: float, now: float) -> str:
-    """Return the time since: ``5 min ago``."""
-    return f"{_span(max(now - at, 0))} ago"
-
-
-def until(at: float, now: float) -> str:
-    """Return the time until: ``in 23 h``."""
-    return f"in {_span(max(at - now, 0))}"
-
-
-def _span(seconds: float) -> str:
-    """Return it in the largest unit of which there are two or more."""
-    for length, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 class Progress:

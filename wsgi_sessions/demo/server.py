@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
 import signal
-import socket
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 import click
@@ -28,48 +26,23 @@ from wsgi_sessions.demo.outage import Outage
 from wsgi_sessions.demo.page import Setup
 from wsgi_sessions.demo.teams import LOADED
 from wsgi_sessions.demo.workers import Workers
-from wsgi_sessions.errors import ConfigurationError, SessionError
+from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy
 from wsgi_sessions.identity import new_secret
+from wsgi_sessions.listening import Address, listen, listen_near
 from wsgi_sessions.refresh.settings import RefreshConfig
 from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stores.urls import open_backend
 from wsgi_sessions.versions.settings import VersionConfig
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from _typeshed.wsgi import WSGIApplication
 
 THREADS = 4
-_PORTS_TRIED = 20
-_BACKLOG = 128
 _KEY_PREFIX = "demo-session:"
-
-
-class CannotListen(SessionError):
-    """The address is in use, or does not belong to this machine."""
-
-
-class Address(NamedTuple):
-    """The address to listen on. Port 0 means any free one."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Parse ``127.0.0.1:8000`` or ``[::1]:8000``. Raises ConfigurationError."""
-        host, _, port = text.rpartition(":")
-        if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-            raise ConfigurationError(
-                f"{text!r} is not an address to listen on: write 127.0.0.1:8000"
-            )
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 DEFAULT_ADDRESS = Address("127.0.0.1", 8000)
@@ -124,27 +97,6 @@ def temporary_folder() -> Iterator[str]:
     finally:
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def listen_near(address: Address) -> socket.socket:
-    """Return a listening socket on the first free port from this one on."""
-    for port in range(address.port, address.port + _PORTS_TRIED):
-        try:
-            return listen(address._replace(port=port))
-        except CannotListen:
-            continue
-    last = address.port + _PORTS_TRIED - 1
-    raise CannotListen(f"no port from {address.port} to {last} is free: give one with --bind")
-
-
-def listen(address: Address) -> socket.socket:
-    """Return a listening socket. Raises CannotListen."""
-    try:
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=_BACKLOG)
-    except OSError as error:
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
-        raise CannotListen(f"the address {address} {why}; choose another with --bind") from error
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

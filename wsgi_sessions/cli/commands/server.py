@@ -13,6 +13,7 @@ import click
 from wsgi_sessions.cli.application import has_come, in_store
 from wsgi_sessions.cli.shell import read_config, require
 from wsgi_sessions.cli.target import app_option
+from wsgi_sessions.listening import Address
 from wsgi_sessions.stack.sessions import open_refresher
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -
     require("gunicorn")
     if worker_class == "gevent":
         require("gevent")
-    from wsgi_sessions.demo.server import Address, Plan, serve  # needs gunicorn
+    from wsgi_sessions.demo.server import Plan, serve  # needs gunicorn
 
     address = None if bind is None else Address.parse(bind)
     serve(Plan(store, worker_class, workers), address)

@@ -67,14 +67,14 @@ class RecordFiles:
         self._sessions = os.path.join(presence.folder, "sessions")
 
     def all_keys(self, first: str = "") -> Iterator[str]:
-        """Yield the key of every file, live or not, folder by folder.
+        """Yield the key of every file, live or not, in order.
 
         It goes around once, from the folder of `first` on.
         """
         shards = self._shards()
         begin = bisect_left(shards, first[:2])
         for shard in shards[begin:] + shards[:begin]:
-            yield from (name for name in self._names_in(shard) if len(name) == 64)
+            yield from sorted(name for name in self._names_in(shard) if len(name) == 64)
 
     def _shards(self) -> list[str]:
         with folder_fault("iterate"):

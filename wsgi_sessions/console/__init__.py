@@ -1,0 +1,1 @@
+"""``wsgi-sessions console``: one page that an operator keeps open, in a process of its own."""
