@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from wsgi_sessions.errors import ConfigurationError, SessionConflict, StoreUnava
 from wsgi_sessions.metrics import catalogue
 from wsgi_sessions.metrics.catalogue import CATALOGUE
 from wsgi_sessions.metrics.measured import measured
-from wsgi_sessions.metrics.meter import ProcessMeter
+from wsgi_sessions.metrics.meter import ProcessMeter, SharedMeter
 from wsgi_sessions.metrics.server_files import ServerFiles, ServerName
 from wsgi_sessions.stores.breaker import CircuitOpen
 from wsgi_sessions.stores.memory.backend import open_memory
@@ -141,7 +143,7 @@ def test_prometheus_finds_no_fault_in_any_metric(stack: Stack) -> None:
 def count_everything(meter: ProcessMeter) -> None:
     meter.event(Event("conflict", None, {"path": 'a"\\key', "kind": "overwritten"}))
     meter.event(Event("unavailable", None, {"cause": "store-unavailable"}))
-    meter.store_call("save", "conflict", 0.001)
+    meter.store_call("save conflict", 0.001)
     meter.saved(3, merged=True)
     meter.leased(["one", "two"])
     meter.counted(7)
@@ -233,14 +235,37 @@ class Numbered:
         return Path(f"/proc/{name.partition('-')[0]}").exists()
 
 
-def meter_of(folder: Path) -> ProcessMeter:
+def meter_of(folder: Path, kind: type[ProcessMeter] = ProcessMeter) -> ProcessMeter:
     name = ServerName(1, f"{os.getpid()}-0", "tests")
-    return ProcessMeter(ServerFiles(lambda: f"{folder}/run/metrics", name, Numbered()))
+    return kind(ServerFiles(lambda: f"{folder}/run/metrics", name, Numbered()))
 
 
 def value_of(meter: ProcessMeter, metric: catalogue.Metric) -> list[float]:
     (values,) = (v for key, v in meter.totals().series.items() if key.metric == metric.name)
     return values
+
+
+@pytest.mark.parametrize("kind", [ProcessMeter, SharedMeter])
+def test_threads_that_count_at_the_same_time_lose_nothing(
+    kind: type[ProcessMeter], tmp_path: Path
+) -> None:
+    """Switched as often as can be: a lost update would be seen."""
+    meter, interval = meter_of(tmp_path, kind), sys.getswitchinterval()
+
+    def work() -> None:
+        for _ in range(20_000):
+            meter.request("saved")
+            meter.store_call("save ok", 0.001, 100)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(work) for _ in range(4)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert labels_of(meter, catalogue.REQUESTS) == {("changed",): 80_000}
+    assert value_of(meter, catalogue.SIZES)[-1] == 8_000_000
 
 
 # -- faults ----------------------------------------------------------------------------------------
@@ -344,7 +369,7 @@ def test_a_client_cannot_make_any_number_of_series(tmp_path: Path) -> None:
 def test_without_room_for_a_series_nothing_breaks(tmp_path: Path) -> None:
     meter = meter_of(tmp_path)
     for number in range(3000):
-        meter.store_call(f"operation {number}", "ok", 0.1)
+        meter.store_call(f"operation-{number} ok", 0.1)
     meter.request("created")
     assert labels_of(meter, catalogue.REQUESTS) == {("created",): 1}
 

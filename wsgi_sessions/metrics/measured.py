@@ -41,6 +41,7 @@ class MeasuredStore:
     def __init__(self, store: SessionStore, meter: ProcessMeter) -> None:
         self._store = store
         self._count = meter.store_call
+        self._failed = _Failures(meter)
         self.ping = store.ping
         self.close = store.close
 
@@ -50,9 +51,9 @@ class MeasuredStore:
         try:
             self._store.create(key, payload, expires_at)
         except Exception as error:
-            self._count("create", outcome_of(error), perf_counter() - started)
+            self._failed("create", error, perf_counter() - started)
             raise
-        self._count("create", "ok", perf_counter() - started, len(payload))
+        self._count("create ok", perf_counter() - started, len(payload))
 
     def load(self, key: str) -> Record | None:
         """See `SessionStore`."""
@@ -60,9 +61,9 @@ class MeasuredStore:
         try:
             record = self._store.load(key)
         except Exception as error:
-            self._count("load", outcome_of(error), perf_counter() - started)
+            self._failed("load", error, perf_counter() - started)
             raise
-        self._count("load", "absent" if record is None else "ok", perf_counter() - started)
+        self._count("load absent" if record is None else "load ok", perf_counter() - started)
         return record
 
     def save(
@@ -81,9 +82,9 @@ class MeasuredStore:
                 key, payload, expires_at, expected_version=expected_version, fence=fence
             )
         except Exception as error:
-            self._count("save", outcome_of(error), perf_counter() - started)
+            self._failed("save", error, perf_counter() - started)
             raise
-        self._count("save", "ok", perf_counter() - started, len(payload))
+        self._count("save ok", perf_counter() - started, len(payload))
         return version
 
     def touch(self, key: str, expires_at: float) -> None:
@@ -92,9 +93,9 @@ class MeasuredStore:
         try:
             self._store.touch(key, expires_at)
         except Exception as error:
-            self._count("touch", outcome_of(error), perf_counter() - started)
+            self._failed("touch", error, perf_counter() - started)
             raise
-        self._count("touch", "ok", perf_counter() - started)
+        self._count("touch ok", perf_counter() - started)
 
     def delete(self, key: str) -> None:
         """See `SessionStore`."""
@@ -102,9 +103,9 @@ class MeasuredStore:
         try:
             self._store.delete(key)
         except Exception as error:
-            self._count("delete", outcome_of(error), perf_counter() - started)
+            self._failed("delete", error, perf_counter() - started)
             raise
-        self._count("delete", "ok", perf_counter() - started)
+        self._count("delete ok", perf_counter() - started)
 
 
 class MeasuredLoading:
@@ -113,6 +114,7 @@ class MeasuredLoading:
     def __init__(self, loading: LeasedLoading, meter: ProcessMeter) -> None:
         self._loading = loading
         self._count = meter.store_call
+        self._failed = _Failures(meter)
 
     def load_and_acquire(self, key: str, holder: str, ttl: float) -> tuple[Record | None, bool]:
         """See `LeasedLoading`."""
@@ -120,9 +122,9 @@ class MeasuredLoading:
         try:
             found = self._loading.load_and_acquire(key, holder, ttl)
         except Exception as error:
-            self._count("load", outcome_of(error), perf_counter() - started)
+            self._failed("load", error, perf_counter() - started)
             raise
-        self._count("load", "absent" if found[0] is None else "ok", perf_counter() - started)
+        self._count("load absent" if found[0] is None else "load ok", perf_counter() - started)
         return found
 
 
@@ -146,6 +148,20 @@ class MeasuredLocks:
                 raise
             self._waited("acquired", perf_counter() - started)
             yield held
+
+
+class _Failures:
+    """Counts a call that raised."""
+
+    def __init__(self, meter: ProcessMeter) -> None:
+        self._meter = meter
+
+    def __call__(self, operation: str, error: Exception, seconds: float) -> None:
+        outcome = outcome_of(error)
+        if outcome == "not-asked":
+            self._meter.store_refused(operation, seconds)
+        else:
+            self._meter.store_call(f"{operation} {outcome}", seconds)
 
 
 def outcome_of(error: Exception) -> str:

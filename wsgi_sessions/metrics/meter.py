@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 from bisect import bisect_left
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -31,6 +33,9 @@ _USES: Mapping[Result | None, str] = MappingProxyType(
 _ATTEMPTS, _SECONDS, _BYTES = (
     metric.bounds for metric in (catalogue.ATTEMPTS, catalogue.STORE_CALLS, catalogue.SIZES)
 )
+_ATTEMPTS_SUM, _SECONDS_SUM, _BYTES_SUM = (
+    len(bounds) + 1 for bounds in (_ATTEMPTS, _SECONDS, _BYTES)
+)
 _REASON = re.compile(r"[a-z-]+")
 _log = texts.log(__name__)
 
@@ -39,7 +44,10 @@ class ProcessMeter:
     """The `Meter` of a server's process: also in a fork of it, which gets cells of its own.
 
     A fault of the files is logged, and the numbers of that process are then not part of the sum.
-    Thread-safe.
+
+    Thread-safe. The first methods take no lock, which would double their cost: in between the two
+    halves of ``values[i] += n`` there is neither a call nor a loop, where CPython would let another
+    thread run. Without its global lock, `SharedMeter` takes one.
     """
 
     def __init__(self, files: ServerFiles) -> None:
@@ -59,41 +67,44 @@ class ProcessMeter:
     def request(self, did: Result | None) -> None:
         """See `Meter`."""
         places = self._places if self._mark == here[0] else self._here()
-        with places.lock:
-            places.values[places.uses[did]] += 1.0
+        places.values[places.uses[did]] += 1.0
 
     def commit(self, result: Result) -> None:
         """See `Meter`."""
         places = self._places if self._mark == here[0] else self._here()
-        with places.lock:
-            places.values[places.results[result]] += 1.0
+        places.values[places.results[result]] += 1.0
 
     def saved(self, attempts: int, *, merged: bool) -> None:
         """See `Meter`."""
         places = self._places if self._mark == here[0] else self._here()
-        at = places.attempts
-        with places.lock:
-            values = places.values
-            values[at + bisect_left(_ATTEMPTS, attempts)] += 1.0
-            values[at + len(_ATTEMPTS) + 1] += attempts
-            if merged:
-                values[places.merges] += 1.0
+        at, values = places.attempts, places.values
+        values[at + bisect_left(_ATTEMPTS, attempts)] += 1.0
+        values[at + _ATTEMPTS_SUM] += attempts
+        if merged:
+            values[places.merges] += 1.0
 
-    def store_call(self, operation: str, outcome: str, seconds: float, size: int = 0) -> None:
-        """Count a call to the store; `size`: the bytes that it stored, if it stored any."""
+    def store_call(self, call: str, seconds: float, size: int = 0) -> None:
+        """Count a call to the store by ``operation outcome``, such as "save conflict".
+
+        `size`: the bytes that it stored, if it stored any.
+        """
         places = self._places if self._mark == here[0] else self._here()
-        at = places.calls.get((operation, outcome))
+        at, values = places.calls.get(call), places.values
         if at is None:
-            at = places.begin_call(operation, outcome)
-        with places.lock:
-            values = places.values
-            values[at + bisect_left(_SECONDS, seconds)] += 1.0
-            values[at + len(_SECONDS) + 1] += seconds
-            if size:
-                values[places.sizes + bisect_left(_BYTES, size)] += 1.0
-                values[places.sizes + len(_BYTES) + 1] += size
-        if outcome == "not-asked" or places.is_broken:
-            self._note_breaker(places, outcome)
+            at = places.begin_call(call)
+        values[at + bisect_left(_SECONDS, seconds)] += 1.0
+        values[at + _SECONDS_SUM] += seconds
+        if size:
+            at = places.sizes
+            values[at + bisect_left(_BYTES, size)] += 1.0
+            values[at + _BYTES_SUM] += size
+        if places.is_broken and not call.endswith("unavailable"):
+            places.note_breaker(is_open=False)
+
+    def store_refused(self, operation: str, seconds: float) -> None:
+        """Count a call that was not made: the breaker is open until the store answers again."""
+        self.store_call(f"{operation} not-asked", seconds)
+        self._here().note_breaker(is_open=True)
 
     # -- seldom ------------------------------------------------------------------------------
 
@@ -160,13 +171,6 @@ class ProcessMeter:
         with places.lock:
             places.values[at] += by
 
-    def _note_breaker(self, places: _OwnCells, outcome: str) -> None:
-        """The breaker is open from the first call that it refused until the store answers."""
-        if outcome != "unavailable":
-            places.is_broken = outcome == "not-asked"
-            with places.lock:
-                places.values[places.breaker] = float(places.is_broken)
-
     def _here(self) -> _OwnCells:
         if self._mark != here[0] or not self._mark:
             self._places = self._made.get()
@@ -181,6 +185,40 @@ class ProcessMeter:
             return in_memory()
 
 
+class SharedMeter(ProcessMeter):
+    """A `ProcessMeter` for an interpreter whose threads run at the same time."""
+
+    def __init__(self, files: ServerFiles) -> None:
+        super().__init__(files)
+        self._lock = PerProcess(threading.RLock)
+
+    def request(self, did: Result | None) -> None:
+        """See `Meter`."""
+        with self._lock.get():
+            super().request(did)
+
+    def commit(self, result: Result) -> None:
+        """See `Meter`."""
+        with self._lock.get():
+            super().commit(result)
+
+    def saved(self, attempts: int, *, merged: bool) -> None:
+        """See `Meter`."""
+        with self._lock.get():
+            super().saved(attempts, merged=merged)
+
+    def store_call(self, call: str, seconds: float, size: int = 0) -> None:
+        """See `ProcessMeter`."""
+        with self._lock.get():
+            super().store_call(call, seconds, size)
+
+
+def meter_for(files: ServerFiles) -> ProcessMeter:
+    """Return the meter that suits this interpreter."""
+    has_global_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return ProcessMeter(files) if has_global_lock else SharedMeter(files)
+
+
 class _OwnCells:
     """The places of this process's numbers; each series whose words are known begins at once."""
 
@@ -189,7 +227,7 @@ class _OwnCells:
         self.values = cells.values
         self.lock = cells.lock
         self.is_broken = False
-        self.calls: dict[tuple[str, str], int] = {}
+        self.calls: dict[str, int] = {}
         self._keys: set[str] = set()
         for metric in CATALOGUE.values():
             for word in metric.words:
@@ -205,11 +243,17 @@ class _OwnCells:
         self.sizes = place(catalogue.SIZES)
         self.breaker = place(catalogue.BREAKER)
 
-    def begin_call(self, operation: str, outcome: str) -> int:
+    def begin_call(self, call: str) -> int:
         """Return the place of a kind of calls to the store, from the first one on."""
-        at = self.cells.place(catalogue.STORE_CALLS, operation, outcome)
-        self.calls[operation, outcome] = at
+        operation, _, outcome = call.rpartition(" ")
+        at = self.calls[call] = self.cells.place(catalogue.STORE_CALLS, operation, outcome)
         return at
+
+    def note_breaker(self, *, is_open: bool) -> None:
+        """Show whether the store is not asked."""
+        self.is_broken = is_open
+        with self.lock:
+            self.values[self.breaker] = float(is_open)
 
     def bounded_key(self, key: str) -> str:
         """Return a session's key as a label: a client may have chosen it, so not any number."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.http.readers import Readers
-from wsgi_sessions.metrics.meter import ProcessMeter
+from wsgi_sessions.metrics.meter import meter_for
 from wsgi_sessions.metrics.middleware import MetricsMiddleware, require_client
 from wsgi_sessions.metrics.server_files import ServerFiles, ServerName
 from wsgi_sessions.stack.choice.chosen import default_folder
@@ -21,6 +21,7 @@ from wsgi_sessions.stack.choice.server_process import (
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from wsgi_sessions.metrics.meter import ProcessMeter
     from wsgi_sessions.stack.config import Config
 
 
@@ -44,7 +45,7 @@ def meter_of(config: Config) -> ProcessMeter | None:
     def root() -> str:  # of the user of each process, who may not be that of the server
         return os.path.join(config.choice_folder or default_folder(), "metrics")
 
-    return ProcessMeter(ServerFiles(root, name, _ProcessesOfHost()))
+    return meter_for(ServerFiles(root, name, _ProcessesOfHost()))
 
 
 def with_metrics(
