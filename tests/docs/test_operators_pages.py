@@ -21,7 +21,7 @@ METRICS, LOGS = PAGES["howto/metrics"], PAGES["howto/logs"]
 
 
 def test_every_metric_is_in_the_table_with_its_labels() -> None:
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| ([^|]*) \|", METRICS, re.MULTILINE)
+    rows = re.findall(rf"^\| `({PREFIX}\w+)` \|([^|]*)\|", METRICS, re.MULTILINE)
     documented = {name: re.findall(r"`(\w+)`", labels) for name, labels in rows}
     expected = {metric.full_name: [*metric.labels] for metric in CATALOGUE.values()}
     assert documented == {**expected, f"{PREFIX}{PROCESSES}": [], f"{PREFIX}{COUNTED_AT}": []}

@@ -47,7 +47,7 @@ def keygen() -> None:
 @click.command()
 @click.argument("what", type=click.Choice([*FILES]))
 def metrics(what: Shipped) -> None:
-    """Print a dashboard for Grafana, or alert rules for Prometheus.
+    """Print a Grafana dashboard, or Prometheus alert rules.
 
     For the metrics at the path in WSGI_SESSIONS_METRICS_PATH: import the one into Grafana, and name
     the file with the other in rule_files of Prometheus.
