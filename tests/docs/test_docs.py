@@ -23,6 +23,7 @@ from wsgi_sessions import ConfigurationError, open_backend
 from wsgi_sessions.cli import main
 from wsgi_sessions.core.events import EventName, Events
 from wsgi_sessions.database.connect import connect_sql, parse_sql_url
+from wsgi_sessions.metrics.shipped import text_of
 from wsgi_sessions.stack.config import SETTINGS
 
 IN_COMMON = {"--url", "--app", "--json"}
@@ -49,7 +50,7 @@ def test_both_commands_are_the_ones_that_ci_runs() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_class_that_is_named_exists(document: str) -> None:
-    source = "\n".join(SOURCES)
+    source = "\n".join((*SOURCES, text_of("alerts")))
     for code in codes(DOCUMENTS[document]):
         for name in re.findall(r"\b[A-Z][a-z]+[A-Z][A-Za-z]+\b", code):
             assert re.search(rf"\b{name}\b", source), name
