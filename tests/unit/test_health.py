@@ -518,7 +518,7 @@ def test_an_unhealthy_store_is_a_503_that_no_cache_keeps() -> None:
     assert json.loads(response.body) == {
         "backend": "memory",
         "healthy": False,
-        "details": {"error": "no answer for the test"},
+        "details": {"error": "no answer for the test", "scheme": "http"},
     }
 
 

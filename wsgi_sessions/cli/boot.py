@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from wsgi_sessions.stack.config import Config
 
 
+_NO_NAME = "wsgi-sessions-check"
+
+
 def faults(config: Config, backend: Backend) -> list[Finding]:
     """Return the faults that keep an application with these settings from starting, or from finding
-    its hooks, its source of version stamps, the sessions to import or the previous store.
+    its hooks, its source of version stamps, its contexts, the sessions to import or the previous
+    store.
 
     `config` names one store. Hooks are imported, which runs the application's own code, but not
     called. Nothing is written. Arguments passed to `build` in Python are not seen.
@@ -55,6 +59,8 @@ def _faults(config: Config, backend: Backend) -> Iterator[tuple[str, str]]:
         with closing(stack):
             if config.version.is_on:
                 yield from _tried("versions", lambda: _ask_stamps(config, backend))
+            if stack.contexts and backend.contexts is not None:
+                yield from _tried("contexts", lambda: _ask_contexts(config, backend))
     source = config.imports.source
     if source is not None:
         yield from _tried("import", lambda: _ask_import(source, config))
@@ -86,9 +92,15 @@ def _ask_stamps(config: Config, backend: Backend) -> None:
             opened.close()
 
 
+def _ask_contexts(config: Config, backend: Backend) -> None:
+    if backend.contexts is not None and config.context.load is None:
+        for key in config.context.key:
+            backend.contexts.get(_NO_NAME, key)
+
+
 def _ask_import(url: str, config: Config) -> None:
     with closing(importer_at(url, config).records) as records:
-        records.load("wsgi-sessions-check")
+        records.load(_NO_NAME)
 
 
 def _ask_store(url: str, config: Config) -> None:

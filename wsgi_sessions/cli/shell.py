@@ -143,7 +143,7 @@ def _say_which(config: Config) -> None:
     """Print on stderr which store a command uses, and why; with JSON output, only warnings."""
     source = config.sources.get(_URL, "argument")
     ctx = click.get_current_context(silent=True)
-    if ctx is None or not ctx.params.get("as_json"):
+    if ctx is None or not (ctx.params.get("as_json") or ctx.params.get("form") == "json"):
         application = "" if config.application is None else f"; application {config.application}"
         told = hide_credentials(config.url)
         say(f"store: {told} (from {source}){application}", err=True)

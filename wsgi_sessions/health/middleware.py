@@ -33,7 +33,7 @@ class HealthMiddleware:
     restarted because its store is down. Stands outside of all other middlewares.
 
     Strangers see ``{"backend": "redis", "healthy": true}``. The details include the free space of
-    the store and, in an error, its address.
+    the store, in an error its address, and the request's ``scheme`` as the worker sees it.
 
     For "this host" see `Readers`: where a proxy on it cannot be recognized, use ``"token"``.
 
@@ -88,6 +88,8 @@ class HealthMiddleware:
             return plain_answer(_OK, {"alive": True})
         report = self._checker.check()
         content = report.as_dict()
-        if not self._readers.include(environ):
+        if self._readers.include(environ):
+            content["details"]["scheme"] = environ["wsgi.url_scheme"]
+        else:
             del content["details"]
         return plain_answer(_OK if report.healthy else _UNAVAILABLE, content)

@@ -3,23 +3,32 @@ at a prompt; servers answer health checks with `wsgi_sessions.health.checker`.""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions.clock import wall_clock
+from wsgi_sessions.core.limits.sizes import SizeRule, heaviest
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.health.checker import HealthReport, check, fingerprint
+from wsgi_sessions.identity import short_key
+from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.operations.server_check import Expected, Finding, compare
 from wsgi_sessions.stack.config import with_variables
 from wsgi_sessions.stack.config_help import advice
 from wsgi_sessions.stack.places import place_of
+from wsgi_sessions.stack.sessions import lifetimes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.operations.inspection import LiveSession
     from wsgi_sessions.stack.config import Config
 
 MAX_SKEW = 2.0
+SAMPLED = 200
+"""Stored sessions that are looked at, so that the time does not grow with their number."""
+_LARGE = 0.5
 
 
 class Examination(NamedTuple):
@@ -58,8 +67,9 @@ def examine(
     """Check the store, the settings, and running servers, each by its URL or that of its health
     path: all workers must have the same store, the same keys and the same time.
 
-    Changes nothing beyond a health check. Faults become findings and are not raised;
-    ConfigurationError is raised for one of `servers` that is not an http or https URL.
+    Of the stored sessions, looks at `SAMPLED`. Changes nothing beyond a health check. Faults become
+    findings and are not raised; ConfigurationError is raised for one of `servers` that is not an
+    http or https URL.
     """
     fingerprints = [fingerprint(secret) for secret in config.secret_keys]
     here = place_of(config)
@@ -68,7 +78,7 @@ def examine(
     skew = None
     if health.healthy:
         skew, found = _of_clock(backend, clock)
-        findings += found
+        findings += [*found, *_of_sizes(backend, config)]
     findings += [Finding("warning", "settings", remark) for remark in config.remarks]
     if servers:
         findings += compare(servers, Expected(health.backend, here, tuple(fingerprints)), config)
@@ -108,6 +118,31 @@ def _of_keys(backend: Backend, config: Config) -> list[Finding]:
         )
         found.append(Finding("warning", "store", text))
     return found
+
+
+def _of_sizes(backend: Backend, config: Config) -> list[Finding]:
+    """Return the largest of some sessions, if it takes more than half of its limit."""
+    rule, largest = SizeRule(config.max_size, lifetimes_of(config).anonymous), None
+    try:
+        for found in live_sessions(backend, islice(backend.iteration.keys(), SAMPLED)):
+            share = len(found.record.payload) / rule.limit(found.envelope)
+            if share > max(_LARGE, 0.0 if largest is None else largest[0]):
+                largest = share, found
+    except StoreUnavailable as error:
+        return [Finding("fault", "store", str(error))]
+    return [] if largest is None else [Finding("warning", "sessions", _of_size(largest[1], rule))]
+
+
+def _of_size(found: LiveSession, rule: SizeRule) -> str:
+    limit = rule.limit(found.envelope)
+    setting = "max_size" if limit == rule.most else "anonymous_max_size"
+    (name, size), *_ = heaviest(found.envelope, 1) or [("none", 0)]
+    return (
+        f"session {short_key(found.key)} takes {len(found.record.payload)} of at most {limit} "
+        f"bytes, {size} of them under key {name}: keep large values in the application's "
+        f"database, and in the session what finds them, or raise `{setting}`; 'wsgi-sessions list "
+        f"--larger-than {limit // 2} --sort size' finds all such sessions"
+    )
 
 
 def _of_clock(backend: Backend, clock: Callable[[], float]) -> tuple[float | None, list[Finding]]:

@@ -82,6 +82,7 @@ def compare(
                 "this the right URL?"
             )
             found.append(Finding("fault", "server", text))
+    found += _of_schemes(answers, config)
     return [*found, *_compared(answers, expected)] if answers else found
 
 
@@ -114,6 +115,26 @@ def _of_cookie(url: str, config: Config) -> Iterator[Finding]:
             "under another name"
         )
         yield Finding("warning", "cookie", text)
+
+
+def _of_schemes(answers: Sequence[WorkerReply], config: Config) -> Iterator[Finding]:
+    """Check whether workers see the scheme that browsers use, as a proxy should tell them."""
+    for server, seen in sorted({(a.server, str(a.details.get("scheme", ""))) for a in answers}):
+        asked, host = urlsplit(server).scheme, urlsplit(server).hostname or ""
+        if (asked, seen) == ("https", "http") and not config.cookie.is_secure("http"):
+            text = (
+                f"workers take requests to {server} for plain http, so the session cookie has no "
+                "Secure: pass the scheme on (werkzeug's ProxyFix, or forwarded_allow_ips of "
+                "gunicorn), or set WSGI_SESSIONS_COOKIE_SECURE=always"
+            )
+            yield Finding("warning", "cookie", text)
+        elif (asked, seen) == ("http", "https") and not _is_local(host):
+            text = (
+                f"workers take requests to {server} for https, so the session cookie has Secure, "
+                "and browsers refuse it: serve https there, or have the proxy send the scheme that "
+                "browsers use (X-Forwarded-Proto)"
+            )
+            yield Finding("warning", "cookie", text)
 
 
 def _is_local(host: str) -> bool:
