@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-FLASK, DJANGO = blocks("python", PAGES["howto/devices"])
+FLASK, DJANGO, *_ = blocks("python", PAGES["howto/devices"])
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0"
 OURS = "wsgi_sessions.contrib.django.SessionMiddleware"

@@ -133,7 +133,7 @@ def test_looking_makes_no_session(
             setup_testing_defaults(environ)
             list(stack(environ, start_without_cookie))
         assert list(stack.manager.backend.iteration.keys()) == []
-        assert stack.manager.events.counts() == {}
+        assert stack.manager.events.counts().keys() <= {"refused"}  # the cookie of an unknown id
 
 
 def look(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
