@@ -10,6 +10,7 @@ from wsgi_sessions import texts
 from wsgi_sessions.core.commit.loop import Lifetimes
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.core.pseudonyms import Pseudonyms
+from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.stack.secrets import kept_secrets
 
 if TYPE_CHECKING:
@@ -41,7 +42,15 @@ class Revoker:
             # As for the commands: the absolute lifetime may differ from the application's here.
             lifetimes = Lifetimes(self._config.idle_lifetime, math.inf)
             manager = SessionManager(backend, lifetimes=lifetimes)
+            user = self._pseudonym(backend, principal)
             ended = manager.destroy_sessions_of(principal, only=only, by=self._by)
-            user = Pseudonyms(kept_secrets(self._config, backend)[-1]).of(principal)
         _log.warning("%d sessions of user %s ended by %s", ended, user, self._by)
         return ended
+
+    def _pseudonym(self, backend: Backend, principal: str) -> str | None:
+        """Return the user's name for the log. A store without a secret yet gives none."""
+        try:
+            secret = kept_secrets(self._config, backend)[-1]
+        except ConfigurationError:
+            return None
+        return Pseudonyms(secret).of(principal)
