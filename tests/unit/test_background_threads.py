@@ -17,6 +17,8 @@ from wsgi_sessions.stores.sweeper import Sweeper
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wsgi_sessions.upkeep import OnDeleted
+
 FAULTS = [StoreUnavailable("no answer"), RuntimeError("a driver's own"), UnicodeError("label")]
 
 
@@ -29,13 +31,13 @@ def test_the_sweeper_goes_on_and_says_so_once(
     sweeper = Sweeper(backend, interval=0.001)
     real, looks = backend.expired.delete_expired, 0
 
-    def failing(limit: int) -> int:
+    def failing(limit: int, told: OnDeleted | None) -> int:
         nonlocal looks
         looks += 1
         if looks <= 3:
             raise fault
         sweeper.close()
-        return real(limit)
+        return real(limit, told)
 
     expired: Any = backend.expired
     expired.delete_expired = failing

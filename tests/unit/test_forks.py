@@ -44,7 +44,7 @@ class Stub:
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    def delete_expired(self, limit: int) -> int:
+    def delete_expired(self, limit: int, told: object = None) -> int:
         self._work()
         return 0
 

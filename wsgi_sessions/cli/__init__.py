@@ -9,7 +9,6 @@ import click
 
 from wsgi_sessions import __version__
 from wsgi_sessions.cli.commands.check import check
-from wsgi_sessions.cli.commands.console import console
 from wsgi_sessions.cli.commands.contexts import contexts
 from wsgi_sessions.cli.commands.explaining import explain
 from wsgi_sessions.cli.commands.importing import import_
@@ -19,7 +18,7 @@ from wsgi_sessions.cli.commands.maintenance import purge, reindex, sweep
 from wsgi_sessions.cli.commands.migration import copy
 from wsgi_sessions.cli.commands.pseudonym import pseudonym
 from wsgi_sessions.cli.commands.schema import migrate_schema
-from wsgi_sessions.cli.commands.server import demo, refresh
+from wsgi_sessions.cli.commands.server import console, demo, refresh
 from wsgi_sessions.cli.commands.sessions import count, revoke, show
 from wsgi_sessions.cli.commands.setup import config, keygen, metrics
 from wsgi_sessions.cli.commands.versions import versions

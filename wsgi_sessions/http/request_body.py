@@ -41,8 +41,8 @@ def body_of(environ: WSGIEnvironment, most: int) -> bytes | None:
 def digest_of_body(environ: WSGIEnvironment) -> str | None:
     """Return a digest of the body, which can still be read.
 
-    None if it is longer than `LONGEST`, or has no length. To be called once per request, before any
-    part is read. Raises whatever the server's stream raises.
+    None if it is longer than `LONGEST`, has no length, or ends before it. To be called once per
+    request, before any part is read. Raises whatever the server's stream raises.
     """
     if _KNOWN not in environ:
         environ[_KNOWN] = _digest(environ)
@@ -60,4 +60,6 @@ def repeats_of_request(
 
 def _digest(environ: WSGIEnvironment) -> str | None:
     body = body_of(environ, LONGEST)
-    return None if body is None else f"{len(body)} {hashlib.sha256(body).hexdigest()}"
+    if body is None or len(body) < int(environ.get("CONTENT_LENGTH") or 0):
+        return None  # what the client meant to send is unknown
+    return f"{len(body)} {hashlib.sha256(body).hexdigest()}"
