@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 COOKIE = "demo_session"
+_COMMAND = ("-m", "wsgi_sessions", "demo", "--bind", "127.0.0.1:0")
 
 
 class DemoServer:
-    """``wsgi-sessions demo`` on a free port, with its temporary files in `folder`."""
+    """``wsgi-sessions demo`` on a free port, with its temporary files in `folder`.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    `python` is the interpreter that has the package: by default the one of the tests.
+    """
+
+    def __init__(self, folder: Path, *options: str, python: Path | None = None) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         self._output = folder / "output"
@@ -39,7 +43,7 @@ class DemoServer:
         environ = {"WSGI_SESSIONS_URL": "nonsense", "WSGI_SESSIONS_COOKIE_SECURE": "always"}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "wsgi_sessions", "demo", "--bind", "127.0.0.1:0", *options],
+                [python or sys.executable, *_COMMAND, *options],
                 cwd=folder,
                 env={**os.environ, **environ, "TMPDIR": str(self.temporary)},
                 stdin=subprocess.DEVNULL,

@@ -28,3 +28,4 @@ logconfig_dict = {
     "root": {"level": "INFO", "handlers": ["stderr"]},
     "loggers": {"gunicorn.error": {"handlers": ["stderr"], "propagate": False}},
 }
+"""gunicorn's setting of this name: every line on stderr with time, level, process and logger."""
