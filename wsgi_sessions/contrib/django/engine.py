@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.results import Result
     from wsgi_sessions.core.draft import Draft
     from wsgi_sessions.core.merge.delta import Delta
+    from wsgi_sessions.endings import EndReason, RefusalReason
 
 USER_KEY = "_auth_user_id"
 """The key under which ``django.contrib.auth`` keeps the logged-in user."""
@@ -41,8 +42,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     raises UpdateError if the session has ended since, or a log-in has given it another key. The
     user of ``django.contrib.auth`` is its principal: a user's sessions can be listed and ended.
 
-    Beside Django's own methods it has `increment`, `append`, `exclusive` and `label`, like a
-    `Session`.
+    Beside Django's own methods it has `increment`, `append`, `exclusive`, `label` and `lost`, like
+    a `Session`.
 
     Raises `StoreUnavailable`, `SessionConflict` and the other errors of a `Session`.
     """
@@ -138,6 +139,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     def label(self, words: str | None) -> None:
         self.modified = True
         self._opened().session.label = words
+
+    @property
+    def lost(self) -> EndReason | RefusalReason | None:
+        """See `Session.lost`. In a template a key of this name hides it."""
+        self.accessed = True
+        return self._opened().session.lost
 
     @property
     def store_key(self) -> str | None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from wsgi_sessions.contrib.flask.ending import Ending
 
 _FLASHES = "_flashes"
-_METHODS = ("increment", "append", "exclusive", "commit", "cycle_id", "flush")
+_CHANGING = ("increment", "append", "cycle_id")
+_UNLESS_HIDDEN = (*_CHANGING, "exclusive", "commit", "flush", "lost")
 
 
 class FlaskSession(SessionMixin):
@@ -28,9 +29,9 @@ class FlaskSession(SessionMixin):
     enumeration, an OrderedDict, a lazy translation) are stored as the plain value that they equal
     (see `wsgi_sessions.core.record.plain`), and later changes in them are detected.
 
-    In a template, ``{{ session.name }}`` is the key ``name``, even if the `Session` has a method of
-    that name: `increment`, `append`, `exclusive`, `commit`, `cycle_id` and `flush` are available
-    here only if no key has that name. `current_session` always has them, typed.
+    In a template, ``{{ session.name }}`` is the key ``name``, even if the `Session` has an
+    attribute of that name: `increment`, `append`, `exclusive`, `commit`, `cycle_id`, `flush` and
+    `lost` are available here only if no key has that name. `current_session` always has them all.
 
     Pass ``dict(session)`` to ``json.dumps``: as in Flask itself, the proxy ``flask.session`` is not
     a dict.
@@ -158,11 +159,10 @@ class FlaskSession(SessionMixin):
         self._ending.modified = bool(value)
 
     def __getattr__(self, name: str) -> Any:
-        """Return methods of `Session` that Flask applications know by these names, unless hidden by
-        a key."""
-        if name not in _METHODS or name in self._session:
+        """Return what `Session` has under these names, unless a key hides it."""
+        if name not in _UNLESS_HIDDEN or name in self._session:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if name not in ("exclusive", "commit", "flush"):
+        if name in _CHANGING:
             self._ending.changed()
         if name == "flush":
             return self.clear

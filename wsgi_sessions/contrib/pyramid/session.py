@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from wsgi_sessions.core.transaction import Transaction
+    from wsgi_sessions.endings import EndReason, RefusalReason
 
 _FLASH = "_f_"
 _CSRF = "_csrft_"
@@ -174,6 +175,11 @@ class PyramidSession(PlainMapping):
     @label.setter
     def label(self, words: str | None) -> None:
         self._session.label = words
+
+    @property
+    def lost(self) -> EndReason | RefusalReason | None:
+        """See `Session.lost`."""
+        return self._session.lost
 
     @property
     def key(self) -> str | None:
