@@ -29,3 +29,4 @@ logconfig_dict = {
     "loggers": {"gunicorn.error": {"handlers": ["stderr"], "propagate": False}},
 }
 """gunicorn's setting of this name: every line on stderr with time, level, process and logger."""
+"""The setting of gunicorn of this name, for a configuration of your own."""
