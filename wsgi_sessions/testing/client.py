@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
-
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.testing.browsers.kinds import browser_of
 from wsgi_sessions.testing.clock import MovedClock
 from wsgi_sessions.testing.faults import StoreFaults
 from wsgi_sessions.testing.overlap import Overlap
-from wsgi_sessions.testing.wrapped import sessions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from typing import TypeAlias
 
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
     from typing_extensions import Self
-    from werkzeug.test import TestResponse
 
     from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.manager import SessionManager
-    from wsgi_sessions.core.session import Session
     from wsgi_sessions.http.middleware import SessionMiddleware
     from wsgi_sessions.stack.build import Stack
 
-    ClientRequest: TypeAlias = "str | Mapping[str, Any] | EnvironBuilder"
 
-
-class SessionClient(Client):
-    """Werkzeug's test client, for an application with sessions::
+class SessionClient:
+    """A test client of an application with sessions::
 
         with SessionClient(app) as client:
             client.login("alice", cart=[1])
@@ -45,31 +35,40 @@ class SessionClient(Client):
             client.advance(hours=25)
             assert client.get("/account").status_code == 401
 
-    `app` is any application that `from_env`, `build`, Django's `wrap`, or the adapter for Flask or
-    Pyramid has wrapped, or a middleware around one. If the middleware hides it, pass the `Stack` or
-    `SessionMiddleware` as `sessions`. Other arguments are Werkzeug's. Raises ValueError if the
-    application has no sessions.
+    `app` is a test client: Werkzeug's ``Client``, Flask's ``app.test_client()``, Django's
+    ``django.test.Client`` or WebTest's ``TestApp``. It may also be any application that `from_env`,
+    `build`, Django's `wrap`, or the adapter for Flask or Pyramid has wrapped, or a middleware
+    around one: it gets Werkzeug's client, whose constructor has the other arguments. If a
+    middleware hides the sessions, pass the `Stack` or `SessionMiddleware` as `sessions`. Raises
+    ValueError if the application has no sessions.
+
+    All attributes that are not described here, such as ``get`` and ``post``, are those of the test
+    client, which is `wrapped`.
 
     Each client is one browser with its own cookies; several clients may share an application.
     """
 
     def __init__(
-        self,
-        app: WSGIApplication,
-        *args: Any,
-        sessions: Stack | SessionMiddleware | None = None,
-        **more: Any,
+        self, app: Any, *args: Any, sessions: Stack | SessionMiddleware | None = None, **more: Any
     ) -> None:
-        super().__init__(app, *args, **more)
-        self._wrapped = app if sessions is None else sessions
+        self._browser = browser_of(app, sessions, *args, **more)
         self._clock = MovedClock()
         self._is_entered = False
-        sessions_of(self._wrapped)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._browser.client, name)
+
+    @property
+    def wrapped(self) -> Any:
+        """The framework's own test client."""
+        return self._browser.client
 
     @property
     def manager(self) -> SessionManager:
         """The application's `SessionManager`: to find, count and end sessions."""
-        return sessions_of(self._wrapped).manager
+        return self._browser.manager
 
     @property
     def backend(self) -> Backend:
@@ -82,43 +81,27 @@ class SessionClient(Client):
         return StoreFaults(self.backend)
 
     @contextmanager
-    def session(self, path: str | None = None, **more: Any) -> Iterator[Session]:
-        """Open the browser's session, and store what the block changed.
+    def session(self, path: str | None = None, **more: Any) -> Iterator[Any]:
+        """Open the browser's `Session`, and store what the block changed.
+
+        With Django's client it is the one that views have as ``request.session``.
 
         It is opened and stored as by a request of this browser, under the application's own rules,
         and the browser keeps the cookie; the application itself is not called. Pass `path` and
         `more`, as for ``client.get``, if the cookie has a path or domain. If the block raises,
         nothing is stored. Raises StoreUnavailable and the other errors of a commit.
         """
-        sessions = sessions_of(self._wrapped)
-        path = sessions.cookie.policy.path if path is None else path
-        exchange = sessions.open(self._environ({"path": path, **more}))
-        try:
-            yield exchange.transaction.session
-        except BaseException as error:
-            exchange.fail(error)
-            exchange.end(ran_on=False)
-            raise
-        answer = exchange.finish("200 OK", [])
-        exchange.end(ran_on=False)
-        if exchange.refusal is not None:
-            raise exchange.refusal
-        if answer is not None:
-            self._replay(([], answer.status, answer.headers), path=path, **more)
+        with self._browser.session(path, more) as session:
+            yield session
 
-    def login(self, principal: str | int, **data: Any) -> None:
+    def login(self, principal: Any, **data: Any) -> None:
         """Log `principal` in without a password, and put `data` into the session.
 
         If the application binds sessions by a key of its own (``principal_key``), this sets that
-        key; otherwise it calls `Session.login`.
+        key; otherwise it calls `Session.login`. With Django's client, `principal` is a user or a
+        username, and ``force_login`` is called.
         """
-        key = self.manager.identity.principal_key
-        with self.session() as session:
-            if key is None:
-                session.login(principal)
-            else:
-                session[key] = principal
-            session.update(data)
+        self._browser.login(principal, data)
 
     def advance(
         self, *, days: float = 0.0, hours: float = 0.0, minutes: float = 0.0, seconds: float = 0.0
@@ -146,10 +129,11 @@ class SessionClient(Client):
         """
         return self.faults.fail(*operations)
 
-    def parallel(self, *requests: ClientRequest) -> list[TestResponse]:
+    def parallel(self, *requests: Any) -> list[Any]:
         """Send requests that overlap, and return their responses in the same order.
 
-        Each is a path, or the arguments of ``client.open`` as a dictionary or EnvironBuilder::
+        Each is a path, or a dictionary of ``path``, ``method`` and what the client's own method of
+        that name takes; for Werkzeug's client also an EnvironBuilder::
 
             client.parallel("/add?item=1", {"path": "/add", "method": "POST", "data": {"item": 2}})
 
@@ -158,15 +142,9 @@ class SessionClient(Client):
         not followed. Raises what the application raised, and RuntimeError if a request waits for
         another one.
         """
-        environs = [self._environ(request) for request in requests]
-        app = self.application
-        answers = Overlap(self.backend).run(
-            [partial(run_wsgi_app, app, environ, buffered=True) for environ in environs]
-        )
-        return [
-            self._replay((list(body), status, list(headers)), environ)
-            for environ, (body, status, headers) in zip(environs, answers, strict=True)
-        ]
+        prepared = [self._browser.prepare(request) for request in requests]
+        answers = Overlap(self.backend).run([each.send for each in prepared])
+        return [each.receive(answer) for each, answer in zip(prepared, answers, strict=True)]
 
     def close(self) -> None:
         """Put the clock back; the application's store stays open."""
@@ -193,36 +171,3 @@ class SessionClient(Client):
                 f"advance() does not move the clock of the store ({self.backend.name}), which is "
                 "its server's: let the tests keep sessions in memory:// or in files"
             )
-
-    def _environ(self, request: ClientRequest) -> WSGIEnvironment:
-        """Return the environ of a request of this browser, without sending it."""
-        seen: list[WSGIEnvironment] = []
-
-        def capture(environ: WSGIEnvironment, start_response: Any) -> list[bytes]:
-            seen.append(environ)
-            start_response("204 No Content", [])
-            return []
-
-        arguments = request if isinstance(request, Mapping) else None
-        with self._answered_by(capture):
-            self.open(**arguments) if arguments is not None else self.open(request)
-        return seen[0]
-
-    def _replay(self, answer: tuple[Any, str, Any], *args: Any, **more: Any) -> TestResponse:
-        """Hand an answer that was made before to the browser."""
-        body, status, headers = answer
-
-        def replay(_: WSGIEnvironment, start_response: Any) -> list[bytes]:
-            start_response(status, headers)
-            return [*body]
-
-        with self._answered_by(replay):
-            return self.open(*args, **more)
-
-    @contextmanager
-    def _answered_by(self, app: Any) -> Iterator[None]:
-        self.application, before = app, self.application
-        try:
-            yield
-        finally:
-            self.application = before

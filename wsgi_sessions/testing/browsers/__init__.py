@@ -1,0 +1,1 @@
+"""Test clients that a `SessionClient` is around: a module for each kind."""
