@@ -30,6 +30,7 @@ from wsgi_sessions.demo.cards.faults import FaultCard
 from wsgi_sessions.demo.cards.freshness import FreshnessCard
 from wsgi_sessions.demo.cards.row import RULES, Cards
 from wsgi_sessions.demo.cards.use import UseCard
+from wsgi_sessions.demo.cards.why import ENDED_COOKIE, WHY, WhyCard, lost_page
 from wsgi_sessions.demo.deals import Deals
 from wsgi_sessions.demo.keepalive import KeepAlive
 from wsgi_sessions.demo.page import Page
@@ -108,6 +109,7 @@ def make_application(
         UseCard(keep_alive),
         DeviceCard(),
         FaultCard(workers, outage),
+        WhyCard(),
     )
     stack = build(
         Demo(setup, naive, cards),
@@ -156,8 +158,14 @@ class Demo:
     # -- the page and its forms ----------------------------------------------------------------
 
     def page(self, request: DemoRequest) -> Response:
-        """Return the page. A browser's first page load logs its visitor in, as a guest."""
+        """Return the page. A browser's first page load logs its visitor in, as a guest.
+
+        If its session has ended, the page says why.
+        """
         if _is_new(request):
+            lost = lost_page(request)
+            if lost is not None:
+                return lost
             self._enter(request, f"Guest {secrets.token_hex(2)}")
             location = f"/?{_WELCOME}"  # without the cookie, that shows the form
             return with_answers(Response.force_type(redirect(location, 303)), request.answers())
@@ -170,6 +178,7 @@ class Demo:
         response = request.see_page(card if card in Cards._fields else "")
         response.delete_cookie(LOST_COOKIE)
         response.delete_cookie(AWAY_COOKIE)
+        response.delete_cookie(ENDED_COOKIE)
         return response
 
     def _enter(self, request: DemoRequest, name: str) -> None:
@@ -265,7 +274,7 @@ class Demo:
 
 def _is_new(request: DemoRequest) -> bool:
     """Return whether to log a visitor in: a browser's first page, without a log-out before it."""
-    if not is_page_load(request.environ) or _WELCOME in request.args:
+    if not is_page_load(request.environ) or {_WELCOME, WHY} & request.args.keys():
         return False
     left = {AWAY_COOKIE, LOST_COOKIE} & request.cookies.keys()
     return not left and request.session.principal is None
