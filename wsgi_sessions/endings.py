@@ -58,6 +58,31 @@ UNSIGNED = ""
 _DETAIL = 200
 
 
+StepName = Literal[
+    "began",
+    "stored",
+    "conflict",
+    "refreshed",
+    "refresh-failed",
+    "rebuilt",
+    "context-restored",
+]
+"""The kinds of steps that a record keeps of its past; see `wsgi_sessions.core.endings.steps`."""
+
+
+@texts.shows("at", "what")
+class Step(Struct, frozen=True, array_like=True, gc=False):
+    """One step in the life of a session: when (seconds since the epoch), what, and about what.
+
+    `about` is a route, a top-level key of the session, or a number; `route` that of the request.
+    """
+
+    at: float
+    what: StepName
+    about: str | None = None
+    route: str | None = None
+
+
 @texts.shows("why", "at", "by", "route")
 class EndTrace(Struct, frozen=True, omit_defaults=True):
     """The end of one session. Nothing in it opens a session, names a user or holds a value.
@@ -72,6 +97,8 @@ class EndTrace(Struct, frozen=True, omit_defaults=True):
         user: the pseudonym of its user (`wsgi_sessions.core.pseudonyms`).
         begun_at: when it began, in seconds since the epoch.
         commits: its latest commits, as (time, route), newest last.
+        steps: what else its record told of its past, in order of time.
+        process: the host and the process that ended it, whose clock `at` is by.
     """
 
     key: str
@@ -84,6 +111,8 @@ class EndTrace(Struct, frozen=True, omit_defaults=True):
     user: str | None = None
     begun_at: float | None = None
     commits: tuple[tuple[float, str], ...] = ()
+    steps: tuple[Step, ...] = ()
+    process: str | None = None
 
 
 @texts.shows("why", "is_inferred")

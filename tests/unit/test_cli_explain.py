@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from command_line import run
@@ -52,10 +53,44 @@ def test_the_ends_of_sessions_are_explained(tmp_path: Path) -> None:
     assert "ended: revoked" in (told := run("explain", second, **environ).output)
     assert by_command("revoke") in told
     found = json.loads(run("explain", "--principal", "alice", "--json", **environ).stdout)
-    assert [(each["key"], each["why"]) for each in found] == [
+    assert [(each["key"], each["why"]) for each in found["sessions"]] == [
         (first, "logged-out"),
         (second, "revoked"),
     ]
     assert "no trace of an end" in run("explain", "0" * 10, **environ).output
     assert run("explain", **environ).exit_code == 2
     assert "alice" not in told
+    assert "by the clock of" in told
+
+
+def test_a_live_session_is_explained_with_what_is_not_known(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/sessions"
+    environ = {"WSGI_SESSIONS_URL": url, "WSGI_SESSIONS_SECRET_KEYS": SECRET}
+    with closing(open_backend(url)) as backend:
+        manager = SessionManager(backend)
+        transaction = Transaction(manager, Visit(None, "POST /login\x1b[2J"))
+        transaction.session.login("alice")
+        transaction.commit()
+        assert transaction.session_id is not None
+        key = short_key(store_key(transaction.session_id))
+    told = run("explain", key, **environ).output
+    assert f"session {key}, live" in told
+    assert "stored changes of POST /login" in told
+    assert "\x1b" not in told
+    assert "not known here:" in told
+    assert "the log alone" in told
+    now = datetime.now(timezone.utc)
+    around = run("explain", "--principal", "alice", "--at", now.isoformat(), **environ).output
+    assert f"session {key}" in around
+    assert "the time asked for" in around
+    long_ago = run("explain", "--principal", "alice", "--at", "2020-01-01T14:03Z", **environ).output
+    assert key not in long_ago
+    assert "no session, and no trace" in long_ago
+
+
+def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/sessions"
+    refused = run("explain", "abcd", "--at", "half past two\x1b", "--url", url)
+    assert refused.exit_code == 2
+    assert "a time of day such as 14:03" in refused.output
+    assert "\x1b" not in refused.output

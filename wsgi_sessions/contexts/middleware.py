@@ -9,6 +9,7 @@ from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.contexts.policy import ApplicationContexts, ContextPolicy, StoredContexts
 from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.record.codec import decode, encode
+from wsgi_sessions.core.record.history import RESTORED
 from wsgi_sessions.core.source import Phase
 from wsgi_sessions.http.environ import get_transaction
 
@@ -204,7 +205,9 @@ class ContextBinding:
 
     def _put(self, value: object) -> None:
         # A default: it does not overwrite a context that another request selects now.
-        self._transaction.peek().data.default(self._policy.key, value)
+        draft = self._transaction.peek()
+        draft.data.default(self._policy.key, value)
+        draft.set_metadata(RESTORED, [self._transaction.manager.now(), self._policy.key])
         self._restored = encode(value)
 
     def _committing(self) -> None:

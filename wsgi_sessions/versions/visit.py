@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wsgi_sessions import texts
 from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.record.codec import encode
+from wsgi_sessions.core.record.history import REBUILT
 from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import CorruptRecord, SessionTooLarge, StoreUnavailable
 from wsgi_sessions.identity import short_key
@@ -196,6 +197,7 @@ class VersionCheck:
             return self._end(draft, error)
         draft.set_metadata(STAMPS, {**self._known_before(before), **self._of_now(reading)})
         draft.set_metadata(AT_LOGIN, None)
+        draft.set_metadata(REBUILT, self._transaction.manager.now())
         return "refreshed"
 
     def _rebuild(self, draft: Draft) -> None:

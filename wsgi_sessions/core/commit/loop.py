@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Raw
+
 from wsgi_sessions import texts
 from wsgi_sessions.core.commit.attempts import MAX_ATTEMPTS, contended, yield_to_others
 from wsgi_sessions.core.commit.creation import Creator
@@ -24,7 +26,9 @@ from wsgi_sessions.core.commit.succession import Succession
 from wsgi_sessions.core.draft import CHAIN, Snapshot
 from wsgi_sessions.core.limits.lifetimes import Lifetimes as Lifetimes  # noqa: TC001  # found here too
 from wsgi_sessions.core.limits.sizes import SizeRule, heaviest
+from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import open_sealed
+from wsgi_sessions.core.record.history import CONFLICTED
 from wsgi_sessions.core.record.tombstones import (
     Tombstone,
     TombstoneKind,
@@ -191,6 +195,10 @@ class Committer:
         ):
             self._report(base, theirs, pending, conflicts)
             raise SessionConflict(conflicts)
+        if conflicts:
+            commit = pending.commit
+            note = Raw(encode([commit.at, conflicts[0].key, commit.route]))
+            envelope.metadata = {**envelope.metadata, CONFLICTED: note}
         return envelope, conflicts
 
     def _sealed(self, envelope: Envelope, key: str, now: float) -> tuple[bytes, float]:

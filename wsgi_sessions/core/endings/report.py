@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wsgi_sessions.clock import wall_clock
@@ -9,6 +12,7 @@ from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.endings.expiry import expiry_of
 from wsgi_sessions.core.endings.losses import Losses
 from wsgi_sessions.core.endings.refusals import Refusals
+from wsgi_sessions.core.endings.steps import steps_of
 from wsgi_sessions.endings import Cause, EndTrace
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.limits.lifetimes import Lifetimes
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.endings import EndReason
-    from wsgi_sessions.upkeep import ExpiredDeletion
+    from wsgi_sessions.upkeep import ExpiredDeletion, OnDeleted
 
 _COMMITS = 3
 
@@ -78,11 +82,15 @@ class EndingReport:
         if self.traces is not None:
             self.traces.keep(ending)
 
-    def expired(self, key: str, record: Record) -> None:
-        """Report a session whose expired record was deleted by a sweep."""
+    def expired(self, key: str, record: Record, by: str = "sweeper") -> None:
+        """Report a session whose expired record was deleted by a sweep, or by a command."""
         expiry = expiry_of(key, record, self._lifetimes)
         if expiry is not None:
-            self.note(key, Cause(expiry.why, "sweeper"), expiry.envelope, at=expiry.at)
+            self.note(key, Cause(expiry.why, by), expiry.envelope, at=expiry.at)
+
+    def expired_by(self, by: str) -> OnDeleted:
+        """Return `expired`, with the name of the one that deletes."""
+        return partial(self.expired, by=by)
 
     def destroyed(self, key: str, cause: Cause, envelope: Envelope | None = None) -> None:
         """Report the end of a session that was deleted on purpose."""
@@ -108,6 +116,8 @@ class EndingReport:
             None if envelope is None else self._user(envelope),
             None if envelope is None else envelope.created_at,
             () if envelope is None else _latest(envelope),
+            () if envelope is None else steps_of(envelope),
+            process_name(),
         )
 
     def _user(self, envelope: Envelope) -> str | None:
@@ -123,6 +133,11 @@ def why_replaced(former: Snapshot, present: Snapshot) -> EndReason:
     if before is None or before == after:
         return "replaced"
     return "logged-out" if after is None else "superseded"
+
+
+def process_name() -> str:
+    """Return the host and the process: those whose clock a time is by."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def _latest(envelope: Envelope) -> tuple[tuple[float, str], ...]:

@@ -1,4 +1,4 @@
-"""History: the latest commits of a session, as its record holds them. Pure."""
+"""History: what a record holds of its session's past. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ _REPEAT_SECONDS = 60.0
 _KEPT_REPEATS = 16 - 1  # beside the newest one
 _SECONDS = 5.0  # longer than any operation's deadline: no retry comes later
 _KEPT_COMMITS = 8 - 1
+REBUILT = "rebuilt"
+"""Metadata key of the time at which stale data was last rebuilt, in seconds since the epoch."""
+RESTORED = "restored"
+"""Metadata key of the last context that was put back: the time, and the key that it is under."""
+CONFLICTED = "conflicted"
+"""Metadata key of the last conflict: the time, the key, and the route of the later commit."""
 
 
 @texts.shows("at", "route")
