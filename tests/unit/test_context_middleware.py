@@ -25,6 +25,7 @@ from wsgi_sessions.contexts.middleware import (
 from wsgi_sessions.contexts.permissions import OwnerPermission, TenantPermission, as_verdict
 from wsgi_sessions.contexts.policy import ApplicationContexts
 from wsgi_sessions.contract import Context
+from wsgi_sessions.core.endings.steps import steps_of
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.core.record.codec import encode
@@ -32,6 +33,7 @@ from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import CookiePolicy, SessionCookie
 from wsgi_sessions.http.environ import get_transaction
 from wsgi_sessions.identity import IdSigner
+from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.stores.memory.contexts import MemoryContexts
 
@@ -294,6 +296,10 @@ def test_a_restored_context_is_in_the_session_from_then_on(office: Office) -> No
     office.contexts.failing = {"get"}
     assert visitor.go("/deal") == "7"
     assert office.names() == ["context-restored"]
+    (found,) = live_sessions(office.backend)
+    assert [(step.what, step.about) for step in steps_of(found.envelope)] == [
+        ("context-restored", KEY)
+    ]
 
 
 def test_a_context_of_any_kind_comes_back(office: Office) -> None:

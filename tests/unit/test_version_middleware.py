@@ -16,11 +16,13 @@ from bodies import SHAPES, AsObject, as_empty_generator
 from version_site import PAGE, SCRIPT, TEXT, VersionSite, seen
 from wsgi_client import Browser, Response, call, environ_of
 
+from wsgi_sessions.core.endings.steps import steps_of
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.http.environ import get_session
 from wsgi_sessions.http.middleware import SessionMiddleware
 from wsgi_sessions.http.page_load import is_page_load
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.stores.memory.backend import open_memory
 from wsgi_sessions.versions.login import next_of
 from wsgi_sessions.versions.middleware import VersionMiddleware
@@ -143,6 +145,8 @@ def test_each_reason_refreshes_once_and_never_loops(
     assert len(lines) == 2
     assert lines[0].startswith(f"refreshing stale session for {short_key(key)} ({reason}")
     assert lines[1] == f"refreshed session {short_key(key)}"
+    (found,) = live_sessions(site.backend)
+    assert [step.what for step in steps_of(found.envelope)] == ["rebuilt"]
     assert [e.name for e in site.events if e.name.startswith("version")] == ["version-refreshed"]
 
 

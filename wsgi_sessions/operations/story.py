@@ -23,6 +23,7 @@ AROUND_SECONDS = 600.0
 State = Literal["live", "expired", "damaged", "ended"]
 
 
+@texts.shows("at", "what")
 class StoryStep(NamedTuple):
     """One line of a story: the time (seconds since the epoch), what, and that in words."""
 
