@@ -1,14 +1,13 @@
-"""The page of one session: what it holds, without values, and what happened to it."""
+"""The page of one session: what happened to it, and what it holds, without values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.console.markup import facts, joined, paragraph, since, table
-from wsgi_sessions.console.traces import ended_with, trace_page
+from wsgi_sessions.console.markup import facts, joined, paragraph, session_link, since, table
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.operations.inspection import inspect, matching_keys
+from wsgi_sessions.operations.inspection import inspect
 from wsgi_sessions.operations.words import timestamp, until
 
 if TYPE_CHECKING:
@@ -17,47 +16,69 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from wsgi_sessions.console.view import View
+    from wsgi_sessions.endings import EndTrace
     from wsgi_sessions.operations.inspection import SessionDetails
+    from wsgi_sessions.operations.story import Story
 
 
 _SEVERAL = "Several sessions' keys begin like this: type more of it."
+_NOTHING = "There is no live session with this key, and no trace of its end."
+_TOLD = {
+    "damaged": "The session is damaged: its record is set aside at its next use.",
+    "expired": "The session has expired, and its record is not swept yet.",
+    "ended": "The session has ended.",
+}
 
 
 def session_page(view: View, beginning: str) -> Markup:
-    """Return what is stored about the session whose key begins so, without values.
+    """Return the story of the session whose key begins so, and what is stored, without values.
 
-    A key that the console has shown is found at once; others need a scan. Raises StoreUnavailable.
+    Raises StoreUnavailable.
     """
-    shown = view.shown_key(beginning)
-    keys = matching_keys(view.backend, beginning) if shown is None else [shown]
-    if len(keys) > 1:
+    stories = view.teller().of_key(view.shown_key(beginning) or beginning, 2)
+    if not stories:
+        return paragraph(_NOTHING, "status warning")
+    if len(stories) > 1:
         return paragraph(_SEVERAL, "status bad")
+    return joined(_pieces(view, stories[0]))
+
+
+def _pieces(view: View, story: Story) -> Iterator[Markup]:
+    details = _details(view, story)
+    if story.state != "live":
+        yield paragraph(_TOLD[story.state], "status warning")
+    if details is not None:
+        yield facts(_facts(view, details))
+    elif story.trace is not None:
+        yield facts(_facts_of_end(view, story.trace))
+    steps = [(f"{timestamp(step.at)} UTC", step.words) for step in story.steps]
+    yield paragraph("What happened", "subtitle")
+    yield table(("At", "What"), steps)
+    yield paragraph("Not known here", "subtitle")
+    yield from (paragraph(f"{gap}.") for gap in view.teller().gaps(view.config.endings_kept))
+    if details is not None and details.values:
+        values = [(value.key, value.type, f"{value.size:,d}") for value in details.values]
+        yield paragraph("Keys", "subtitle")
+        yield table(("Key", "Type", "Bytes"), values)
+
+
+def _details(view: View, story: Story) -> SessionDetails | None:
+    if story.state != "live":
+        return None
     try:
-        details = inspect(view.backend, keys[0], view.lifetimes) if keys else None
-    except CorruptRecord as error:
-        return paragraph(f"The session is damaged: {error}", "status bad")
-    return _ended(view, beginning) if details is None else _details(view, details)
+        return inspect(view.backend, story.key, view.lifetimes)
+    except CorruptRecord:
+        return None  # the story says so
 
 
-def _ended(view: View, beginning: str) -> Markup:
-    traces = ended_with(view, beginning)
-    if len(traces) > 1:
-        return paragraph(_SEVERAL, "status bad")
-    if traces:
-        return trace_page(view, traces[0])
-    text = "There is no live session with this key, and no trace of its end."
-    return paragraph(text, "status warning")
-
-
-def _details(view: View, details: SessionDetails) -> Markup:
-    values = [(value.key, value.type, f"{value.size:,d}") for value in details.values]
-    commits = [(f"{timestamp(c.at)} UTC", c.route) for c in reversed(details.commits)]
-    pieces = [facts(_facts(view, details))]
-    if commits:
-        pieces += [paragraph("Latest commits", "subtitle"), table(("At", "By"), commits)]
-    if values:
-        pieces += [paragraph("Keys", "subtitle"), table(("Key", "Type", "Bytes"), values)]
-    return joined(pieces)
+def _facts_of_end(view: View, trace: EndTrace) -> Iterator[tuple[str, object]]:
+    yield "Session", short_key(trace.key)
+    yield "Ended", f"{timestamp(trace.at)} UTC, {trace.why}"
+    yield "By", trace.by
+    yield "User in the log", trace.user or "not logged in"
+    if trace.successor is not None:
+        view.remember([trace.successor])
+        yield "Goes on as", session_link(trace.successor)
 
 
 def _facts(view: View, details: SessionDetails) -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.health.checker import HealthChecker
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.sampling import sampled
+from wsgi_sessions.operations.teller import teller_on
 from wsgi_sessions.stack.secrets import kept_secrets
 from wsgi_sessions.stack.sessions import lifetimes_of
 from wsgi_sessions.stores.looking import looking
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from wsgi_sessions.core.commit.loop import Lifetimes
     from wsgi_sessions.health.checker import HealthReport
     from wsgi_sessions.operations.sampling import Sample
+    from wsgi_sessions.operations.teller import Teller
     from wsgi_sessions.stack.config import Config
 
 FRESH_SECONDS = 2.0
@@ -104,6 +106,10 @@ class View:
         if user is None:
             return NOTHING
         return "?" if self._pseudonyms is None else self._pseudonyms.of(user) or NOTHING
+
+    def teller(self) -> Teller:
+        """Return what tells the stories of sessions."""
+        return teller_on(self.backend, self.config, self.clock)
 
     def _note(self, sample: Sample) -> None:
         is_due = not self.counts or sample.at - self.counts[-1].at >= _COUNT_SECONDS

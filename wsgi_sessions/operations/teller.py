@@ -8,13 +8,16 @@ from wsgi_sessions import texts
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import CHAIN, principal_of
 from wsgi_sessions.core.endings.expiry import expiry_of
+from wsgi_sessions.core.pseudonyms import Pseudonyms
 from wsgi_sessions.core.record.envelope import open_sealed
 from wsgi_sessions.core.record.tombstones import ENDED, UNANNOUNCED
 from wsgi_sessions.endings import REASONS
-from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
+from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.inspection import matching_keys
 from wsgi_sessions.operations.story import Story, StoryStep, of_envelope, of_trace
+from wsgi_sessions.stack.secrets import kept_secrets
+from wsgi_sessions.stack.sessions import lifetimes_of
 from wsgi_sessions.versions.policy import STAMPS
 
 if TYPE_CHECKING:
@@ -22,13 +25,22 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Backend, Record
     from wsgi_sessions.core.commit.loop import Lifetimes
-    from wsgi_sessions.core.pseudonyms import Pseudonyms
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.endings import EndTrace
+    from wsgi_sessions.stack.config import Config
 
 MOST = 20
 """The most sessions of a key or a user that are told of, unless a moment is asked for."""
 MOST_AROUND = 1000
+
+
+def teller_on(backend: Backend, config: Config, clock: Callable[[], float] = wall_clock) -> Teller:
+    """Return what tells the stories of sessions in the store of these settings."""
+    try:
+        pseudonyms = [Pseudonyms(secret) for secret in kept_secrets(config, backend)]
+    except ConfigurationError:
+        pseudonyms = []
+    return Teller(backend, lifetimes_of(config), pseudonyms, config.context.key, clock)
 
 
 class Teller:
@@ -92,6 +104,8 @@ class Teller:
         if self._backend.endings is None or kept_seconds <= 0:
             yield "why sessions ended: this store keeps no traces of ends"
             return
+        if not self._pseudonyms:
+            yield "ended sessions of a user: the secret that leads to their traces is unknown here"
         if self._backend.expired is None:
             yield "the end of sessions that the server deleted when they expired: no trace is left"
         yield "ends longer ago than traces are kept, or whose trace was lost in a crash"

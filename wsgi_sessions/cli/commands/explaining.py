@@ -10,19 +10,15 @@ from wsgi_sessions.cli.moments import moment_option
 from wsgi_sessions.cli.output import json_option, print_json, say, timestamp, until
 from wsgi_sessions.cli.shell import answering_store, read_config, store_key, url_option
 from wsgi_sessions.clock import wall_clock
-from wsgi_sessions.core.pseudonyms import Pseudonyms
-from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.story import AROUND_SECONDS
-from wsgi_sessions.operations.teller import MOST, MOST_AROUND, Teller
-from wsgi_sessions.stack.secrets import kept_secrets
-from wsgi_sessions.stack.sessions import lifetimes_of
+from wsgi_sessions.operations.teller import MOST, MOST_AROUND, teller_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsgi_sessions.contract import Backend
     from wsgi_sessions.operations.story import Story
+    from wsgi_sessions.operations.teller import Teller
     from wsgi_sessions.stack.config import Config
 
 _CLOCKS_DIFFER = 1.0
@@ -60,22 +56,12 @@ def explain(
         raise click.UsageError("give either KEY or --principal")
     config = read_config(url)
     with answering_store(config, "look") as backend:
-        account = _account(_teller(backend, config, key), config, key, principal, at)
+        account = _account(teller_on(backend, config), config, key, principal, at)
     if as_json:
         print_json(_as_dict(account))
         return
     for line in _lines(account):
         say(line)
-
-
-def _teller(backend: Backend, config: Config, key: str | None) -> Teller:
-    try:
-        pseudonyms = [Pseudonyms(secret) for secret in kept_secrets(config, backend)]
-    except ConfigurationError:
-        if key is None:
-            raise  # the secret leads from a user to the traces
-        pseudonyms = []
-    return Teller(backend, lifetimes_of(config), pseudonyms, config.context.key)
 
 
 def _account(
