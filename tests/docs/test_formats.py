@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 from documents import PAGES, ROOT, codes, rows
 
-from wsgi_sessions import IdSigner
+from wsgi_sessions import IdSigner, __version__
 from wsgi_sessions.core.record import envelope, envelopes
 from wsgi_sessions.identity import SALT, new_id, store_key
 from wsgi_sessions.stores.file import slots
+from wsgi_sessions.stores.redis import records
 from wsgi_sessions.stores.redis.records import Keys
 from wsgi_sessions.stores.sql.schema import SCHEMA_VERSION, metadata
 
@@ -63,3 +64,14 @@ def test_what_a_worker_keeps_in_memory() -> None:
     for text in (SECURITY, PAGES["explanation/security"]):
         assert f"up to {2 * kept._SESSIONS} recently used sessions" in text
         assert f"up to {kept._PAYLOAD_BYTES // 1024} KB" in text
+
+
+def test_the_latest_upgrade_note_is_of_this_release_and_its_formats() -> None:
+    *_, latest = rows("release", PAGE)
+    assert latest[:5] == [
+        __version__,
+        str(envelope.FORMAT),
+        str(slots.FORMAT),
+        str(records.FORMAT & 0b111),  # beside the bits that mark a value as ours
+        str(SCHEMA_VERSION),
+    ]

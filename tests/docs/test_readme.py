@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import README, blocks
+from documents import PAGES, README, blocks
 from wsgi_client import Browser
 
 if TYPE_CHECKING:
@@ -56,30 +56,22 @@ def test_the_way_in_for_any_callable() -> None:
     names["application"].close()
 
 
-URLS = """
-from django.http import HttpResponse
-from django.urls import path
-
-def visits(request):
-    return HttpResponse(f"visit {request.session.increment('visits')}")
-
-urlpatterns = [path("", visits)]
-"""
-
-
 @pytest.mark.soak
 @pytest.mark.usefixtures("home")
 def test_the_way_in_for_django(tmp_path: Path) -> None:
-    """A project as Django makes it, and the documented lines at the end of its settings."""
-    run(tmp_path, "-m", "django", "startproject", "site_of_mine", ".")
-    with (tmp_path / "site_of_mine" / "settings.py").open("a") as settings:
-        settings.write(re.sub(r"^WSGI_SESSIONS = .*\n", "", PROGRAMS["settings.py"], flags=re.M))
+    """A project as Django makes it, the documented line at the end of its settings, and view."""
+    page = PAGES["howto/django"]
+    assert "django-admin startproject mysite ." in page
+    run(tmp_path, "-m", "django", "startproject", "mysite", ".")
+    with (tmp_path / "mysite" / "settings.py").open("a") as settings:
+        settings.write(PROGRAMS["settings.py"])
         settings.write("ALLOWED_HOSTS = ['testserver']\n")
-    (tmp_path / "site_of_mine" / "urls.py").write_text(URLS)
+    (urls,) = (block for block in blocks("python", page) if block.startswith("# mysite/urls.py"))
+    (tmp_path / "mysite" / "urls.py").write_text(urls)
     program = (
         "from django.test import Client\n"
         "client = Client()\n"
-        "print(*(client.get('/').content.decode() for _ in range(2)), sep=', ')\n"
+        "print(*(client.get('/').content.decode().strip() for _ in range(2)), sep=', ')\n"
     )
     printed = run(tmp_path, "manage.py", "shell", "-c", program)
     assert printed.splitlines()[-1] == "visit 1, visit 2"

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import pytest
 from demo_server import DemoServer
-from documents import ROOT
+from documents import PAGES, ROOT
 from requirements_of_tests import require
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ def test_a_host_without_the_network_installs_the_wheel_and_runs_the_demonstratio
     release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The documented way: collect wheels where there is a network, install them where not."""
+    page = PAGES["howto/install"]
+    assert "\n    pip download --dest wheels 'dist/" in page
+    assert "\n    pip install --no-index --find-links wheels 'wsgi-sessions[demo]'\n" in page
     wheels = tmp_path / "wheels"
     run(sys.executable, "-m", "pip", "download", "-q", "--dest", wheels, f"{release.wheel}[demo]")
     venv.create(tmp_path / "venv", with_pip=True)
@@ -138,8 +141,8 @@ def test_a_host_without_the_network_installs_the_wheel_and_runs_the_demonstratio
     options = ("-q", "--no-index", "--find-links", wheels)
     run(python, "-m", "pip", "install", *options, "wsgi-sessions[demo]", folder=tmp_path)
     with DemoServer(tmp_path, python=python) as server:
-        page = server.visitor().get()
-        names = re.findall(r'(?:href|src)="([^"#]+)"', page.text)
+        shown = server.visitor().get()
+        names = re.findall(r'(?:href|src)="([^"#]+)"', shown.text)
         assert names
         for name in names:
             assert not re.match(r"(\w+:)?//", name), "of another host"
