@@ -25,6 +25,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 maximum_signature_line_length = 72
 napoleon_google_docstring = True
