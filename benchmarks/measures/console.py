@@ -27,7 +27,7 @@ from wsgi_sessions.console.view import View
 from wsgi_sessions.core.draft import PRINCIPAL
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
-from wsgi_sessions.core.record.history import Commit
+from wsgi_sessions.core.record.history import NO_COMMITS, Commit, with_commit
 from wsgi_sessions.database.connect import parse_sql_url
 from wsgi_sessions.identity import new_id, short_key, store_key
 from wsgi_sessions.stack.store import open_store
@@ -128,7 +128,9 @@ def records(number: int) -> Iterator[dict[str, Any]]:
         key, at = store_key(new_id()), now - random.uniform(0, DAY / 2)
         metadata = {PRINCIPAL: Raw(encode("ada"))} if n % 3 else {}
         data = {"cart": Raw(encode(["item"] * (n % 20))), "seen": Raw(encode(at))}
-        envelope = Envelope(at, [Commit(at, b"12345678", "POST /cart")], metadata, data)
+        envelope = Envelope(
+            at, with_commit(NO_COMMITS, Commit(at, b"12345678", "POST /cart")), metadata, data
+        )
         yield {"key": key, "version": 1, "expires_at": now + DAY, "payload": seal(envelope, key)}
 
 

@@ -235,7 +235,7 @@ def test_a_damaged_file_is_reported_and_replaced(
 
 
 def payload(key: str, created_at: float) -> bytes:
-    return seal(Envelope(created_at, [], {}, {}), key)
+    return seal(Envelope(created_at, b"", {}, {}), key)
 
 
 def test_sessions_that_began_before_are_as_if_absent() -> None:

@@ -206,7 +206,7 @@ def test_after_a_fault_nothing_is_tried_for_a_while(caplog: pytest.LogCaptureFix
     store: Any = Refusing()
     now = [0.0]
     prolonger = Prolonger(store, clock=lambda: now[0])
-    base = Snapshot("", "k", 1, 1.5, Envelope(0.0, [], {}, {}))
+    base = Snapshot("", "k", 1, 1.5, Envelope(0.0, b"", {}, {}))
     assert not prolonger.prolong(base, 1.0, 2.0)
     now[0] += PAUSE_SECONDS - 0.1
     assert not prolonger.prolong(base, 1.0, 2.0)

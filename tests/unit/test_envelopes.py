@@ -14,7 +14,7 @@ KEY, OTHER = "a" * 64, "b" * 64
 
 
 def envelope(value: object) -> Envelope:
-    return Envelope(5.0, [], {}, {"value": msgspec.Raw(encode(value))})
+    return Envelope(5.0, b"", {}, {"value": msgspec.Raw(encode(value))})
 
 
 def test_the_same_bytes_of_a_session_are_opened_once() -> None:

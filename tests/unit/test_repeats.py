@@ -7,13 +7,22 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from overlapping import Site, cookie_in
 from wsgi_client import call, environ_of
 
 from wsgi_sessions.core.commit.pending import Pending
 from wsgi_sessions.core.merge.delta import Assign
 from wsgi_sessions.core.record.codec import encode
-from wsgi_sessions.core.record.history import Commit, with_commit, with_repeat
+from wsgi_sessions.core.record.history import (
+    NO_COMMITS,
+    Commit,
+    commits_in,
+    number_in,
+    with_commit,
+    with_repeat,
+)
 from wsgi_sessions.core.record.repeats import Repeats, repeats_of
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.request_body import digest_of_body
@@ -213,15 +222,41 @@ def test_they_are_known_for_a_minute_and_bounded_in_number() -> None:
 
 
 def test_other_commits_are_known_for_seconds_and_bounded_in_number() -> None:
-    history: list[Commit] = []
+    def after(history: bytes, at: float, token: bytes) -> list[bytes]:
+        return tokens(commits_in(with_commit(history, Commit(at, token, "GET /"))))
+
+    history = NO_COMMITS
     for number in range(20):
-        history = with_commit(history, Commit(30.0, b"%08d" % number, "GET /"))
-    assert tokens(history) == [b"%08d" % number for number in range(12, 20)]
-    assert len(with_commit(history, Commit(35.0, b"later", "GET /"))) == 8
-    assert tokens(with_commit(history, Commit(35.1, b"later", "GET /"))) == [b"later"]
-    assert tokens(with_commit(history, Commit(24.9, b"a clock set back", "GET /"))) == [
-        b"a clock set back"
-    ]
+        history = with_commit(history, Commit(30.0, b"%08d" % number, "GET /" * number))
+    assert tokens(commits_in(history)) == [b"%08d" % number for number in range(12, 20)]
+    assert len(after(history, 35.0, b"let late")) == 8
+    assert after(history, 35.1, b"too late") == [b"too late"]
+    assert after(history, 24.9, b"set back") == [b"set back"]
+
+
+COMMITS = st.builds(
+    Commit,
+    st.floats(0.0, 5.0),
+    st.binary(min_size=8, max_size=8),
+    st.text(max_size=60).map(lambda text: text.encode(errors="replace").decode()),
+)
+
+
+@given(commits=st.lists(COMMITS, max_size=20))
+def test_a_history_has_the_last_commits_as_they_were(commits: list[Commit]) -> None:
+    history = NO_COMMITS
+    for commit in commits:
+        history = with_commit(history, commit)
+    assert commits_in(history) == commits[-8:]
+    assert number_in(history) == len(commits[-8:])
+
+
+@given(history=st.binary(max_size=60), route=st.text(min_size=100, max_size=300))
+def test_neither_damage_nor_a_route_fails_a_commit(history: bytes, route: str) -> None:
+    commits_in(with_commit(history, Commit(5.0, b"of-eight", route)))
+    (commit,) = commits_in(with_commit(NO_COMMITS, Commit(5.0, b"of-eight", route + "\udc80")))
+    assert (commit.at, commit.token) == (5.0, b"of-eight")
+    assert commit.route[:60] == route[:60].encode(errors="replace").decode()
 
 
 def test_an_ordinary_commit_leaves_those_of_requests_that_may_be_sent_again() -> None:

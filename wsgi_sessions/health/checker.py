@@ -15,6 +15,7 @@ from wsgi_sessions.background import PerProcess
 from wsgi_sessions.clock import monotonic, wall_clock
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
+from wsgi_sessions.core.record.history import NO_COMMITS
 from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import SessionError, StoreUnavailable, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
@@ -246,7 +247,7 @@ class _Probe:
     def _payload(self, number: int) -> bytes:
         """Return an ended envelope: neither damage nor a session to any process."""
         metadata = {ENDED: Raw(encode("probe")), "number": Raw(encode(number))}
-        return seal(Envelope(wall_clock(), [], metadata, {}), self.key)
+        return seal(Envelope(wall_clock(), NO_COMMITS, metadata, {}), self.key)
 
     def _expect(self, payload: bytes, version: int, found: Any) -> None:
         if found is None or (found.version, found.payload) != (version, payload):

@@ -15,6 +15,7 @@ import msgspec
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed, seal
+from wsgi_sessions.core.record.history import NO_COMMITS
 from wsgi_sessions.core.record.tombstones import ENDED
 from wsgi_sessions.errors import CorruptRecord, SessionExists
 
@@ -51,7 +52,7 @@ class Receipt:
         """Return whether the session with this birth token is the imported one. The first claim
         wins."""
         metadata = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
-        payload = seal(Envelope(now, [], metadata, {}), self._key)
+        payload = seal(Envelope(now, NO_COMMITS, metadata, {}), self._key)
         try:
             self._store.create(self._key, payload, self._expires_at)
         except SessionExists:  # made by another request, or by this one, its reply lost

@@ -20,6 +20,7 @@ from wsgi_sessions.core.draft import APPLICATION, PRINCIPAL
 from wsgi_sessions.core.limits.lifetimes import FixedEnd
 from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
+from wsgi_sessions.core.record.history import NO_COMMITS
 from wsgi_sessions.core.record.tombstones import ENDED, TOMBSTONE_SECONDS
 from wsgi_sessions.errors import (
     CorruptRecord,
@@ -264,7 +265,7 @@ def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool
     key, record, envelope = session
     if backend.leases is not None and backend.leases.holders(key):
         return False
-    tombstone = Envelope(now, [], {ENDED: Raw(encode("unused"))}, {})
+    tombstone = Envelope(now, NO_COMMITS, {ENDED: Raw(encode("unused"))}, {})
     try:
         # A delete compares no version: data saved at the same time would be lost with it.
         backend.sessions.save(

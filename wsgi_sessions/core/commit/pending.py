@@ -11,7 +11,13 @@ from wsgi_sessions.core.merge.delta import Assign, apply, merge
 from wsgi_sessions.core.merge.stamps import reassigned, stamped
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope
-from wsgi_sessions.core.record.history import Commit, with_commit, with_repeat
+from wsgi_sessions.core.record.history import (
+    NO_COMMITS,
+    Commit,
+    number_in,
+    with_commit,
+    with_repeat,
+)
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.identity import short_key
 
@@ -91,7 +97,7 @@ class Pending:
 
     def alone(self) -> Envelope:
         """Return a new session of nothing but the changes."""
-        empty = Envelope(self.commit.at, [], {}, {})
+        empty = Envelope(self.commit.at, NO_COMMITS, {}, {})
         return self.onto(empty, empty)[0]
 
     def is_in(self, envelope: Envelope) -> bool:
@@ -100,7 +106,7 @@ class Pending:
 
     def kept_beside(self, envelope: Envelope) -> int:
         """Return the number of tokens of this kind that are kept."""
-        return len(envelope.repeats if self.may_repeat else envelope.history)
+        return len(envelope.repeats) if self.may_repeat else number_in(envelope.history)
 
 
 def require_certainty(

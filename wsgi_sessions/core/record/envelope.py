@@ -16,7 +16,7 @@ import msgspec
 
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import decode
-from wsgi_sessions.core.record.history import Commit  # noqa: TC001 - msgspec reads it
+from wsgi_sessions.core.record.history import Commit, commits_in
 from wsgi_sessions.errors import CorruptRecord, UnsupportedFormat
 
 FORMAT = 1
@@ -30,14 +30,14 @@ _NEVER = math.inf
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """A whole session as it is stored; the values in it are still encoded.
 
-    `created_at`: seconds since the epoch. `history`: the latest commits, newest last. `metadata`:
-    what this package keeps about the session (principal, lifetime). `data`: the application's own
-    keys. `stamps`: see `wsgi_sessions.core.merge.stamps`. `repeats`: the latest commits of requests
+    `created_at`: seconds since the epoch. `history`: the latest commits, packed. `metadata`: what
+    this package keeps about the session (principal, lifetime). `data`: the application's own keys.
+    `stamps`: see `wsgi_sessions.core.merge.stamps`. `repeats`: the latest commits of requests
     that a client may send again. Records of older releases lack the last two.
     """
 
     created_at: float
-    history: list[Commit]
+    history: bytes
     metadata: dict[str, msgspec.Raw]
     data: dict[str, msgspec.Raw]
     stamps: dict[str, bytes] = {}
@@ -51,9 +51,10 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
     @property
     def commits(self) -> list[Commit]:
         """The latest commits of both kinds, newest last."""
+        commits = commits_in(self.history)
         if not self.repeats:
-            return self.history
-        return sorted((*self.history, *self.repeats), key=lambda commit: commit.at)
+            return commits
+        return sorted((*commits, *self.repeats), key=lambda commit: commit.at)
 
 
 _encode_envelope = msgspec.msgpack.Encoder().encode

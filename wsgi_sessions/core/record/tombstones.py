@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from wsgi_sessions import texts
 from wsgi_sessions.core.record.codec import encode
 from wsgi_sessions.core.record.envelope import Envelope
+from wsgi_sessions.core.record.history import NO_COMMITS
 
 if TYPE_CHECKING:
     from wsgi_sessions.core.record.history import Commit
@@ -46,12 +47,12 @@ def tombstone(commit: Commit, kind: TombstoneKind, successor: str) -> Envelope:
         _KIND: Raw(encode(kind)),
         _SUCCESSOR: Raw(encode(successor)),
     }
-    return Envelope(commit.at, [commit], metadata, {})
+    return Envelope(commit.at, NO_COMMITS, metadata, {}, {}, [commit])  # of either kind of token
 
 
 def grave(reason: str, at: float) -> Envelope:
     """Return the record in place of a session that is over."""
-    return Envelope(at, [], {ENDED: Raw(encode(reason))}, {})
+    return Envelope(at, NO_COMMITS, {ENDED: Raw(encode(reason))}, {})
 
 
 def tombstone_in(key: str, envelope: Envelope, now: float) -> Tombstone | None:
