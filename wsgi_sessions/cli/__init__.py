@@ -18,7 +18,7 @@ from wsgi_sessions.cli.commands.maintenance import purge, reindex, sweep
 from wsgi_sessions.cli.commands.migration import copy
 from wsgi_sessions.cli.commands.pseudonym import pseudonym
 from wsgi_sessions.cli.commands.schema import migrate_schema
-from wsgi_sessions.cli.commands.server import console, demo, refresh
+from wsgi_sessions.cli.commands.server import console, demo, refresh, top
 from wsgi_sessions.cli.commands.sessions import count, revoke, show
 from wsgi_sessions.cli.commands.setup import config, keygen, metrics
 from wsgi_sessions.cli.commands.versions import versions
@@ -28,7 +28,7 @@ _COMMANDS = [
     *(demo, config, keygen, check, metrics),
     *(count, list_sessions, show, explain, leases, pseudonym, revoke),
     *(sweep, purge, reindex, migrate_schema, copy, import_),
-    *(contexts, versions, refresh, console),
+    *(contexts, versions, refresh, console, top),
 ]
 
 

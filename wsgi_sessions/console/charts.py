@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 from wsgi_sessions import texts
 from wsgi_sessions.console.markup import joined, shown
+from wsgi_sessions.operations.words import timestamp
+from wsgi_sessions.settings.kinds import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,11 @@ def stacked(title: str, series: Sequence[Series], labels: Sequence[str]) -> Mark
     told = f"{title}: {sum(sums)} in all, {most} at most"
     width = _STEP * len(labels)
     return _CHART.format(title, most, width, told, columns, _ticks(labels), _legend(series))
+
+
+def hours_from(first: float, number: int) -> list[str]:
+    """Return the labels of so many hours, from a time in seconds since the epoch: ``14:00``."""
+    return [timestamp(first + place * HOUR)[11:16] for place in range(number)]
 
 
 def _column(number: int, label: str, series: Sequence[Series], most: int) -> Markup:

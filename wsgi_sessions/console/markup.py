@@ -75,6 +75,10 @@ def since(at: float, now: float) -> Markup:
 
 
 def session_link(key: str) -> Markup:
+    """Return a link to the page of one session, by its store key."""
+    return linked(short_key(key))
+
+
+def linked(short: str) -> Markup:
     """Return a link to the page of one session, by the part of its key that may be shown."""
-    short = short_key(key)
     return _LINK.format(f"{PATH}/session?{urlencode({'key': short})}", short)

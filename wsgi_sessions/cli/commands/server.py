@@ -1,4 +1,4 @@
-"""Commands that run until they are stopped: the demonstration, the console, the refresher."""
+"""Commands that run until they are stopped: the demonstration, the console, top, the refresher."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import to_builtins
 
 from wsgi_sessions.cli.application import has_come, in_store
+from wsgi_sessions.cli.output import json_option, print_json
 from wsgi_sessions.cli.shell import open_told, read_config, require, url_option
 from wsgi_sessions.cli.target import app_option
+from wsgi_sessions.console.numbers.collected import collect
+from wsgi_sessions.console.scrape import MetricsPath
+from wsgi_sessions.console.view import View
 from wsgi_sessions.errors import ConfigurationError
 from wsgi_sessions.listening import Address
 from wsgi_sessions.stack.sessions import open_refresher
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wsgi_sessions.stack.config import Config
 
 _LOOK_SECONDS = 0.5
 _NAME_SECONDS = 3.0
+_metrics_option = click.option(
+    "--metrics", metavar="URL", help="The metrics of a running server, for conflicts by key."
+)
 
 
 @click.command()
@@ -54,9 +65,7 @@ def demo(store: str | None, bind: str | None, worker_class: str, workers: int) -
 @click.option(
     "--bind", metavar="HOST:PORT", help="[default: 127.0.0.1, the first free port from 8100]"
 )
-@click.option(
-    "--metrics", metavar="URL", help="The metrics of a running server, for conflicts by key."
-)
+@_metrics_option
 @click.option("--allow-revoke", is_flag=True, help="Let the page end sessions of a user.")
 @url_option
 def console(bind: str | None, metrics: str | None, url: str | None, *, allow_revoke: bool) -> None:
@@ -66,10 +75,54 @@ def console(bind: str | None, metrics: str | None, url: str | None, *, allow_rev
     --allow-revoke is given.
     """
     require("gunicorn")
-    from wsgi_sessions.console.scrape import MetricsPath
     from wsgi_sessions.console.server import serve  # needs gunicorn
 
-    address, config = None if bind is None else Address.parse(bind), read_config(url)
+    address = None if bind is None else Address.parse(bind)
+    with _looked_at(url, metrics) as view:
+        config, path = view.config, view.metrics
+    serve(config, address, path, may_revoke=allow_revoke)
+
+
+@click.command()
+@_metrics_option
+@click.option(
+    "--every",
+    type=click.FloatRange(1, 3600),
+    default=5,
+    show_default=True,
+    metavar="SECONDS",
+    help="The time from one look to the next.",
+)
+@click.option("--once", is_flag=True, help="Print them once, and end.")
+@url_option
+@json_option
+def top(metrics: str | None, every: float, url: str | None, *, once: bool, as_json: bool) -> None:
+    """Show the console's numbers in the terminal, until q.
+
+    Changes nothing. With --json, prints the numbers once.
+    """
+    with _looked_at(url, metrics) as view:
+        if as_json:
+            told = {name: to_builtins(numbers) for name, numbers in collect(view).items()}
+            print_json({"at": view.clock(), **told})
+            return
+        require("rich")
+        from wsgi_sessions.console.terminal.watch import print_once, watch  # needs rich
+
+        if once:
+            print_once(view)
+        else:
+            signal.signal(signal.SIGTERM, _exit)  # which leaves the terminal as it was
+            watch(view, every)
+
+
+@contextmanager
+def _looked_at(url: str | None, metrics: str | None) -> Iterator[View]:
+    """Provide a view of a store that answers, for the console's numbers. Nothing in it changes.
+
+    Raises ConfigurationError and StoreUnavailable.
+    """
+    config = read_config(url)
     path = None if metrics is None else MetricsPath(metrics, config.health.token)
     config, backend = open_told(config, "look")
     try:
@@ -78,10 +131,10 @@ def console(bind: str | None, metrics: str | None, url: str | None, *, allow_rev
                 "sessions in memory:// are visible only to their own process: name the store of "
                 "the application with --url or WSGI_SESSIONS_URL"
             )
-        backend.sessions.ping()  # report a wrong address before anything is served
+        backend.sessions.ping()  # report a wrong address before anything is shown
+        yield View(backend, config, path)
     finally:
         backend.close()
-    serve(config, address, path, may_revoke=allow_revoke)
 
 
 @click.command()

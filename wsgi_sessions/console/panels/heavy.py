@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-from heapq import nlargest
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.console.markup import NOTHING, joined, paragraph, session_link, since, table
-from wsgi_sessions.console.panels.live import basis
+from wsgi_sessions.console.markup import NOTHING, joined, linked, paragraph, since, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from markupsafe import Markup
 
-    from wsgi_sessions.console.view import View
-    from wsgi_sessions.operations.sampling import SampledSession
+    from wsgi_sessions.console.numbers.heavy import HeavyNumbers
 
-_SHOWN = 5
 _LARGE = ("Session", "Bytes", "User", "Last used")
 _WRITTEN = ("Session", "Commits", "Per hour", "Last route")
 
 
-def heavy(view: View) -> Markup:
+def heavy(numbers: HeavyNumbers) -> Markup:
     """Return the sessions that cost most, by size and by the number of commits."""
-    sample = view.sample()
-    large = nlargest(_SHOWN, sample.sessions, key=lambda each: each.size)
-    written = nlargest(_SHOWN, sample.sessions, key=lambda each: each.version)
-    view.remember(each.session.key for each in (*large, *written))
-    limit = view.config.max_size
+    sizes = [
+        (linked(each.key), f"{each.size:,d}", each.user, since(each.last_used_at, numbers.at))
+        for each in numbers.largest
+    ]
+    writes = [
+        (linked(each.key), f"{each.commits:,d}", f"{each.per_hour:,.3g}", each.route or NOTHING)
+        for each in numbers.most_written
+    ]
     return joined(
         (
-            paragraph(basis(sample), "quiet"),
-            paragraph(f"Largest (WSGI_SESSIONS_MAX_SIZE is {limit:,d})", "subtitle"),
-            table(_LARGE, _sizes(view, large, sample.at)),
+            paragraph(numbers.basis.in_words(), "quiet"),
+            paragraph(f"Largest (WSGI_SESSIONS_MAX_SIZE is {numbers.limit:,d})", "subtitle"),
+            table(_LARGE, sizes),
             paragraph("Most written", "subtitle"),
-            table(_WRITTEN, _writes(written, sample.at)),
+            table(_WRITTEN, writes),
         )
     )
-
-
-def _sizes(
-    view: View, sessions: Sequence[SampledSession], now: float
-) -> Iterator[Sequence[object]]:
-    for each in sessions:
-        user, used = view.pseudonym(each.user), since(each.session.last_used_at, now)
-        yield session_link(each.session.key), f"{each.size:,d}", user, used
-
-
-def _writes(sessions: Sequence[SampledSession], now: float) -> Iterator[Sequence[object]]:
-    for each in sessions:
-        hours = max(now - each.session.created_at, 60) / 3600
-        route = each.commits[-1].route if each.commits else NOTHING
-        yield (
-            session_link(each.session.key),
-            f"{each.version:,d}",
-            f"{each.version / hours:,.3g}",
-            route,
-        )

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from wsgi_sessions.console.markup import joined, paragraph, session_link, table
+from wsgi_sessions.console.markup import joined, linked, paragraph, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from markupsafe import Markup
 
-    from wsgi_sessions.console.view import View
+    from wsgi_sessions.console.numbers.leases import UseNumbers
 
 NOT_KEPT = "Not kept by this store."
-_MOST = 500
-_SHOWN = 10
-_ROLES = {"holder": "a request", "claim": "a refresher"}
+ROLES: Mapping[str, str] = MappingProxyType({"holder": "a request", "claim": "a refresher"})
 _HEADS = ("Session", "Used by", "At most for")
+_WHEN = " Requests take leases where sessions are refreshed in the background."
 
 
-def leases(view: View) -> Markup:
+def leases(numbers: UseNumbers | None) -> Markup:
     """Return the sessions that requests hold, or a refresher has claimed."""
-    listing = view.backend.lease_listing
-    if listing is None:
+    if numbers is None:
         return paragraph(NOT_KEPT, "quiet")
-    found = sorted(set(islice(listing.leases(), _MOST)), key=lambda lease: -lease.seconds)
-    if not found:
-        why = "" if view.config.refresh.hook else " Requests take leases where sessions are "
-        why += "" if view.config.refresh.hook else "refreshed in the background."
-        return paragraph(f"No session is in use.{why}", "quiet")
-    view.remember(lease.key for lease in found[:_SHOWN])
-    number = len({lease.key for lease in found})
-    more = "or more " if len(found) == _MOST else ""
+    if not numbers.leases:
+        return paragraph(f"No session is in use.{'' if numbers.refreshes else _WHEN}", "quiet")
     rows = [
-        (session_link(lease.key), _ROLES[lease.role], f"{lease.seconds:.0f} s")
-        for lease in found[:_SHOWN]
+        (linked(each.key), ROLES[each.role], f"{each.seconds:.0f} s") for each in numbers.leases
     ]
-    return joined((paragraph(f"{number} {more}in use."), table(_HEADS, rows)))
+    return joined((paragraph(in_use(numbers)), table(_HEADS, rows)))
+
+
+def in_use(numbers: UseNumbers) -> str:
+    """Return how many sessions are in use, in words."""
+    return f"{numbers.sessions} {'' if numbers.is_all else 'or more '}in use."
