@@ -202,9 +202,18 @@ def test_the_site_is_built_by_ci_without_warnings() -> None:
     assert re.search(r"^\.venv/bin/sphinx-build -q -W --keep-going -n docs ", script, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if not name.endswith("index")])
+def told() -> list[str]:
+    """The pages that are written: no index, and none of docstrings, each of which says its own."""
+    return [
+        name
+        for name in PAGES
+        if not name.endswith("index") and not name.startswith("reference/api/")
+    ]
+
+
+@pytest.mark.parametrize("name", told())
 def test_a_page_begins_with_what_one_gets_and_ends_with_what_is_not_promised(name: str) -> None:
-    if name.startswith("reference/") or "{include}" in PAGES[name].partition("\n")[0]:
+    if "{include}" in PAGES[name].partition("\n")[0]:
         return
     _, first, *_ = PAGES[name].split("\n\n", 2)
     assert re.match(r"[A-Z`]", first), "a sentence says what one gets"
