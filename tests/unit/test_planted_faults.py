@@ -11,6 +11,8 @@ import json
 import os
 import re
 import time
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,10 @@ from requirements_of_tests import require
 from worlds import World
 
 from wsgi_sessions import Config, open_backend, open_sessions
+from wsgi_sessions.core.pseudonyms import Pseudonyms
+from wsgi_sessions.endings import REASONS, EndTrace
 from wsgi_sessions.health.middleware import HealthMiddleware
+from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.operations.server_check import WorkerReply, _of_schemes
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
+
+    from wsgi_sessions.endings import EndReason
 
 
 @pytest.fixture
@@ -79,7 +86,7 @@ def test_a_wrong_password(redis: RedisServer) -> None:
 def test_a_redis_that_is_full(redis: RedisServer) -> None:
     redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
     redis.command("CONFIG", "SET", "maxmemory", "1")
-    assert_told(check(redis.url), 1, "fault (store)", "maxmemory")
+    assert_told(check(redis.url), 1, "fault (store)", "maxmemory", "raise")
 
 
 def full(*, inodes: bool) -> Any:
@@ -220,6 +227,28 @@ def test_a_key_that_conflicts() -> None:
         assert word in line
     events = dict(row[::2] for row in rows("event", PAGES["reference/events"]))
     assert "`increment`, `append` or `exclusive`" in events["`conflict`"]
+
+
+@pytest.mark.parametrize("why", REASONS)
+def test_logged_out_at_14_03(url: str, why: EndReason) -> None:
+    """A person who knows the user and the time learns the reason, who, and on which route."""
+    at = datetime.now(timezone.utc).replace(hour=14, minute=3) - timedelta(days=1)
+    user, earlier = Pseudonyms(A_SECRET).of("ann"), at - timedelta(hours=5)
+    route = None if why == "revoked" else "POST /pay"
+    traces = [
+        EndTrace(store_key(new_id()), why, at.timestamp(), by="whoever", route=route, user=user),
+        EndTrace(store_key(new_id()), "logged-out", earlier.timestamp(), user=user),
+    ]
+    with closing(open_backend(url)) as backend:
+        assert backend.endings is not None
+        backend.endings.keep(traces, 1e6)
+    environ = {"WSGI_SESSIONS_URL": url, "WSGI_SESSIONS_SECRET_KEYS": A_SECRET}
+    when = f"{at:%Y-%m-%dT14:03}"
+    told = run("explain", "--principal", "ann", "--at", when, **environ).stdout
+    assert told.count("ended: ") == 1, told
+    (line,) = [line for line in told.splitlines() if "ended: " in line]
+    for words in (" 14:03:", f"ended: {why}", REASONS[why], "whoever", route or ""):
+        assert words in line, line
 
 
 # -- as a gate -------------------------------------------------------------------------------------
