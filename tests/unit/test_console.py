@@ -280,6 +280,8 @@ def test_the_panels_of_an_empty_store_say_so(operator: Operator) -> None:
     assert "No session is in use." in operator.panel("leases")
     assert "visible only there" in operator.panel("versions")
     assert "No two requests wrote" in operator.panel("conflicts")
+    assert "There is no session." in operator.panel("heavy")
+    assert "Begun in the last 24 hours, of the sessions read: none." in operator.panel("live")
 
 
 def test_live_sessions_are_counted_and_charted(operator: Operator, sessions: Sessions) -> None:
@@ -415,8 +417,10 @@ def test_a_chart_stacks_its_series_and_escapes_their_names() -> None:
     assert "x: 1 &lt;a&gt;, 3 b" in chart
 
 
-def test_a_chart_of_nothing_has_no_bars() -> None:
-    assert "<rect" not in stacked("T", [Series("a", "s0", [0, 0])], ["x", "y"])
+def test_a_chart_of_nothing_is_a_sentence() -> None:
+    chart = stacked("Begun", [Series("a", "s0", [0, 0])], ["x", "y"])
+    assert "<svg" not in chart
+    assert ">Begun: none.<" in chart
 
 
 # -- the command -----------------------------------------------------------------------------------

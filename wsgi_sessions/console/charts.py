@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from wsgi_sessions import texts
-from wsgi_sessions.console.markup import joined, shown
+from wsgi_sessions.console.markup import joined, paragraph, shown
 from wsgi_sessions.operations.words import timestamp
 from wsgi_sessions.settings.kinds import HOUR
 
@@ -41,9 +41,14 @@ class Series(NamedTuple):
 
 
 def stacked(title: str, series: Sequence[Series], labels: Sequence[str]) -> Markup:
-    """Return bars, one for each of the `labels`, in which the values of all series are stacked."""
+    """Return bars, one for each of the `labels`, in which the values of all series are stacked.
+
+    Without any value, a sentence stands in for them.
+    """
     sums = [sum(values) for values in zip(*(each.values for each in series), strict=True)]
     most = max(sums, default=0)
+    if not most:
+        return paragraph(f"{title}: none.", "quiet")
     columns = joined(_column(number, label, series, most) for number, label in enumerate(labels))
     told = f"{title}: {sum(sums)} in all, {most} at most"
     width = _STEP * len(labels)

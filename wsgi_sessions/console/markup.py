@@ -25,7 +25,8 @@ _FACT = Markup("<div><dt>{}</dt><dd>{}</dd></div>")
 _TABLE = Markup('<div class="{}"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>')
 _HEAD = Markup('<th scope="col">{}</th>')
 _ROW = Markup("<tr>{}</tr>")
-_CELL = Markup('<td data-head="{}">{}</td>')
+_CELL = Markup('<td data-head="{}" class="{}">{}</td>')
+_WORD = 16
 _PARAGRAPH = Markup('<p class="{}">{}</p>')
 
 
@@ -59,13 +60,19 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """Return a table; on a phone, a row of many cells is a card, in which the heads name them."""
     body = joined(
-        _ROW.format(
-            joined(_CELL.format(head, shown(c)) for head, c in zip(heads, cells, strict=True))
-        )
+        _ROW.format(joined(_cell(head, cell) for head, cell in zip(heads, cells, strict=True)))
         for cells in rows
     )
     kind = "wide many" if len(heads) > _FEW else "wide"
     return _TABLE.format(kind, joined(map(_HEAD.format, heads)), body)
+
+
+def _cell(head: str, value: object) -> Markup:
+    """Return a cell, in which a number or a key is not broken into two lines."""
+    text = shown(value)
+    is_short = len(str(value)) <= _WORD and " " not in str(value)
+    is_whole = is_short or isinstance(value, Markup)  # a link by a key, or a time
+    return _CELL.format(head, "whole" if is_whole else "", text)
 
 
 def since(at: float, now: float) -> Markup:

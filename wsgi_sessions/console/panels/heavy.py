@@ -17,6 +17,8 @@ _WRITTEN = ("Session", "Commits", "Per hour", "Last route")
 
 def heavy(numbers: HeavyNumbers) -> Markup:
     """Return the sessions that cost most, by size and by the number of commits."""
+    if not numbers.largest:
+        return paragraph("There is no session.", "quiet")
     sizes = [
         (linked(each.key), f"{each.size:,d}", each.user, since(each.last_used_at, numbers.at))
         for each in numbers.largest

@@ -126,7 +126,7 @@ def _conflicts(numbers: ConflictNumbers, _: bool) -> Pieces:  # noqa: FBT001  # 
 
 def _heavy(numbers: HeavyNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
     if not numbers.largest:
-        yield line("No session.", QUIET)
+        yield line("There is no session.", QUIET)
         return
     yield table(
         ("<largest", ">bytes", "user", ">last used"),
