@@ -14,12 +14,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import HERE, RESULTS
-from benchmarks.contestants.table import CONTESTANTS, present
+from benchmarks.contestants.table import BY_NAME, CONTESTANTS, present
 from benchmarks.harness import targets
 from benchmarks.harness.child import Child
 from benchmarks.harness.machine import as_line, machine
 from benchmarks.harness.places import Place, place
-from benchmarks.measures import contention, faults, growth, in_process, lost, under_gunicorn
+from benchmarks.measures import (
+    adapters,
+    contention,
+    faults,
+    growth,
+    in_process,
+    lost,
+    under_gunicorn,
+)
 from benchmarks.report import capacity_text, pictures
 from benchmarks.report.documents import insert
 
@@ -51,6 +59,7 @@ def measures(extent: str) -> dict[str, Callable[[Place], dict[str, Any]]]:
     grown = {"quick": growth.QUICK, "normal": growth.NORMAL, "full": growth.FULL}[extent]
     return {
         "in_process": lambda here: in_process.run(here, rounds, 0.03),
+        "adapters": lambda here: adapters.run(here, rounds, 0.02),
         "gunicorn_sync": lambda here: under_gunicorn.run(here, "sync", EVERY, turns, load),
         "gunicorn_gthread": lambda here: under_gunicorn.run(here, "gthread", THREADED, turns, load),
         "lost": lambda here: lost.run(here, bursts),
@@ -62,6 +71,7 @@ def measures(extent: str) -> dict[str, Callable[[Place], dict[str, Any]]]:
 
 TEXTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "in_process": in_process.as_lines,
+    "adapters": adapters.as_lines,
     "gunicorn_sync": under_gunicorn.as_lines,
     "gunicorn_gthread": under_gunicorn.as_lines,
     "lost": lost.as_lines,
@@ -172,7 +182,7 @@ def selftest(folder: str) -> int:
     """Whether every contestant keeps a session from one request to the next."""
     failed = 0
     with place(folder) as here:
-        taking_part, left_out = present(here)
+        taking_part, left_out = present(here, BY_NAME.values())
         for one in taking_part:
             if one.kind in ("ours", "peer"):
                 found = problem(one.name, here)

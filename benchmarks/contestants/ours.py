@@ -28,6 +28,8 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
 
 def url_of(store: str, place: Place) -> str:
     """Where our sessions are, on a store."""
+    if store == "memory":
+        return "memory://"
     if store == "file":
         return f"file://{place.part('ours')}"
     if store == "redis":
@@ -45,6 +47,11 @@ def _site(store: str, place: Place) -> Site:
         "WSGI_SESSIONS_COOKIE_SECURE": "never",
     }
     return Site(build(application, Config.from_environ(environ)))
+
+
+def memory(place: Place) -> Site:
+    """Memory of this process, which its other workers do not see."""
+    return _site("memory", place)
 
 
 def file(place: Place) -> Site:

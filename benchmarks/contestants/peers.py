@@ -8,7 +8,6 @@ told to (not ``auto``), cachelib never evicts (its documented ``threshold=500`` 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.contestants.pages import answer, nothing, page
 from benchmarks.contestants.table import Site
@@ -95,7 +94,8 @@ def beaker_redis(place: Place) -> Site:
 # -- Flask -----------------------------------------------------------------------------------------
 
 
-def _flask(place: Place, configure: Callable[[Any], None], *, folder: str = "flask") -> Site:
+def flask_site(place: Place, configure: Callable[[Any], None], *, folder: str = "flask") -> Site:
+    """Flask with the pages; `configure` gives it sessions."""
     import flask
 
     app = flask.Flask("benchmark", instance_path=place.part(folder))
@@ -131,12 +131,12 @@ def flask_bare(place: Place) -> Site:
     def configure(app: Any) -> None:
         app.session_interface = NoSessions()
 
-    return _flask(place, configure)
+    return flask_site(place, configure)
 
 
 def flask_cookie(place: Place) -> Site:
     """Flask's own: signed values in the cookie, nothing on the server."""
-    return _flask(place, lambda _: None)
+    return flask_site(place, lambda _: None)
 
 
 def _flask_session(place: Place, **settings: Any) -> Site:
@@ -146,7 +146,7 @@ def _flask_session(place: Place, **settings: Any) -> Site:
         app.config.update(settings)
         Session(app)
 
-    return _flask(place, configure)
+    return flask_site(place, configure)
 
 
 def flask_redis(place: Place) -> Site:
@@ -182,7 +182,7 @@ def _flask_sql(place: Place, url: str) -> Site:
         with place.lock("flask-sql"):  # it creates the table
             Session(app)
 
-    return _flask(place, configure)
+    return flask_site(place, configure)
 
 
 def flask_sqlite(place: Place) -> Site:
@@ -199,7 +199,8 @@ def flask_postgresql(place: Place) -> Site:
 # -- Pyramid ---------------------------------------------------------------------------------------
 
 
-def _pyramid(configure: Callable[[Any], None]) -> Site:
+def pyramid_site(configure: Callable[[Any], None]) -> Site:
+    """Pyramid with the pages; `configure` gives it sessions."""
     from pyramid.config import Configurator
     from pyramid.response import Response
 
@@ -223,7 +224,7 @@ def _pyramid(configure: Callable[[Any], None]) -> Site:
 
 def pyramid_bare(_: Place) -> Site:
     """Pyramid without a session factory."""
-    return _pyramid(lambda _: None)
+    return pyramid_site(lambda _: None)
 
 
 def pyramid_redis(place: Place) -> Site:
@@ -239,129 +240,15 @@ def pyramid_redis(place: Place) -> Site:
         )
         config.include("pyramid_session_redis")
 
-    return _pyramid(configure)
+    return pyramid_site(configure)
 
 
-# -- Django: one configuration for each process ----------------------------------------------------
+def pyramid_cookie(_: Place) -> Site:
+    """Pyramid's own ``SignedCookieSessionFactory``: signed values in the cookie."""
 
+    def configure(config: Any) -> None:
+        from pyramid.session import SignedCookieSessionFactory
 
-class Urls:
-    """Django's ROOT_URLCONF: a module, or whatever has `urlpatterns`."""
+        config.set_session_factory(SignedCookieSessionFactory(SECRET, timeout=DAY))
 
-    def __init__(self, view: Callable[[Any], Any]) -> None:
-        from django.urls import path
-
-        self.urlpatterns = [path(route, view) for route in ROUTES]
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-def _django(place: Place, engine: str | None = None, **settings: Any) -> Site:
-    import django
-    from django.conf import settings as django_settings
-
-    middleware = ["django.contrib.sessions.middleware.SessionMiddleware"] if engine else []
-    django_settings.configure(
-        SECRET_KEY=SECRET,
-        ALLOWED_HOSTS=["*"],
-        INSTALLED_APPS=["django.contrib.sessions"],
-        MIDDLEWARE=middleware,
-        SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}",
-        SESSION_COOKIE_AGE=DAY,
-        LOGGING_CONFIG=None,
-        USE_TZ=True,
-        **settings,
-    )
-    django.setup()
-    if "DATABASES" in settings:
-        _create_django_tables(place)
-    from django.core.handlers.wsgi import WSGIHandler
-    from django.http import HttpResponse
-
-    def view(request: Any) -> Any:
-        def save() -> None:
-            request.session.modified = True
-
-        def end() -> None:
-            request.session.flush()
-
-        body = page(request.environ, lambda: request.session, save=save, end=end)
-        length = {"Content-Length": str(len(body))}  # as its CommonMiddleware adds
-        return HttpResponse(body, content_type="text/plain", headers=length)
-
-    django_settings.ROOT_URLCONF = Urls(view)
-    return Site(WSGIHandler())
-
-
-def _create_django_tables(place: Place) -> None:
-    from django.core.management import call_command
-    from django.db import connection
-
-    with place.lock("django"):  # workers of one server start at once
-        call_command("migrate", verbosity=0, interactive=False)
-    connection.close()
-
-
-def _redis_cache(place: Place) -> dict[str, Any]:
-    backend = "django.core.cache.backends.redis.RedisCache"
-    return {"default": {"BACKEND": backend, "LOCATION": place.redis}}
-
-
-def _sqlite_database(place: Place) -> dict[str, Any]:
-    return {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": f"{place.part('django-sqlite')}/django.db",
-            "CONN_MAX_AGE": None,
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
-                "timeout": 20,
-            },
-        }
-    }
-
-
-def _postgresql_database(place: Place, name: str) -> dict[str, Any]:
-    parts = urlsplit(place.database(name))
-    return {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": parts.path.strip("/"),
-            "USER": parts.username or "postgres",
-            "HOST": parse_qs(parts.query)["host"][0],
-            "CONN_MAX_AGE": None,
-        }
-    }
-
-
-def django_bare(place: Place) -> Site:
-    """Django's handler without middlewares."""
-    return _django(place)
-
-
-def django_file(place: Place) -> Site:
-    """``backends.file``."""
-    return _django(place, "file", SESSION_FILE_PATH=place.part("django"))
-
-
-def django_cache(place: Place) -> Site:
-    """``backends.cache`` on Django's own Redis cache."""
-    return _django(place, "cache", CACHES=_redis_cache(place))
-
-
-def django_sqlite(place: Place) -> Site:
-    """``backends.db`` on SQLite, write-ahead log."""
-    return _django(place, "db", DATABASES=_sqlite_database(place))
-
-
-def django_postgresql(place: Place) -> Site:
-    """``backends.db`` on PostgreSQL."""
-    return _django(place, "db", DATABASES=_postgresql_database(place, "django"))
-
-
-def django_cached_db(place: Place) -> Site:
-    """``backends.cached_db``: PostgreSQL, and Redis in front of it."""
-    databases = _postgresql_database(place, "django-cached")
-    return _django(place, "cached_db", DATABASES=databases, CACHES=_redis_cache(place))
+    return pyramid_site(configure)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.places import Place
 
 Kind = Literal["bare", "floor", "ours", "peer"]
-Store = Literal["none", "cookie", "file", "redis", "sqlite", "postgresql"]
+Store = Literal["none", "cookie", "memory", "file", "redis", "sqlite", "postgresql"]
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 BARE = "bare WSGI"
 
@@ -31,7 +31,9 @@ class Contestant(NamedTuple):
     name: str
     kind: Kind
     store: Store
-    adapter: str  # "module:function" of this folder, called with a Place; imported on use
+    adapter: (
+        str  # "module:function[:argument]" of this folder, called with a Place; imported on use
+    )
     bare: str = BARE
     needs: tuple[str, ...] = ()  # distributions
 
@@ -48,8 +50,9 @@ class Contestant(NamedTuple):
 
     def build(self, place: Place) -> Site:
         """The application, ready to serve."""
-        module, _, function = self.adapter.partition(":")
-        site: Site = getattr(import_module(f"benchmarks.contestants.{module}"), function)(place)
+        module, function, *argument = self.adapter.split(":")
+        build = getattr(import_module(f"benchmarks.contestants.{module}"), function)
+        site: Site = build(place, *argument)
         return site
 
     def _refusal(self) -> str | None:
@@ -67,17 +70,25 @@ def _ours(store: Store) -> Contestant:
     )
 
 
+def _adapted(wiring: str, store: Store, bare: str, *needs: str) -> Contestant:
+    title = f"wsgi_sessions in {wiring}, {TITLES[store]}"
+    function = wiring.lower().replace(", ", "_")
+    return Contestant(title, "ours", store, f"adapted:{function}:{store}", bare, needs)
+
+
 def _peer(
     name: str, store: Store, adapter: str, *needs: str, bare: str = BARE, detail: str = ""
 ) -> Contestant:
     title = f"{name}, {detail or TITLES[store]}"
-    return Contestant(title, "peer", store, f"peers:{adapter}", bare, needs)
+    module = "django_peers" if bare == "bare Django" else "peers"
+    return Contestant(title, "peer", store, f"{module}:{adapter}", bare, needs)
 
 
 TITLES: Mapping[Store, str] = MappingProxyType(
     {
         "none": "none",
         "cookie": "cookie",
+        "memory": "memory",
         "file": "files",
         "redis": "Redis",
         "sqlite": "SQLite",
@@ -89,7 +100,7 @@ _SQL = ("Flask-Session", "Flask-SQLAlchemy")
 CONTESTANTS = (
     Contestant(BARE, "bare", "none", "peers:wsgi_bare"),
     Contestant(_FLASK, "bare", "none", "peers:flask_bare", needs=("Flask",)),
-    Contestant(_DJANGO, "bare", "none", "peers:django_bare", needs=("Django",)),
+    Contestant(_DJANGO, "bare", "none", "django_peers:django_bare", needs=("Django",)),
     Contestant(_PYRAMID, "bare", "none", "peers:pyramid_bare", needs=("pyramid",)),
     Contestant("floor, files", "floor", "file", "floors:files"),
     Contestant("floor, Redis", "floor", "redis", "floors:redis_py"),
@@ -127,13 +138,35 @@ CACHELIB_500 = _peer(
     "Flask-Session", "file", "flask_cachelib_500", "Flask-Session", "cachelib", bare=_FLASK,
     detail="cachelib with threshold=500",
 )  # fmt: skip
+_ON: tuple[Store, ...] = ("memory", "file", "redis")
+_SQL_STORES = ("sqlite", "postgresql")
+ADAPTERS = (
+    *(one for one in CONTESTANTS if one.kind == "bare"),
+    *(_ours(store) for store in _ON),
+    *(_adapted("Flask", store, _FLASK, "Flask") for store in _ON),
+    *(one for one in CONTESTANTS if one.bare == _FLASK and one.store not in _SQL_STORES),
+    *(_adapted("Django", store, _DJANGO, "Django") for store in _ON),
+    *(_adapted("Django, wrapped", store, _DJANGO, "Django") for store in _ON),
+    _peer("Django", "memory", "django_locmem", "Django", bare=_DJANGO, detail="cache in memory"),
+    _peer(
+        "Django", "memory", "django_cached_db_locmem", "Django", bare=_DJANGO,
+        detail="cached_db on SQLite and memory",
+    ),
+    *(one for one in CONTESTANTS if one.bare == _DJANGO and one.store not in _SQL_STORES),
+    *(_adapted("Pyramid", store, _PYRAMID, "pyramid") for store in _ON),
+    _peer("Pyramid", "cookie", "pyramid_cookie", "pyramid", bare=_PYRAMID),
+    *(one for one in CONTESTANTS if one.bare == _PYRAMID),
+)  # fmt: skip
+"""This package in each framework, with what that has of its own: `measures.adapters`."""
 BY_NAME: Mapping[str, Contestant] = MappingProxyType(
-    {one.name: one for one in (*CONTESTANTS, CACHELIB_500)}
+    {one.name: one for one in (*CONTESTANTS, CACHELIB_500, *ADAPTERS)}
 )
 
 
-def present(place: Place) -> tuple[list[Contestant], dict[str, str]]:
+def present(
+    place: Place, of: Iterable[Contestant] = CONTESTANTS
+) -> tuple[list[Contestant], dict[str, str]]:
     """Who takes part here, and who does not, with the reason."""
-    reasons = {one.name: one.missing(place) for one in CONTESTANTS}
+    reasons = {one.name: one.missing(place) for one in of}
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
-    return [one for one in CONTESTANTS if one.name not in left_out], left_out
+    return [BY_NAME[name] for name in reasons if name not in left_out], left_out

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from benchmarks.harness.rounds import Timer
+    from benchmarks.harness.visitors import Clock
 
 
 class Child:
@@ -49,9 +50,13 @@ class Child:
         """Begin sessions, for so many visitors."""
         self._ask("log_in", count, _query(query))
 
-    def timer(self, path: str) -> Timer:
-        """A timer of requests that the visitors make in turn."""
-        return lambda count: float(self._ask("time", path, count))
+    def timer(self, path: str, clock: Clock = "wall") -> Timer:
+        """A timer of requests that the visitors make in turn.
+
+        By the clock of the processor, the seconds are those in which it ran this process: a wait
+        for a server, or for other programs of the machine, is not in them.
+        """
+        return lambda count: float(self._ask("time", path, count, clock))
 
     def latencies(self, path: str, count: int, *, pause: float = 0.0) -> list[float]:
         """The seconds that each of so many requests took, by visitors chosen at random."""

@@ -7,13 +7,16 @@ import io
 import random
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.contestants.table import App, Site
     from benchmarks.harness.rounds import Timer
+
+
+Clock = Literal["wall", "processor"]
 
 
 class Answer(NamedTuple):
@@ -48,13 +51,14 @@ class Visitors:
         """A timer of requests in this process."""
         return lambda count: self.time(path, count)
 
-    def time(self, path: str, count: int) -> float:
+    def time(self, path: str, count: int, clock: Clock = "wall") -> float:
         """See `child.Child.timer`."""
+        now = time.perf_counter if clock == "wall" else time.process_time
         app, direct, turn = self.app, self._calls.get(path), self._turn
         cookies = self.cookies or [None]
         number = len(cookies)
         gc.collect()
-        start = time.perf_counter()
+        start = now()
         if direct is not None:
             for _ in range(count):
                 direct()
@@ -68,7 +72,7 @@ class Visitors:
                 if close is not None:
                     close()
         self._turn = turn
-        return time.perf_counter() - start
+        return now() - start
 
     def latencies(self, path: str, count: int, pause: float) -> list[float]:
         """See `child.Child`."""
