@@ -14,6 +14,7 @@ from documents import PAGES, blocks
 from wsgi_client import Browser
 
 from wsgi_sessions import StoreUnavailable
+from wsgi_sessions.testing import StoreFaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,10 @@ PROGRAMS = {
 
 MORE = {
     "bottle": """
+@app.get("/nothing")
+def nothing():
+    return "nothing"
+
 @app.get("/show")
 def show():
     return dict(get_session(request.environ))
@@ -43,6 +48,10 @@ def stream():
     yield ", and ended"
 """,
     "falcon": """
+class Nothing:
+    def on_get(self, req, resp):
+        resp.text = "nothing"
+
 class Show:
     def on_get(self, req, resp):
         resp.media = dict(get_session(req.env))
@@ -61,11 +70,14 @@ class Stream:
 
         resp.stream = chunks()
 
-for path, resource in {"/show": Show(), "/fail": Fail(), "/stream": Stream()}.items():
-    app.add_route(path, resource)
+for resource in (Nothing, Show, Fail, Stream):
+    app.add_route(f"/{resource.__name__.lower()}", resource())
 """,
     "cherrypy": """
 cherrypy.config.update({"log.screen": False})
+
+def nothing():
+    return "nothing"
 
 @cherrypy.tools.json_out()
 def show():
@@ -84,10 +96,15 @@ def stream():
     return chunks()
 
 stream._cp_config = {"response.stream": True}
-Root.show, Root.fail, Root.stream = map(staticmethod, map(cherrypy.expose, (show, fail, stream)))
+for page in (nothing, show, fail, stream):
+    setattr(Root, page.__name__, staticmethod(cherrypy.expose(page)))
 """,
     "fastapi": """
 from fastapi.responses import StreamingResponse
+
+@app.get("/nothing")
+def nothing():
+    return "nothing"
 
 @app.get("/show")
 async def show(request: Request):
@@ -160,6 +177,18 @@ def test_there_is_a_program_for_each_framework() -> None:
 def test_a_session_lasts_from_request_to_request(program: Any) -> None:
     browser, other = Browser(program), Browser(program)
     assert [visits(browser), visits(browser), visits(other)] == [1, 2, 1]
+
+
+def test_a_request_that_does_not_touch_its_session_makes_no_store_call(program: Any) -> None:
+    browser = Browser(program)
+    for called in ({"create": 1}, {}):  # without a cookie, and with one
+        with StoreFaults(program.manager.backend).count() as calls:
+            answer = browser.get("/nothing")
+            assert (answer.status, answer.body.strip(b'"')) == (200, b"nothing")
+            assert not calls
+            if called:
+                visits(browser)
+                assert calls == called
 
 
 def visits(browser: Browser) -> int:

@@ -68,6 +68,8 @@ def leave(request: Any) -> Any:
     """Log out, and say so."""
     from pyramid.security import forget
 
+    if request.authenticated_userid is None:
+        request.session.invalidate()
     headers = forget(request)
     request.session.flash("logged out")
     if "fails" in request.GET:
@@ -175,6 +177,11 @@ def configured(**settings: Any) -> Any:
         config.add_route(view.__name__, f"/{view.__name__}")
         config.add_view(view, route_name=view.__name__, renderer="json")
     return config
+
+
+def served() -> Any:
+    """The application of a server under test, whose environment configures its sessions."""
+    return configured(url=None, secret_keys=None, sweep_interval=None).make_wsgi_app()
 
 
 def create(**settings: Any) -> Any:

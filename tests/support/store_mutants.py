@@ -831,14 +831,14 @@ class KeepsForItself(DictEndings):
 
 MUTANTS: dict[str, type] = {
     "nothing_is_there_at_first": FindsWhatIsNotThere,
-    "what_is_created_is_loaded": LosesZeroBytes,
+    "load_returns_what_create_stored": LosesZeroBytes,
     "create_never_replaces": CreateReplaces,
     "save_replaces_payload_and_expiry_and_counts_up": SaveKeepsTheExpiry,
     "save_may_shorten_the_expiry": SaveNeverShortens,
     "payloads_of_every_size_come_back": CutsLargePayloads,
     "save_at_another_version_is_a_conflict_with_the_current_record": TakesAnyNewerVersion,
     "save_never_creates": SaveCreates,
-    "what_is_deleted_stays_dead": ReturnsFromTheDead,
+    "a_deleted_record_stays_deleted": ReturnsFromTheDead,
     "delete_is_idempotent": DeletesOnce,
     "touch_moves_the_expiry_and_nothing_else": TouchCountsUp,
     "touch_never_shortens": TouchShortens,

@@ -28,7 +28,7 @@ class RecordLaws(Fixtures):
         assert backend.sessions.load(key) is None
         backend.sessions.ping()
 
-    def test_what_is_created_is_loaded(self, backend: Backend, key: str) -> None:
+    def test_load_returns_what_create_stored(self, backend: Backend, key: str) -> None:
         expires_at = later()
         backend.sessions.create(key, b"\x00payload\xff", expires_at)
         assert backend.sessions.load(key) == about(1, b"\x00payload\xff", expires_at)
@@ -83,7 +83,7 @@ class RecordLaws(Fixtures):
             backend.sessions.save(key, b"x", later(), expected_version=1)
         assert backend.sessions.load(key) is None
 
-    def test_what_is_deleted_stays_dead(self, backend: Backend, key: str) -> None:
+    def test_a_deleted_record_stays_deleted(self, backend: Backend, key: str) -> None:
         backend.sessions.create(key, b"x", later())
         backend.sessions.delete(key)
         with pytest.raises(SessionGone):
