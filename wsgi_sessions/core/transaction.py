@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from wsgi_sessions import texts
+from wsgi_sessions.core.commit.results import ID_CHANGES
 from wsgi_sessions.core.draft import Draft, Snapshot
 from wsgi_sessions.core.exclusive import exclusive_block, hold_until_commit, read_afresh, taken
 from wsgi_sessions.core.interim import store_what_needs_no_cookie
@@ -53,8 +54,8 @@ class Transaction(Struct, eq=False, weakref=True):
     be read, or None. `missing`: the store key that its cookie presents, but no session has.
 
     `did` is what its commits did: "created" if one of them began the session, else the last that
-    was not "unchanged". `turn` is the request's, once it asked; `before_commit` holds the
-    callbacks of `when_committing`.
+    was not "unchanged". `moved` is the last that gave or took an id. `turn` is the request's, once
+    it asked; `before_commit` holds the callbacks of `when_committing`.
 
     `renewal` says when expiry and cookie are renewed: "due" (by changes, and by reading once in 5 %
     of the idle lifetime), "always" (the cookie in each response) or "on change".
@@ -80,6 +81,7 @@ class Transaction(Struct, eq=False, weakref=True):
     phase: Phase = _OPEN
     renewal: Renewal = "due"
     did: Result = "unchanged"
+    moved: Result | None = None
     fault: StoreUnavailable | CorruptRecord | None = None
 
     @property
@@ -189,8 +191,8 @@ class Transaction(Struct, eq=False, weakref=True):
 
     def note(self, result: Result) -> None:
         """Keep what a commit did in `did`, and count it."""
-        if self.did != "created":
-            self.did = result
+        self.did = "created" if self.did == "created" else result
+        self.moved = result if result in ID_CHANGES else self.moved
         meter = self.manager.events.meter
         if meter is not None:
             meter.commit(result)

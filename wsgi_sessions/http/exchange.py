@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from wsgi_sessions import texts
+from wsgi_sessions.core.commit.results import for_cookie
 from wsgi_sessions.core.session import Session
 from wsgi_sessions.core.source import Phase
 from wsgi_sessions.core.transaction import Transaction
@@ -189,8 +190,7 @@ class SessionExchange(Struct, eq=False):
         transaction = self.transaction
         before = transaction.snapshot
         had_one = before is not None or transaction.had_session
-        # A 304 carries no cookie, and so no change that needs one.
-        bare = status[:3] == "304" or self.keeping != "all"
+        bare = status[:3] == "304" or self.keeping != "all"  # no cookie, so none of its changes
         try:
             if status >= "500" or self.keeping == "nothing":
                 result = self._given_up(status)
@@ -205,6 +205,7 @@ class SessionExchange(Struct, eq=False):
             if isinstance(error, CorruptRecord):
                 transaction.damaged(error)
             return self._refused(error)
+        result = for_cookie(result, None if bare else transaction.moved)
         if before is not None and self._is_plain(result, before):
             return Answer(status, vary_on_cookie(headers))
         return self._answer_with(status, headers, result, before, bare=bare, had_one=had_one)

@@ -6,6 +6,7 @@ from datetime import datetime
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
+from wsgi_sessions.core.commit.results import ID_CHANGES
 from wsgi_sessions.core.draft import LIFETIME
 from wsgi_sessions.errors import StoreUnavailable
 from wsgi_sessions.http.cookies.session_cookie import MAX_AGE_LIMIT
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from wsgi_sessions.http.cookies.session_cookie import PresentedCookie, SessionCookie
     from wsgi_sessions.http.cookies.twins import Twins
 
-_ENDING = ("created", "cycled", "destroyed")  # an existing session lost its id
-
 
 def cookie_is_due(
     transaction: Transaction,
@@ -38,7 +37,7 @@ def cookie_is_due(
         return True  # signed by an older secret, or another library's
     if result == "unchanged":
         return is_dead(transaction, presented)
-    if result in ("created", "cycled", "destroyed"):
+    if result in ID_CHANGES:
         return True
     return may_move(before, transaction.snapshot)
 
@@ -98,10 +97,10 @@ class OutgoingCookie:
         """
         twins = self._twins
         if twins is not None:
-            if not twins.is_settled and result not in _ENDING:
+            if not twins.is_settled and result not in ID_CHANGES:
                 return []
             deletions = self._deletions(twins, result)
-        elif lies_deep and result in _ENDING:
+        elif lies_deep and result in ID_CHANGES:
             scheme = self._environ.get("wsgi.url_scheme", "http")
             deletions = deletions_above(self._cookie.policy, scheme=scheme)
         else:
