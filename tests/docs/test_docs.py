@@ -15,7 +15,18 @@ from typing import Any, get_args
 import click
 import generated_pages
 import pytest
-from documents import CONTRIBUTING, DOCUMENTS, PAGES, README, ROOT, SITE, blocks, codes, rows
+from documents import (
+    CONTRIBUTING,
+    DOCUMENTS,
+    LAYERS,
+    PAGES,
+    README,
+    ROOT,
+    SITE,
+    blocks,
+    codes,
+    rows,
+)
 from generated_pages import all_commands
 
 import wsgi_sessions
@@ -232,7 +243,7 @@ def test_every_page_is_in_a_table_of_contents() -> None:
 
 
 def test_the_picture_of_the_layers_is_complete() -> None:
-    picture = blocks("", CONTRIBUTING)[0]
+    picture = blocks("", LAYERS)[0]
     for path in PACKAGE.iterdir():
         if path.suffix == ".py" or (path / "__init__.py").exists():
             assert re.search(rf"(?<!\w){path.stem}(?!\w)", picture), path.stem
@@ -253,7 +264,7 @@ def test_no_file_speaks_of_the_machine_that_it_was_written_on() -> None:
 
 @pytest.mark.parametrize(
     ("question", "answer"),
-    [(question, answer) for question, answer, *_ in rows("you look for", CONTRIBUTING)],
+    [(question, answer) for question, answer, *_ in rows("you look for", LAYERS)],
 )
 def test_the_table_of_places_names_code_that_is_there(question: str, answer: str) -> None:
     """Each class stands in the file that is named after it."""
@@ -263,7 +274,7 @@ def test_the_table_of_places_names_code_that_is_there(question: str, answer: str
 
 @pytest.mark.parametrize(
     ("thread", "path"),
-    [(codes(name)[0], codes(path)[0]) for name, path, _ in rows("thread", CONTRIBUTING)],
+    [(codes(name)[0], codes(path)[0]) for name, path, _ in rows("thread", LAYERS)],
 )
 def test_the_table_of_threads_names_the_module_that_starts_each(thread: str, path: str) -> None:
     text = (ROOT / path).read_text()
@@ -271,7 +282,7 @@ def test_the_table_of_threads_names_the_module_that_starts_each(thread: str, pat
 
 
 def test_every_thread_is_in_the_table() -> None:
-    named = {codes(name)[0] for name, *_ in rows("thread", CONTRIBUTING)}
+    named = {codes(name)[0] for name, *_ in rows("thread", LAYERS)}
     for source in SOURCES:
         for name in re.findall(
             r'(?:name=|super\(\).__init__\(name=)"(wsgi_sessions[^"]*)"', source

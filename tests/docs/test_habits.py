@@ -27,7 +27,9 @@ def configured(name: str) -> ConfigParser:
 
 SETUP = configured("setup.cfg")
 COMMANDS = re.findall(
-    r"^    (\S.*?)(?:  +#.*)?$", CONTRIBUTING.partition("## Layers")[0], re.MULTILINE
+    r"^    (\S.*?)(?:  +#.*)?$",
+    CONTRIBUTING.partition("## Before the")[0],
+    re.MULTILINE,
 )
 
 

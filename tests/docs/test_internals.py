@@ -1,4 +1,4 @@
-"""CONTRIBUTING's lists of threads and of other projects' internals, held to the code."""
+"""The pages' lists of threads and of other projects' internals, held to the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import CONTRIBUTING, ROOT
+from documents import DEPENDENCIES, LAYERS, ROOT
 
 import wsgi_sessions
 
@@ -24,13 +24,8 @@ SIGNS = re.compile(
 )
 
 
-def section(title: str) -> str:
-    (text,) = re.findall(rf"^## {title}\n(.*?)^## ", CONTRIBUTING, re.MULTILINE | re.DOTALL)
-    return str(text)
-
-
-UPGRADES = section("When a dependency is upgraded")
-THREADS = section("Where is …\\?")
+UPGRADES = DEPENDENCIES.partition("\n## ")[0]
+THREADS = LAYERS.partition("## Where is …?")[2]
 DOTTED = sorted(
     name
     for name in set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", UPGRADES))

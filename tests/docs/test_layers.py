@@ -11,12 +11,12 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import pytest
-from house import FLOORS, MODULES, ROOT
+from documents import INVARIANTS, LAYERS
+from house import FLOORS, MODULES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTRIBUTING = ROOT.parent / "CONTRIBUTING.md"
 GROUND = {
     *("texts", "clock", "errors", "linking", "identity", "background", "mutex", "upkeep", "forks"),
     *("contract", "endings"),
@@ -148,8 +148,8 @@ def stored_by(path: Path) -> bool:
 
 
 def test_every_writer_to_a_store_is_documented_with_the_reason() -> None:
-    """Beside the stores, the commit and tests: CONTRIBUTING.md has a row for each such module."""
-    rows = re.findall(r"^\| `wsgi_sessions/(\S+)\.py` \|", CONTRIBUTING.read_text(), re.MULTILINE)
+    """Beside the stores, the commit and tests: a row for each such module."""
+    rows = re.findall(r"^\| `wsgi_sessions/(\S+)\.py` \|", INVARIANTS, re.MULTILINE)
     writers = {
         module
         for module, path in MODULES.items()
@@ -161,8 +161,8 @@ def test_every_writer_to_a_store_is_documented_with_the_reason() -> None:
 
 
 def test_the_picture_shows_these_floors() -> None:
-    """That in CONTRIBUTING.md: every room, from the top down, and every folder in its room."""
-    (drawn,) = re.findall(r"## Layers\n.*?```\n(.*?)```", CONTRIBUTING.read_text(), re.DOTALL)
+    """That of `explanation/layers`: every room, from the top down, and every folder in its room."""
+    (drawn,) = re.findall(r"## Layers\n.*?```\n(.*?)```", LAYERS, re.DOTALL)
     texts = re.split(r"^(?=\S)", drawn, flags=re.MULTILINE)[1:]
     told = {text.split()[0].rstrip("/").replace("__init__", ""): text for text in texts}
     assert list(told) == [name for rooms in reversed(FLOORS) for name in rooms]

@@ -15,7 +15,13 @@ PAGES = {
 }
 """The site's pages, by their names such as ``howto/flask``."""
 REFERENCE = PAGES["reference/api"]
-SITE = "\n".join(PAGES.values())
+LAYERS = PAGES["explanation/layers"]
+INVARIANTS = PAGES["explanation/invariants"]
+DEPENDENCIES = PAGES["explanation/dependencies"]
+INSIDE = (LAYERS, INVARIANTS, DEPENDENCIES)
+"""What is about the code, and so names what is private."""
+SITE = "\n".join(text for text in PAGES.values() if text not in INSIDE)
+"""What is for users."""
 DOCUMENTS = {
     "README.md": README,
     "CONTRIBUTING.md": CONTRIBUTING,
