@@ -98,7 +98,7 @@ def test_nothing_is_printed_that_a_terminal_obeys_or_that_opens_a_session(tmp_pa
     assert "<script>" in run("top", "--once", WSGI_SESSIONS_URL=url, COLUMNS="200").stdout
 
 
-@pytest.mark.parametrize("width", [30, 50, 80, 120, 200])
+@pytest.mark.parametrize("width", [40, 50, 80, 128, 200])
 def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width: int) -> None:
     backend = open_backend("memory://")
     fill(backend)
@@ -106,6 +106,8 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width: int) -> 
     assert max(map(len, lines)) <= width
     told = "\n".join(lines)
     assert len(re.findall(r"1,\d{3}", told)) >= 3, "the ends of a minute, a day and all"
+    assert all(f"  {head}" in told for head in ("hour", "day", "all kept", "commits"))
+    assert ("24 hours" in told) == (width >= 80), "left out rather than cut: its end is the present"
     assert "superseded" in told
     if width >= 50:
         assert re.search(r"5,\d{3}\b", told)

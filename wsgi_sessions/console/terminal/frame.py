@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgi_sessions.console.terminal.parts import part
-from wsgi_sessions.console.terminal.pieces import QUIET
+from wsgi_sessions.console.terminal.pieces import QUIET, Sheet
 from wsgi_sessions.operations.words import timestamp
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-_WIDE = 110
+_WIDE = 128
+_GAP = 4
 _COLUMNS = (("store", "live", "ends", "versions"), ("conflicts", "heavy", "leases"))
 
 
@@ -53,14 +54,16 @@ class Frame:
         return Text("  ".join(filter(None, shown)), QUIET, no_wrap=True, overflow="ellipsis")
 
     def _body(self, options: ConsoleOptions) -> RenderableType:
-        if options.max_width < _WIDE:
-            return self._group(self._told, options)
-        grid = Table.grid(padding=(0, 4, 0, 0), expand=True)
+        width = options.max_width
+        if width < _WIDE:
+            return self._group(self._told, Sheet(width, options.ascii_only))
+        grid = Table.grid(padding=(0, _GAP, 0, 0), expand=True)
         grid.add_column(ratio=1)
         grid.add_column(ratio=1)
-        grid.add_row(*(self._group(names, options) for names in _COLUMNS))
+        sheet = Sheet(width // 2 - _GAP, options.ascii_only)
+        grid.add_row(*(self._group(names, sheet) for names in _COLUMNS))
         return grid
 
-    def _group(self, names: Iterable[str], options: ConsoleOptions) -> Group:
-        parts = (part(name, self._told[name], is_ascii=options.ascii_only) for name in names)
+    def _group(self, names: Iterable[str], sheet: Sheet) -> Group:
+        parts = (part(name, self._told[name], sheet) for name in names)
         return Group(*(piece for pieces in parts for piece in pieces))

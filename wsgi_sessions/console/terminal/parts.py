@@ -14,6 +14,7 @@ from wsgi_sessions.console.terminal.pieces import (
     GOOD,
     QUIET,
     WARNING,
+    Sheet,
     bars,
     facts,
     line,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import RenderableType
+    from rich.text import Text
 
     from wsgi_sessions.console.numbers.conflicts import ConflictNumbers
     from wsgi_sessions.console.numbers.ends import EndNumbers
@@ -38,16 +40,17 @@ if TYPE_CHECKING:
     Pieces = Iterator[RenderableType]
 
 NOTHING = "-"
+_LABELLED = 50
 
 
-def part(name: str, numbers: Any, *, is_ascii: bool) -> list[RenderableType]:
+def part(name: str, numbers: Any, sheet: Sheet) -> list[RenderableType]:
     """Return one part of the page, under its title."""
     if isinstance(numbers, Untold):
         return titled(TITLES[name], line(numbers.error, BAD if numbers.is_fault else QUIET))
-    return titled(TITLES[name], *_PARTS[name](numbers, is_ascii))
+    return titled(TITLES[name], *_PARTS[name](numbers, sheet))
 
 
-def _store(numbers: StoreNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _store(numbers: StoreNumbers, _: Sheet) -> Pieces:
     if numbers.error is None:
         yield line("Answers.", GOOD)
     else:
@@ -67,13 +70,13 @@ def _of_store(numbers: StoreNumbers) -> Iterator[tuple[str, object]]:
         yield "quarantine", line(f"{numbers.quarantined} damaged records set aside", WARNING)
 
 
-def _live(numbers: LiveNumbers, is_ascii: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _live(numbers: LiveNumbers, sheet: Sheet) -> Pieces:
     yield line(numbers.basis.number(), GOOD)
     yield line(numbers.basis.in_words(), QUIET)
-    yield facts(_of_live(numbers, is_ascii=is_ascii))
+    yield facts(_of_live(numbers, sheet))
 
 
-def _of_live(numbers: LiveNumbers, *, is_ascii: bool) -> Iterator[tuple[str, object]]:
+def _of_live(numbers: LiveNumbers, sheet: Sheet) -> Iterator[tuple[str, object]]:
     if numbers.median_size is None or numbers.median_idle is None:
         return
     yield "logged in", f"{100 * numbers.logged_in / numbers.basis.read:.0f} %"
@@ -81,12 +84,17 @@ def _of_live(numbers: LiveNumbers, *, is_ascii: bool) -> Iterator[tuple[str, obj
     yield "size", f"{half}, {numbers.largest_size:,d} the largest"
     yield "last used", f"half of them within {span(numbers.median_idle)}"
     begun = [*map(sum, zip(numbers.begun.logged_in, numbers.begun.not_logged_in, strict=True))]
-    yield "begun", bars(begun, is_ascii=is_ascii).append(f" {sum(begun):,d} in 24 h", QUIET)
+    yield "begun", _begun(begun, sheet)
     if numbers.growth is not None:
         yield "grown", f"{numbers.growth.sessions:+,d} in {span(numbers.growth.seconds)}"
 
 
-def _ends(numbers: EndNumbers | None, is_ascii: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _begun(numbers: list[int], sheet: Sheet) -> Text:
+    drawn, label = bars(numbers, sheet), f" {sum(numbers):,d} in 24 h"
+    return drawn.append(label, QUIET) if sheet.width >= _LABELLED else drawn
+
+
+def _ends(numbers: EndNumbers | None, sheet: Sheet) -> Pieces:
     if numbers is None:
         yield line(f"{NOT_KEPT} The log has each end as 'ended', with its reason.", QUIET)
         return
@@ -95,19 +103,20 @@ def _ends(numbers: EndNumbers | None, is_ascii: bool) -> Pieces:  # noqa: FBT001
         return
     yield line(numbers.in_words(), QUIET)
     yield table(
-        ("<reason", ">hour", ">day", ">all kept", "24 hours"),
+        sheet,
+        ("<reason", ">hour", ">day", ">all kept", "?24 hours"),
         (
             (
                 each.why,
                 *(f"{n:,d}" for n in (each.last_hour, each.last_day, each.kept)),
-                bars(numbers.by_hour.get(each.why, []), is_ascii=is_ascii),
+                bars(numbers.by_hour.get(each.why, []), sheet),
             )
             for each in numbers.by_reason
         ),
     )
 
 
-def _conflicts(numbers: ConflictNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _conflicts(numbers: ConflictNumbers, sheet: Sheet) -> Pieces:
     if numbers.error is not None:
         yield line(numbers.error, WARNING)
     elif numbers.counted is None:
@@ -116,19 +125,20 @@ def _conflicts(numbers: ConflictNumbers, _: bool) -> Pieces:  # noqa: FBT001  # 
         yield line("No conflict since the server started.")
     else:
         rows = ((e.key, e.kind, f"{e.times:,d}", e.remedy or NOTHING) for e in numbers.counted)
-        yield table(("key", "kind", ">times", "use"), rows)
+        yield table(sheet, ("key", "kind", ">times", "use"), rows)
     if not numbers.overlaps:
         yield line("No two requests wrote to one session at the same time.")
         return
     pairs = ((f"{each.sessions:,d}", both(*each.routes)) for each in numbers.overlaps)
-    yield table((">sessions", "routes that wrote within a second"), pairs)
+    yield table(sheet, (">sessions", "routes that wrote within a second"), pairs)
 
 
-def _heavy(numbers: HeavyNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _heavy(numbers: HeavyNumbers, sheet: Sheet) -> Pieces:
     if not numbers.largest:
         yield line("There is no session.", QUIET)
         return
     yield table(
+        sheet,
         ("<largest", ">bytes", "user", ">last used"),
         (
             (each.key, f"{each.size:,d}", each.user, ago(each.last_used_at, numbers.at))
@@ -136,6 +146,7 @@ def _heavy(numbers: HeavyNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all 
         ),
     )
     yield table(
+        sheet,
         ("<most written", ">commits", ">per hour", "last route"),
         (
             (each.key, f"{each.commits:,d}", f"{each.per_hour:,.3g}", each.route or NOTHING)
@@ -144,7 +155,7 @@ def _heavy(numbers: HeavyNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all 
     )
 
 
-def _leases(numbers: UseNumbers | None, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _leases(numbers: UseNumbers | None, sheet: Sheet) -> Pieces:
     if numbers is None:
         yield line(NOT_KEPT, QUIET)
     elif not numbers.leases:
@@ -152,10 +163,10 @@ def _leases(numbers: UseNumbers | None, _: bool) -> Pieces:  # noqa: FBT001  # a
     else:
         yield line(in_use(numbers))
         rows = ((e.key, ROLES[e.role], f"{e.seconds:.0f} s") for e in numbers.leases)
-        yield table(("<session", "used by", ">at most for"), rows)
+        yield table(sheet, ("<session", "used by", ">at most for"), rows)
 
 
-def _versions(numbers: VersionNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as all of _PARTS
+def _versions(numbers: VersionNumbers, sheet: Sheet) -> Pieces:
     if numbers.kept_in == "nothing":
         yield line(NOT_KEPT, QUIET)
     elif numbers.kept_in == "each process":
@@ -164,6 +175,7 @@ def _versions(numbers: VersionNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as
         yield line("No scope was ever bumped.", QUIET)
     else:
         yield table(
+            sheet,
             ("scope", ">version", ">last bump", ">behind"),
             (
                 (
@@ -177,7 +189,7 @@ def _versions(numbers: VersionNumbers, _: bool) -> Pieces:  # noqa: FBT001  # as
         )
 
 
-_PARTS: Mapping[str, Callable[[Any, bool], Pieces]] = MappingProxyType(
+_PARTS: Mapping[str, Callable[[Any, Sheet], Pieces]] = MappingProxyType(
     {
         "store": _store,
         "live": _live,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +18,17 @@ QUIET = "dim"
 GOOD = "bold green"
 WARNING = "yellow"
 BAD = "bold red"
+_GAP = 2
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = ".:-=+*%#"
+
+
+@texts.shows("width")
+class Sheet(NamedTuple):
+    """The place for a part: its width in characters, and whether it takes nothing but ASCII."""
+
+    width: int
+    is_ascii: bool
 
 
 def line(value: object, style: str = "") -> Text:
@@ -37,30 +46,38 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
     return grid
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(sheet: Sheet, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a table. Columns whose heads begin with ``>`` (numbers, on the right) or ``<`` (words)
-    are never cut."""
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=QUIET)
+    are not cut; one with ``?`` is left out where the table is too wide."""
     rows = list(rows)
-    for place, head in enumerate(heads):
-        if head.startswith(">"):
-            made.add_column(head[1:], justify="right", no_wrap=True, min_width=_width(place, rows))
-        elif head.startswith("<"):
-            made.add_column(head[1:], no_wrap=True, min_width=_width(place, rows))
-        else:
-            made.add_column(head, no_wrap=True, overflow="ellipsis")
+    widths = [_width(head, [row[place] for row in rows]) for place, head in enumerate(heads)]
+    is_too_wide = sum(widths) + _GAP * (len(widths) - 1) > sheet.width
+    kept = [place for place, head in enumerate(heads) if head[0] != "?" or not is_too_wide]
+    made = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style=QUIET)
+    for place in kept:
+        _add_column(made, heads[place], widths[place])
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else line(cell) for cell in row))
+        cells = (row[place] for place in kept)
+        made.add_row(*(cell if isinstance(cell, Text) else line(cell) for cell in cells))
     return made
 
 
-def _width(place: int, rows: Iterable[Sequence[object]]) -> int:
-    return max((len(str(row[place])) for row in rows), default=0)
+def _add_column(made: Table, head: str, width: int) -> None:
+    if head[0] == ">":
+        made.add_column(head[1:], justify="right", no_wrap=True, min_width=width)
+    elif head[0] == "<":
+        made.add_column(head[1:], no_wrap=True, min_width=width)
+    else:
+        made.add_column(head.removeprefix("?"), no_wrap=True, overflow="ellipsis")
 
 
-def bars(numbers: Sequence[int], *, is_ascii: bool) -> Text:
+def _width(head: str, cells: Iterable[object]) -> int:
+    return max(len(head.lstrip("<>?")), *(len(str(cell)) for cell in cells))
+
+
+def bars(numbers: Sequence[int], sheet: Sheet) -> Text:
     """Return a bar of one character for each number; a blank for none."""
-    most, steps = max(numbers, default=0), _PLAIN_BARS if is_ascii else _BARS
+    most, steps = max(numbers, default=0), _PLAIN_BARS if sheet.is_ascii else _BARS
     drawn = (steps[(number * len(steps) - 1) // most] if number else " " for number in numbers)
     return Text("".join(drawn), "cyan")
 
