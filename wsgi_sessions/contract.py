@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Diagnosis,
         ExpiredDeletion,
         Leftovers,
+        OnSetAside,
         SecretKeeper,
         StoreClock,
         Tenants,
@@ -132,6 +133,9 @@ class Quarantine(Protocol):
 
     def quarantined(self) -> int:
         """Return the number of records in quarantine."""
+
+    def report_to(self, told: OnSetAside) -> None:
+        """Call `told` with each record that the store itself sets aside from now on."""
 
 
 class PrincipalIndex(Protocol):

@@ -40,7 +40,7 @@ REASONS: Mapping[EndReason, str] = MappingProxyType(
         "stale": "its data was stale, and could not be rebuilt",
         "damaged": "its record was damaged, and was set aside",
         "superseded": "another user logged in with it, and began a session of their own",
-        "taken-over": "it moved to another store",
+        "taken-over": "it moved to another store, or here from another library",
         "swept": "a command removed it as unused",
     }
 )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OnDeleted = Callable[[str, "Record"], object]
 """Called with the store key and the last content of a deleted record."""
+OnSetAside = Callable[[str, str], object]
+"""Called with the store key of a damaged record, and the reason, once it is set aside."""
 
 
 class ExpiredDeletion(Protocol):

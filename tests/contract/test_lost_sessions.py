@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,16 @@ from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.endings import Cause
 from wsgi_sessions.identity import new_id, store_key
+from wsgi_sessions.operations.maintenance import delete_expired
 from wsgi_sessions.stores.sweeper import Sweeper
 from wsgi_sessions.testing.contract.under_test import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from wsgi_sessions import Backend
+    from wsgi_sessions.endings import EndReason
+    from wsgi_sessions.operations.maintenance import Deletion
 
 HOUR = 3600.0
 
@@ -80,34 +84,78 @@ class EndingApplication:
         self.change(session_id, lambda transaction: transaction.session.get("a"))
         self.ahead = 0.0
 
+    def expire_and_purge(self, session_id: str) -> None:
+        key = store_key(session_id)
+        record = self.backend.sessions.load(key)
+        assert record is not None
+        soon = time.time() + 0.05
+        version = record.version
+        self.backend.sessions.save(key, record.payload, soon, expected_version=version)
+        wait_until(lambda: self.backend.sessions.load(key) is None, "the expiry")
+        self.purge()
+
+    def purge_unused(self, _: str) -> None:
+        self.ahead = 1.9 * HOUR
+        assert self.purge(older_than=HOUR).unused >= 1
+        self.ahead = 0.0
+
+    def purge(self, older_than: float | None = None) -> Deletion:
+        return delete_expired(
+            self.backend,
+            older_than=older_than,
+            lifetimes=Lifetimes(2 * HOUR, 9 * HOUR),
+            clock=self.manager.now,
+            report=self.manager.endings,
+            by="a test",
+        )
+
     def lost(self, session_id: str | None) -> str | None:
         return self.begin(session_id).session.lost
 
 
-ENDS: dict[str, Callable[[EndingApplication, str], object]] = {
-    "logged-out": lambda app, id_: app.change(id_, lambda t: t.session.flush()),
-    "replaced": lambda app, id_: app.change(id_, lambda t: t.session.cycle_id()),
-    "superseded": lambda app, id_: app.change(id_, lambda t: t.session.login("bob")),
-    "stale": lambda app, id_: app.change(id_, lambda t: t.draft().flush(Cause("stale"))),
-    "revoked": lambda app, id_: app.manager.destroy(store_key(id_)),
-    "damaged": EndingApplication.damage,
-    "expired-absolute": EndingApplication.outlive,
+Path = Callable[["EndingApplication", str], object]
+# Every way in which a record goes, and the reason that is given for it.
+ENDS: dict[str, tuple[EndReason, Path]] = {
+    "flush": ("logged-out", lambda app, id_: app.change(id_, lambda t: t.session.flush())),
+    "cycle_id": ("replaced", lambda app, id_: app.change(id_, lambda t: t.session.cycle_id())),
+    "log-in of the same": (
+        "replaced",
+        lambda app, id_: app.change(id_, lambda t: t.session.login("alice")),
+    ),
+    "log-in of another": (
+        "superseded",
+        lambda app, id_: app.change(id_, lambda t: t.session.login("bob")),
+    ),
+    "rebuild failed": (
+        "stale",
+        lambda app, id_: app.change(id_, lambda t: t.draft().flush(Cause("stale"))),
+    ),
+    "destroy": ("revoked", lambda app, id_: app.manager.destroy(store_key(id_))),
+    "end of one device": (
+        "revoked",
+        lambda app, id_: app.manager.destroy_sessions_of("alice", only=store_key(id_)),
+    ),
+    "damaged content": ("damaged", EndingApplication.damage),
+    "absolute lifetime": ("expired-absolute", EndingApplication.outlive),
+    "purge of expired": ("expired-idle", EndingApplication.expire_and_purge),
+    "purge of unused": ("swept", EndingApplication.purge_unused),
 }
 
 
 def test_each_end_is_explained_also_by_another_process(backend: Backend, place: Place) -> None:
     app = EndingApplication(backend)
-    ended = {why: app.login() for why in ENDS}
-    for why, session_id in ended.items():
-        ENDS[why](app, session_id)
-        assert app.lost(session_id) == why
+    ended = {}
+    for path, (why, end) in ENDS.items():
+        ended[path] = app.login()
+        end(app, ended[path])
+        assert app.lost(ended[path]) == why, path
     app.traces.settle()
     if place.name == "memory":
         return
     with closing(place.open()) as another:
         there = EndingApplication(another)
-        assert {why: there.lost(session_id) for why, session_id in ended.items()} == {
-            why: why for why in ENDS
+        assert {path: there.lost(session_id) for path, session_id in ended.items()} == {
+            path: why for path, (why, _) in ENDS.items()
         }
     app.traces.close()
 

@@ -236,7 +236,10 @@ def test_a_damaged_file_is_set_aside_never_served(
 ) -> None:
     path = with_two_versions(store)
     path.write_bytes(b"garbage" * 600)
+    told: list[str] = []
+    store.report_to(lambda key, _: told.append(key))
     assert store.load(KEY) is None
+    assert told == [KEY]
     assert not path.exists()
     assert store.quarantined() == 1
     assert "set aside" in caplog.text

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from schedules import Process, open_yielding, run
 
+from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.endings.report import EndingReport
+from wsgi_sessions.core.endings.traces import Traces
+from wsgi_sessions.core.events import Events
+from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.errors import SessionGone, VersionConflict
 from wsgi_sessions.identity import new_id, store_key
 from wsgi_sessions.migration.copying import copy
@@ -106,6 +111,26 @@ def test_a_session_is_moved_at_its_next_use() -> None:
     assert (record.payload, record.expires_at) == (FIRST, world.until)
     assert world.states() == ("live", "moved")
     assert world.use() == record
+
+
+@pytest.mark.parametrize("move", ["use", "copy"])
+def test_a_moved_session_leaves_a_trace_in_the_old_store(move: str) -> None:
+    new, old = open_memory(), open_memory()
+    assert old.endings is not None
+    report = EndingReport(Events(), Lifetimes(), traces=Traces(old.endings, 60.0))
+    old.sessions.create(KEY, seal(Envelope(5.0, b"", {}, {}), KEY), later())
+    both = read_through(new, old, absolute_lifetime=5000, report=report)
+    if move == "use":
+        assert both.sessions.load(KEY) is not None
+    else:
+        copy(old, new, leave="moved", report=report)
+    both.close()
+    trace = old.endings.trace_of(KEY)
+    assert trace is not None
+    assert (trace.why, trace.begun_at) == ("taken-over", 5.0)
+    assert "memory store" in str(trace.detail)
+    assert new.endings is not None
+    assert new.endings.trace_of(KEY) is None
 
 
 def test_a_session_in_neither_store_is_absent() -> None:

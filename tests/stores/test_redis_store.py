@@ -193,7 +193,11 @@ class TestRecords:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         server.command("SET", NAME, value, "PX", 600_000)
+        told: list[str] = []
+        assert backend.quarantine is not None
+        backend.quarantine.report_to(lambda key, _: told.append(key))
         assert backend.sessions.load(KEY) is None
+        assert told == [KEY]
         assert server.command("EXISTS", NAME) == 0
         assert server.command("GET", f"session:quarantine:{{{KEY}}}") == value
         assert server.command("TTL", f"session:quarantine:{{{KEY}}}") > 6 * 86400

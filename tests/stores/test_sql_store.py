@@ -724,13 +724,16 @@ def test_a_row_that_was_edited_by_hand_is_set_aside(tmp_path: Path, key: str) ->
     """SQLite keeps what it is given, whatever the column's type."""
     url = sqlite_url(tmp_path)
     with closing(open_sql(url)) as backend:
+        told: list[str] = []
         assert backend.quarantine is not None
+        backend.quarantine.report_to(lambda key, _: told.append(key))
         for number, change in enumerate(["payload = 'text'", "expires_at = 'never'"], 1):
             backend.sessions.create(key, b"x", later())
             with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as editor, editor:
                 editor.execute(f"UPDATE wsgi_sessions SET {change}")
             assert backend.sessions.load(key) is None
             assert backend.quarantine.quarantined() == 1, number
+            assert told == [key] * number
 
 
 def advice_of(backend: Backend) -> list[str]:

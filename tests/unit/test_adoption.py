@@ -20,7 +20,7 @@ from wsgi_sessions.core.draft import Draft
 from wsgi_sessions.core.events import Event, Events
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.errors import StoreUnavailable
-from wsgi_sessions.identity import derived_id, store_key
+from wsgi_sessions.identity import derived_id, short_key, store_key
 from wsgi_sessions.importers.adoption import Adoption
 from wsgi_sessions.importers.conversion import convert, count
 from wsgi_sessions.importers.urls import ImportOptions, open_importer
@@ -148,7 +148,10 @@ def test_overlapping_first_requests_share_one_session(stage: Stage, moment: str)
     assert session_id is not None
     a.change(session_id, a=1)
     assert b.values(session_id) == {**PLAIN, "a": 1, "b": 1}
-    assert [event.name for event in stage.events] == ["imported"]
+    assert [event.name for event in stage.events] == ["imported", "ended"]
+    ended = stage.events[-1].facts
+    assert (ended["why"], ended["to"]) == ("taken-over", short_key(store_key(session_id)))
+    assert "flask-session" in str(ended["detail"])
 
 
 def test_the_id_follows_from_the_foreign_session_alone() -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from command_line import run
-from worlds import Visit
+from worlds import HOUR, Visit
 
 from wsgi_sessions.cli.owner import by_command
+from wsgi_sessions.core.commit.loop import Lifetimes
+from wsgi_sessions.core.commit.new_session import NewSession
 from wsgi_sessions.core.endings.traces import Traces
 from wsgi_sessions.core.events import Events
 from wsgi_sessions.core.manager import SessionManager
 from wsgi_sessions.core.pseudonyms import Pseudonyms
 from wsgi_sessions.core.transaction import Transaction
-from wsgi_sessions.identity import short_key, store_key
+from wsgi_sessions.identity import new_id, short_key, store_key
 from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
@@ -94,3 +98,29 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "a time of day such as 14:03" in refused.output
     assert "\x1b" not in refused.output
+
+
+def test_what_commands_delete_is_explained_with_the_command(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/sessions"
+    environ = {"WSGI_SESSIONS_URL": url, "WSGI_SESSIONS_SECRET_KEYS": SECRET}
+    environ |= {"WSGI_SESSIONS_IDLE_LIFETIME": "2h"}
+    keys = []
+    with closing(open_backend(url)) as backend:
+        for command, used_ago in (("sweep", 2 * HOUR), ("purge", 2 * HOUR), ("purge", 1.5 * HOUR)):
+            at = time.time() - used_ago
+            clock = partial(float, at)
+            manager = SessionManager(backend, lifetimes=Lifetimes(2 * HOUR), clock=clock)
+            snapshot = manager.create(session_id := new_id(), NewSession({"a": 1}, {}, "POST /a"))
+            assert snapshot.expires_at == at + 2 * HOUR
+            keys.append(store_key(session_id))
+            if used_ago == 2 * HOUR:
+                assert run(command, **environ).exit_code == 0
+        assert run("purge", "--older-than", "1h", **environ).exit_code == 0
+        assert backend.iteration.count() == 0
+    swept, expired, unused = (run("explain", key, **environ).output for key in keys)
+    assert "ended: expired-idle" in swept
+    assert by_command("sweep") in swept
+    assert "ended: expired-idle" in expired
+    assert by_command("purge") in expired
+    assert "ended: swept" in unused
+    assert by_command("purge") in unused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from wsgi_sessions.contrib.django.site import site
 from wsgi_sessions.core.transaction import Transaction
 from wsgi_sessions.errors import ConfigurationError, TooManySessions, UnserializableValue
 from wsgi_sessions.identity import store_key
+from wsgi_sessions.testing.contract.under_test import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -401,8 +403,20 @@ async def _each(items: Any) -> Any:
 
 def test_expired_sessions_are_cleared_by_djangos_command() -> None:
     key = stored(a=1)
+    gone = stored(b=1)
+    manager = site().sessions().manager
+    assert gone is not None
+    store, name = manager.backend.sessions, store_key(gone)
+    record = store.load(name)
+    assert record is not None
+    store.save(name, record.payload, time.time() + 0.05, expected_version=record.version)
+    wait_until(lambda: store.load(name) is None, "the expiry")
     call_command("clearsessions")
     assert SessionStore().exists(key)
+    assert manager.endings.traces is not None
+    trace = manager.endings.traces.of(name)
+    assert trace is not None
+    assert (trace.why, trace.by) == ("expired-idle", "clearsessions")
 
 
 # -- former engines --------------------------------------------------------------------------------

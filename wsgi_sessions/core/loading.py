@@ -63,6 +63,8 @@ class Loader:
         self._succession = Succession(backend.sessions, clock)
         self._trouble = FaultLog(_log, "dead or damaged records stay, and are not served")
         self._key_of = lru_cache(maxsize=1024)(store_key)
+        if backend.quarantine is not None:
+            backend.quarantine.report_to(self._found_damaged)
 
     def open(
         self, session_id: str, reader: ReadRecord | None = None
@@ -153,7 +155,10 @@ class Loader:
         if quarantine is not None and self._clear(
             lambda: quarantine.set_aside(key, version, reason)
         ):
-            self._report.note(key, Cause("damaged", detail=reason))
+            self._found_damaged(key, reason)
+
+    def _found_damaged(self, key: str, reason: str) -> None:
+        self._report.note(key, Cause("damaged", detail=reason))
 
     def _clear(self, step: Callable[[], object]) -> bool:
         """Take a step that no request needs: if the store takes no writes, it is served anyway.

@@ -35,6 +35,7 @@ from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.commit.new_session import NewSession
 from wsgi_sessions.core.draft import LIFETIME, Draft
 from wsgi_sessions.core.record.tombstones import Tombstone
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import (
     ImportRefused,
     SessionError,
@@ -158,18 +159,28 @@ class Adoption:
         imported = self._load(name, session_id, route)
         is_new = imported is not None and receipt.birth() is None
         snapshot = self._manager.loader.load(session_id)
-        if snapshot is None and imported is not None and is_new:
+        is_first = snapshot is None and is_new
+        if imported is not None and is_first:
             snapshot = self._create(session_id, imported, route)
         if snapshot is None:
             return None
         if BIRTH not in snapshot.envelope.metadata:
             raise SessionSuperseded(Tombstone(snapshot.key, "login", snapshot.key))
         if not receipt.claim(birth(snapshot.envelope), now):
-            self._manager.destroy(snapshot.key)
+            self._manager.destroy(snapshot.key, by="an import that came too late")
             return None
         self._manager.principals.add(snapshot.key, snapshot.envelope)
         self._importer.records.delete(name)
+        if is_first:
+            self._note_taken(receipt.key, snapshot, route())
         return session_id
+
+    def _note_taken(self, key: str, snapshot: Snapshot, route: str) -> None:
+        """Report the end of the foreign session, under the key of its receipt."""
+        cause = Cause(
+            "taken-over", route=route, detail=f"it was a session of {self._importer.kind}"
+        )
+        self._manager.endings.note(key, cause, snapshot.envelope, successor=snapshot.key)
 
     def _load(self, name: str, session_id: str, route: Callable[[], str]) -> Imported | None:
         try:

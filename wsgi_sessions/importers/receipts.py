@@ -35,16 +35,16 @@ class Receipt:
 
     def __init__(self, store: SessionStore, kind: str, name: str, expires_at: float) -> None:
         self._store = store
-        self._key = texts.hashed(f"wsgi_sessions.receipt.v1\0{kind}\0{name}")
+        self.key = texts.hashed(f"wsgi_sessions.receipt.v1\0{kind}\0{name}")
         self._expires_at = expires_at
 
     def birth(self) -> bytes | None:
         """Return the birth token of the imported session, or None if there was no import."""
-        record = self._store.load(self._key)
+        record = self._store.load(self.key)
         if record is None:
             return None
         try:
-            return birth(open_sealed(record.payload, self._key))
+            return birth(open_sealed(record.payload, self.key))
         except CorruptRecord:
             return _UNREADABLE  # its session is unknown: accept none rather than a dead one
 
@@ -52,9 +52,9 @@ class Receipt:
         """Return whether the session with this birth token is the imported one. The first claim
         wins."""
         metadata = {ENDED: msgspec.Raw(encode("imported")), BIRTH: msgspec.Raw(encode(token))}
-        payload = seal(Envelope(now, NO_COMMITS, metadata, {}), self._key)
+        payload = seal(Envelope(now, NO_COMMITS, metadata, {}), self.key)
         try:
-            self._store.create(self._key, payload, self._expires_at)
+            self._store.create(self.key, payload, self._expires_at)
         except SessionExists:  # made by another request, or by this one, its reply lost
             found = self.birth()
             return found is not None and hmac.compare_digest(found, token)

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wsgi_sessions.contract import Backend
+    from wsgi_sessions.core.endings.report import EndingReport
+    from wsgi_sessions.core.record.envelope import Envelope
 
 Leave = Literal["untouched", "moved"]
 Effect = Literal["write", "count"]
@@ -105,6 +107,7 @@ def copy(
     progress: Callable[[Counts], object] = lambda _: None,
     scopes: Iterable[str] = ("global",),
     absolute_lifetime: float = Lifetimes().absolute,
+    report: EndingReport | None = None,
     clock: Callable[[], float] = wall_clock,
 ) -> Counts:
     """Copy all live sessions, with the data about them, contexts and version stamps to `target`.
@@ -113,12 +116,14 @@ def copy(
 
     `effect` "count": change nothing, count what would be done. `progress` is called with the counts
     after each session and context. `scopes`: version stamps to carry over in addition to those in
-    sessions. `absolute_lifetime`: that of the application, in seconds.
+    sessions. `absolute_lifetime`: that of the application, in seconds. `report`: see `Mover`.
 
     Raises StoreUnavailable: repeat it then; it continues where it stopped.
     """
     copier = _Copier(
-        Mover(target, source, absolute_lifetime=absolute_lifetime, clock=clock), leave, effect
+        Mover(target, source, absolute_lifetime=absolute_lifetime, report=report, clock=clock),
+        leave,
+        effect,
     )
     counts = Counts()
     counts.scopes = copier.stamps(list(scopes))
@@ -166,7 +171,7 @@ class _Copier:
             if outcome == "refreshed":
                 self._write(key, old, new)
             if self._leave == "moved":
-                self._mover.sign_off(key, old)
+                self._mover.sign_off(key, old, _envelope_in(key, old))
             return outcome
         if outcome == "moved":
             return "moved" if self._mover.take(key) is not None else "gone"
@@ -267,14 +272,20 @@ def _is_anothers(key: str, old: Observed, source: Backend) -> bool:
 
 def _changed_at(key: str, observed: Observed) -> float:
     """Return the time of the last change, in seconds since the epoch; 0 if unknown."""
+    envelope = _envelope_in(key, observed)
+    if envelope is None:
+        return 0.0
+    commits = envelope.commits
+    return commits[-1].at if commits else envelope.created_at
+
+
+def _envelope_in(key: str, observed: Observed) -> Envelope | None:
     payload = None
     if observed.transfer is not None:
         payload = observed.transfer.payload
     elif observed.record is not None:
         payload = observed.record.payload
     try:
-        envelope = open_sealed(payload or b"", key)
-        commits = envelope.commits
+        return open_sealed(payload or b"", key)
     except (CorruptRecord, UnsupportedFormat):
-        return 0.0
-    return commits[-1].at if commits else envelope.created_at
+        return None

@@ -51,6 +51,7 @@ from wsgi_sessions.contract import Record
 from wsgi_sessions.core.draft import KEEP_ALIVE, principal_of
 from wsgi_sessions.core.limits.lifetimes import Lifetimes
 from wsgi_sessions.core.record.envelope import Envelope, open_sealed
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import (
     CorruptRecord,
     SessionExists,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsgi_sessions.contract import Backend, SessionStore
+    from wsgi_sessions.core.endings.report import EndingReport
 
 SIGN_SECONDS = 600.0
 """Seconds for which the old store records that a session has moved, rather than ended."""
@@ -110,7 +112,8 @@ class Mover:
     """Moves sessions from `old` to `new`, with the data about them.
 
     `absolute_lifetime`: how long entries of the principal's index are kept, in seconds, from a
-    session's creation (`math.inf`: until it expires, and some). `clock`: seconds since the epoch.
+    session's creation (`math.inf`: until it expires, and some). `report` tells the end of each in
+    the old store, and keeps its trace there. `clock`: seconds since the epoch.
     """
 
     def __init__(
@@ -119,10 +122,12 @@ class Mover:
         old: Backend,
         *,
         absolute_lifetime: float,
+        report: EndingReport | None = None,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self.new = new
         self.old = old
+        self._report = report
         self._lifetimes = Lifetimes(absolute=absolute_lifetime)
         self._clock = clock
 
@@ -256,7 +261,7 @@ class Mover:
             if here[scope] < there[scope]:
                 new.bump(scope, least=there[scope])
 
-    def sign_off(self, key: str, old: Observed) -> None:
+    def sign_off(self, key: str, old: Observed, envelope: Envelope | None) -> None:
         """Record in the old store for a while that the session has moved to the new one. The token
         is that of no move, so that it confirms nothing.
 
@@ -265,6 +270,16 @@ class Mover:
         assert old.record is not None
         until = min(old.record.expires_at, self._clock() + SIGN_SECONDS)
         _write(self.old.sessions, key, old, Transfer("moved", _NO_MOVE), until)
+        if self._report is not None:
+            cause = Cause("taken-over", "take-over", detail=f"it is in the {self.new.name} store")
+            self._report.note(key, cause, envelope)
+
+    def close(self) -> None:
+        """Keep the traces that wait, and close both stores."""
+        if self._report is not None and self._report.traces is not None:
+            self._report.traces.close()
+        self.new.sessions.close()
+        self.old.sessions.close()
 
     def _leave(self, key: str, old: Observed, envelope: Envelope | None) -> bool:
         """Clean up in the old store; return False if the session was logged out there.
@@ -273,7 +288,7 @@ class Mover:
         """
         assert old.record is not None
         try:
-            self.sign_off(key, old)
+            self.sign_off(key, old, envelope)
         except VersionConflict:
             pass  # a worker of the other direction is moving it back
         except SessionGone:

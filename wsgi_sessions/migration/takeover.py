@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         Record,
         SessionStore,
     )
+    from wsgi_sessions.core.endings.report import EndingReport
     from wsgi_sessions.mutex import Fence
 
 
@@ -83,17 +84,18 @@ def read_through(
     old: Backend,
     *,
     absolute_lifetime: float,
+    report: EndingReport | None = None,
     clock: Callable[[], float] = wall_clock,
 ) -> Backend:
     """Return a backend on `new` that takes over sessions from `old` on use.
 
-    `absolute_lifetime` of sessions, in seconds; `clock`: seconds since the epoch. The backend keeps
-    no secret: one kept beside the sessions would change with the store.
+    `absolute_lifetime` of sessions, in seconds; `report`: see `Mover`; `clock`: seconds since the
+    epoch. The backend keeps no secret: one kept beside the sessions would change with the store.
 
     Raises ConfigurationError if the new store lacks an ability of the old one.
     """
     _require_abilities(new, old)
-    mover = Mover(new, old, absolute_lifetime=absolute_lifetime, clock=clock)
+    mover = Mover(new, old, absolute_lifetime=absolute_lifetime, report=report, clock=clock)
     both = replace(
         new,
         sessions=TakeoverStore(mover),
@@ -242,8 +244,7 @@ class TakeoverStore:
 
     def close(self) -> None:
         """See `SessionStore.close`."""
-        self._new.close()
-        self._old.close()
+        self._mover.close()
 
 
 class TakeoverLoading:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SessionStore,
         VersionStamps,
     )
-    from wsgi_sessions.upkeep import Advice, ExpiredDeletion, Leftovers, OnDeleted
+    from wsgi_sessions.upkeep import Advice, ExpiredDeletion, Leftovers, OnDeleted, OnSetAside
 
 _log = texts.log(__name__)
 
@@ -184,6 +184,10 @@ class TakeoverQuarantine:
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""
         return self._new.quarantined()
+
+    def report_to(self, told: OnSetAside) -> None:
+        """See `Quarantine.report_to`."""
+        self._new.report_to(told)
 
 
 class EachExpired:

@@ -22,6 +22,7 @@ from wsgi_sessions.core.record.codec import decode, encode
 from wsgi_sessions.core.record.envelope import Envelope, seal
 from wsgi_sessions.core.record.history import NO_COMMITS
 from wsgi_sessions.core.record.tombstones import ENDED, TOMBSTONE_SECONDS
+from wsgi_sessions.endings import Cause
 from wsgi_sessions.errors import (
     CorruptRecord,
     SessionGone,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wsgi_sessions.contract import Backend, Context
+    from wsgi_sessions.core.endings.report import EndingReport
+    from wsgi_sessions.upkeep import OnDeleted
 
     OnProgress = Callable[[int], object]
     StillValid = Callable[[str, str, Any], bool]
@@ -90,6 +93,8 @@ def delete_expired(
     lifetimes: Lifetimes | None = None,
     clock: Callable[[], float] = wall_clock,
     on_progress: OnProgress | None = None,
+    report: EndingReport | None = None,
+    by: str = "delete_expired()",
 ) -> Deletion:
     """Delete expired sessions that are still stored, in chunks; some stores do that on their own.
 
@@ -100,13 +105,15 @@ def delete_expired(
     lifetime anyway); those on which a request holds a lease; and those that change at the same
     time.
 
-    With `dry_run`, count what would be deleted now; this needs a scan.
+    With `dry_run`, count what would be deleted now; this needs a scan. The `report` of a manager
+    (`SessionManager.endings`) tells each end, with the caller's name `by`, and keeps its trace.
 
     Not promised: to notice a request that only reads, at the very moment of the deletion. Raises
     ValueError if `older_than` is not above 0.
     """
     seconds = _seconds(older_than)
-    expired = examined = _expired(backend, on_progress, dry_run=dry_run)
+    told = None if report is None else report.expired_by(by)
+    expired = examined = _expired(backend, told, on_progress, dry_run=dry_run)
     unused = 0
     if seconds is not None:
         for session, is_unused in _judged(backend, seconds, lifetimes, clock):
@@ -114,6 +121,8 @@ def delete_expired(
             if is_unused:
                 is_deleted = dry_run or _delete_as_found(backend, session, clock())
                 unused += is_deleted
+                if report is not None and is_deleted and not dry_run:
+                    report.destroyed(session.key, Cause("swept", by), session.envelope)
             _tell(on_progress, examined)
     return Deletion(expired, unused, examined)
 
@@ -219,7 +228,9 @@ def _counted(backend: Backend, health: HealthReport) -> BackendStatus:
 # -- inside ----------------------------------------------------------------------------------------
 
 
-def _expired(backend: Backend, on_progress: OnProgress | None, *, dry_run: bool) -> int:
+def _expired(
+    backend: Backend, told: OnDeleted | None, on_progress: OnProgress | None, *, dry_run: bool
+) -> int:
     """Delete expired sessions, or count them; return the number."""
     if backend.expired is None:
         return 0
@@ -227,7 +238,7 @@ def _expired(backend: Backend, on_progress: OnProgress | None, *, dry_run: bool)
         return backend.expired.count_expired()
     expired, count = 0, CHUNK
     while count >= CHUNK:
-        count = backend.expired.delete_expired(CHUNK)
+        count = backend.expired.delete_expired(CHUNK, told)
         expired += count
         _tell(on_progress, expired)
     return expired

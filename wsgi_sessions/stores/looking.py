@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Record,
         SessionStore,
     )
+    from wsgi_sessions.upkeep import OnSetAside
 
 
 def looking(backend: Backend) -> Backend:
@@ -81,3 +82,6 @@ class Counting:
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""
         return self._quarantine.quarantined()
+
+    def report_to(self, told: OnSetAside) -> None:
+        """Do nothing: nothing is set aside."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wsgi_sessions.cli.output import Progress, counted, json_option, print_json, say
-from wsgi_sessions.cli.shell import answering_store, read_config, url_option
+from wsgi_sessions.cli.owner import by_command
+from wsgi_sessions.cli.shell import answering_store, read_config, reporting, url_option
 from wsgi_sessions.operations import maintenance
 from wsgi_sessions.settings.kinds import DAY, duration
 from wsgi_sessions.stack.sessions import lifetimes_of
@@ -34,8 +35,11 @@ def age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> floa
 def sweep(url: str | None, *, as_json: bool) -> None:
     """Remove expired sessions and the leftovers of crashes."""
     config = read_config(url)
-    with answering_store(config) as backend:
-        swept = Sweeper(backend, interval=0, max_sessions=config.max_sessions).sweep()
+    with answering_store(config) as backend, reporting(backend, config) as report:
+        sweeper = Sweeper(backend, interval=0, max_sessions=config.max_sessions)
+        if report.traces is not None:
+            sweeper.report_to(report.expired_by(by_command("sweep")), report.traces.trim)
+        swept = sweeper.sweep()
     if as_json:
         print_json({"store": backend.name, **swept._asdict()})
         return
@@ -61,13 +65,19 @@ def purge(older_than: float | None, url: str | None, *, dry_run: bool, as_json: 
     """
     config = read_config(url)
     purpose: Purpose = "look" if dry_run else "use"
-    with answering_store(config, purpose) as backend, Progress("looked at") as progress:
+    with (
+        answering_store(config, purpose) as backend,
+        reporting(backend, config) as report,
+        Progress("looked at") as progress,
+    ):
         done = maintenance.delete_expired(
             backend,
             dry_run=dry_run,
             older_than=older_than,
             lifetimes=lifetimes_of(config),
             on_progress=progress,
+            report=report,
+            by=by_command("purge"),
         )
     if as_json:
         print_json({**done._asdict(), "dry_run": dry_run})

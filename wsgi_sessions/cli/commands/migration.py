@@ -13,6 +13,7 @@ import click
 from wsgi_sessions.cli.application import in_store
 from wsgi_sessions.cli.output import json_option, print_json, say
 from wsgi_sessions.cli.owner import missing_folder, take_on_owner
+from wsgi_sessions.cli.shell import reporting
 from wsgi_sessions.core.limits.lifetimes import endless
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.migration.copying import Counts
@@ -47,7 +48,11 @@ def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) 
     config = replace(_config(to_url), application=source_config.application)
     purpose: Purpose = "look" if dry else "use"
     stores = _stores(source_config.url, config, purpose)
-    with stores as (source, target), _progress(source) as progress:
+    with (
+        stores as (source, target),
+        reporting(source, config) as report,
+        _progress(source) as progress,
+    ):
         counts = copy_all(
             source,
             target,
@@ -55,6 +60,7 @@ def copy(from_url: str, to_url: str, *, moving: bool, dry: bool, as_json: bool) 
             effect="count" if dry else "write",
             progress=progress,
             absolute_lifetime=endless(config.absolute_lifetime),
+            report=report,
         )
     if as_json:
         print_json({"from": source.name, "to": target.name, "dry_run": dry, **asdict(counts)})

@@ -51,9 +51,12 @@ class Site:
 
     def clear_expired(self) -> None:
         """Delete expired records, in chunks; some stores expire them on their own."""
-        ability = self.sessions().manager.backend.expired
-        while ability is not None and ability.delete_expired(_CHUNK) >= _CHUNK:
+        manager = self.sessions().manager
+        ability, told = manager.backend.expired, manager.endings.expired_by("clearsessions")
+        while ability is not None and ability.delete_expired(_CHUNK, told) >= _CHUNK:
             pass
+        if manager.endings.traces is not None:
+            manager.endings.traces.settle()
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""

@@ -17,6 +17,7 @@ from wsgi_sessions.stores.file.disk.system import swallow
 
 if TYPE_CHECKING:
     from wsgi_sessions.contract import Purpose
+    from wsgi_sessions.upkeep import OnSetAside
 
 MAX_QUARANTINED = 100
 _log = texts.log(__name__)
@@ -28,20 +29,30 @@ class QuarantineFolder:
     def __init__(self, folder: str, purpose: Purpose = "use") -> None:
         self._folder = os.path.join(folder, "quarantine")
         self._purpose = purpose
+        self.told: OnSetAside | None = None
 
-    def take(self, path: str, key: str, reason: str) -> None:
-        """Move the file at `path` here, except with purpose "look". Idempotent. Raises OSError."""
+    def found(self, path: str, key: str, reason: str) -> None:
+        """Like `take`, for a file that the store itself found damaged: that is told of."""
+        if self.take(path, key, reason) and self.told is not None:
+            self.told(key, reason)
+
+    def take(self, path: str, key: str, reason: str) -> bool:
+        """Move the file at `path` here, except with purpose "look"; return whether it was there.
+
+        Idempotent. Raises OSError.
+        """
         if self._purpose == "look":
-            return
+            return False
         make_private(self._folder)
         name = f"{time.time_ns()}-{secrets.token_hex(4)}-{key}"
         try:
             os.rename(path, os.path.join(self._folder, name))
         except FileNotFoundError:
-            return
+            return False
         _log.error("session %s set aside in quarantine: %s", short_key(key), reason)
         for old in sorted(self._names())[:-MAX_QUARANTINED]:
             _remove(os.path.join(self._folder, old))
+        return True
 
     def count(self) -> int:
         """Return the number of files here."""

@@ -126,7 +126,7 @@ class RecordFiles:
 
     def _put_aside(self, key: str, reason: str) -> None:
         try:
-            self._quarantine.take(self._path(key), key, reason)
+            self._quarantine.found(self._path(key), key, reason)
         except OSError as error:
             if error.errno not in NO_WRITES:
                 raise
@@ -264,7 +264,7 @@ class RecordFiles:
         except FileNotFoundError:
             self._presence.require("delete", key)
         except NotARecord as error:
-            self._quarantine.take(path, key, str(error))
+            self._quarantine.found(path, key, str(error))
         self._sync_folder(path)
 
     def is_expired(self, key: str) -> bool:

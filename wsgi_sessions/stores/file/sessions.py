@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wsgi_sessions.contract import Purpose
     from wsgi_sessions.mutex import Fence
-    from wsgi_sessions.upkeep import OnDeleted
+    from wsgi_sessions.upkeep import OnDeleted, OnSetAside
 
 
 class FileStore:
@@ -146,3 +146,7 @@ class FileStore:
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""
         return self._quarantine.count()
+
+    def report_to(self, told: OnSetAside) -> None:
+        """See `Quarantine.report_to`."""
+        self._quarantine.told = told

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wsgi_sessions.contract import Record
     from wsgi_sessions.stores.memory.sessions import MemoryStore
+    from wsgi_sessions.upkeep import OnSetAside
 
 MAX_QUARANTINED = 100
 
@@ -30,3 +31,6 @@ class MemoryQuarantine:
     def quarantined(self) -> int:
         """See `Quarantine.quarantined`."""
         return len(self._records)
+
+    def report_to(self, told: OnSetAside) -> None:
+        """Do nothing: the store itself finds no damage, for it opens no record."""

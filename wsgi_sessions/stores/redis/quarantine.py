@@ -13,6 +13,7 @@ from wsgi_sessions.stores.redis.wire.commands import Script
 if TYPE_CHECKING:
     from wsgi_sessions.stores.redis.records import Keys
     from wsgi_sessions.stores.redis.wire.commands import Executor
+    from wsgi_sessions.upkeep import OnSetAside
 
 _log = texts.log(__name__)
 
@@ -54,13 +55,18 @@ class RedisQuarantine:
     def __init__(self, executor: Executor, keys: Keys) -> None:
         self._executor = executor
         self._keys = keys
+        self._told: OnSetAside | None = None
+
+    def report_to(self, told: OnSetAside) -> None:
+        self._told = told
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
         self._move(key, stamp(version), reason)
 
     def set_aside_value(self, key: str, value: bytes, reason: str) -> None:
         """Move the value under `key`, which is not a record, if it still begins like `value`."""
-        self._move(key, value[:STAMP_SIZE], reason)
+        if self._move(key, value[:STAMP_SIZE], reason) and self._told is not None:
+            self._told(key, reason)
 
     def quarantined(self) -> int:
         oldest = wall_clock() - KEPT_SECONDS
@@ -69,13 +75,15 @@ class RedisQuarantine:
         )
         return count
 
-    def _move(self, key: str, beginning: bytes, reason: str) -> None:
+    def _move(self, key: str, beginning: bytes, reason: str) -> bool:
         names = (self._keys.record(key), self._keys.set_aside(key))
-        if _MOVE.run(self._executor, "quarantine", key, names, beginning, KEPT_SECONDS):
-            _log.warning(
-                "session %s: %s; it was set aside and counts as absent", short_key(key), reason
-            )
-            self._register(key)
+        if not _MOVE.run(self._executor, "quarantine", key, names, beginning, KEPT_SECONDS):
+            return False
+        _log.warning(
+            "session %s: %s; it was set aside and counts as absent", short_key(key), reason
+        )
+        self._register(key)
+        return True
 
     def _register(self, key: str) -> None:
         names = (self._keys.quarantine,)

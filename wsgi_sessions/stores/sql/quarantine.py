@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from wsgi_sessions.stores.sql.engine.transactions import SqlEngine
+    from wsgi_sessions.upkeep import OnSetAside
 
 _log = texts.log(__name__)
 
@@ -31,13 +32,26 @@ class SqlQuarantine:
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
+        self._told: OnSetAside | None = None
+
+    def report_to(self, told: OnSetAside) -> None:
+        self._told = told
 
     def set_aside(self, key: str, version: int, reason: str) -> None:
+        self._take(key, version, reason)
+
+    def found(self, key: str, version: int, reason: str) -> None:
+        """Like `set_aside`, for a record that the store itself found damaged."""
+        if self._take(key, version, reason) and self._told is not None:
+            self._told(key, reason)
+
+    def _take(self, key: str, version: int, reason: str) -> bool:
         moved = self._engine.run("quarantine", key, lambda c: self._move(c, key, version, reason))
         if moved:
             _log.warning(
                 "session %s: %s; it was set aside and counts as absent", short_key(key), reason
             )
+        return moved
 
     def quarantined(self) -> int:
         young = quarantine.c.set_aside_at > self._engine.now - KEPT_SECONDS

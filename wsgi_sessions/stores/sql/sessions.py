@@ -152,7 +152,7 @@ class SqlStore:
                 bytes(payload),
                 expires_at if abs(ahead) < SAME_CLOCK else expires_at - ahead,
             )
-        self._quarantine.set_aside(key, version, "a column holds a value of another type")
+        self._quarantine.found(key, version, "a column holds a value of another type")
         return None
 
 
