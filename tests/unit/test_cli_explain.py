@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from contextlib import closing
 from datetime import datetime, timezone
@@ -25,6 +26,8 @@ from wsgi_sessions.stores.urls import open_backend
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 SECRET = "s" * 40
 
@@ -124,3 +127,33 @@ def test_what_commands_delete_is_explained_with_the_command(tmp_path: Path) -> N
     assert by_command("purge") in expired
     assert "ended: swept" in unused
     assert by_command("purge") in unused
+
+
+def test_a_revocation_is_in_the_audit_log_with_the_user_of_the_system(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"file://{tmp_path}/sessions"
+    environ = {"WSGI_SESSIONS_URL": url, "WSGI_SESSIONS_SECRET_KEYS": SECRET, "SUDO_USER": "carol"}
+    caplog.set_level(logging.INFO, "wsgi_sessions")
+    with closing(open_backend(url)) as backend:
+        manager = SessionManager(backend)
+        for _ in range(2):
+            transaction = Transaction(manager, Visit(None, "POST /login"))
+            transaction.session.login("alice")
+            transaction.commit()
+    assert transaction.session_id is not None
+    key = short_key(store_key(transaction.session_id))
+    assert run("revoke", key, "--yes", **environ).exit_code == 0
+    assert run("revoke", "--principal", "alice", "--yes", **environ).exit_code == 0
+    audit = [r for r in caplog.records if r.name == "wsgi_sessions.operations.ending"]
+    user = Pseudonyms(SECRET).of("alice")
+    assert [record.getMessage() for record in audit] == [
+        f"session {key} ended by command revoke of carol",
+        f"1 session of user {user} ended by command revoke of carol",
+    ]
+    assert {record.levelname for record in audit} == {"WARNING"}
+    ends = [r for r in caplog.records if getattr(r, "session_event", None) == "ended"]
+    assert [vars(record)["session_by"] for record in ends] == ["command revoke of carol"] * 2
+    told = run("explain", "--principal", "alice", **environ).output
+    assert told.count("ended: revoked") == 2
+    assert told.count("by command revoke of carol") == 2

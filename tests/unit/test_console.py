@@ -214,9 +214,12 @@ def test_who_ended_a_session_is_reported(
     operator = Operator(backend, may_revoke=True)
     sessions.login(sessions.new(n=1), "ada")
     operator.revoke(principal="ada", only="all", token=operator.admission.form_token)
-    assert "1 sessions of user" in caplog.text
+    assert "1 session of user" in caplog.text
     assert "console by root" in caplog.text
     assert "ada" not in caplog.text
+    assert backend.endings is not None
+    (trace,) = backend.endings.of_user(operator.view.pseudonym("ada"), 2)
+    assert (trace.why, trace.by) == ("revoked", "console by root")
 
 
 def test_a_store_that_fails_while_ending_is_said(backend: Backend, sessions: Sessions) -> None:

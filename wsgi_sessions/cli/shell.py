@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
 import sys
@@ -17,20 +16,12 @@ from wsgi_sessions.cli.application import in_default_folder, in_store
 from wsgi_sessions.cli.output import say
 from wsgi_sessions.cli.owner import take_on_owner
 from wsgi_sessions.cli.target import TARGET, app_option, config_of_target
-from wsgi_sessions.core.commit.loop import Lifetimes
-from wsgi_sessions.core.endings.report import EndingReport
-from wsgi_sessions.core.endings.traces import traces_in
-from wsgi_sessions.core.events import Events
-from wsgi_sessions.core.manager import SessionManager
-from wsgi_sessions.core.pseudonyms import Pseudonyms
 from wsgi_sessions.errors import ConfigurationError, SessionError, StoreUnavailable
 from wsgi_sessions.identity import short_key
 from wsgi_sessions.operations.inspection import matching_keys
 from wsgi_sessions.settings.declaration import DEFAULT
 from wsgi_sessions.settings.kinds import hide_credentials
 from wsgi_sessions.stack.config import Config, with_variables
-from wsgi_sessions.stack.secrets import kept_secrets
-from wsgi_sessions.stack.sessions import lifetimes_of
 from wsgi_sessions.stack.store import open_store as open_chosen_store
 from wsgi_sessions.stores.looking import looking
 
@@ -178,37 +169,6 @@ def answering_store(config: Config, purpose: Purpose = "use") -> Iterator[Backen
         raise StoreUnavailable(f"the {backend.name} store failed: {error}") from error
     finally:
         backend.close()
-
-
-def manager_on(backend: Backend, config: Config) -> SessionManager:
-    """Return a manager to look at sessions and to end them. It ignores the absolute lifetime: an
-    operator's environment may differ from the application's."""
-    return SessionManager(
-        backend,
-        lifetimes=Lifetimes(config.idle_lifetime, math.inf),
-        events=_events(backend, config),
-        traces=traces_in(backend.endings, config.endings_kept),
-    )
-
-
-@contextmanager
-def reporting(backend: Backend, config: Config) -> Iterator[EndingReport]:
-    """Provide the report of ends for a command that deletes; its traces are kept at the end."""
-    traces = traces_in(backend.endings, config.endings_kept)
-    report = EndingReport(_events(backend, config), lifetimes_of(config), backend.expired, traces)
-    try:
-        yield report
-    finally:
-        if traces is not None:
-            traces.close()
-
-
-def _events(backend: Backend, config: Config) -> Events:
-    try:
-        pseudonyms = Pseudonyms(kept_secrets(config, backend)[-1])
-    except ConfigurationError:
-        pseudonyms = Pseudonyms()  # the secret for those in the log is unknown here
-    return Events(pseudonyms=pseudonyms)
 
 
 def key_of(backend: Backend, beginning: str) -> str:

@@ -108,6 +108,10 @@ def read_through(
         rights=_each(EachAdvice, new.rights, old.rights),
         secret=None,
     )
+    return _with_features(both, new, old, mover)
+
+
+def _with_features(both: Backend, new: Backend, old: Backend, mover: Mover) -> Backend:
     if new.versions is not None and old.versions is not None:
         both = replace(both, versions=BothStamps(new.versions, old.versions))
     if new.contexts is not None and old.contexts is not None:

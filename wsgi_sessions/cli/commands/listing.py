@@ -22,13 +22,14 @@ from wsgi_sessions.cli.output import (
     timestamp,
     until,
 )
-from wsgi_sessions.cli.shell import answering_store, manager_on, read_config, url_option
+from wsgi_sessions.cli.shell import answering_store, read_config, url_option
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.core.draft import principal_of
 from wsgi_sessions.core.principals import StoredSession
 from wsgi_sessions.core.pseudonyms import Pseudonyms
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.operations.ending import manager_on
 from wsgi_sessions.operations.inspection import live_sessions
 from wsgi_sessions.settings.kinds import MIB, size
 from wsgi_sessions.stack.secrets import kept_secrets

@@ -8,8 +8,9 @@ import click
 
 from wsgi_sessions.cli.output import Progress, counted, json_option, print_json, say
 from wsgi_sessions.cli.owner import by_command
-from wsgi_sessions.cli.shell import answering_store, read_config, reporting, url_option
+from wsgi_sessions.cli.shell import answering_store, read_config, url_option
 from wsgi_sessions.operations import maintenance
+from wsgi_sessions.operations.ending import reporting
 from wsgi_sessions.settings.kinds import DAY, duration
 from wsgi_sessions.stack.sessions import lifetimes_of
 from wsgi_sessions.stores.sweeper import Sweeper

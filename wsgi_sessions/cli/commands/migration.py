@@ -13,11 +13,11 @@ import click
 from wsgi_sessions.cli.application import in_store
 from wsgi_sessions.cli.output import json_option, print_json, say
 from wsgi_sessions.cli.owner import missing_folder, take_on_owner
-from wsgi_sessions.cli.shell import reporting
 from wsgi_sessions.core.limits.lifetimes import endless
 from wsgi_sessions.errors import ConfigurationError, StoreUnavailable
 from wsgi_sessions.migration.copying import Counts
 from wsgi_sessions.migration.copying import copy as copy_all
+from wsgi_sessions.operations.ending import reporting
 from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stack.store import open_url
 from wsgi_sessions.stores.urls import open_backend

@@ -25,7 +25,6 @@ from wsgi_sessions.cli.shell import (
     answering_store,
     confirm,
     key_of,
-    manager_on,
     read_config,
     store_key,
     url_option,
@@ -33,6 +32,7 @@ from wsgi_sessions.cli.shell import (
 from wsgi_sessions.clock import wall_clock
 from wsgi_sessions.errors import CorruptRecord
 from wsgi_sessions.identity import short_key
+from wsgi_sessions.operations.ending import manager_on, revoke_session, revoke_sessions_of
 from wsgi_sessions.operations.inspection import SessionDetails, inspect
 from wsgi_sessions.operations.maintenance import backend_status
 from wsgi_sessions.stack.sessions import lifetimes_of
@@ -122,12 +122,10 @@ def revoke(
         if key is not None:
             whole = key_of(backend, key)
             confirm(f"End session {short_key(whole)}?", yes=yes)
-            manager.destroy(whole, by=by_command("revoke"))
+            revoke_session(manager, whole, by_command("revoke"))
             ended = 1
         else:
             ended = _revoke_of(manager, principal, all_but and key_of(backend, all_but), yes=yes)
-        if manager.endings.traces is not None:
-            manager.endings.traces.close()
     if as_json:
         print_json({"ended": ended})
     else:
@@ -151,7 +149,7 @@ def _revoke_of(
     if number:
         kept = "" if keep is None else f", and keep {short_key(keep)}"
         confirm(f"End {counted(number, 'session')} of this user{kept}?", yes=yes)
-    return manager.destroy_sessions_of(principal, keep=keep, by=by_command("revoke"))
+    return revoke_sessions_of(manager, principal, by_command("revoke"), keep=keep)
 
 
 def _lifetime(asked: float | datetime | None) -> float | str | None:
