@@ -99,14 +99,13 @@ def delete_expired(
     """Delete expired sessions that are still stored, in chunks; some stores do that on their own.
 
     With `older_than` (seconds, or a timedelta), also delete live sessions not used for that long.
-    `lifetimes` must be the application's: the time of the last use is derived from the expiry,
-    within 5 % of the idle lifetime, in the session's favour. Kept are also sessions whose expiry
-    has reached the absolute lifetime, because their last use is unknown (they end within the idle
-    lifetime anyway); those on which a request holds a lease; and those that change at the same
-    time.
+    `lifetimes` must be the application's: the last use is derived from the expiry, within 5 % of
+    the idle lifetime, in the session's favour. Sessions are kept whose expiry has reached the
+    absolute lifetime (they end within the idle lifetime anyway), on which a request holds a lease,
+    or that change at the same time. With `dry_run`, count what would be deleted; this needs a scan.
 
-    With `dry_run`, count what would be deleted now; this needs a scan. The `report` of a manager
-    (`SessionManager.endings`) tells each end, with the caller's name `by`, and keeps its trace.
+    The `report` of a manager (`SessionManager.endings`) tells each end, with the caller's name
+    `by`, and keeps its trace.
 
     Not promised: to notice a request that only reads, at the very moment of the deletion. Raises
     ValueError if `older_than` is not above 0.
@@ -119,10 +118,7 @@ def delete_expired(
         for session, is_unused in _judged(backend, seconds, lifetimes, clock):
             examined += 1
             if is_unused:
-                is_deleted = dry_run or _delete_as_found(backend, session, clock())
-                unused += is_deleted
-                if report is not None and is_deleted and not dry_run:
-                    report.destroyed(session.key, Cause("swept", by), session.envelope)
+                unused += dry_run or _delete_as_found(backend, session, clock(), report, by)
             _tell(on_progress, examined)
     return Deletion(expired, unused, examined)
 
@@ -271,7 +267,9 @@ def _is_unused(session: LiveSession, since: float, lifetimes: Lifetimes) -> bool
     return last_used_at + idle / 20 < since
 
 
-def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool:
+def _delete_as_found(
+    backend: Backend, session: LiveSession, now: float, report: EndingReport | None, by: str
+) -> bool:
     """Delete a session if it is unchanged since it was found, and not in use."""
     key, record, envelope = session
     if backend.leases is not None and backend.leases.holders(key):
@@ -290,6 +288,8 @@ def _delete_as_found(backend: Backend, session: LiveSession, now: float) -> bool
         backend.index.remove(principal, key)
     if backend.refreshes is not None:
         backend.refreshes.remove(key)
+    if report is not None:
+        report.destroyed(key, Cause("swept", by), envelope)
     return True
 
 
