@@ -287,6 +287,16 @@ def test_the_panels_of_an_empty_store_say_so(operator: Operator) -> None:
     assert "Begun in the last 24 hours, of the sessions read: none." in operator.panel("live")
 
 
+def test_records_that_cannot_be_read_are_counted(
+    operator: Operator, sessions: Sessions, backend: Backend
+) -> None:
+    sessions.new(n=1)
+    for key in ("aa" * 32, "bb" * 32):
+        backend.sessions.create(key, b"\x01damaged", 4e9)
+    told = operator.panel("live")
+    assert "Live sessions 1 All sessions were read. 2 records beside them could not be" in told
+
+
 def test_live_sessions_are_counted_and_charted(operator: Operator, sessions: Sessions) -> None:
     for n in range(3):
         sessions.new(n=n)

@@ -146,7 +146,7 @@ def test_a_program_gets_numbers(url: str) -> None:
     told = json.loads(result.stdout)
     assert told.keys() == {"at", *TITLES}
     assert told["store"]["healthy"] is True
-    assert told["live"]["basis"] == {"read": 3, "total": 3, "is_all": True}
+    assert told["live"]["basis"] == {"read": 3, "total": 3, "is_all": True, "unreadable": 0}
     (ended,) = told["ends"]["by_reason"]
     assert ended["why"] == "superseded"
     assert 1000 < ended["kept"] < 1500

@@ -19,7 +19,7 @@ from wsgi_sessions.refresh.rule import Refreshing
 from wsgi_sessions.versions.policy import STAMPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from wsgi_sessions.contract import Backend, Record
@@ -84,13 +84,17 @@ def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]
     return list(found)
 
 
-def live_sessions(backend: Backend, keys: Iterable[str] | None = None) -> Iterator[LiveSession]:
+def live_sessions(
+    backend: Backend,
+    keys: Iterable[str] | None = None,
+    unreadable: Callable[[str], object] | None = None,
+) -> Iterator[LiveSession]:
     """Yield every session with its store key, in no order. Not a snapshot; needs a scan, unless
     `keys` names those to look up.
 
-    Leaves out damaged records, those of newer releases, tombstones, records left by a worker that
-    was killed while changing an id, and, in one application's part of a store, sessions of other
-    applications. Raises StoreUnavailable.
+    Leaves out damaged records and those of newer releases, whose keys `unreadable` is called with;
+    tombstones, records left by a worker that was killed while changing an id, and, in one
+    application's part of a store, sessions of other applications. Raises StoreUnavailable.
     """
     for key in backend.iteration.keys() if keys is None else keys:
         try:
@@ -102,6 +106,8 @@ def live_sessions(backend: Backend, keys: Iterable[str] | None = None) -> Iterat
                 and is_of(envelope, backend.application)
             )
         except (CorruptRecord, UnsupportedFormat):
+            if unreadable is not None:
+                unreadable(key)
             continue
         if record is not None and envelope is not None and is_wanted:
             yield LiveSession(key, record, envelope)

@@ -6,7 +6,6 @@ store goes through them in the order of their keys, the last key reached tells h
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,13 +47,15 @@ class Sample(NamedTuple):
     """Some of the live sessions, or all of them.
 
     `total` is the number of live sessions: exact if `is_all`, else an estimate, or None where the
-    order of the store does not allow one. `at`: seconds since the epoch.
+    order of the store does not allow one. `at`: seconds since the epoch. `unreadable`: the records
+    beside them that are damaged, or of a newer release.
     """
 
     sessions: list[SampledSession]
     is_all: bool
     total: int | None
     at: float
+    unreadable: int = 0
 
 
 def sampled(
@@ -73,10 +74,13 @@ def sampled(
     deadline = clock() + seconds
     keys = _Keys(islice(backend.iteration.keys(), most + 1), most, lambda: clock() >= deadline)
     found: list[SampledSession] = []
-    for live in live_sessions(backend, keys):
-        with suppress(CorruptRecord):
+    unreadable: list[str] = []
+    for live in live_sessions(backend, keys, unreadable.append):
+        try:
             found.append(_sampled(live, lifetimes))
-    return Sample(found, keys.is_all, keys.estimate(len(found)), now)
+        except CorruptRecord:
+            unreadable.append(live.key)
+    return Sample(found, keys.is_all, keys.estimate(len(found)), now, len(unreadable))
 
 
 class _Keys:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from wsgi_sessions import texts
+from wsgi_sessions.operations.words import counted
 from wsgi_sessions.settings.kinds import HOUR
 
 if TYPE_CHECKING:
@@ -21,19 +22,27 @@ class SampleBasis(Struct, frozen=True):
     """The number of sessions that were read, and of live ones.
 
     `total` is exact if all were read, else an estimate, or None where the store allows none.
+    `unreadable`: the records beside them that are damaged, or of a newer release.
     """
 
     read: int
     total: int | None
     is_all: bool
+    unreadable: int = 0
 
     @classmethod
     def of(cls, sample: Sample) -> SampleBasis:
         """Return that of a sample."""
-        return cls(len(sample.sessions), sample.total, sample.is_all)
+        return cls(len(sample.sessions), sample.total, sample.is_all, sample.unreadable)
 
     def in_words(self) -> str:
-        """Return it as a sentence."""
+        """Return it in a sentence or two."""
+        if not self.unreadable:
+            return self._read()
+        kind = counted(self.unreadable, "record")
+        return f"{self._read()} {kind} beside them could not be: damaged, or of a newer release."
+
+    def _read(self) -> str:
         if self.is_all:
             return "All sessions were read."
         if self.total is None:
