@@ -103,6 +103,7 @@ def urls() -> ModuleType:
         path("in", django_project.enter),
         path("out", django_project.leave),
         path("why", tell),
+        path("said", lambda request: HttpResponse(f"[{request.session.lost}]")),
     ]
     return module
 
@@ -198,7 +199,15 @@ def test_the_application_learns_why(losing: Losing, clock: MovedClock, why: str)
 
 
 def test_a_stranger_has_lost_nothing(losing: Losing) -> None:
-    assert Browser(losing.app).get("/why").body == b"[None]"
+    reply = Browser(losing.app).get("/why")
+    assert (reply.body, reply.header("Vary")) == (b"[None]", "Cookie")
+
+
+def test_a_django_view_that_asks_depends_on_the_cookie() -> None:
+    """A template looks for a key of that name first, which is an access of its own."""
+    with override_settings(WSGI_SESSIONS_URL="memory://", ROOT_URLCONF=urls()):
+        assert Browser(WSGIHandler()).get("/said").header("Vary") == "Cookie"
+        django_site().close()
 
 
 def test_a_key_of_the_application_hides_it_in_flask() -> None:
