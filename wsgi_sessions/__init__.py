@@ -103,7 +103,7 @@ from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stack.sessions import Sessions, open_sessions
 from wsgi_sessions.stores.databases import migrate_schema, open_sql
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.upkeep import ExpiredDeletion
+from wsgi_sessions.upkeep import ExpiredDeletion, KeySearch
 from wsgi_sessions.versions.middleware import VersionMiddleware
 from wsgi_sessions.versions.policy import CachedStamps, VersionPolicy
 from wsgi_sessions.versions.settings import VersionConfig
@@ -146,6 +146,7 @@ __all__ = [
     "IdSigner",
     "IdentityRules",
     "ImportConfig",
+    "KeySearch",
     "LeaseInfo",
     "LeaseListing",
     "LeaseMiddleware",

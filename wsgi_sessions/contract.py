@@ -1,10 +1,9 @@
 """The promises of a store, stated once.
 
 A store keeps opaque payloads under opaque keys. It knows nothing of HTTP, cookies, Python values or
-merging: one commit loop (`wsgi_sessions.core.commit.loop`) makes all consistency out of the small
-operations of `SessionStore`. Every adapter passes one contract suite
-(`wsgi_sessions.testing.SessionStoreContract`). See `wsgi_sessions.upkeep` for a store's abilities
-of maintenance.
+merging: one commit loop (`core.commit.loop`) makes all consistency out of the small operations of
+`SessionStore`. Every adapter passes one contract suite (`testing.SessionStoreContract`). See
+`wsgi_sessions.upkeep` for a store's abilities of maintenance.
 
 Units: an `expires_at` is seconds since the epoch (float); a key is the SHA-256 of a session id, 64
 hex characters; a payload is bytes; a version is an int that starts at 1 and grows by 1.
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         Advice,
         Diagnosis,
         ExpiredDeletion,
+        KeySearch,
         Leftovers,
         OnSetAside,
         SecretKeeper,
@@ -312,11 +312,10 @@ class Backend:
         name: the kind of store, as health reports and logs show it.
         sessions, iteration, index, locks: what every store has.
         quarantine, expired, leftovers, advice, diagnosis: upkeep and health.
-        rights: like `advice`, about permissions that the server denies to its user.
+        rights: advice about permissions that the server denies to its user.
         secret: a signing secret that all workers share, if the store keeps one.
-        versions, contexts, leases, refreshes: the stores of the other middlewares.
-        leased_loading: loads a session and acquires its lease in one round trip.
-        lease_listing, tenants, clock: for commands. endings: traces of ended sessions.
+        versions, contexts, leases, leased_loading, refreshes: those of the other middlewares.
+        lease_listing, tenants, clock, search: for commands. endings: traces of ended sessions.
         application: the application that this part of the store belongs to.
         hold: an object that lives as long as this backend.
     """
@@ -341,6 +340,7 @@ class Backend:
     refreshes: RefreshQueue | None = None
     tenants: Tenants | None = None
     clock: StoreClock | None = None
+    search: KeySearch | None = None
     endings: EndTraces | None = None
     application: str | None = None
     hold: object = None

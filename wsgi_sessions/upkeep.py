@@ -38,6 +38,16 @@ class ExpiredDeletion(Protocol):
         """Return the number of expired records that are still stored. Costs a scan."""
 
 
+class KeySearch(Protocol):
+    """Finding of records by the beginning of their keys, as an operator types it."""
+
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """Return up to `limit` keys of stored records, live or expired, that begin like this.
+
+        The beginning has 2 digits or more. No record is read.
+        """
+
+
 class Leftovers(Protocol):
     """Remains of crashes (temporaries, unused locks), removed at start and regularly."""
 

@@ -57,6 +57,7 @@ from wsgi_sessions.migration.takeover_parts import (
     EachAdvice,
     EachExpired,
     EachLeftovers,
+    EachSearch,
     TakeoverQuarantine,
 )
 from wsgi_sessions.migration.transfer import is_transfer
@@ -101,6 +102,7 @@ def read_through(
         sessions=TakeoverStore(mover),
         iteration=BothIteration(new, old),
         index=BothIndexes(new.index, old.index),
+        search=_each(EachSearch, new.search, old.search),
         quarantine=new.quarantine and TakeoverQuarantine(new, old.sessions),
         expired=_each(EachExpired, new.expired, old.expired),
         leftovers=_each(lambda both: EachLeftovers(both, old), new.leftovers, old.leftovers),
@@ -145,6 +147,7 @@ def look_through(new: Backend, old: Backend) -> Backend:
         sessions=BothSessions(new.sessions, old.sessions),
         iteration=BothIteration(new, old),
         index=BothIndexes(new.index, old.index),
+        search=_each(EachSearch, new.search, old.search),
         secret=None,
     )
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         SessionStore,
         VersionStamps,
     )
-    from wsgi_sessions.upkeep import Advice, ExpiredDeletion, Leftovers, OnDeleted, OnSetAside
+    from wsgi_sessions.upkeep import (
+        Advice,
+        ExpiredDeletion,
+        KeySearch,
+        Leftovers,
+        OnDeleted,
+        OnSetAside,
+    )
 
 _log = texts.log(__name__)
 
@@ -212,6 +219,18 @@ class EachExpired:
     def count_expired(self) -> int:
         """See `ExpiredDeletion.count_expired`."""
         return sum(store.count_expired() for store in self._stores)
+
+
+class EachSearch:
+    """`KeySearch` in each of these stores."""
+
+    def __init__(self, stores: Sequence[KeySearch]) -> None:
+        self._stores = stores
+
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """See `KeySearch.keys_from`."""
+        found = (key for store in self._stores for key in store.keys_from(beginning, limit))
+        return list(dict.fromkeys(found))[:limit]
 
 
 class EachLeftovers:

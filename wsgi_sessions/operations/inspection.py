@@ -6,6 +6,7 @@ record goes to quarantine.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_sessions import texts
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import Backend, Record
     from wsgi_sessions.core.commit.loop import Lifetimes
     from wsgi_sessions.core.record.history import Commit
+
+
+KEY_DIGITS = 64
+_SEARCHED_DIGITS = 2
+_MOST_STORED = 1000  # records that begin alike: expired ones among them are skipped
 
 
 @texts.shows()
@@ -72,9 +78,21 @@ class SessionDetails(NamedTuple):
 
 def matching_keys(backend: Backend, beginning: str, limit: int = 2) -> list[str]:
     """Return up to `limit` store keys of live sessions with this prefix. A whole key is looked up;
-    a prefix needs a scan. Raises StoreUnavailable."""
-    if len(beginning) == 64:
-        return [beginning] if backend.sessions.load(beginning) is not None else []
+    a prefix needs a scan in a store without `KeySearch`. Raises StoreUnavailable."""
+    most = limit if backend.search is None else _MOST_STORED
+    keys = stored_keys(backend, beginning, most)
+    return list(islice((key for key in keys if backend.sessions.load(key) is not None), limit))
+
+
+def stored_keys(backend: Backend, beginning: str, limit: int) -> list[str]:
+    """Return up to `limit` store keys of records with this prefix, live and expired ones.
+
+    Without `KeySearch`, which a store may lack, only live ones. Raises StoreUnavailable.
+    """
+    if len(beginning) == KEY_DIGITS:
+        return [beginning]
+    if backend.search is not None and len(beginning) >= _SEARCHED_DIGITS:
+        return backend.search.keys_from(beginning, limit)
     found: dict[str, None] = {}
     for key in backend.iteration.keys():  # noqa: SIM118  # a method of the store, no dictionary
         if key.startswith(beginning):

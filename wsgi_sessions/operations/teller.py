@@ -14,7 +14,7 @@ from wsgi_sessions.core.record.tombstones import ENDED, UNANNOUNCED
 from wsgi_sessions.endings import REASONS
 from wsgi_sessions.errors import ConfigurationError, CorruptRecord, UnsupportedFormat
 from wsgi_sessions.identity import short_key
-from wsgi_sessions.operations.inspection import matching_keys
+from wsgi_sessions.operations.inspection import stored_keys
 from wsgi_sessions.operations.story import Story, StoryStep, of_envelope, of_trace
 from wsgi_sessions.stack.secrets import kept_secrets
 from wsgi_sessions.stack.sessions import lifetimes_of
@@ -68,10 +68,7 @@ class Teller:
         """Return the stories of the sessions whose store keys begin so, oldest first."""
         endings = self._backend.endings
         traces = [] if endings is None else endings.matching(beginning, most)
-        keys = matching_keys(self._backend, beginning, most)
-        if not keys and len(beginning) == 64:
-            keys = [beginning]  # its record may have expired
-        return self._told(keys, traces)
+        return self._told(stored_keys(self._backend, beginning, most), traces)
 
     def of_user(self, principal: str, most: int = MOST) -> list[Story]:
         """Return the stories of a user's live sessions and of the latest ended ones."""

@@ -70,6 +70,7 @@ def _backend_of(
         name="file",
         sessions=store,
         iteration=store,
+        search=store,
         index=FileIndex(store.folder, clock),
         locks=FileLocks(store.folder),
         quarantine=store,

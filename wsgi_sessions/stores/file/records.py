@@ -76,6 +76,11 @@ class RecordFiles:
         for shard in shards[begin:] + shards[:begin]:
             yield from sorted(name for name in self._names_in(shard) if len(name) == 64)
 
+    def keys_from(self, beginning: str) -> list[str]:
+        """Return the keys of all files that begin like this."""
+        names = self._names_in(beginning[:2])
+        return sorted(name for name in names if len(name) == 64 and name.startswith(beginning))
+
     def _shards(self) -> list[str]:
         with folder_fault("iterate"):
             try:

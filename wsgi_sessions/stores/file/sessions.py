@@ -110,6 +110,10 @@ class FileStore:
         """See `SessionIteration.count`."""
         return sum(1 for _ in self.keys())
 
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """See `KeySearch.keys_from`. Lists one folder."""
+        return self._files.keys_from(beginning)[:limit]
+
     def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         deleted = 0

@@ -28,6 +28,7 @@ def open_memory(*, clock: Callable[[], float] = wall_clock) -> Backend:
         name="memory",
         sessions=store,
         iteration=store,
+        search=store,
         index=MemoryIndex(clock),
         locks=MemoryLocks(),
         quarantine=MemoryQuarantine(store),

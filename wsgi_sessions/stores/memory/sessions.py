@@ -84,6 +84,11 @@ class MemoryStore:
         """See `SessionIteration.count`."""
         return sum(1 for _ in self.keys())
 
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """See `KeySearch.keys_from`."""
+        with self._lock:
+            return [key for key in self._records if key.startswith(beginning)][:limit]
+
     def delete_expired(self, limit: int, told: OnDeleted | None = None) -> int:
         """See `ExpiredDeletion.delete_expired`."""
         with self._lock:

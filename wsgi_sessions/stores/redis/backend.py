@@ -70,10 +70,12 @@ def open_redis(url: str, *, key_prefix: str = "session:", timeout: float = 1.0) 
     quarantine = RedisQuarantine(executor, keys)
     sessions = RedisStore(executor, keys, quarantine, target.topology)
     leases = RedisLeases(executor, keys, sessions)
+    iteration = RedisIteration(executor, keys)
     return Backend(
         name="redis",
         sessions=sessions,
-        iteration=RedisIteration(executor, keys),
+        iteration=iteration,
+        search=iteration,
         index=RedisIndex(executor, keys),
         locks=TokenLocks(RedisHolds(executor, keys, timeout)),
         quarantine=quarantine,

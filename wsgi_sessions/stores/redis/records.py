@@ -83,6 +83,10 @@ class Keys:
         """Return the SCAN pattern for this kind of key."""
         return literally(name_of("")).replace("{}", "{*}")
 
+    def records_from(self, beginning: str) -> str:
+        """Return the SCAN pattern for records whose keys begin like this."""
+        return self.records_pattern.replace("{*}", f"{{{literally(beginning)}*}}")
+
     @property
     def pattern_of_tenants(self) -> str:
         """Return the SCAN pattern for the keys of all applications: see `Config.store_prefix`."""

@@ -73,6 +73,9 @@ return 1
 """)
 
 
+_SEARCHED = 5000  # keys in one step of a search: a millisecond of the server's
+
+
 class RedisStore:
     """`SessionStore` on Redis.
 
@@ -181,6 +184,15 @@ class RedisIteration:
 
     def count(self) -> int:
         return sum(map(len, self._batches("count")))
+
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """See `KeySearch.keys_from`. The server goes through all its keys: it has no index."""
+        pattern, found = self._keys.records_from(beginning), {}
+        for batch in scan(self._executor, "search", pattern, _SEARCHED):
+            found.update(dict.fromkeys(map(self._keys.in_braces, batch)))
+            if len(found) >= limit:
+                break
+        return list(found)[:limit]
 
     def _batches(self, operation: str) -> Iterator[list[bytes]]:
         return scan(self._executor, operation, self._keys.records_pattern)

@@ -60,10 +60,12 @@ def open_sql(target: str | Engine, *, timeout: float = 1.0, create_all: bool = F
     quarantine = SqlQuarantine(engine)
     sessions = SqlStore(engine, quarantine)
     leases = SqlLeases(engine)
+    iteration = SqlIteration(engine)
     return Backend(
         name=engine.dialect,
         sessions=sessions,
-        iteration=SqlIteration(engine),
+        iteration=iteration,
+        search=iteration,
         index=SqlIndex(engine),
         locks=TokenLocks(SqlHolds(engine)),
         quarantine=quarantine,

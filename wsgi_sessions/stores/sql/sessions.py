@@ -173,6 +173,13 @@ class SqlIteration:
         statement = select(func.count()).select_from(sessions).where(self._live)
         return self._engine.single("count", None, lambda c: c.execute(statement).scalar_one())
 
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        """See `KeySearch.keys_from`. By the index of the keys."""
+        after = select(_C.key).where(_C.key >= beginning, _C.key < beginning + "g")
+        return self._engine.single(
+            "search", None, lambda c: list(c.execute(after.limit(limit)).scalars().all())
+        )
+
     def _after(self, last: str) -> list[str]:
         statement = select(_C.key).where(_C.key > last, self._live).order_by(_C.key).limit(_CHUNK)
         return self._engine.single(

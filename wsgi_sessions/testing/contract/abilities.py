@@ -29,6 +29,18 @@ class AbilityLaws(Fixtures):
         assert set(backend.iteration.keys()) == keys
         assert backend.iteration.count() == 24
 
+    def test_records_are_found_by_the_beginning_of_their_keys(self, backend: Backend) -> None:
+        if backend.search is None:
+            pytest.skip("the store cannot search for keys")
+        keys = sorted(f"a{n % 2}b{another_key()[3:]}" for n in range(20))
+        for key in [*keys, "b" + another_key()[1:]]:
+            backend.sessions.create(key, b"x", later())
+        assert sorted(backend.search.keys_from("a1", 100)) == keys[10:]
+        assert sorted(backend.search.keys_from("a1b", 100)) == keys[10:]
+        assert backend.search.keys_from(keys[0], 100) == keys[:1]
+        assert len(set(backend.search.keys_from("a0", 3)) & set(keys[:10])) == 3
+        assert backend.search.keys_from("a1c", 100) == []
+
     def test_the_clock_of_a_store_tells_the_time(self, backend: Backend) -> None:
         if backend.clock is not None:
             assert backend.clock.now() == pytest.approx(time.time(), abs=20)

@@ -62,12 +62,17 @@ class Script:
             return executor.execute(operation, key, "EVAL", self.text, len(keys), *keys, *args)
 
 
-def scan(executor: Executor, operation: str, pattern: str) -> Iterator[list[bytes]]:
-    """Yield matching keys in batches; one may come twice while a server resizes its table."""
+def scan(
+    executor: Executor, operation: str, pattern: str, count: int = 1000
+) -> Iterator[list[bytes]]:
+    """Yield matching keys in batches; one may come twice while a server resizes its table.
+
+    `count`: the keys that a server looks at in one step, others wait for so long.
+    """
     for node in executor.nodes(operation):
         cursor = None
         while cursor != b"0":
-            words = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", 1000)
+            words = ("SCAN", cursor or 0, "MATCH", pattern, "COUNT", count)
             cursor, batch = node.execute(operation, None, *words)
             yield batch
 
