@@ -171,6 +171,10 @@ class DictSessions:
     def count(self) -> int:
         return sum(1 for _ in self.keys())
 
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        with self.shelf.reading() as items:
+            return [key for key in items if key.startswith(beginning)][:limit]
+
     def delete_expired(
         self, limit: int, told: Callable[[str, Record], object] | None = None
     ) -> int:
@@ -494,6 +498,7 @@ def open_shelf(folder: Path, *, clock: Callable[[], float] = time.time) -> Backe
         name="shelf",
         sessions=sessions,
         iteration=sessions,
+        search=sessions,
         index=DictIndex(OnShelf(folder / "index"), clock),
         locks=FileLocks(folder / "locks"),
         quarantine=DictQuarantine(sessions, OnShelf(folder / "aside")),

@@ -223,6 +223,12 @@ class CountsNoExpired(DictSessions):
         return 0
 
 
+class SearchesWithinKeys(DictSessions):
+    def keys_from(self, beginning: str, limit: int) -> list[str]:
+        with self.shelf.reading() as items:
+            return [key for key in items if beginning[1:] in key][:limit]
+
+
 class PurgesTheLiving(DictSessions):
     def delete_expired(self, limit: int, told: Any = None) -> int:
         with self.shelf.changing() as items:
@@ -853,6 +859,7 @@ MUTANTS: dict[str, type] = {
     "expired_records_are_counted_where_they_stay": CountsNoExpired,
     "a_sweep_removes_no_live_session": PurgesTheLiving,
     "iteration_and_count_see_live_sessions_only": CountsTheDead,
+    "records_are_found_by_the_beginning_of_their_keys": SearchesWithinKeys,
     "the_clock_of_a_store_tells_the_time": SlowClock,
     "the_index_finds_the_sessions_of_a_principal": FindsEverybody,
     "an_index_entry_is_added_and_removed_once": RemovesOnce,
@@ -969,6 +976,7 @@ def open_mutant(
         name="mutant",
         sessions=sessions,
         iteration=sessions,
+        search=sessions,
         index=part(DictIndex)(shelves[1], clock),
         locks=part(DictLocks)(),
         quarantine=part(DictQuarantine)(sessions, shelves[2]),
