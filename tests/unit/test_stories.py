@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -143,6 +144,16 @@ def test_an_expired_session_is_told_of_before_the_sweep_also_by_its_user() -> No
     assert (story.state, story.why) == ("expired", "expired-idle")
     assert story.key == store_key(session_id)
     assert story.steps[-1].at == START + HOUR
+
+
+def test_a_listed_session_that_the_server_deleted_has_most_likely_expired() -> None:
+    world = World()
+    key = store_key(login(world))
+    world.backend.sessions.delete(key)
+    backend = replace(world.backend, expired=None)
+    (story,) = Teller(backend, Lifetimes()).of_user("alice")
+    assert (story.key, story.why, story.is_inferred) == (key, "expired-idle", True)
+    assert Teller(world.backend, Lifetimes()).of_user("alice") == []
 
 
 def test_the_sessions_around_a_moment_are_those_of_then() -> None:

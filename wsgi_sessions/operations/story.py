@@ -37,7 +37,8 @@ class Story(NamedTuple):
     """One session, as far as it is known: its steps in order of time.
 
     `chain`: the short key of its first id, if it had others. `user`: its user's pseudonym.
-    `expires_at` is None for one that has ended.
+    `expires_at` is None for one that has ended. `is_inferred`: the reason is a conclusion, for the
+    server deleted the record by itself.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Story(NamedTuple):
     chain: str | None = None
     expires_at: float | None = None
     why: EndReason | None = None
+    is_inferred: bool = False
     trace: EndTrace | None = None
 
     def is_near(self, at: float, seconds: float = AROUND_SECONDS) -> bool:

@@ -81,7 +81,8 @@ class Teller:
         if endings is not None:  # a damaged record names no user, but the index still lists it
             lost = (endings.trace_of(key) for key in keys if key not in known)
             traces += [trace for trace in lost if trace is not None]
-        return self._told(keys, traces)
+        stories = self._told(keys, traces)
+        return [*self._inferred(keys, stories), *stories]
 
     def store_ahead(self) -> float | None:
         """Return how many seconds the store's clock is ahead of this one; None: it has none."""
@@ -115,6 +116,16 @@ class Teller:
         found = (self._story(key, by_key.get(key)) for key in wanted)
         stories = [story for story in found if story is not None]
         return sorted(stories, key=lambda story: story.steps[-1].at if story.steps else 0.0)
+
+    def _inferred(self, listed: Sequence[str], stories: Sequence[Story]) -> Iterator[Story]:
+        """Yield the sessions that are still listed, and are gone without a trace.
+
+        A server that expires records leaves none; any other end would have.
+        """
+        if self._backend.expired is None and self._backend.endings is not None:
+            for key in {*listed} - {story.key for story in stories}:
+                if self._backend.sessions.load(key) is None:
+                    yield Story(key, "expired", (), why="expired-idle", is_inferred=True)
 
     def _story(self, key: str, trace: EndTrace | None) -> Story | None:
         record = self._backend.sessions.load(key)

@@ -90,7 +90,8 @@ def _lines(account: _Account) -> Iterator[str]:
 
 
 def _told(story: Story, at: float | None) -> Iterator[str]:
-    yield f"session {short_key(story.key)}, {_STATES[story.state]}"
+    state = _GONE if story.is_inferred else _STATES[story.state]
+    yield f"session {short_key(story.key)}, {state}"
     if story.chain is not None:
         yield f"  had other ids before, the first one as session {story.chain}"
     is_told = at is None
@@ -105,6 +106,7 @@ def _told(story: Story, at: float | None) -> Iterator[str]:
         yield f"  expires {until(story.expires_at, wall_clock())}, unless it is used"
 
 
+_GONE = "gone, expired-idle most likely: the server deleted it, and other ends leave a trace"
 _STATES = {
     "live": "live",
     "expired": "expired, its record not swept yet",
@@ -139,6 +141,7 @@ def _story_as_dict(story: Story) -> dict[str, Any]:
         "first_id": story.chain,
         "expires_at": story.expires_at,
         "why": story.why,
+        "is_inferred": story.is_inferred,
         "steps": steps,
         **end,
     }

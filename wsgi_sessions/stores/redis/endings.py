@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import count, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsgi_sessions.endings import VISITORS_SHARE, pack, unpack
 from wsgi_sessions.stores.redis.wire.commands import Script
@@ -54,6 +54,21 @@ return #old
 """)
 
 
+# ARGV: the first and the last rank of a page, newest first, and a text. Returns the size of the
+# page, and the traces in it that have the text: to send them all would take ten times as long.
+_WITH_TEXT = Script("""
+local page = redis.call('ZREVRANGE', KEYS[2], ARGV[1], ARGV[2])
+local found = {#page}
+for _, field in ipairs(page) do
+  local trace = redis.call('HGET', KEYS[1], field)
+  if trace and string.find(trace, ARGV[3], 1, true) then
+    found[#found + 1] = trace
+  end
+end
+return found
+""")
+
+
 class RedisEndings:
     """`EndTraces` on Redis. All of them go with the last one that was kept, after its time."""
 
@@ -82,9 +97,19 @@ class RedisEndings:
         return self._traces(wanted)
 
     def of_user(self, user: str, limit: int) -> list[EndTrace]:
-        """See `EndTraces.of_user`. Goes through the traces of all users."""
-        traces = (trace for page in self._pages(self._names[1]) for trace in self._traces(page))
-        return list(islice((trace for trace in traces if trace.user == user), limit))
+        """See `EndTraces.of_user`. The server goes through the traces of all users, in pages."""
+        found = map(unpack, self._with_text(user))
+        return list(islice((t for t in found if t is not None and t.user == user), limit))
+
+    def _with_text(self, text: str) -> Iterator[bytes]:
+        for start in count(0, _PAGE):
+            span = (start, start + _PAGE - 1)
+            page: list[Any] = _WITH_TEXT.run(
+                self._executor, "trace", None, self._names[:2], *span, text
+            )
+            yield from page[1:]
+            if page[0] < _PAGE:
+                return
 
     def trim(self, before: float, most: int) -> int:
         """See `EndTraces.trim`."""
