@@ -16,6 +16,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from answering import serving
 from command_line import A_SECRET, NOBODY_LISTENS, assert_refused, run
 from console_operator import HOSTILE, Operator
 from overlapping import Sessions
@@ -27,6 +28,7 @@ from wsgi_sessions.console.numbers.collected import TITLES, collect
 from wsgi_sessions.console.terminal.frame import Frame
 from wsgi_sessions.endings import EndTrace
 from wsgi_sessions.identity import new_id, short_key, store_key
+from wsgi_sessions.metrics.catalogue import CONFLICTS
 from wsgi_sessions.testing import StoreFaults
 
 if TYPE_CHECKING:
@@ -151,6 +153,20 @@ def test_a_program_gets_numbers(url: str) -> None:
     assert ended["why"] == "superseded"
     assert 1000 < ended["kept"] < 1500
     assert told["heavy"]["largest"][0]["size"] > 5000
+
+
+def test_conflicts_by_key_come_from_the_metrics_of_a_server(url: str) -> None:
+    def metrics(_: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        name = CONFLICTS.full_name
+        return [f'{name}{{key="step",kind="overwritten"}} 1234\n'.encode()]
+
+    with serving(metrics) as server:
+        environ = {"WSGI_SESSIONS_URL": url, "COLUMNS": "80", **SECRETS}
+        told = run("top", "--once", "--metrics", f"{server}/metrics", **environ).stdout
+    assert re.search(r"^step +overwritten +1,234  append, increment or exc", told, re.MULTILINE)
+    told = run("top", "--once", "--metrics", f"{server}/metrics", **environ).stdout
+    assert "the server's metrics cannot be read" in told
 
 
 # -- what it refuses -------------------------------------------------------------------------------
