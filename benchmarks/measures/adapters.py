@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.contestants.table import ADAPTERS, BY_NAME, TITLES, present
 from benchmarks.harness.child import start_all
-from benchmarks.harness.machine import kept_on, processors
+from benchmarks.harness.machine import kept_on, machine, processors
 from benchmarks.harness.rounds import less, measure, over, progress, spread
 from benchmarks.harness.targets import at_least, at_most
 from benchmarks.measures.in_process import PATHS, VISITORS, as_rows, by_contestant, net, table
@@ -57,6 +57,7 @@ def run(place: Place, rounds: int, seconds: float) -> dict[str, Any]:
             raw = measure(timers, rounds, seconds)
     figures = by_contestant(raw)
     return {
+        "machine": machine(place.folder),
         "microseconds": as_rows(figures),
         "added": added(figures),
         "targets": [verdict.as_json() for verdict in judge(figures)],

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import ROOT
+from benchmarks.report.frameworks import frameworks
+from benchmarks.report.quantities import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -95,11 +97,7 @@ _PICTURES = (
 
 
 def _median(row: Mapping[str, Any], path: str) -> str:
-    return _number(row[path]["net"]["median"])
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+    return number(row[path]["net"]["median"])
 
 
 def _fastest(report: Mapping[str, Any], store: str, path: str) -> str:
@@ -111,7 +109,7 @@ def _fastest(report: Mapping[str, Any], store: str, path: str) -> str:
     if not found:
         return "none"
     name = min(found, key=lambda one: found[one])
-    return f"{_number(found[name])} ({name.partition(',')[0]})"
+    return f"{number(found[name])} ({name.partition(',')[0]})"
 
 
 def _throughput(report: Mapping[str, Any]) -> str:
@@ -214,6 +212,12 @@ SECTIONS = (
         "<!-- performance: made by benchmarks/run.py --documents -->",
         "<!-- end of performance -->",
         performance,
+    ),
+    Section(
+        "docs/explanation/performance.md",
+        "<!-- frameworks: made by benchmarks/run.py --documents -->",
+        "<!-- end of frameworks -->",
+        frameworks,
     ),
 )
 

@@ -33,3 +33,8 @@ def roughly(value: float) -> str:
     """One significant digit."""
     digits = 10 ** math.floor(math.log10(value))
     return f"{int(value // digits * digits):,}"
+
+
+def number(value: float) -> str:
+    """Two digits at most of what is small, none after the point of others."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"

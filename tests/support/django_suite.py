@@ -74,12 +74,18 @@ class SuiteOutcome(NamedTuple):
     output: str
 
 
-def run(suite: Path, url: str, middleware: Whose) -> SuiteOutcome:
-    """Run it, with the sessions in a store, under this middleware."""
+def run(suite: Path, url: str, middleware: Whose, installed: Path | None = None) -> SuiteOutcome:
+    """Run it, with the sessions in a store, under this middleware.
+
+    `installed`: the folder with that version of Django; None: the one of this environment.
+    """
     tests = suite / "tests"
     (tests / "sessions_tests" / "test_of_this_engine.py").write_text(_TESTS_OF_THE_ENGINE)
     (tests / "settings_of_this_run.py").write_text(_SETTINGS)
-    path = os.pathsep.join([str(tests), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")])
+    first = [] if installed is None else [str(installed)]
+    path = os.pathsep.join(
+        [*first, str(tests), str(SUPPORT.parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     ours = ("WSGI_SESSIONS_", "DJANGO_", "RUNTESTS_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ |= {"PYTHONPATH": path, URL: url, MIDDLEWARE: middleware}

@@ -9,7 +9,6 @@ from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
 
 import django_project
-import django_suite
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -31,8 +30,6 @@ from django.test import (
 from django.test.utils import isolate_apps
 from django.utils.safestring import SafeString, mark_safe
 from redis_servers import wait_until
-from requirements_of_tests import require
-from source_distribution import download
 from wsgi_client import Browser, environ_of
 
 from wsgi_sessions.contrib.django import (
@@ -49,7 +46,7 @@ from wsgi_sessions.identity import store_key
 from wsgi_sessions.testing import SessionClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 COOKIE = "sessionid"
@@ -570,25 +567,3 @@ def test_a_command_that_fails_ends_with_its_code(capsys: pytest.CaptureFixture[s
         call_command("wsgi_sessions", "show", "0" * 10)  # which is nobody's
     assert ended.value.code == 1
     assert "no live session" in capsys.readouterr().err
-
-
-# -- Django's own tests ----------------------------------------------------------------------------
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(
-    ("middleware", "kind"), [("django", "file"), ("ours", "file"), ("ours", "redis")]
-)
-def test_django_s_own_tests(
-    tmp_path: Path,
-    store_url: Callable[[str], str | None],
-    middleware: django_suite.Whose,
-    kind: str,
-) -> None:
-    """They pass, but for what is listed with its reason in ``django_suite.py``."""
-    suite = download("django", tmp_path)
-    require("pip gets no source distribution of Django" if suite is None else None)
-    assert suite is not None
-    outcome = django_suite.run(suite, store_url(kind) or f"file://{tmp_path}/run", middleware)
-    assert outcome.failed <= django_suite.EXPECTED.keys(), outcome.output
-    assert outcome.passed > 1300, outcome.output

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import flask_app
-import flask_suite
 import pytest
 from documents import PAGES, blocks
 from flask import Blueprint, Flask, Response, session, stream_with_context
@@ -24,7 +23,6 @@ from gunicorn_server import GunicornServer, at_once
 from markupsafe import Markup
 from redis_servers import RedisServer, available
 from requirements_of_tests import require
-from source_distribution import download
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wsgi_sessions import ConfigurationError, Event, StoreUnavailable, get_session
@@ -1018,15 +1016,3 @@ def test_the_documented_application_moves_by_its_settings_only(
         moved = with_cookie(app, loyal).post("/cart/pot")
         assert moved.json == ["tea", "cup", "pot"], "still logged in, with the old cookie"
         assert "Expires" in attributes(moved)
-
-
-@pytest.mark.soak
-def test_flask_s_own_test_suite(tmp_path: Path) -> None:
-    """It passes, but for what is listed with its reason in ``flask_suite.py``."""
-    suite = download("flask", tmp_path)
-    require("pip gets no source distribution of Flask" if suite is None else None)
-    assert suite is not None
-    ours, without = flask_suite.compare(suite, tmp_path / "sessions")
-    assert without.passed > 400, without.output
-    assert ours.failed == flask_suite.EXPECTED.keys(), ours.output
-    assert ours.passed == without.passed - len(ours.failed)

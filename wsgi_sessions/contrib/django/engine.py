@@ -56,13 +56,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
         self._settled: Delta | None = None
         self._is_gone = False
         self._is_loaded = False
+        self._mapping: PlainMapping | None = None
         self.route = "django"  # the request's name in reports
         self.environ: Mapping[str, Any] = {}  # the request's
         super().__init__(session_key)
 
     def stand_on(self, transaction: Transaction) -> None:
         """Become the session of a request with a transaction. Nothing is read yet."""
-        self._transaction = transaction
+        self._transaction, self._mapping = transaction, None
 
     @property
     def transaction(self) -> Transaction | None:
@@ -235,7 +236,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django has no annotati
     # -- inside --------------------------------------------------------------------------------
 
     def _data(self) -> PlainMapping:
-        return PlainMapping(self._opened().session)
+        data = self._mapping  # Django's middleware alone asks seven times for a change
+        if data is None:
+            data = self._mapping = PlainMapping(self._opened().session)
+        return data
 
     def _opened(self) -> Transaction:
         """Return the transaction, with the session read."""
