@@ -26,6 +26,34 @@ PROGRAMS = {
 }
 
 MORE = {
+    "plain": """
+def every(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/visits":
+        return app(environ, start_response)
+    status = "500 Internal Server Error" if path == "/fail" else "200 OK"
+    start_response(status, [("Content-Type", "text/plain")])
+    return globals()[path[1:]](environ)
+
+def nothing(environ):
+    return [b"nothing"]
+
+def show(environ):
+    return [json.dumps(dict(get_session(environ))).encode()]
+
+def fail(environ):
+    get_session(environ)["failed"] = True
+    return []
+
+def stream(environ):
+    session = get_session(environ)
+    yield b"begun"
+    session["streamed"] = True
+    yield b", and ended"
+
+application.close()
+application = from_env(every)
+""",
     "bottle": """
 @app.get("/nothing")
 def nothing():
