@@ -83,11 +83,14 @@ class Shell:
 
     def run(self, command: str) -> str:
         """Return what a command prints."""
+        if "; " in command:
+            return "".join(map(self.run, command.split("; ")))
         program, *words = shlex.split(self._substituted(command), comments=True)
         own: dict[str, Callable[[list[str]], str]] = {
             "curl": self._curl.run,
             "export": self._export,
             "kill": lambda words: self._kill(*words),
+            "wait": lambda words: self._wait(*words),
             "redis-server": self._redis_server,
             ".venv/bin/gunicorn": self._gunicorn,
             ".venv/bin/wsgi-sessions": self._command,
@@ -132,7 +135,12 @@ class Shell:
         return self._jobs.setdefault(max(self._jobs, default=0) + 1, ExitStack())
 
     def _kill(self, job: str) -> str:
-        self._jobs.pop(int(job.removeprefix("%"))).close()
+        """End it; its number stays taken until it was waited for, as in a shell at a prompt."""
+        self._jobs[int(job.removeprefix("%"))].close()
+        return ""
+
+    def _wait(self, job: str) -> str:
+        del self._jobs[int(job.removeprefix("%"))]
         return ""
 
 
