@@ -69,6 +69,11 @@ class UserSite:
         found: dict[str, object] = browser.get("/show").get_json()
         return found["user_id"]
 
+    def close(self) -> None:
+        """Close its connections to a database."""
+        with self.app.app_context():
+            self.app.extensions["sqlalchemy"].engine.dispose()
+
     def _login(self) -> str:
         session.update(self.values)
         return "in"

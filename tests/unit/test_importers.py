@@ -124,14 +124,14 @@ def assert_moves(
     assert values(first) == expected
     assert first.header("Set-Cookie") is not None
     assert browser.cookies["session"] != cookie
-    assert site.names() == ["imported"]
+    assert site.names() == ["imported", "ended"]
 
     assert values(site.browser(cookie, name).get("/")) == expected  # its response had been lost
 
     again = browser.get("/")  # with ours
     assert values(again) == expected
     assert again.header("Set-Cookie") is None
-    assert site.names() == ["imported"]
+    assert site.names() == ["imported", "ended"]
 
     browser.get("/logout")
     for path in ("/", "/count", "/"):
@@ -179,8 +179,9 @@ def test_a_user_of_flask_session_on_sqlalchemy_stays_logged_in(
     theirs = flask_sites.in_table(
         theirs_at, SESSION_SERIALIZATION_FORMAT=serialization, SESSION_SQLALCHEMY_TABLE="visits"
     )
+    request.addfinalizer(theirs.close)
     cookie = theirs.login()
-    ours = move(f"flask-session+{url}?table=visits")
+    ours = move(f"flask-session+{url}{'&' if '?' in url else '?'}table=visits")
     assert theirs.user(cookie) == 7
     assert_moves(ours, cookie, PLAIN)
     assert theirs.user(cookie) is None  # dead in both
