@@ -8,9 +8,9 @@ Wrap an application, and every request has one::
 
 See `docs/explanation/promises.md` for the guarantees, and `Session` for what a session can do.
 
-The names in ``__all__`` of this package, of the adapters in `wsgi_sessions.contrib` and of
-`wsgi_sessions.testing` are public; `docs/reference/api.md` lists them. Everything else, in any
-module, is private: it may change or move in any release.
+The names in ``__all__`` of this package, of `wsgi_sessions.models`, of the adapters in
+`wsgi_sessions.contrib` and of `wsgi_sessions.testing` are public; `docs/reference/api.md` lists
+them. Everything else, in any module, is private: it may change or move in any release.
 """
 
 from wsgi_sessions.contexts.audit import Audit, AuditRecord
@@ -57,6 +57,7 @@ from wsgi_sessions.errors import (
     ConfigurationError,
     CorruptRecord,
     HeadersAlreadySent,
+    InvalidValue,
     LockLost,
     LockTimeout,
     SessionConflict,
@@ -146,6 +147,7 @@ __all__ = [
     "IdSigner",
     "IdentityRules",
     "ImportConfig",
+    "InvalidValue",
     "KeySearch",
     "LeaseInfo",
     "LeaseListing",

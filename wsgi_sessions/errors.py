@@ -171,6 +171,20 @@ class UnserializableValue(SessionError, TypeError):
         super().__init__(f"session value {self.path}: {why}")
 
 
+class InvalidValue(SessionError, TypeError):
+    """A value that does not fit the type of a field of a `SessionModel`. Nothing was set.
+
+    `field` names the field, as ``Shop.cart``; `why` is what was expected, and the type that came.
+    """
+
+    cause = "invalid-value"
+
+    def __init__(self, field: str, why: str) -> None:
+        self.field = texts.named(field)
+        self.why = why
+        super().__init__(f"{self.field}: {why}")
+
+
 class SessionTooLarge(SessionError, ValueError):
     """The session would exceed its size limit. The stored record is intact.
 

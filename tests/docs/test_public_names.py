@@ -30,12 +30,12 @@ PACKAGE = Path(wsgi_sessions.__file__).parent
 
 
 def public_modules() -> list[str]:
-    """The package, each adapter in ``contrib``, and what ships for tests of other stores."""
+    """The package, what is imported apart from it, each adapter in ``contrib``, and test tools."""
     found = pkgutil.iter_modules(contrib.__path__)
     # The modules beside them are what the adapters share.
     adapters = [f"wsgi_sessions.contrib.{it.name}" for it in found if it.ispkg]
     testing = ["wsgi_sessions.testing"] if (PACKAGE / "testing").is_dir() else []
-    return ["wsgi_sessions", *adapters, *testing]
+    return ["wsgi_sessions", "wsgi_sessions.models", *adapters, *testing]
 
 
 PUBLIC: dict[str, set[str]] = {name: set(import_module(name).__all__) for name in public_modules()}

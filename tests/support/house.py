@@ -18,7 +18,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("contract",),
     ("settings", "core", "database"),
     ("stores", "http"),
-    ("health", "contexts", "versions", "leases"),
+    ("health", "contexts", "versions", "leases", "models"),
     ("refresh", "importers", "metrics"),
     ("migration",),
     ("stack",),

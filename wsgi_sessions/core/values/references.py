@@ -114,14 +114,23 @@ class FormerValues:
 
     `keys`: stored in a base that the application saw. `given`: keys whose object the application
     made. `references`: to objects that the session no longer has, or that were inside such objects.
+    `views`: take over changes of objects that stand in for the session's.
     """
 
-    __slots__ = ("given", "keys", "references")
+    __slots__ = ("given", "keys", "references", "views")
 
     def __init__(self) -> None:
         self.keys: frozenset[str] = frozenset()
         self.given: frozenset[str] = frozenset()
         self.references: tuple[Reference, ...] = ()
+        self.views: tuple[Callable[[], None], ...] = ()
+
+    def watch(self, take_over: Callable[[], None]) -> bool:
+        """Call this before each `catch_up`, until an undone block; return whether that is new."""
+        is_new = take_over not in self.views
+        if is_new:
+            self.views += (take_over,)
+        return is_new
 
     def keep(self, present: PresentValues, key: str, value: object, *, is_given: bool) -> None:
         """Go on with an object that the application may hold, and may have given."""
@@ -142,6 +151,8 @@ class FormerValues:
 
         Raises StaleValue and UnserializableValue.
         """
+        for take_over in self.views:
+            take_over()
         for reference in self.references:
             key = reference.key
             merged = None

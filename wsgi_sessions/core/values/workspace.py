@@ -26,7 +26,7 @@ from wsgi_sessions.core.values.replay import redo
 from wsgi_sessions.errors import StaleValue, UnserializableValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
     from decimal import Decimal
 
     from msgspec import Raw
@@ -212,6 +212,8 @@ class Workspace(Struct, eq=False):
         """Go back to an earlier `delta()`: undo the changes since, even those of a `reset`."""
         for key in self._assigned.keys() - delta.keys():  # no longer the session's concern
             self._values.pop(key, None)
+        if self.former is not None:
+            self.former.views = ()
         self._replay(base, delta, apply(delta, base))
 
     def reset(self, base: Mapping[str, Raw]) -> None:
@@ -222,6 +224,10 @@ class Workspace(Struct, eq=False):
             self._defaults = self._deleted = _NO_KEYS
         else:
             self._keep_all(*self._reset_onto(base))
+
+    def watch(self, take_over: Callable[[], None]) -> bool:
+        """Call this before each look at the changes, to set some; return whether that is new."""
+        return self._known().watch(take_over)
 
     def put(self, key: str, value: object) -> Any:
         """Set a value without changing the session. Return the one before, or None."""
@@ -297,11 +303,8 @@ class Workspace(Struct, eq=False):
         return key in self._deleted and key in self._base
 
     def _may_differ(self, key: str) -> bool:
-        return (
-            key in self._assigned
-            or key in self._operations
-            or type(self._values[key]) not in IMMUTABLE
-        )
+        is_written = key in self._assigned or key in self._operations
+        return is_written or type(self._values[key]) not in IMMUTABLE
 
     def _operate(self, key: str, operation: Operation, value: object) -> None:
         self._values[key] = value
