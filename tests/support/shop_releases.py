@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from race_app import record
+
 from wsgi_sessions import from_env
 from wsgi_sessions.models import SessionModel, migration, typed
 
@@ -112,4 +114,4 @@ def create(release: int) -> WSGIApplication:
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps({"before": before, "after": seen(shop)}).encode()]
 
-    return from_env(app)
+    return from_env(app, on_event=record)
