@@ -317,6 +317,7 @@ class Backend:
         versions, contexts, leases, leased_loading, refreshes: those of the other middlewares.
         lease_listing, tenants, clock, search: for commands. endings: traces of ended sessions.
         application: the application that this part of the store belongs to.
+        expires_partly: whether the server deletes some expired records, `expired` others.
         hold: an object that lives as long as this backend.
     """
 
@@ -343,7 +344,13 @@ class Backend:
     search: KeySearch | None = None
     endings: EndTraces | None = None
     application: str | None = None
+    expires_partly: bool = False
     hold: object = None
+
+    @property
+    def expires_silently(self) -> bool:
+        """Whether a session may expire and leave nothing: the server deletes it by itself."""
+        return self.expired is None or self.expires_partly
 
     def close(self) -> None:
         """Close the store's connections and files. The store reopens them if it is used again."""

@@ -192,5 +192,5 @@ def test_an_expired_session_is_explained_before_and_after_the_sweep(
 
 def test_nothing_is_claimed_to_be_known_of_an_id_that_no_store_knows(backend: Backend) -> None:
     """Where the server itself deletes what expires, that is all it can have been."""
-    inferred = "expired-idle" if backend.expired is None else "unknown"
+    inferred = "expired-idle" if backend.expires_silently else "unknown"
     assert EndingApplication(backend).lost(new_id()) == inferred

@@ -40,7 +40,12 @@ class MariaDBServer:
         options = ["--no-defaults", f"--basedir={base}", f"--datadir={self._folder}/data"]
         options.append(f"--user={getpass.getuser()}")
         install = ["mariadb-install-db", *options, "--auth-root-authentication-method=normal"]
-        subprocess.run(install, check=True, capture_output=True)
+        # A starting server removes all temporary tables from this folder, those of others too.
+        self._environ = {**os.environ, "TMPDIR": self._folder}
+        done = subprocess.run(
+            install, check=False, capture_output=True, text=True, env=self._environ
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
         self.socket = f"{self._folder}/socket"
         options += [f"--socket={self.socket}", "--skip-networking", *further]
         self._command = ["mariadbd", *options]
@@ -76,7 +81,10 @@ class MariaDBServer:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self._command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._environ,
         )
         wait_until(self._is_decided, "MariaDB", 60)
 

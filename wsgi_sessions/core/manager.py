@@ -86,7 +86,7 @@ class SessionManager:
         self.locks = BoundedLocks(backend.locks, waiters, self.events)
         self.identity, self._wait = identity or IdentityRules(principal_key), wait
         self._clock, self._draw = clock, CommitTokens().draw
-        self.endings = EndingReport(self.events, self.lifetimes, backend.expired, traces, clock)
+        self.endings = EndingReport(self.events, self.lifetimes, backend, traces, clock)
         self.loader = Loader(backend, self.lifetimes, self.events, self.endings, clock)
         self._prolonger = Prolonger(backend.sessions)
         self._schedule = RefreshSchedule(backend.refreshes, clock).follow

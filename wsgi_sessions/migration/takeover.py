@@ -105,6 +105,7 @@ def read_through(
         search=_each(EachSearch, new.search, old.search),
         quarantine=new.quarantine and TakeoverQuarantine(new, old.sessions),
         expired=_each(EachExpired, new.expired, old.expired),
+        expires_partly=new.expires_silently or old.expires_silently,
         leftovers=_each(lambda both: EachLeftovers(both, old), new.leftovers, old.leftovers),
         advice=_each(EachAdvice, new.advice, old.advice),
         rights=_each(EachAdvice, new.rights, old.rights),

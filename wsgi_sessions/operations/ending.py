@@ -47,7 +47,7 @@ def manager_on(backend: Backend, config: Config) -> SessionManager:
 def reporting(backend: Backend, config: Config) -> Iterator[EndingReport]:
     """Provide the report of ends for a command that deletes; its traces are kept at the end."""
     traces = traces_in(backend.endings, config.endings_kept)
-    report = EndingReport(_events(backend, config), lifetimes_of(config), backend.expired, traces)
+    report = EndingReport(_events(backend, config), lifetimes_of(config), backend, traces)
     try:
         yield report
     finally:

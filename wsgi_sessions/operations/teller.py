@@ -104,7 +104,7 @@ class Teller:
             return
         if not self._pseudonyms:
             yield "ended sessions of a user: the secret that leads to their traces is unknown here"
-        if self._backend.expired is None:
+        if self._backend.expires_silently:
             yield "the end of sessions that the server deleted when they expired: no trace is left"
         yield "ends longer ago than traces are kept, or whose trace was lost in a crash"
 
@@ -122,7 +122,7 @@ class Teller:
 
         A server that expires records leaves none; any other end would have.
         """
-        if self._backend.expired is None and self._backend.endings is not None:
+        if self._backend.expires_silently and self._backend.endings is not None:
             for key in {*listed} - {story.key for story in stories}:
                 if self._backend.sessions.load(key) is None:
                     yield Story(key, "expired", (), why="expired-idle", is_inferred=True)

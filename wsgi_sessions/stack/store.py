@@ -49,7 +49,7 @@ def report_in(old: Backend, config: Config) -> EndingReport:
         Events(pseudonyms=Pseudonyms(secret)),
         traces_in(old.endings, config.endings_kept),
     )
-    return EndingReport(events, lifetimes, old.expired, traces)
+    return EndingReport(events, lifetimes, old, traces)
 
 
 @naming_variables()

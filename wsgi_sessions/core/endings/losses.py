@@ -11,9 +11,9 @@ from wsgi_sessions.endings import UNSIGNED, Absence
 from wsgi_sessions.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from wsgi_sessions.contract import Backend
     from wsgi_sessions.core.endings.traces import Traces
     from wsgi_sessions.core.limits.lifetimes import Lifetimes
-    from wsgi_sessions.upkeep import ExpiredDeletion
 
 _log = texts.log(__name__)
 
@@ -21,14 +21,14 @@ _log = texts.log(__name__)
 class Losses:
     """Finds out why sessions are not there: by traces, and by expired records that still are.
 
-    `expired` is None where the server deletes expired records by itself.
+    Without a backend, it is not known whether the records are still there.
     """
 
     def __init__(
-        self, traces: Traces | None, expired: ExpiredDeletion | None, lifetimes: Lifetimes
+        self, traces: Traces | None, backend: Backend | None, lifetimes: Lifetimes
     ) -> None:
         self._traces = traces
-        self._expired = expired
+        self._backend = backend
         self._lifetimes = lifetimes
         self._trouble = FaultLog(_log, "it cannot be said why sessions are not there")
 
@@ -52,8 +52,13 @@ class Losses:
         trace = traces.of(key)
         if trace is not None:
             return Absence(trace.why, trace=trace)
-        if self._expired is None:
-            return Absence("expired-idle", is_inferred=True)
-        record = self._expired.remains(key)
+        if self._backend is None:
+            return Absence("unknown")
+        expired = self._backend.expired
+        record = None if expired is None else expired.remains(key)
         expiry = None if record is None else expiry_of(key, record, self._lifetimes)
-        return Absence("unknown") if expiry is None else Absence(expiry.why)
+        if expiry is not None:
+            return Absence(expiry.why)
+        if self._backend.expires_silently:
+            return Absence("expired-idle", is_inferred=True)
+        return Absence("unknown")

@@ -20,14 +20,14 @@ from wsgi_sessions.identity import short_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_sessions.contract import Record
+    from wsgi_sessions.contract import Backend, Record
     from wsgi_sessions.core.draft import Snapshot
     from wsgi_sessions.core.endings.traces import Traces
     from wsgi_sessions.core.events import Events
     from wsgi_sessions.core.limits.lifetimes import Lifetimes
     from wsgi_sessions.core.record.envelope import Envelope
     from wsgi_sessions.endings import EndReason
-    from wsgi_sessions.upkeep import ExpiredDeletion, OnDeleted
+    from wsgi_sessions.upkeep import OnDeleted
 
 _COMMITS = 3
 
@@ -43,14 +43,14 @@ class EndingReport:
         self,
         events: Events,
         lifetimes: Lifetimes,
-        expired: ExpiredDeletion | None = None,
+        backend: Backend | None = None,
         traces: Traces | None = None,
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._events = events
         self._lifetimes = lifetimes
         self.traces = traces
-        self.losses = Losses(traces, expired, lifetimes)
+        self.losses = Losses(traces, backend, lifetimes)
         self.refusals = Refusals(events, self.losses.of)
         self.clock = clock
 
