@@ -33,7 +33,6 @@ from wsgi_sessions.contract import (
     LeaseListing,
     LeaseStore,
     PrincipalIndex,
-    Quarantine,
     Record,
     RefreshQueue,
     SessionIteration,
@@ -104,7 +103,7 @@ from wsgi_sessions.stack.config import Config
 from wsgi_sessions.stack.sessions import Sessions, open_sessions
 from wsgi_sessions.stores.databases import migrate_schema, open_sql
 from wsgi_sessions.stores.urls import open_backend
-from wsgi_sessions.upkeep import ExpiredDeletion, KeySearch
+from wsgi_sessions.upkeep import ExpiredDeletion, KeySearch, Quarantine
 from wsgi_sessions.versions.middleware import VersionMiddleware
 from wsgi_sessions.versions.policy import CachedStamps, VersionPolicy
 from wsgi_sessions.versions.settings import VersionConfig

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ExpiredDeletion,
         KeySearch,
         Leftovers,
-        OnSetAside,
+        Quarantine,
         SecretKeeper,
         StoreClock,
         Tenants,
@@ -123,19 +123,6 @@ class SessionIteration(Protocol):
 
     def count(self) -> int:
         """Return the number of live records. Costs a scan."""
-
-
-class Quarantine(Protocol):
-    """A place for damaged records: never served again, kept for inspection, bounded in number."""
-
-    def set_aside(self, key: str, version: int, reason: str) -> None:
-        """Move the record under `key` out of the way if it is still at `version`."""
-
-    def quarantined(self) -> int:
-        """Return the number of records in quarantine."""
-
-    def report_to(self, told: OnSetAside) -> None:
-        """Call `told` with each record that the store itself sets aside from now on."""
 
 
 class PrincipalIndex(Protocol):

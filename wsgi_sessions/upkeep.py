@@ -38,6 +38,19 @@ class ExpiredDeletion(Protocol):
         """Return the number of expired records that are still stored. Costs a scan."""
 
 
+class Quarantine(Protocol):
+    """A place for damaged records: never served again, kept for inspection, bounded in number."""
+
+    def set_aside(self, key: str, version: int, reason: str) -> None:
+        """Move the record under `key` out of the way if it is still at `version`."""
+
+    def quarantined(self) -> int:
+        """Return the number of records in quarantine."""
+
+    def report_to(self, told: OnSetAside) -> None:
+        """Call `told` with each record that the store itself sets aside from now on."""
+
+
 class KeySearch(Protocol):
     """Finding of records by the beginning of their keys, as an operator types it."""
 

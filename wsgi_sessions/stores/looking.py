@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from wsgi_sessions.contract import (
         Backend,
         PrincipalIndex,
-        Quarantine,
         Record,
         SessionStore,
     )
-    from wsgi_sessions.upkeep import OnSetAside
+    from wsgi_sessions.upkeep import OnSetAside, Quarantine
 
 
 def looking(backend: Backend) -> Backend:

@@ -12,7 +12,8 @@ from wsgi_sessions.errors import LockTimeout, SessionGone
 from wsgi_sessions.testing.contract.under_test import Fixtures, another_key, later
 
 if TYPE_CHECKING:
-    from wsgi_sessions.contract import Backend, Quarantine
+    from wsgi_sessions.contract import Backend
+    from wsgi_sessions.upkeep import Quarantine
 
 
 class AbilityLaws(Fixtures):
