@@ -209,17 +209,31 @@ def backends_of(database: Database) -> set[int]:
     return {int(pid) for (pid,) in rows}
 
 
-@pytest.mark.parametrize(("query", "prepared"), [("", 0), ("&prepare_threshold=2", 1)])
-def test_statements_are_prepared_only_where_the_url_asks_for_it(
-    database: Database, key: str, query: str, prepared: int
+# Names are of a connection to the server, and behind a pooler other clients meet them.
+@pytest.mark.parametrize("threshold", [None, 2, 20])
+def test_statements_are_prepared_on_the_server_itself_unless_the_url_says_otherwise(
+    database: Database, threshold: int | None
 ) -> None:
-    engine = connect_sql(parse_sql_url(database.address + query), 5.0, create="nothing")
+    query = "" if threshold is None else f"&prepare_threshold={threshold}"
+    assert prepared_after_eight_uses(database.address + query) == (0 if threshold == 20 else 1)
+
+
+@pytest.mark.parametrize("mode", get_args(PoolMode))
+def test_no_statement_is_prepared_behind_a_pooler(database: Database, mode: PoolMode) -> None:
+    require(missing_pgbouncer())
+    with pgbouncer(database, mode, connections=1) as url:
+        assert prepared_after_eight_uses(url) == 0
+
+
+def prepared_after_eight_uses(url: str) -> int:
+    engine = connect_sql(parse_sql_url(url), 5.0, create="nothing")
     with closing(engine.connect()) as connection:
         for _ in range(8):
             connection.execute(text("SELECT :n + 1"), {"n": 1})
         names = connection.execute(text("SELECT count(*) FROM pg_prepared_statements"))
-        assert names.scalar() == prepared
+        number = names.scalar_one()
     engine.dispose()
+    return int(number)
 
 
 def test_a_threshold_that_is_not_a_number_stops_the_start(database: Database) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from wsgi_sessions.database.psycopg import Preparing
+
 DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
@@ -123,8 +125,10 @@ def _postgresql(url: URL, timeout: float) -> Engine:
     if url.get_driver_name() != "psycopg":
         limit = max(2, round(min(timeout / 2, _LONGEST_CONNECT)))
         return create_engine(url, connect_args={"connect_timeout": limit}, **_pool(timeout))
-    # The first connect would ask for hstore's number.
-    engine = create_engine(url, use_native_hstore=False, **_pool(timeout))
+    # A statement commits on its own: changing that for each one costs more than it takes. The first
+    # connect would ask for hstore's number.
+    modes: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "use_native_hstore": False}
+    engine = create_engine(url, **modes, **_pool(timeout))
     connect_by_deadline(engine, min(timeout / 2, _LONGEST_CONNECT))
     return engine
 
@@ -142,22 +146,25 @@ def connect_by_deadline(
     """Let a psycopg 3 engine connect within `connecting` seconds, to a PostgreSQL or a pooler.
 
     Its connections keep their `deadline` (see `database.psycopg`): the client cancels longer
-    statements. A pooler refuses settings at the start of a connection, and a named prepared
-    statement meets other connections' names there: so there are neither. For a server without a
-    pooler, the URL can ask for the latter by ``?prepare_threshold=5``.
+    statements. A pooler refuses settings at the start of a connection, so there are none. It also
+    gives a named prepared statement to other connections, where names collide: so statements are
+    prepared only if the URL says after how many uses, ``?prepare_threshold=5``, or if the server
+    itself is at the other end.
 
-    With `answering`, a connection has its deadline from the start: so many seconds.
+    With `answering`, a connection has its deadline from the start: so many seconds. It is for a few
+    statements, of which none is prepared.
 
     Raises ConfigurationError for a threshold that is not a whole number.
     """
     from wsgi_sessions.database.psycopg import PsycopgConnection, connect
 
-    preparing = _prepare_threshold(engine.url)
+    given = _prepare_threshold(engine.url)
+    prepare: Preparing = "as given" if given is not None or answering else "without a pooler"
 
     def connected(_dialect: object, _record: object, args: Any, kwargs: Any) -> PsycopgConnection:
         kwargs.setdefault("connect_timeout", max(2, round(connecting)))
-        kwargs["prepare_threshold"] = preparing
-        connection = connect(connecting, args, kwargs)
+        kwargs["prepare_threshold"] = given
+        connection = connect(connecting, args, kwargs, prepare=prepare)
         connection.deadline = None if answering is None else monotonic() + answering
         return connection
 

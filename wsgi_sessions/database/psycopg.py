@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 
+_USES = 5
+"""A statement is prepared on the server at its sixth use by one connection, as psycopg does."""
 _GRACE = 0.3
 """Seconds that a server has to confirm a cancelled statement, before the client hangs up."""
 
@@ -37,6 +39,16 @@ class PsycopgConnection(psycopg.Connection[Any]):
 
     deadline: float | None = None
     is_cancelled = False
+
+    def is_direct(self) -> bool:
+        """Return whether the server itself is at the other end, and not a pooler. One round trip.
+
+        The server gives its process id at the start of a connection; a pooler, an id of its own.
+        """
+        with suppress(psycopg.Error):  # the first statement tells what is wrong
+            found = self.pgconn.exec_(b"SELECT pg_backend_pid()").get_value(0, 0)
+            return found == str(self.pgconn.backend_pid).encode()
+        return False
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """See `psycopg.Connection.wait`, through which every exchange with the server goes."""
@@ -65,12 +77,18 @@ class PsycopgConnection(psycopg.Connection[Any]):
         raise psycopg.OperationalError("no answer within the deadline")
 
 
-def connect(timeout: float, args: Any, kwargs: Any) -> PsycopgConnection:
+Preparing = Literal["as given", "without a pooler"]
+"""Whether statements are prepared on the server: by the arguments, or unless there is a pooler."""
+
+
+def connect(
+    timeout: float, args: Any, kwargs: Any, *, prepare: Preparing = "as given"
+) -> PsycopgConnection:
     """Connect within `timeout` seconds, in a thread that may be left behind.
 
     Raises as psycopg. A thread that comes too late closes what it opened.
     """
-    attempt = _Attempt(args, kwargs)
+    attempt = _Attempt(args, kwargs, prepare)
     threading.Thread(target=attempt.run, name="wsgi_sessions-connect", daemon=True).start()
     return attempt.result(timeout)
 
@@ -78,9 +96,10 @@ def connect(timeout: float, args: Any, kwargs: Any) -> PsycopgConnection:
 class _Attempt:
     """One attempt to connect; the connection goes to the caller, unless it gave up."""
 
-    def __init__(self, args: Any, kwargs: Any) -> None:
+    def __init__(self, args: Any, kwargs: Any, prepare: Preparing) -> None:
         self._args = args
         self._kwargs = kwargs
+        self._prepare = prepare
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._is_abandoned = False
@@ -90,6 +109,8 @@ class _Attempt:
     def run(self) -> None:
         try:
             connection = PsycopgConnection.connect(*self._args, **self._kwargs)
+            if self._prepare == "without a pooler":
+                connection.prepare_threshold = _USES if connection.is_direct() else None
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
         else:

@@ -89,8 +89,9 @@ class SqlEngine:
         self._prepare = prepare
         self._clock = clock
         self._single = engine
-        # Our own connections to MySQL have it from the start (see `database.connect`).
-        self._begins = self.dialect in ("mysql", "mariadb") and ownership == "own"
+        # Our own connections have it from the start (see `database.connect`).
+        of_drivers = self.dialect in ("mysql", "mariadb") or engine.dialect.driver == "psycopg"
+        self._begins = of_drivers and ownership == "own"
         if self.dialect != "sqlite" and not self._begins:
             # One statement is atomic on its own; BEGIN and COMMIT would be two more round trips.
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -246,10 +247,10 @@ class SqlEngine:
         with connected(self.engine, deadline) as connection:
             if self.dialect == "sqlite":
                 take_write_lock(connection)
-            elif self.dialect == "postgresql":
-                self._limit(connection, deadline)
             elif self._begins:
                 connection.exec_driver_sql("BEGIN")
+            if self.dialect == "postgresql":
+                self._limit(connection, deadline)
             result = work(connection)
             connection.commit()
             return result
