@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 SECRET = "the-shop's-own-secret-which-is-long-enough"
 WORKERS = 2
-# What a worker says of the store, whatever requests it has.
+# What a worker's threads say of the store, whatever requests it has.
 BY_WORKERS = (
     "operations fail at once until it answers again",
     "a sweep of the session store failed",
+    "why sessions ended is not kept in the store",
 )
 FORMER = (Path(__file__).parents[1] / "support" / "former_site.py").read_text()
 LINES = {
